@@ -1,0 +1,52 @@
+//! What a run found.
+
+use serde::{Deserialize, Serialize};
+
+/// How one case ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// The promise was kept.
+    Passed,
+    /// It was not.
+    Failed,
+    /// The store declares that it does not offer this, and refused it properly.
+    Unsupported,
+}
+
+/// One case against one backend.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct CaseReport {
+    /// What was tested.
+    pub backend: String,
+    /// The server and its version; empty if there is none.
+    pub server: String,
+    /// `records`, or the name of core's folder.
+    pub contract: String,
+    /// The promise.
+    pub case: String,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// How long it took, in milliseconds.
+    pub millis: u64,
+    /// What went wrong.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+/// All cases of a run.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Report {
+    /// In the order they ended.
+    pub cases: Vec<CaseReport>,
+}
+
+impl Report {
+    /// The cases that failed.
+    pub fn failed(&self) -> impl Iterator<Item = &CaseReport> {
+        self.cases
+            .iter()
+            .filter(|case| case.outcome == Outcome::Failed)
+    }
+}

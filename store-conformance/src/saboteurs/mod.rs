@@ -1,0 +1,39 @@
+//! Stores with one planted bug each. The suite must catch every one, by a case
+//! whose name says what was wrong.
+
+mod api_keys;
+mod blobs;
+mod iam;
+mod limits;
+mod lti;
+mod records;
+mod tenants;
+
+use crate::suite::Suite;
+
+/// A store with one bug.
+#[derive(Clone, Copy, Debug)]
+pub struct Saboteur {
+    /// What it does wrong, as a short name.
+    pub name: &'static str,
+    /// The contract whose promise it breaks.
+    pub contract: &'static str,
+    /// The case that must fail on it.
+    pub caught_by: &'static str,
+    /// The contract's suite over it.
+    pub suite: fn() -> Suite,
+}
+
+/// All of them.
+pub fn all() -> Vec<Saboteur> {
+    [
+        records::all(),
+        limits::all(),
+        blobs::all(),
+        api_keys::all(),
+        tenants::all(),
+        iam::all(),
+        lti::all(),
+    ]
+    .concat()
+}

@@ -1,0 +1,234 @@
+//! Cases, and running them.
+
+use std::any::Any;
+use std::error::Error;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::harness::Harness;
+use crate::report::{CaseReport, Outcome, Report};
+
+/// How a case ends: `Ok` if the promise was kept. A failed `assert!` counts as
+/// `Err` too.
+pub type CaseResult = Result<(), Box<dyn Error + Send + Sync>>;
+
+type Run = Pin<Box<dyn Future<Output = CaseResult> + Send>>;
+
+/// What a case does with its harness.
+type Test<S, F> = fn(Arc<dyn Harness<S, F>>) -> Run;
+
+/// A case that takes longer than this has failed: something hangs.
+const DEADLINE: Duration = Duration::from_secs(120);
+
+/// One promise, and how to see whether it is kept.
+pub struct Case<S: ?Sized + 'static, F: 'static = ()> {
+    name: &'static str,
+    promises: &'static [&'static str],
+    run: Test<S, F>,
+    refusal: Option<(&'static str, Test<S, F>)>,
+}
+
+impl<S: ?Sized, F> Clone for Case<S, F> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<S: ?Sized, F> Copy for Case<S, F> {}
+
+impl<S: ?Sized, F> fmt::Debug for Case<S, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Case")
+            .field("name", &self.name)
+            .field("promises", &self.promises)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<S: ?Sized, F> Case<S, F> {
+    /// A case; [`case!`](crate::case) is shorter.
+    pub const fn new(
+        name: &'static str,
+        promises: &'static [&'static str],
+        run: fn(Arc<dyn Harness<S, F>>) -> Run,
+    ) -> Self {
+        Self {
+            name,
+            promises,
+            run,
+            refusal: None,
+        }
+    }
+
+    /// Declares that the case needs something that a store may decline to
+    /// offer; if it does, `refusal` runs instead and asserts that it says so.
+    pub const fn needs(
+        mut self,
+        need: &'static str,
+        refusal: fn(Arc<dyn Harness<S, F>>) -> Run,
+    ) -> Self {
+        self.refusal = Some((need, refusal));
+        self
+    }
+
+    /// The promise, as a sentence with underscores.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// The ids of the promises it checks: `R3`, `47` …
+    pub fn promises(&self) -> &'static [&'static str] {
+        self.promises
+    }
+}
+
+/// A case of the function's own name.
+///
+/// ```ignore
+/// case!(a_failed_expectation_writes_nothing, "R4")
+/// ```
+#[macro_export]
+macro_rules! case {
+    ($name:ident $(, $promise:literal)* $(,)?) => {
+        $crate::Case::new(stringify!($name), &[$($promise),*], |harness| Box::pin($name(harness)))
+    };
+}
+
+/// What [`Suite::run_case`] runs: a case bound to its harness.
+struct Bound {
+    name: &'static str,
+    promises: &'static [&'static str],
+    unsupported: bool,
+    start: Box<dyn Fn() -> Run + Send + Sync>,
+}
+
+/// The cases of one contract against one implementation.
+pub struct Suite {
+    backend: String,
+    server: String,
+    contract: &'static str,
+    cases: Vec<Bound>,
+}
+
+impl Suite {
+    /// `cases` of `contract` against what `harness` opens.
+    pub fn new<S: ?Sized + 'static, F: 'static>(
+        contract: &'static str,
+        harness: Arc<dyn Harness<S, F>>,
+        cases: Vec<Case<S, F>>,
+    ) -> Self {
+        let unsupported = harness.unsupported();
+        let bind = |case: Case<S, F>| {
+            let harness = Arc::clone(&harness);
+            let refusal = case.refusal.filter(|(need, _)| unsupported.contains(need));
+            let run = refusal.map_or(case.run, |(_, refusal)| refusal);
+            Bound {
+                name: case.name,
+                promises: case.promises,
+                unsupported: refusal.is_some(),
+                start: Box::new(move || run(Arc::clone(&harness))),
+            }
+        };
+        Self {
+            backend: harness.backend(),
+            server: harness.server(),
+            contract,
+            cases: cases.into_iter().map(bind).collect(),
+        }
+    }
+
+    /// The contract: `records`, or the name of core's folder.
+    pub fn contract(&self) -> &'static str {
+        self.contract
+    }
+
+    /// What is tested.
+    pub fn backend(&self) -> &str {
+        &self.backend
+    }
+
+    /// The names of its cases, with the ids of their promises.
+    pub fn cases(&self) -> impl Iterator<Item = (&'static str, &'static [&'static str])> + '_ {
+        self.cases.iter().map(|case| (case.name, case.promises))
+    }
+
+    /// Runs the case at `index`.
+    ///
+    /// # Panics
+    /// If there is none. A panic of the case itself becomes a failure.
+    pub async fn run_case(&self, index: usize) -> CaseReport {
+        let case = &self.cases[index];
+        let begin = Instant::now();
+        let task = tokio::spawn((case.start)());
+        let stop = task.abort_handle();
+        let failure = match tokio::time::timeout(DEADLINE, task).await {
+            Ok(Ok(Ok(()))) => None,
+            Ok(Ok(Err(error))) => Some(chain(&*error)),
+            Ok(Err(join)) => Some(match join.try_into_panic() {
+                Ok(panic) => panic_text(&*panic),
+                Err(_) => "the case was cancelled".into(),
+            }),
+            Err(_) => {
+                stop.abort();
+                Some(format!(
+                    "no end after {} s: something hangs",
+                    DEADLINE.as_secs()
+                ))
+            }
+        };
+        let outcome = match (&failure, case.unsupported) {
+            (Some(_), _) => Outcome::Failed,
+            (None, true) => Outcome::Unsupported,
+            (None, false) => Outcome::Passed,
+        };
+        CaseReport {
+            backend: self.backend.clone(),
+            server: self.server.clone(),
+            contract: self.contract.into(),
+            case: case.name.into(),
+            outcome,
+            millis: u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX),
+            message: failure,
+        }
+    }
+
+    /// Runs every case, one after the other.
+    pub async fn run(&self) -> Report {
+        let mut report = Report::default();
+        for index in 0..self.cases.len() {
+            report.cases.push(self.run_case(index).await);
+        }
+        report
+    }
+}
+
+impl fmt::Debug for Suite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Suite")
+            .field("backend", &self.backend)
+            .field("contract", &self.contract)
+            .field("cases", &self.cases.len())
+            .finish_non_exhaustive()
+    }
+}
+
+fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(&format!(": {cause}"));
+        source = cause.source();
+    }
+    text
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> String {
+    panic
+        .downcast_ref::<String>()
+        .cloned()
+        .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).into()))
+        .unwrap_or_else(|| "the case panicked".into())
+}

@@ -1,0 +1,31 @@
+//! Every contract, in memory.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use store_conformance::core::{ManualClock, Result, Store};
+use store_conformance::{Harness, Opened, cases};
+use store_memory::MemoryStore;
+
+struct Memory;
+
+#[async_trait::async_trait]
+impl Harness<Store> for Memory {
+    fn backend(&self) -> String {
+        "memory".into()
+    }
+
+    async fn open(&self, (): ()) -> Result<Opened<Store>> {
+        let clock = ManualClock::default();
+        let memory = MemoryStore::builder()
+            .clock(clock.clone())
+            .strict(true)
+            .build();
+        let handle = || Arc::new(Store::from(&memory));
+        Ok(Opened::new(handle(), handle(), clock))
+    }
+}
+
+fn main() -> ExitCode {
+    store_conformance::main(cases::all(Arc::new(Memory)))
+}

@@ -1,0 +1,295 @@
+//! A record's content: a value kept typed, its JSON, or plain bytes.
+//!
+//! Memory and caches keep the value that was put, as an `Arc<T>`, and hand the
+//! same one out again: nothing is encoded. Network backends ask for
+//! [`Body::to_json`] and make a body of what they read with
+//! [`Body::from_json`]. Either form is made when it is first needed, once.
+//!
+//! A value is measured and checked when the body is made, so what memory
+//! accepts every backend accepts.
+
+mod check;
+
+use std::any::{Any, TypeId};
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::error::{Error, Result};
+
+/// The largest body in bytes: of its JSON, or of the bytes themselves.
+pub const MAX_BODY: usize = 256 * 1024;
+
+/// Fields that this version of a format does not know, kept on rewrite so that
+/// an older process never drops what a newer one wrote. Put it into a stored
+/// struct with `#[serde(flatten)]`.
+pub type Unknown = serde_json::Map<String, serde_json::Value>;
+
+/// A record's content. Cheap to clone; its `Debug` shows only its size.
+#[derive(Clone)]
+pub struct Body(Repr);
+
+#[derive(Clone)]
+enum Repr {
+    Json(Arc<Json>),
+    Bytes(Bytes),
+}
+
+struct Json {
+    size: usize,
+    typed: OnceLock<Typed>,
+    encoded: OnceLock<Bytes>,
+}
+
+struct Typed {
+    value: Arc<dyn Any + Send + Sync>,
+    encode: fn(&(dyn Any + Send + Sync)) -> Result<Bytes>,
+}
+
+impl Typed {
+    fn new<T: Serialize + Send + Sync + 'static>(value: Arc<T>) -> Self {
+        Self {
+            value,
+            encode: |value| {
+                let value = value.downcast_ref::<T>().expect("made from a T");
+                serde_json::to_vec(value).map(Bytes::from).map_err(|e| {
+                    Error::invalid("a value changed its mind about being serializable")
+                        .with_source(e)
+                })
+            },
+        }
+    }
+}
+
+/// What a body is made of, for a backend that must store it.
+#[derive(Debug)]
+pub enum Encoded {
+    /// UTF-8 JSON without NUL.
+    Json(Bytes),
+    /// Anything.
+    Bytes(Bytes),
+}
+
+impl Body {
+    /// A body that holds `value`.
+    ///
+    /// # Errors
+    /// `InvalidInput` if its JSON is over [`MAX_BODY`] bytes, holds a NUL in a
+    /// string, a number that JSON has no form for (not finite, or beyond 64
+    /// bits), or a map whose keys are not strings.
+    pub fn json<T: Serialize + Send + Sync + 'static>(value: T) -> Result<Self> {
+        Self::shared(Arc::new(value))
+    }
+
+    /// Like [`Body::json`] for a value that is shared already.
+    ///
+    /// # Errors
+    /// As [`Body::json`].
+    pub fn shared<T: Serialize + Send + Sync + 'static>(value: Arc<T>) -> Result<Self> {
+        let size = check::measure(&*value)?;
+        check_size(size)?;
+        let typed = OnceLock::new();
+        let _ = typed.set(Typed::new(value));
+        Ok(Self(Repr::Json(Arc::new(Json {
+            size,
+            typed,
+            encoded: OnceLock::new(),
+        }))))
+    }
+
+    /// A body of JSON that a backend read. The text is not parsed until
+    /// [`Body::decode`].
+    pub fn from_json(encoded: impl Into<Bytes>) -> Self {
+        let encoded = encoded.into();
+        Self(Repr::Json(Arc::new(Json {
+            size: encoded.len(),
+            typed: OnceLock::new(),
+            encoded: OnceLock::from(encoded),
+        })))
+    }
+
+    /// A body of plain bytes.
+    ///
+    /// # Errors
+    /// `InvalidInput` over [`MAX_BODY`] bytes.
+    pub fn bytes(bytes: impl Into<Bytes>) -> Result<Self> {
+        let bytes = bytes.into();
+        check_size(bytes.len())?;
+        Ok(Self(Repr::Bytes(bytes)))
+    }
+
+    /// The size in bytes that counts towards limits.
+    pub fn size(&self) -> usize {
+        match &self.0 {
+            Repr::Json(json) => json.size,
+            Repr::Bytes(bytes) => bytes.len(),
+        }
+    }
+
+    /// The value, as the `Arc` it is held in if it is held as a `T`; otherwise
+    /// decoded, and kept so that the next call need not decode again.
+    ///
+    /// # Errors
+    /// `Corrupt` if the body is plain bytes or its JSON is no `T`.
+    pub fn decode<T>(&self) -> Result<Arc<T>>
+    where
+        T: Serialize + DeserializeOwned + Send + Sync + 'static,
+    {
+        let Repr::Json(json) = &self.0 else {
+            return Err(Error::corrupt(
+                "the body is plain bytes where a value was expected; read it with as_bytes",
+            ));
+        };
+        if let Some(typed) = json.typed.get()
+            && (*typed.value).type_id() == TypeId::of::<T>()
+        {
+            let value = Arc::clone(&typed.value);
+            return Ok(value.downcast::<T>().expect("the type was compared"));
+        }
+        let value: T = serde_json::from_slice(&json.encoded()?).map_err(|e| corrupt(&e))?;
+        let value = Arc::new(value);
+        let _ = json.typed.set(Typed::new(Arc::clone(&value)));
+        Ok(value)
+    }
+
+    /// The bytes of a body made by [`Body::bytes`]; `None` for JSON.
+    pub fn as_bytes(&self) -> Option<&Bytes> {
+        match &self.0 {
+            Repr::Bytes(bytes) => Some(bytes),
+            Repr::Json(_) => None,
+        }
+    }
+
+    /// What to store, encoded when first asked for.
+    ///
+    /// # Errors
+    /// `InvalidInput` if a value refuses to be serialized the second time.
+    pub fn encoded(&self) -> Result<Encoded> {
+        match &self.0 {
+            Repr::Json(json) => Ok(Encoded::Json(json.encoded()?)),
+            Repr::Bytes(bytes) => Ok(Encoded::Bytes(bytes.clone())),
+        }
+    }
+
+    /// This body encoded and made anew from what it encodes to: what a network
+    /// backend would hand back. Memory's strict mode puts each body through it.
+    ///
+    /// # Errors
+    /// As [`Body::encoded`].
+    pub fn round_trip(&self) -> Result<Self> {
+        match self.encoded()? {
+            Encoded::Json(json) => Ok(Self::from_json(json)),
+            Encoded::Bytes(bytes) => Ok(Self(Repr::Bytes(bytes))),
+        }
+    }
+}
+
+impl Json {
+    fn encoded(&self) -> Result<Bytes> {
+        if let Some(encoded) = self.encoded.get() {
+            return Ok(encoded.clone());
+        }
+        let typed = self.typed.get().expect("a body has a value or its JSON");
+        let encoded = (typed.encode)(&*typed.value)?;
+        Ok(self.encoded.get_or_init(|| encoded).clone())
+    }
+}
+
+fn check_size(size: usize) -> Result<()> {
+    if size > MAX_BODY {
+        return Err(Error::invalid(format!(
+            "the body is {size} bytes and may be {MAX_BODY}; keep large content in a blob"
+        )));
+    }
+    Ok(())
+}
+
+/// serde_json's message may quote content; its position and category do not.
+fn corrupt(e: &serde_json::Error) -> Error {
+    Error::corrupt(format!(
+        "the body is not of the expected form ({:?} error at line {}, column {}); \
+         was it written by something else?",
+        e.classify(),
+        e.line(),
+        e.column()
+    ))
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match &self.0 {
+            Repr::Json(_) => "Json",
+            Repr::Bytes(_) => "Bytes",
+        };
+        write!(f, "{kind}({} bytes)", self.size())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde::Deserialize;
+
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    struct Thing {
+        name: String,
+        parts: Vec<u8>,
+    }
+
+    fn thing() -> Thing {
+        Thing {
+            name: "ädam \"q\" \u{1f}\n".into(),
+            parts: vec![1, 2, 255],
+        }
+    }
+
+    #[test]
+    fn a_typed_body_hands_out_the_value_it_was_given() {
+        let value = Arc::new(thing());
+        let body = Body::shared(Arc::clone(&value)).unwrap();
+        assert!(Arc::ptr_eq(&body.decode::<Thing>().unwrap(), &value));
+    }
+
+    #[test]
+    fn an_encoded_body_is_decoded_once() {
+        let body = Body::json(thing()).unwrap().round_trip().unwrap();
+        let first = body.decode::<Thing>().unwrap();
+        assert_eq!(*first, thing());
+        assert!(Arc::ptr_eq(&first, &body.clone().decode().unwrap()));
+    }
+
+    #[test]
+    fn a_body_can_be_read_as_another_type() {
+        let body = Body::json(thing()).unwrap();
+        let value = body.decode::<serde_json::Value>().unwrap();
+        assert_eq!(value["parts"][2], 255);
+    }
+
+    #[test]
+    fn the_measured_size_is_the_encoded_size() {
+        let body = Body::json(thing()).unwrap();
+        let Encoded::Json(json) = body.encoded().unwrap() else {
+            panic!("json expected");
+        };
+        assert_eq!(body.size(), json.len());
+    }
+
+    #[test]
+    fn a_body_over_the_limit_is_refused() {
+        assert!(Body::json("x".repeat(MAX_BODY - 2)).is_ok());
+        assert!(Body::json("x".repeat(MAX_BODY - 1)).is_err());
+        assert!(Body::bytes(vec![0; MAX_BODY]).is_ok());
+        assert!(Body::bytes(vec![0; MAX_BODY + 1]).is_err());
+    }
+
+    #[test]
+    fn neither_debug_nor_a_decoding_error_shows_content() {
+        let body = Body::json("hunter2").unwrap();
+        assert!(!format!("{body:?}").contains("hunter2"));
+        let error = body.decode::<u64>().unwrap_err();
+        assert!(!format!("{error:?} {error}").contains("hunter2"));
+    }
+}

@@ -1,0 +1,81 @@
+//! What a store can do, as data.
+
+use std::fmt;
+
+/// How a store offers something.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Support {
+    /// The server does it in one operation.
+    Native,
+    /// It is built from other operations, with the same promises.
+    Emulated,
+    /// It is refused with `Unsupported`.
+    #[default]
+    No,
+}
+
+/// What an acknowledged write survives, as the store is configured.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Durability {
+    /// The store does not know.
+    #[default]
+    Unknown,
+    /// Nothing: it is gone with the process.
+    Process,
+    /// A restart of the server, but perhaps not its crash.
+    Restart,
+    /// A crash of the server.
+    Crash,
+    /// The loss of a machine.
+    Replicated,
+}
+
+/// What a store can do, how, and how durably.
+///
+/// Every store keeps rules R1 to R10 whatever this says; it tells what those
+/// promises cost here, and which extras there are.
+#[non_exhaustive]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Capabilities {
+    /// The backend's name: `memory`, `postgres` …; a layer adds its own, as in `cached(redis)`.
+    pub backend: String,
+    /// Commits of more than one record.
+    pub transactions: Support,
+    /// Scans in order within a partition.
+    pub ordered_scans: Support,
+    /// Scans over all partitions of a collection.
+    pub collection_scans: Support,
+    /// Expired records removed without a sweep.
+    pub native_expiry: Support,
+    /// Other clients told of changes to cacheable collections.
+    pub change_notice: Support,
+    /// Streamed objects.
+    pub blobs: Support,
+    /// `take` on a bucket.
+    pub rate_limits: Support,
+    /// Answers without a future where they are in memory.
+    pub immediate_answers: Support,
+    /// What an acknowledged write survives.
+    pub durability: Durability,
+}
+
+impl Capabilities {
+    /// A store of this name about which nothing else is known.
+    pub fn new(backend: impl Into<String>) -> Self {
+        Self {
+            backend: backend.into(),
+            ..Self::default()
+        }
+    }
+}
+
+impl fmt::Display for Support {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Native => "native",
+            Self::Emulated => "emulated",
+            Self::No => "no",
+        })
+    }
+}

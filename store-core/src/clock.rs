@@ -1,0 +1,253 @@
+//! Time, as the store sees it.
+//!
+//! One [`Clock`] decides whether a record has expired and how far a bucket has
+//! refilled. It is injected when a backend is opened, so that a test can move
+//! time by hand with [`ManualClock`] instead of sleeping. Leases, back-off and
+//! deadlines are about how long something takes, not about what time it is:
+//! they use tokio's time.
+
+use std::fmt;
+use std::ops::{Add, Sub};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use async_trait::async_trait;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use tokio::sync::watch;
+
+/// A moment: whole nanoseconds since the Unix epoch, never negative, at most
+/// `i64::MAX` (April of 2262), so that every backend can hold it exactly.
+///
+/// Arithmetic saturates at both ends. Serialized as RFC 3339 text with
+/// nanoseconds, which people can read and which loses no digit.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Timestamp(i64);
+
+impl Timestamp {
+    /// The Unix epoch.
+    pub const EPOCH: Self = Self(0);
+    /// The last moment that can be expressed.
+    pub const MAX: Self = Self(i64::MAX);
+
+    /// The moment `nanos` nanoseconds after the epoch; past [`Self::MAX`] it saturates.
+    pub const fn from_nanos(nanos: u64) -> Self {
+        Self(if nanos > i64::MAX as u64 {
+            i64::MAX
+        } else {
+            nanos as i64
+        })
+    }
+
+    /// The moment `millis` milliseconds after the epoch; past [`Self::MAX`] it saturates.
+    pub const fn from_millis(millis: u64) -> Self {
+        Self::from_nanos(millis.saturating_mul(1_000_000))
+    }
+
+    /// The moment `seconds` seconds after the epoch; past [`Self::MAX`] it saturates.
+    pub const fn from_seconds(seconds: u64) -> Self {
+        Self::from_nanos(seconds.saturating_mul(1_000_000_000))
+    }
+
+    /// Nanoseconds since the epoch.
+    pub const fn as_nanos(self) -> u64 {
+        self.0 as u64
+    }
+
+    /// Whole milliseconds since the epoch, rounded down.
+    pub const fn as_millis(self) -> u64 {
+        self.0 as u64 / 1_000_000
+    }
+
+    /// Whole seconds since the epoch, rounded down.
+    pub const fn as_seconds(self) -> u64 {
+        self.0 as u64 / 1_000_000_000
+    }
+
+    /// How long after `earlier` this is; zero if it is not after it.
+    pub const fn since(self, earlier: Self) -> Duration {
+        let nanos = self.0.saturating_sub(earlier.0);
+        Duration::from_nanos(if nanos < 0 { 0 } else { nanos as u64 })
+    }
+}
+
+impl Add<Duration> for Timestamp {
+    type Output = Self;
+    fn add(self, rhs: Duration) -> Self {
+        let nanos = i64::try_from(rhs.as_nanos()).unwrap_or(i64::MAX);
+        Self(self.0.saturating_add(nanos))
+    }
+}
+
+impl Sub<Duration> for Timestamp {
+    type Output = Self;
+    fn sub(self, rhs: Duration) -> Self {
+        let nanos = i64::try_from(rhs.as_nanos()).unwrap_or(i64::MAX);
+        Self(self.0.saturating_sub(nanos).max(0))
+    }
+}
+
+impl From<SystemTime> for Timestamp {
+    /// Moments before the epoch become the epoch.
+    fn from(time: SystemTime) -> Self {
+        let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self::EPOCH + since
+    }
+}
+
+impl From<Timestamp> for SystemTime {
+    fn from(time: Timestamp) -> Self {
+        UNIX_EPOCH + Duration::from_nanos(time.as_nanos())
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        humantime::format_rfc3339_nanos((*self).into()).fmt(f)
+    }
+}
+
+impl fmt::Debug for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Timestamp {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        humantime::parse_rfc3339(&text)
+            .map(Self::from)
+            .map_err(|_| de::Error::custom("expected a time as RFC 3339 text in UTC"))
+    }
+}
+
+/// Tells the time and waits for it.
+#[async_trait]
+pub trait Clock: Send + Sync + fmt::Debug {
+    /// The time now. Two calls may go backwards, as a machine's clock may.
+    fn now(&self) -> Timestamp;
+
+    /// Returns once [`Clock::now`] has reached `deadline`; at once if it has.
+    /// Dropping the future costs nothing.
+    async fn sleep_until(&self, deadline: Timestamp);
+}
+
+/// The machine's clock.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemClock;
+
+#[async_trait]
+impl Clock for SystemClock {
+    fn now(&self) -> Timestamp {
+        SystemTime::now().into()
+    }
+
+    async fn sleep_until(&self, deadline: Timestamp) {
+        // In slices, so that a step of the machine's clock is noticed.
+        const SLICE: Duration = Duration::from_secs(60);
+        loop {
+            let left = deadline.since(self.now());
+            if left.is_zero() {
+                return;
+            }
+            tokio::time::sleep(left.min(SLICE)).await;
+        }
+    }
+}
+
+/// A clock that moves only when told to. Clones share one time.
+///
+/// ```
+/// use std::time::Duration;
+/// use store_core::{Clock, ManualClock, Timestamp};
+///
+/// let clock = ManualClock::new(Timestamp::from_seconds(1_000));
+/// clock.advance(Duration::from_secs(5));
+/// assert_eq!(clock.now(), Timestamp::from_seconds(1_005));
+/// ```
+#[derive(Clone, Debug)]
+pub struct ManualClock {
+    time: Arc<watch::Sender<Timestamp>>,
+}
+
+impl ManualClock {
+    /// A clock that stands at `start`.
+    pub fn new(start: Timestamp) -> Self {
+        Self {
+            time: Arc::new(watch::Sender::new(start)),
+        }
+    }
+
+    /// Moves the time forward by `by` and wakes whoever slept until then.
+    pub fn advance(&self, by: Duration) {
+        self.time.send_modify(|time| *time = *time + by);
+    }
+
+    /// Sets the time, backwards too.
+    pub fn set(&self, to: Timestamp) {
+        self.time.send_replace(to);
+    }
+}
+
+impl Default for ManualClock {
+    /// A clock that stands at a round moment in 2030.
+    fn default() -> Self {
+        Self::new(Timestamp::from_seconds(1_893_456_000))
+    }
+}
+
+#[async_trait]
+impl Clock for ManualClock {
+    fn now(&self) -> Timestamp {
+        *self.time.borrow()
+    }
+
+    async fn sleep_until(&self, deadline: Timestamp) {
+        let mut time = self.time.subscribe();
+        // The sender lives as long as `self` is borrowed, so this cannot fail.
+        let _ = time.wait_for(|now| *now >= deadline).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timestamp_survives_serialization_to_the_nanosecond() {
+        let time = Timestamp::from_nanos(1_893_456_000_123_456_789);
+        let text = serde_json::to_string(&time).unwrap();
+        assert_eq!(text, "\"2030-01-01T00:00:00.123456789Z\"");
+        assert_eq!(serde_json::from_str::<Timestamp>(&text).unwrap(), time);
+        let max = serde_json::to_string(&Timestamp::MAX).unwrap();
+        assert_eq!(
+            serde_json::from_str::<Timestamp>(&max).unwrap(),
+            Timestamp::MAX
+        );
+    }
+
+    #[test]
+    fn arithmetic_saturates_at_both_ends() {
+        assert_eq!(Timestamp::MAX + Duration::MAX, Timestamp::MAX);
+        assert_eq!(Timestamp::EPOCH - Duration::MAX, Timestamp::EPOCH);
+        assert_eq!(Timestamp::EPOCH.since(Timestamp::MAX), Duration::ZERO);
+    }
+
+    #[tokio::test]
+    async fn a_sleeper_wakes_when_the_time_is_moved() {
+        let clock = ManualClock::default();
+        let deadline = clock.now() + Duration::from_secs(3600);
+        let sleeper = tokio::spawn({
+            let clock = clock.clone();
+            async move { clock.sleep_until(deadline).await }
+        });
+        clock.advance(Duration::from_secs(3600));
+        sleeper.await.unwrap();
+    }
+}

@@ -1,0 +1,396 @@
+//! Names: of collections, partitions and records.
+//!
+//! Names are checked when they are made, so that a backend never meets one that
+//! it cannot store: at most [`MAX_NAME`] bytes, no NUL, any other character.
+//! Their `Debug` is [redacted](RedactedKey): an id may be an e-mail address or
+//! a digest that someone could look up.
+
+use std::borrow::Cow;
+use std::cmp::Ordering;
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use data_encoding::BASE32_NOPAD;
+use sha2::{Digest, Sha256};
+
+use crate::error::{Error, RedactedKey, Result};
+
+/// The longest id and the longest partition, in bytes.
+pub const MAX_NAME: usize = 255;
+
+/// A kind of record: `api_keys`, `users`, an application's `invoices`.
+///
+/// Declared once, as a constant; its name is part of what is stored.
+///
+/// ```
+/// use store_core::Collection;
+/// const INVOICES: Collection = Collection::new("invoices");
+/// ```
+#[derive(Clone, Copy)]
+pub struct Collection {
+    name: &'static str,
+    /// Of the name, made when it is declared: reads hash a collection for free.
+    hash: u64,
+    single_use: bool,
+    cacheable: bool,
+    chunks: bool,
+}
+
+impl Collection {
+    /// A collection of this name: a lower-case letter, then at most 47
+    /// lower-case letters, digits and underscores.
+    ///
+    /// # Panics
+    /// If the name is not of that form; in a constant, when it is compiled.
+    pub const fn new(name: &'static str) -> Self {
+        let bytes = name.as_bytes();
+        assert!(
+            !bytes.is_empty() && bytes.len() <= 48 && bytes[0].is_ascii_lowercase(),
+            "a collection's name is a lower-case letter and at most 47 more characters"
+        );
+        // FNV-1a; the names are the program's own, so nobody can choose collisions.
+        let mut hash = 0xcbf2_9ce4_8422_2325u64;
+        let mut i = 0;
+        while i < bytes.len() {
+            assert!(
+                bytes[i].is_ascii_lowercase() || bytes[i].is_ascii_digit() || bytes[i] == b'_',
+                "a collection's name holds lower-case letters, digits and underscores"
+            );
+            hash = (hash ^ bytes[i] as u64).wrapping_mul(0x0100_0000_01b3);
+            i += 1;
+        }
+        Self {
+            name,
+            hash,
+            single_use: false,
+            cacheable: false,
+            chunks: false,
+        }
+    }
+
+    /// Declares that an id, once deleted or expired, is never used again, so
+    /// that a backend need keep no tombstone.
+    pub const fn single_use(mut self) -> Self {
+        self.single_use = true;
+        self
+    }
+
+    /// Declares that records are worth caching and their changes worth announcing.
+    pub const fn cacheable(mut self) -> Self {
+        self.cacheable = true;
+        self
+    }
+
+    /// Declares that bodies are large opaque bytes: stored out of line, uncompressed.
+    pub const fn chunks(mut self) -> Self {
+        self.chunks = true;
+        self
+    }
+
+    /// The name, as stored.
+    pub const fn name(self) -> &'static str {
+        self.name
+    }
+
+    /// See [`Collection::single_use`].
+    pub const fn is_single_use(self) -> bool {
+        self.single_use
+    }
+
+    /// See [`Collection::cacheable`].
+    pub const fn is_cacheable(self) -> bool {
+        self.cacheable
+    }
+
+    /// See [`Collection::chunks`].
+    pub const fn is_chunks(self) -> bool {
+        self.chunks
+    }
+}
+
+impl PartialEq for Collection {
+    fn eq(&self, other: &Self) -> bool {
+        // Constants of one name usually share the text.
+        std::ptr::eq(self.name, other.name) || self.name == other.name
+    }
+}
+
+impl Eq for Collection {}
+
+impl Hash for Collection {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.hash);
+    }
+}
+
+impl PartialOrd for Collection {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Collection {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.name.cmp(other.name)
+    }
+}
+
+impl fmt::Debug for Collection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+fn check_name(what: &'static str, name: &str) -> Result<()> {
+    if name.len() > MAX_NAME {
+        return Err(Error::invalid(format!(
+            "{what} is {} bytes long and may be {MAX_NAME}; shorten it or pass it through key::bounded",
+            name.len()
+        )));
+    }
+    if name.as_bytes().contains(&0) {
+        return Err(Error::invalid(format!("{what} holds a NUL; remove it")));
+    }
+    Ok(())
+}
+
+/// The unit of atomicity and of scale: records of one partition can change
+/// together, and a partition lives in one place. Cheap to clone.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Partition(Arc<str>);
+
+impl Partition {
+    /// A partition of this name.
+    ///
+    /// # Errors
+    /// `InvalidInput` over [`MAX_NAME`] bytes or with a NUL.
+    pub fn new(name: impl AsRef<str>) -> Result<Self> {
+        let name = name.as_ref();
+        check_name("a partition's name", name)?;
+        Ok(Self(name.into()))
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Partition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "partition#{:08x}", short_digest(&[&self.0]))
+    }
+}
+
+/// A record's name within its partition. Cheap to clone.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RecordKey {
+    collection: Collection,
+    id: Arc<str>,
+}
+
+impl RecordKey {
+    /// The key `id` in `collection`.
+    ///
+    /// # Errors
+    /// `InvalidInput` if the id is over [`MAX_NAME`] bytes or holds a NUL.
+    pub fn new(collection: Collection, id: impl AsRef<str>) -> Result<Self> {
+        let id = id.as_ref();
+        check_name("a record's id", id)?;
+        Ok(Self {
+            collection,
+            id: id.into(),
+        })
+    }
+
+    /// The collection.
+    pub fn collection(&self) -> Collection {
+        self.collection
+    }
+
+    /// The id.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// This key in `partition`.
+    pub fn at<'a>(&'a self, partition: &'a Partition) -> RecordRef<'a> {
+        RecordRef {
+            partition: &partition.0,
+            collection: self.collection,
+            id: &self.id,
+        }
+    }
+}
+
+impl fmt::Debug for RecordKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}#{:08x}",
+            self.collection.name,
+            short_digest(&[&self.id])
+        )
+    }
+}
+
+/// The full, checked name of one record, borrowed: what reads take.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RecordRef<'a> {
+    collection: Collection,
+    partition: &'a str,
+    id: &'a str,
+}
+
+impl<'a> RecordRef<'a> {
+    /// The record `id` of `collection` in `partition`; allocates nothing.
+    ///
+    /// # Errors
+    /// `InvalidInput` if a name is over [`MAX_NAME`] bytes or holds a NUL.
+    pub fn new(partition: &'a str, collection: Collection, id: &'a str) -> Result<Self> {
+        check_name("a partition's name", partition)?;
+        check_name("a record's id", id)?;
+        Ok(Self {
+            collection,
+            partition,
+            id,
+        })
+    }
+
+    /// The partition's name.
+    pub fn partition(self) -> &'a str {
+        self.partition
+    }
+
+    /// The collection.
+    pub fn collection(self) -> Collection {
+        self.collection
+    }
+
+    /// The id.
+    pub fn id(self) -> &'a str {
+        self.id
+    }
+
+    /// The name for people.
+    pub fn redacted(self) -> RedactedKey {
+        RedactedKey {
+            collection: self.collection.name,
+            digest: short_digest(&[self.partition, self.id]),
+        }
+    }
+}
+
+impl fmt::Debug for RecordRef<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.redacted(), f)
+    }
+}
+
+fn short_digest(parts: &[&str]) -> u32 {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update(part.as_bytes());
+        hash.update([0]);
+    }
+    let digest = hash.finalize();
+    u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]])
+}
+
+/// Fits a contract's key, of any length and with any character, into a name.
+///
+/// What fits is kept as it is, readable; what does not becomes `#` and a
+/// SHA-256 digest. Two different keys never give one name: a key that starts
+/// with `#` itself is digested too. Keep the full key in the record where
+/// people should see it.
+///
+/// ```
+/// use store_core::key::bounded;
+/// assert_eq!(bounded("user:7"), "user:7");
+/// assert_eq!(bounded(&"x".repeat(1024)).len(), 53);
+/// ```
+pub fn bounded(key: &str) -> Cow<'_, str> {
+    if key.len() <= MAX_NAME && !key.starts_with('#') && !key.as_bytes().contains(&0) {
+        return Cow::Borrowed(key);
+    }
+    let digest = BASE32_NOPAD.encode(&Sha256::digest(key.as_bytes()));
+    Cow::Owned(format!("#{}", digest.to_ascii_lowercase()))
+}
+
+/// Joins segments into one name such that different segments never give the
+/// same name, and such that the name of some segments followed by `/` is a
+/// prefix of the name of those segments followed by more, and of nothing else.
+///
+/// `/` and `%` inside a segment are escaped as in a URL.
+///
+/// ```
+/// use store_core::key::join;
+/// assert_eq!(join(&["users", "alice"]), "users/alice");
+/// assert_ne!(join(&["a/b", "c"]), join(&["a", "b/c"]));
+/// ```
+pub fn join(segments: &[&str]) -> String {
+    let mut name = String::with_capacity(segments.iter().map(|s| s.len() + 1).sum());
+    for (i, segment) in segments.iter().enumerate() {
+        if i > 0 {
+            name.push('/');
+        }
+        for c in segment.chars() {
+            match c {
+                '/' => name.push_str("%2F"),
+                '%' => name.push_str("%25"),
+                c => name.push(c),
+            }
+        }
+    }
+    name
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const THINGS: Collection = Collection::new("things");
+
+    #[test]
+    fn a_name_over_the_limit_or_with_a_nul_is_refused() {
+        assert!(Partition::new("p".repeat(255)).is_ok());
+        assert!(Partition::new("p".repeat(256)).is_err());
+        assert!(RecordKey::new(THINGS, "a\0b").is_err());
+        assert!(RecordRef::new("", THINGS, "").is_ok());
+    }
+
+    #[test]
+    fn no_two_contract_keys_share_a_name() {
+        let long = "k".repeat(300);
+        let digested = bounded(&long).into_owned();
+        assert_ne!(bounded(&digested), digested);
+        assert_ne!(bounded("a\0"), bounded("a"));
+    }
+
+    #[test]
+    fn joined_names_are_injective() {
+        let names = [
+            join(&["a", "b", "c"]),
+            join(&["a/b", "c"]),
+            join(&["a", "b/c"]),
+            join(&["a%2Fb", "c"]),
+            join(&["a", "b", "c", ""]),
+        ];
+        let distinct: std::collections::HashSet<_> = names.iter().collect();
+        assert_eq!(distinct.len(), names.len());
+    }
+
+    #[test]
+    fn debug_shows_no_name() {
+        let key = RecordKey::new(THINGS, "alice@example.org").unwrap();
+        let partition = Partition::new("tenant-of-alice").unwrap();
+        for text in [
+            format!("{key:?}"),
+            format!("{partition:?}"),
+            format!("{:?}", key.at(&partition)),
+        ] {
+            assert!(!text.contains("alice"), "{text}");
+        }
+    }
+}

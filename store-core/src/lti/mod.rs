@@ -1,0 +1,1 @@
+//! LTI: registrations, deployments, nonces.

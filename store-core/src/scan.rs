@@ -1,0 +1,275 @@
+//! Lists: which records to walk over, a page of them, and where to go on.
+
+use std::fmt;
+use std::str::FromStr;
+
+use data_encoding::BASE64URL_NOPAD;
+use sha2::{Digest, Sha256};
+
+use crate::error::{Error, Result};
+use crate::key::{Collection, Partition};
+use crate::record::Record;
+
+/// The most records on one page.
+pub const MAX_PAGE: usize = 1000;
+
+/// The records that a scan may walk over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// One partition: in bytewise order of id, neither skipping nor repeating a
+    /// record that exists throughout.
+    Partition(Partition),
+    /// Every partition whose name starts with this text (all, if it is empty).
+    /// In no order; a record that exists throughout is delivered at least once.
+    Partitions(String),
+}
+
+/// A question for one page of records of one collection.
+///
+/// ```
+/// use store_core::{Collection, Partition, Scan};
+/// # fn main() -> store_core::Result<()> {
+/// const USERS: Collection = Collection::new("users");
+/// let scan = Scan::partition(USERS, Partition::new("acme")?)
+///     .id_prefix("eng/")
+///     .limit(50)?;
+/// # let _ = scan; Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Scan {
+    collection: Collection,
+    scope: Scope,
+    id_prefix: String,
+    limit: usize,
+    position: Option<Vec<u8>>,
+}
+
+impl Scan {
+    /// All of a partition's records in `collection`.
+    pub fn partition(collection: Collection, partition: Partition) -> Self {
+        Self::new(collection, Scope::Partition(partition))
+    }
+
+    /// All of a collection's records in partitions whose name starts with
+    /// `partition_prefix`.
+    pub fn collection(collection: Collection, partition_prefix: impl Into<String>) -> Self {
+        Self::new(collection, Scope::Partitions(partition_prefix.into()))
+    }
+
+    fn new(collection: Collection, scope: Scope) -> Self {
+        Self {
+            collection,
+            scope,
+            id_prefix: String::new(),
+            limit: 100,
+            position: None,
+        }
+    }
+
+    /// Only ids that start with this text, taken literally.
+    pub fn id_prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.id_prefix = prefix.into();
+        self
+    }
+
+    /// At most this many records; more than [`MAX_PAGE`] means [`MAX_PAGE`].
+    /// 100 if never called. A page may be shorter and still have a cursor.
+    ///
+    /// # Errors
+    /// `InvalidInput` for zero.
+    pub fn limit(mut self, limit: usize) -> Result<Self> {
+        if limit == 0 {
+            return Err(Error::invalid(
+                "a page of zero records was asked for; ask for at least one",
+            ));
+        }
+        self.limit = limit.min(MAX_PAGE);
+        Ok(self)
+    }
+
+    /// Goes on where the page that gave `cursor` ended.
+    ///
+    /// # Errors
+    /// `InvalidInput` if the cursor came from another question.
+    pub fn after(mut self, cursor: &Cursor) -> Result<Self> {
+        let Some((bound, position)) = cursor.0.split_at_checked(FINGERPRINT) else {
+            return Err(foreign_cursor());
+        };
+        if bound != self.fingerprint() {
+            return Err(foreign_cursor());
+        }
+        self.position = Some(position.to_vec());
+        Ok(self)
+    }
+
+    /// Which collection.
+    pub fn in_collection(&self) -> Collection {
+        self.collection
+    }
+
+    /// Which partitions.
+    pub fn scope(&self) -> &Scope {
+        &self.scope
+    }
+
+    /// What ids must start with.
+    pub fn prefix(&self) -> &str {
+        &self.id_prefix
+    }
+
+    /// The most records to return, from 1 to [`MAX_PAGE`].
+    pub fn page_size(&self) -> usize {
+        self.limit
+    }
+
+    /// For a backend: the position that it gave to [`Scan::cursor`].
+    pub fn position(&self) -> Option<&[u8]> {
+        self.position.as_deref()
+    }
+
+    /// For a backend: the position as text.
+    ///
+    /// # Errors
+    /// `InvalidInput` if it is none, so that a forged cursor is refused.
+    pub fn position_text(&self) -> Result<Option<&str>> {
+        self.position()
+            .map(|bytes| std::str::from_utf8(bytes).map_err(|_| foreign_cursor()))
+            .transpose()
+    }
+
+    /// For a backend: a cursor that goes on from `position` and fits this
+    /// question alone.
+    pub fn cursor(&self, position: impl AsRef<[u8]>) -> Cursor {
+        let mut bytes = self.fingerprint().to_vec();
+        bytes.extend_from_slice(position.as_ref());
+        Cursor(bytes)
+    }
+
+    fn fingerprint(&self) -> [u8; FINGERPRINT] {
+        let (tag, scope) = match &self.scope {
+            Scope::Partition(partition) => ("one", partition.as_str()),
+            Scope::Partitions(prefix) => ("all", prefix.as_str()),
+        };
+        let mut hash = Sha256::new();
+        for part in [self.collection.name(), tag, scope, &self.id_prefix] {
+            hash.update((part.len() as u64).to_be_bytes());
+            hash.update(part);
+        }
+        let digest = hash.finalize();
+        std::array::from_fn(|i| digest[i])
+    }
+}
+
+const FINGERPRINT: usize = 8;
+
+fn foreign_cursor() -> Error {
+    Error::invalid("the cursor belongs to another question; pass one that this list returned")
+}
+
+impl fmt::Debug for Scan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scan")
+            .field("collection", &self.collection)
+            .field("limit", &self.limit)
+            .field("resumed", &self.position.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Where a list goes on. Opaque; its text can be handed to a client and back.
+///
+/// It fits only the question that it came from. It names ids of that question's
+/// partition and is not secret from whoever may ask it.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Cursor(Vec<u8>);
+
+impl fmt::Display for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&BASE64URL_NOPAD.encode(&self.0))
+    }
+}
+
+impl fmt::Debug for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Cursor({} bytes)", self.0.len())
+    }
+}
+
+impl FromStr for Cursor {
+    type Err = Error;
+    fn from_str(text: &str) -> Result<Self> {
+        BASE64URL_NOPAD
+            .decode(text.as_bytes())
+            .map(Self)
+            .map_err(|_| foreign_cursor())
+    }
+}
+
+/// Some of a list, and where it goes on.
+///
+/// A page with a cursor is never empty, and a page without one is the last.
+#[derive(Clone, Debug)]
+pub struct Page<T> {
+    /// The items.
+    pub items: Vec<T>,
+    /// Where the next page begins; `None` at the end.
+    pub next: Option<Cursor>,
+}
+
+impl<T> Page<T> {
+    /// The last page of a list.
+    pub fn last(items: Vec<T>) -> Self {
+        Self { items, next: None }
+    }
+
+    /// This page with each item made into another.
+    ///
+    /// # Errors
+    /// The first error of `f`.
+    pub fn try_map<U>(self, f: impl FnMut(T) -> Result<U>) -> Result<Page<U>> {
+        Ok(Page {
+            items: self.items.into_iter().map(f).collect::<Result<_>>()?,
+            next: self.next,
+        })
+    }
+}
+
+/// A page of records.
+pub type Records = Page<Record>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const THINGS: Collection = Collection::new("things");
+
+    fn scan(partition: &str) -> Scan {
+        Scan::partition(THINGS, Partition::new(partition).unwrap())
+    }
+
+    #[test]
+    fn a_cursor_fits_only_its_own_question() {
+        let cursor = scan("p").cursor("alice");
+        let back: Cursor = cursor.to_string().parse().unwrap();
+        assert_eq!(back, cursor);
+        let resumed = scan("p").limit(3).unwrap().after(&back).unwrap();
+        assert_eq!(resumed.position(), Some(&b"alice"[..]));
+        for other in [
+            scan("q"),
+            scan("p").id_prefix("a"),
+            Scan::collection(THINGS, "p"),
+            Scan::partition(Collection::new("other"), Partition::new("p").unwrap()),
+        ] {
+            assert!(other.after(&cursor).is_err());
+        }
+        assert!(scan("p").after(&Cursor(vec![1, 2])).is_err());
+        assert!("not a cursor!".parse::<Cursor>().is_err());
+    }
+
+    #[test]
+    fn a_page_of_zero_is_refused_and_a_huge_one_is_capped() {
+        assert!(scan("p").limit(0).is_err());
+        assert_eq!(scan("p").limit(usize::MAX).unwrap().page_size(), MAX_PAGE);
+    }
+}

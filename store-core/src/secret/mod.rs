@@ -1,0 +1,160 @@
+//! Keys that protect what is stored: a ring of them, so that they can rotate.
+//!
+//! One [`KeyRing`] serves every purpose: each use derives a key of its own from
+//! it, by name, so that a digest never reveals anything about a sealed field.
+
+use std::fmt;
+
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+use zeroize::Zeroizing;
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// Some keys of 256 bits, each with a short public name. The first one is used
+/// for what is written from now on; the others still open what was written
+/// under them. Cheap to clone; cleared from memory when dropped.
+///
+/// To rotate: put a new key in front, re-write what was protected by the old
+/// one at leisure, then leave the old one out.
+#[derive(Clone)]
+pub struct KeyRing {
+    keys: Vec<RingKey>,
+}
+
+#[derive(Clone)]
+struct RingKey {
+    id: String,
+    key: Zeroizing<[u8; 32]>,
+}
+
+impl KeyRing {
+    /// A ring of one key.
+    ///
+    /// # Errors
+    /// As [`KeyRing::with_older`].
+    pub fn new(id: impl Into<String>, key: [u8; 32]) -> Result<Self> {
+        Self { keys: Vec::new() }.with_older(id, key)
+    }
+
+    /// A ring of one key of random bits: for tests, and for stores that live no
+    /// longer than the process.
+    pub fn random() -> Self {
+        let mut key = [0; 32];
+        getrandom::fill(&mut key).expect("the operating system gives random bytes");
+        Self::new("random", key).expect("a good name and a random key")
+    }
+
+    /// This ring and one more key, which only opens what was written under it.
+    ///
+    /// # Errors
+    /// `Config` if the name is not 1 to 16 letters, digits or `-`, is there
+    /// already, or the key is all one byte.
+    pub fn with_older(mut self, id: impl Into<String>, key: [u8; 32]) -> Result<Self> {
+        let id = id.into();
+        let good = (1..=16).contains(&id.len())
+            && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+        if !good || self.keys.iter().any(|held| held.id == id) {
+            return Err(Error::new(
+                ErrorKind::Config,
+                "a key's name is 1 to 16 letters, digits or dashes, and each name is used once",
+            ));
+        }
+        if key.iter().all(|&byte| byte == key[0]) {
+            return Err(Error::new(
+                ErrorKind::Config,
+                "a key is all one byte; make 32 random ones",
+            ));
+        }
+        self.keys.push(RingKey {
+            id,
+            key: Zeroizing::new(key),
+        });
+        Ok(self)
+    }
+
+    /// The ring that a text such as `2026b:KEY,2026a:KEY` describes, the newest
+    /// key first, each `KEY` being 32 bytes in unpadded base64url: for a
+    /// setting in the environment.
+    ///
+    /// # Errors
+    /// `Config` if it has another form. The text is not quoted.
+    pub fn parse(text: &str) -> Result<Self> {
+        let mut ring = Self { keys: Vec::new() };
+        for part in text.trim().split(',') {
+            let key = part.trim().split_once(':').and_then(|(id, key)| {
+                let decoded = data_encoding::BASE64URL_NOPAD.decode(key.as_bytes()).ok()?;
+                let decoded = Zeroizing::new(decoded);
+                Some((id, <[u8; 32]>::try_from(decoded.as_slice()).ok()?))
+            });
+            let (id, key) = key.ok_or_else(|| {
+                Error::new(
+                    ErrorKind::Config,
+                    "a key ring is written as NAME:KEY,NAME:KEY with KEY being 32 bytes in \
+                     base64url without padding",
+                )
+            })?;
+            ring = ring.with_older(id, key)?;
+        }
+        Ok(ring)
+    }
+
+    /// The name of the key that is used for what is written now.
+    pub fn current(&self) -> &str {
+        &self.keys[0].id
+    }
+
+    /// The names of all keys, the current one first.
+    pub fn ids(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.keys.iter().map(|key| &*key.id)
+    }
+
+    /// The key named `id`, derived for `purpose`, as every use should have its
+    /// own; `None` if it is not on the ring.
+    pub fn derive(&self, id: &str, purpose: &str) -> Option<Zeroizing<[u8; 32]>> {
+        let key = self.keys.iter().find(|key| key.id == id)?;
+        let mut mac = Hmac::<Sha256>::new_from_slice(&*key.key).expect("any length will do");
+        mac.update(purpose.as_bytes());
+        Some(Zeroizing::new(mac.finalize().into_bytes().into()))
+    }
+}
+
+impl fmt::Debug for KeyRing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.ids()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ring_is_read_from_text_and_shows_only_names() {
+        let text = "b:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8,a:_wECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8";
+        let ring = KeyRing::parse(text).unwrap();
+        assert_eq!(ring.ids().collect::<Vec<_>>(), ["b", "a"]);
+        assert_eq!(format!("{ring:?}"), r#"["b", "a"]"#);
+        for wrong in [
+            "",
+            "a",
+            "a:short",
+            "a b:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8",
+        ] {
+            let error = KeyRing::parse(wrong).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Config);
+        }
+        assert!(KeyRing::new("zero", [0; 32]).is_err());
+    }
+
+    #[test]
+    fn each_purpose_and_each_key_gives_another_key() {
+        let ring = KeyRing::random()
+            .with_older("old", *b"0123456789abcdef0123456789abcdef")
+            .unwrap();
+        let a = ring.derive(ring.current(), "a").unwrap();
+        assert_ne!(a, ring.derive(ring.current(), "b").unwrap());
+        assert_ne!(a, ring.derive("old", "a").unwrap());
+        assert!(ring.derive("gone", "a").is_none());
+    }
+}

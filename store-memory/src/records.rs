@@ -1,0 +1,462 @@
+//! Records: sharded by partition, one lock a shard, never held across foreign
+//! code or an await.
+
+use std::fmt;
+use std::hash::{BuildHasher, Hasher};
+use std::ops::Bound;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use foldhash::fast::RandomState;
+use parking_lot::RwLock;
+use store_core::error::FailedItem;
+use store_core::{
+    Batch, Capabilities, Change, Clock, Committed, Conflict, Durability, Error, ErrorKind, Ping,
+    Record, RecordRef, RecordStore, Records, Result, Scan, Scope, Support, Swept, Timestamp,
+};
+
+use crate::Usage;
+use crate::config::Builder;
+use crate::shard::{Place, Shard};
+
+/// A power of two: enough that threads rarely meet, few enough to walk over.
+const SHARDS: usize = 64;
+
+/// How many expired records a commit removes in passing, for each of its items:
+/// more than it can add, so that garbage never outgrows what is live.
+const SWEPT_PER_ITEM: usize = 2;
+
+/// How many records a sweep removes before it lets others have the lock.
+const SWEEP_BATCH: usize = 256;
+
+pub(crate) struct MemoryRecords {
+    shards: Box<[RwLock<Shard>]>,
+    hasher: RandomState,
+    records: AtomicUsize,
+    bytes: AtomicUsize,
+    closed: AtomicBool,
+    config: Builder,
+}
+
+/// What a commit adds and takes away.
+#[derive(Clone, Copy, Default)]
+struct Growth {
+    records: isize,
+    bytes: isize,
+}
+
+impl Growth {
+    fn add(&mut self, record: &Record) {
+        self.records += 1;
+        self.bytes += weight(record);
+    }
+
+    fn take(&mut self, record: &Record) {
+        self.records -= 1;
+        self.bytes -= weight(record);
+    }
+}
+
+/// At most a few hundred KiB, so it fits.
+fn weight(record: &Record) -> isize {
+    (record.partition().as_str().len() + record.id().len() + record.body().size()) as isize
+}
+
+impl MemoryRecords {
+    pub(crate) fn new(config: Builder) -> Self {
+        Self {
+            shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
+            hasher: RandomState::default(),
+            records: AtomicUsize::new(0),
+            bytes: AtomicUsize::new(0),
+            closed: AtomicBool::new(false),
+            config,
+        }
+    }
+
+    pub(crate) fn usage(&self) -> Usage {
+        Usage {
+            records: self.records.load(Ordering::Relaxed),
+            bytes: self.bytes.load(Ordering::Relaxed),
+        }
+    }
+
+    fn check_open(&self) -> Result<()> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(Error::closed().with_backend("memory"));
+        }
+        Ok(())
+    }
+
+    fn partition_hash(&self, partition: &str) -> u64 {
+        let mut hasher = self.hasher.build_hasher();
+        hasher.write(partition.as_bytes());
+        hasher.finish()
+    }
+
+    fn point_hash(&self, partition_hash: u64, at: RecordRef<'_>) -> u64 {
+        let mut hasher = self.hasher.build_hasher();
+        hasher.write_u64(partition_hash);
+        std::hash::Hash::hash(&at.collection(), &mut hasher);
+        hasher.write(at.id().as_bytes());
+        hasher.finish()
+    }
+
+    /// From the top bits: the table itself uses the rest.
+    fn shard(&self, partition_hash: u64) -> &RwLock<Shard> {
+        &self.shards[(partition_hash >> 32) as usize % SHARDS]
+    }
+
+    fn find(&self, at: RecordRef<'_>) -> Option<Record> {
+        let partition_hash = self.partition_hash(at.partition());
+        let hash = self.point_hash(partition_hash, at);
+        let found = self.shard(partition_hash).read().get(hash, at).cloned();
+        found.filter(|record| {
+            record.expires_at().is_none() || !record.is_expired(self.config.clock.now())
+        })
+    }
+
+    /// Counts `growth`, unless a bound would be exceeded.
+    fn reserve(&self, growth: Growth) -> bool {
+        let fits = |counter: &AtomicUsize, by: isize, max: usize| {
+            if by <= 0 {
+                counter.fetch_sub(by.unsigned_abs(), Ordering::Relaxed);
+                return true;
+            }
+            let grown = |now: usize| now.checked_add(by as usize).filter(|&sum| sum <= max);
+            counter
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, grown)
+                .is_ok()
+        };
+        if !fits(&self.records, growth.records, self.config.max_records) {
+            return false;
+        }
+        if !fits(&self.bytes, growth.bytes, self.config.max_bytes) {
+            // Give back what was just counted; wrapping, so for either sign.
+            self.records
+                .fetch_sub(growth.records as usize, Ordering::Relaxed);
+            return false;
+        }
+        true
+    }
+
+    /// Counts removed records, which always fits.
+    fn release(&self, removed: &[Record]) {
+        let mut growth = Growth::default();
+        removed.iter().for_each(|record| growth.take(record));
+        self.reserve(growth);
+    }
+
+    fn try_commit(&self, batch: &Batch, records: &[Option<Record>]) -> Attempt {
+        let clock_now = self.config.clock.now();
+        let partition_hash = self.partition_hash(batch.partition().as_str());
+        let hashes: Vec<u64> = (0..records.len())
+            .map(|i| self.point_hash(partition_hash, batch.at(i)))
+            .collect();
+        let mut failed = Vec::new();
+        let mut growth = Growth::default();
+        // Dropped after the lock: a body's value may have a `Drop` of its own.
+        let mut removed = Vec::new();
+        {
+            let mut shard = self.shard(partition_hash).write();
+            for (i, item) in batch.items().iter().enumerate() {
+                let held = shard.get(hashes[i], batch.at(i));
+                let current = held.filter(|record| !record.is_expired(batch.now()));
+                if !item.expect().holds(current) {
+                    failed.push((i, current.cloned()));
+                }
+                match item.change() {
+                    Change::Check => {}
+                    Change::Put { .. } | Change::Delete => {
+                        held.into_iter().for_each(|record| growth.take(record));
+                        records[i].iter().for_each(|record| growth.add(record));
+                    }
+                }
+            }
+            if !failed.is_empty() {
+                drop(shard);
+                return Attempt::Failed(failed);
+            }
+            if !self.reserve(growth) {
+                return Attempt::Full;
+            }
+            for (i, item) in batch.items().iter().enumerate() {
+                match (item.change(), &records[i]) {
+                    (Change::Put { .. }, Some(record)) => {
+                        removed.extend(shard.put(hashes[i], record.clone()));
+                    }
+                    (Change::Delete, _) => removed.extend(shard.remove(hashes[i], batch.at(i))),
+                    _ => {}
+                }
+            }
+            let replaced = removed.len();
+            for _ in 0..SWEPT_PER_ITEM * records.len() {
+                let Some(expired) = shard.pop_expired(clock_now) else {
+                    break;
+                };
+                removed.push(expired);
+            }
+            self.release(&removed[replaced..]);
+        }
+        Attempt::Done
+    }
+
+    /// Removes what expired by `until`, shard by shard, at most `limit` records.
+    fn sweep_until(&self, until: Timestamp, limit: usize) -> Swept {
+        let mut swept = Swept::default();
+        for lock in &self.shards {
+            loop {
+                let batch = SWEEP_BATCH.min(limit - swept.removed as usize);
+                let mut shard = lock.write();
+                let removed: Vec<_> = std::iter::from_fn(|| shard.pop_expired(until))
+                    .take(batch)
+                    .collect();
+                let left = shard.has_expired(until);
+                self.release(&removed);
+                drop(shard);
+                swept.removed += removed.len() as u64;
+                if !left {
+                    break;
+                }
+                if swept.removed as usize == limit {
+                    swept.more = true;
+                    return swept;
+                }
+            }
+        }
+        swept
+    }
+
+    fn scan_partition(&self, scan: &Scan, partition: &str, now: Timestamp) -> Result<Records> {
+        let after = scan.position_text()?;
+        let from = Place {
+            collection: scan.in_collection(),
+            partition,
+            id: after.unwrap_or(scan.prefix()),
+        };
+        let from = match after {
+            Some(_) => Bound::Excluded(from),
+            None => Bound::Included(from),
+        };
+        let shard = self.shard(self.partition_hash(partition)).read();
+        let mut found: Vec<Record> = shard
+            .range(from)
+            .take_while(|record| {
+                record.at().collection() == scan.in_collection()
+                    && record.at().partition() == partition
+                    && record.id().starts_with(scan.prefix())
+            })
+            .filter(|record| !record.is_expired(now))
+            .take(scan.page_size() + 1)
+            .cloned()
+            .collect();
+        drop(shard);
+        let next = (found.len() > scan.page_size()).then(|| {
+            found.truncate(scan.page_size());
+            scan.cursor(found[found.len() - 1].id())
+        });
+        Ok(Records { items: found, next })
+    }
+
+    fn scan_collection(&self, scan: &Scan, prefix: &str, now: Timestamp) -> Result<Records> {
+        let position = Position::of(scan)?;
+        let wanted = scan.page_size() + 1;
+        let mut found: Vec<(usize, Record)> = Vec::new();
+        for index in position.shard..SHARDS {
+            let start = Place {
+                collection: scan.in_collection(),
+                partition: prefix,
+                id: "",
+            };
+            let from = match &position.place {
+                Some((partition, id)) if index == position.shard => Bound::Excluded(Place {
+                    partition,
+                    id,
+                    ..start
+                }),
+                _ => Bound::Included(start),
+            };
+            let shard = self.shards[index].read();
+            let records = shard
+                .range(from)
+                .take_while(|record| {
+                    record.at().collection() == scan.in_collection()
+                        && record.at().partition().starts_with(prefix)
+                })
+                .filter(|record| record.id().starts_with(scan.prefix()))
+                .filter(|record| !record.is_expired(now))
+                .take(wanted - found.len())
+                .map(|record| (index, record.clone()));
+            found.extend(records);
+            if found.len() == wanted {
+                break;
+            }
+        }
+        let next = (found.len() == wanted).then(|| {
+            found.truncate(scan.page_size());
+            let (index, last) = &found[found.len() - 1];
+            scan.cursor(Position::encode(*index, last.at()))
+        });
+        let items = found.into_iter().map(|(_, record)| record).collect();
+        Ok(Records { items, next })
+    }
+}
+
+enum Attempt {
+    Done,
+    Failed(Vec<(usize, Option<Record>)>),
+    Full,
+}
+
+/// Where a scan over all partitions stands.
+struct Position {
+    shard: usize,
+    place: Option<(String, String)>,
+}
+
+impl Position {
+    fn encode(shard: usize, at: RecordRef<'_>) -> Vec<u8> {
+        let mut bytes = vec![shard as u8, at.partition().len() as u8];
+        bytes.extend_from_slice(at.partition().as_bytes());
+        bytes.extend_from_slice(at.id().as_bytes());
+        bytes
+    }
+
+    fn of(scan: &Scan) -> Result<Self> {
+        let Some(bytes) = scan.position() else {
+            return Ok(Self {
+                shard: 0,
+                place: None,
+            });
+        };
+        let parse = || {
+            let (&shard, rest) = bytes.split_first()?;
+            let (&length, rest) = rest.split_first()?;
+            let (partition, id) = rest.split_at_checked(usize::from(length))?;
+            let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).ok();
+            let place = Some((text(partition)?, text(id)?));
+            (usize::from(shard) < SHARDS).then_some(Self {
+                shard: usize::from(shard),
+                place,
+            })
+        };
+        parse().ok_or_else(|| Error::invalid("the cursor was altered; pass one as it was returned"))
+    }
+}
+
+#[async_trait]
+impl RecordStore for MemoryRecords {
+    async fn get(&self, at: RecordRef<'_>) -> Result<Option<Record>> {
+        self.check_open()?;
+        Ok(self.find(at))
+    }
+
+    async fn get_many(&self, at: &[RecordRef<'_>]) -> Result<Vec<Option<Record>>> {
+        self.check_open()?;
+        Ok(at.iter().map(|&at| self.find(at)).collect())
+    }
+
+    async fn scan(&self, scan: &Scan) -> Result<Records> {
+        self.check_open()?;
+        let now = self.config.clock.now();
+        match scan.scope() {
+            Scope::Partition(partition) => self.scan_partition(scan, partition.as_str(), now),
+            Scope::Partitions(prefix) => self.scan_collection(scan, prefix, now),
+        }
+    }
+
+    async fn commit(&self, batch: &Batch) -> Result<Committed> {
+        self.check_open()?;
+        let records = (0..batch.items().len())
+            .map(|i| {
+                let record = batch.record(i);
+                if self.config.strict {
+                    record.map(round_trip).transpose()
+                } else {
+                    Ok(record)
+                }
+            })
+            .collect::<Result<Vec<_>>>()?;
+        let mut attempt = self.try_commit(batch, &records);
+        if matches!(attempt, Attempt::Full) {
+            self.sweep_until(self.config.clock.now(), usize::MAX);
+            attempt = self.try_commit(batch, &records);
+        }
+        match attempt {
+            Attempt::Done => Ok(Committed::new()),
+            Attempt::Full => Err(Error::new(
+                ErrorKind::LimitExceeded,
+                "the store holds as much as it was given room for; delete something or raise the bound",
+            )
+            .with_backend("memory")
+            .with_operation("commit")),
+            Attempt::Failed(failed) => {
+                let failed = failed
+                    .into_iter()
+                    .map(|(i, current)| FailedItem::new(i, batch.at(i), current))
+                    .collect();
+                Err(Error::from_conflict(Conflict::new(failed))
+                    .with_backend("memory")
+                    .with_operation("commit"))
+            }
+        }
+    }
+
+    fn get_now(&self, at: RecordRef<'_>) -> Option<Result<Option<Record>>> {
+        Some(self.check_open().map(|()| self.find(at)))
+    }
+
+    fn clock(&self) -> &dyn Clock {
+        &*self.config.clock
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        let mut capabilities = Capabilities::new("memory");
+        capabilities.transactions = Support::Native;
+        capabilities.ordered_scans = Support::Native;
+        capabilities.collection_scans = Support::Native;
+        capabilities.native_expiry = Support::Native;
+        capabilities.blobs = Support::Emulated;
+        capabilities.rate_limits = Support::Native;
+        capabilities.immediate_answers = Support::Native;
+        capabilities.durability = Durability::Process;
+        capabilities
+    }
+
+    async fn ping(&self) -> Result<Ping> {
+        self.check_open()?;
+        let now = self.config.clock.now();
+        Ok(Ping::at(now, now))
+    }
+
+    async fn sweep(&self, grace: Duration) -> Result<Swept> {
+        self.check_open()?;
+        Ok(self.sweep_until(self.config.clock.now() - grace, 100_000))
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.closed.store(true, Ordering::Release);
+        Ok(())
+    }
+}
+
+/// The record as a server would hand it back.
+fn round_trip(record: Record) -> Result<Record> {
+    Ok(Record::new(
+        record.partition().clone(),
+        record.key().clone(),
+        record.version(),
+        record.expires_at(),
+        record.body().round_trip()?,
+    ))
+}
+
+impl fmt::Debug for MemoryRecords {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryRecords")
+            .field("usage", &self.usage())
+            .field("config", &self.config)
+            .finish_non_exhaustive()
+    }
+}
