@@ -11,6 +11,7 @@
 //! clock is moved by hand, so nothing sleeps. What a store declares that it
 //! does not support is asserted to be refused, never skipped.
 
+pub mod bench;
 pub mod cases;
 pub mod harness;
 pub mod report;
