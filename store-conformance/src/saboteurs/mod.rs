@@ -9,6 +9,8 @@ mod lti;
 mod records;
 mod tenants;
 
+pub use records::sound;
+
 use crate::suite::Suite;
 
 /// A store with one bug.
