@@ -1,0 +1,80 @@
+//! Running other programs.
+
+use std::fs::{self, File};
+use std::path::Path;
+use std::process::{Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use crate::Result;
+
+/// The cargo that runs this, at the root of the workspace.
+pub fn cargo() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(root());
+    command
+}
+
+/// The root of the workspace: the folder above this crate.
+pub fn root() -> &'static Path {
+    let own = Path::new(env!("CARGO_MANIFEST_DIR"));
+    own.parent().unwrap_or(own)
+}
+
+/// Its standard output; the rest goes to the screen.
+///
+/// # Errors
+/// If it cannot be started or fails.
+pub fn stdout(command: &mut Command) -> Result<String> {
+    let output = command
+        .stderr(Stdio::inherit())
+        .output()
+        .map_err(|error| format!("cannot start {}: {error}", shown(command)))?;
+    if !output.status.success() {
+        return Err(format!("{} ended with {}", shown(command), output.status).into());
+    }
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+/// How it ended, and all that it printed, which also stays in `log`.
+///
+/// # Errors
+/// If it cannot be started or the log cannot be written.
+pub fn logged(command: &mut Command, log: &Path) -> Result<(ExitStatus, String)> {
+    if let Some(folder) = log.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    let file = File::create(log)?;
+    let status = command
+        .stdin(Stdio::null())
+        .stdout(file.try_clone()?)
+        .stderr(file)
+        .status()
+        .map_err(|error| format!("cannot start {}: {error}", shown(command)))?;
+    let text = String::from_utf8_lossy(&fs::read(log)?).into_owned();
+    Ok((status, text))
+}
+
+/// The command as a person would type it.
+pub fn shown(command: &Command) -> String {
+    let program = Path::new(command.get_program());
+    let mut text = program
+        .file_name()
+        .unwrap_or(program.as_os_str())
+        .to_string_lossy()
+        .into_owned();
+    for argument in command.get_args() {
+        text.push(' ');
+        text.push_str(&argument.to_string_lossy());
+    }
+    text
+}
+
+/// A duration for a person: `0.4 s`, `2 min 5 s`.
+pub fn seconds(duration: Duration) -> String {
+    let whole = duration.as_secs();
+    if whole < 100 {
+        format!("{:.1} s", duration.as_secs_f64())
+    } else {
+        format!("{} min {} s", whole / 60, whole % 60)
+    }
+}

@@ -1,0 +1,81 @@
+//! Counting tests.
+
+/// What a run of tests came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Tests that passed.
+    pub passed: usize,
+    /// Tests that failed, and whatever else went wrong.
+    pub failed: usize,
+    /// Tests that were not run because they say so themselves.
+    pub ignored: usize,
+    /// What failed, each as a few lines for a person.
+    pub failures: Vec<String>,
+}
+
+impl Tally {
+    /// The counts in the `test result:` lines of a test program's output.
+    pub fn read(output: &str) -> Self {
+        let mut tally = Self::default();
+        for line in output.lines() {
+            let Some(result) = line.trim().strip_prefix("test result: ") else {
+                continue;
+            };
+            let counts = result.split_once(". ").map_or(result, |(_, counts)| counts);
+            for count in counts.split("; ") {
+                let Some((number, what)) = count.split_once(' ') else {
+                    continue;
+                };
+                let number = number.parse().unwrap_or(0);
+                match what {
+                    "passed" => tally.passed += number,
+                    "failed" => tally.failed += number,
+                    "ignored" => tally.ignored += number,
+                    _ => {}
+                }
+            }
+        }
+        tally
+    }
+
+    /// Notes one thing that went wrong.
+    pub fn fail(&mut self, what: impl Into<String>) {
+        self.failed += 1;
+        self.failures.push(what.into());
+    }
+
+    /// Adds another.
+    pub fn add(&mut self, other: Self) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+        self.ignored += other.ignored;
+        self.failures.extend(other.failures);
+    }
+
+    /// `12 passed`, and the other counts if there are any.
+    pub fn shown(&self) -> String {
+        let mut text = format!("{} passed", self.passed);
+        for (count, what) in [(self.failed, "failed"), (self.ignored, "ignored")] {
+            if count > 0 {
+                text.push_str(&format!(", {count} {what}"));
+            }
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_of_all_result_lines_are_added() {
+        let tally = Tally::read(
+            "test a ... ok\n\
+             test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.00s\n\
+             all done\n\
+             test result: FAILED. 2 passed; 4 failed; 0 ignored; 0 measured; 0 filtered out; finished in 1.00s\n",
+        );
+        assert_eq!((tally.passed, tally.failed, tally.ignored), (5, 4, 1));
+    }
+}

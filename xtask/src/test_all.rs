@@ -1,0 +1,374 @@
+//! `cargo xtask test-all`: every test, over every backend.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus};
+use std::time::Instant;
+
+use lexopt::prelude::*;
+use serde::Deserialize;
+
+use crate::backends::{self, Backend};
+use crate::report::{self, Case, Outcome};
+use crate::tally::Tally;
+use crate::workspace::Workspace;
+use crate::{Result, process, table};
+
+pub const HELP: &str = "
+Run every test over every backend.
+
+  1. builds all test programs once;
+  2. runs the unit and integration tests, and the documentation's examples;
+  3. runs the conformance suite over each backend
+     (store-conformance/tests/BACKEND.rs);
+  4. prints one table of backend x contract, writes target/conformance.json
+     (an array of {backend, server, contract, case, outcome, millis, message?})
+     and, as the last line, `N passed, N failed`.
+
+It fails if a test fails, a program crashes, a backend did not run or left no
+report, or two backends did not run the same cases. A case whose capability a
+backend declines asserts the refusal and is counted as unsupported, not passed.
+The full output of each program is in target/test-logs.
+
+Usage: cargo xtask test-all [OPTIONS]
+
+Options:
+  --backend NAME   only the conformance suite of this backend; may be repeated
+  --no-docker      do not use containers for servers
+  --install        fetch missing servers into target/servers, without root
+
+A backend in memory needs nothing. The last two options matter only to a
+backend that needs a server.
+
+Examples:
+  cargo xtask test-all
+  cargo xtask test-all --backend memory
+  cargo test -p store-conformance --test memory -- records     one contract
+";
+
+/// What to run.
+#[derive(Debug, Default)]
+pub struct Options {
+    /// Only these; all, and the tests without a backend too, if empty.
+    pub backends: Vec<String>,
+    /// Servers: no containers.
+    pub no_docker: bool,
+    /// Servers: fetch what is missing.
+    pub install: bool,
+}
+
+pub fn run(mut arguments: lexopt::Parser) -> Result {
+    let mut options = Options::default();
+    while let Some(argument) = arguments.next()? {
+        match argument {
+            Long("backend") => options.backends.push(arguments.value()?.string()?),
+            Long("no-docker") => options.no_docker = true,
+            Long("install") => options.install = true,
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    let tally = test_all(&options)?;
+    println!("\n{} passed, {} failed", tally.passed, tally.failed);
+    if tally.failed > 0 {
+        return Err("test-all failed; what failed is listed above".into());
+    }
+    Ok(())
+}
+
+/// Runs the tests and prints all but the last line.
+///
+/// # Errors
+/// If the tests could not be run at all. What failed is in the tally.
+pub fn test_all(options: &Options) -> Result<Tally> {
+    let workspace = Workspace::load()?;
+    let backends = backends::select(&options.backends, &workspace)?;
+    if (options.no_docker || options.install) && backends.iter().all(|b| b.server.is_none()) {
+        println!("note: --no-docker and --install change nothing: no backend here needs a server");
+    }
+    let mut tally = Tally::default();
+    let programs = build(&workspace, options)?;
+
+    if options.backends.is_empty() {
+        println!("\nUnit and integration tests");
+        for program in programs.iter().filter(|program| !program.is_conformance()) {
+            tally.add(program.test(&workspace)?);
+        }
+        println!("\nDocumentation tests");
+        tally.add(documentation(&workspace)?);
+    }
+
+    println!("\nConformance");
+    let mut cases = Vec::new();
+    for backend in &backends {
+        let (found, counted) = conformance(&workspace, options, backend, &programs)?;
+        cases.extend(found);
+        tally.add(counted);
+    }
+    for fault in report::same_cases(&backends, &cases) {
+        tally.fail(fault);
+    }
+    let file = workspace.target.join("conformance.json");
+    fs::write(&file, serde_json::to_vec_pretty(&cases)?)?;
+    println!("\n{}", table::plain(&report::table(&backends, &cases)));
+    println!("Written: {}", workspace.shown(&file).display());
+
+    if !tally.failures.is_empty() {
+        println!("\nFailures");
+        for failure in &tally.failures {
+            println!("\n{failure}");
+        }
+    }
+    Ok(tally)
+}
+
+/// A test program, built.
+struct Program {
+    package: String,
+    dir: PathBuf,
+    target: String,
+    kind: String,
+    executable: PathBuf,
+}
+
+/// The part that is read of cargo's messages.
+#[derive(Deserialize)]
+struct Artifact {
+    manifest_path: PathBuf,
+    target: Target,
+    profile: Profile,
+    executable: Option<PathBuf>,
+}
+
+#[derive(Deserialize)]
+struct Target {
+    name: String,
+    kind: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct Profile {
+    test: bool,
+}
+
+/// Builds every test program with one set of features, whatever is selected,
+/// so that nothing is compiled twice.
+fn build(workspace: &Workspace, options: &Options) -> Result<Vec<Program>> {
+    let begin = Instant::now();
+    println!("Building the tests");
+    let mut command = process::cargo();
+    command.args(["test", "--workspace", "--no-run"]);
+    command.arg("--message-format=json-render-diagnostics");
+    for name in &options.backends {
+        command.args(["--test", name]);
+    }
+    let messages = process::stdout(&mut command)?;
+    let mut programs = Vec::new();
+    for line in messages.lines() {
+        let message: serde_json::Value = serde_json::from_str(line)?;
+        if message["reason"] != "compiler-artifact" {
+            continue;
+        }
+        let artifact: Artifact = serde_json::from_value(message)?;
+        let package = workspace
+            .packages
+            .iter()
+            .find(|package| package.manifest_path == artifact.manifest_path);
+        let (Some(package), Some(executable), true) =
+            (package, artifact.executable, artifact.profile.test)
+        else {
+            continue;
+        };
+        programs.push(Program {
+            package: package.name.clone(),
+            dir: package.dir().into(),
+            target: artifact.target.name,
+            kind: artifact.target.kind.concat(),
+            executable,
+        });
+    }
+    programs
+        .sort_by(|a, b| (&a.package, &a.kind, &a.target).cmp(&(&b.package, &b.kind, &b.target)));
+    println!("  {}", process::seconds(begin.elapsed()));
+    Ok(programs)
+}
+
+impl Program {
+    /// Is it the suite over one backend?
+    fn is_conformance(&self) -> bool {
+        backends::BACKENDS
+            .iter()
+            .any(|backend| self.is_suite_of(backend))
+    }
+
+    fn is_suite_of(&self, backend: &Backend) -> bool {
+        self.package == "store-conformance" && self.kind == "test" && self.target == backend.name
+    }
+
+    fn name(&self) -> String {
+        match self.kind.as_str() {
+            "test" => format!("{}/tests/{}.rs", self.package, self.target),
+            _ => format!("{} ({})", self.package, self.kind),
+        }
+    }
+
+    /// As cargo would run it.
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.executable);
+        command
+            .current_dir(&self.dir)
+            .env("CARGO_MANIFEST_DIR", &self.dir);
+        command
+    }
+
+    fn log(&self, workspace: &Workspace) -> PathBuf {
+        let name = format!("{}-{}-{}.log", self.package, self.kind, self.target);
+        workspace.target.join("test-logs").join(name)
+    }
+
+    fn test(&self, workspace: &Workspace) -> Result<Tally> {
+        let begin = Instant::now();
+        let log = self.log(workspace);
+        let (status, output) = process::logged(&mut self.command(), &log)?;
+        let mut tally = Tally::read(&output);
+        if tally == Tally::default() && status.success() && !output.contains("test result: ") {
+            // A program of its own kind: it counts as one test.
+            tally.passed = 1;
+        }
+        judge(
+            &mut tally,
+            &self.name(),
+            status,
+            &output,
+            workspace.shown(&log),
+        );
+        line(&self.name(), &tally.shown(), begin);
+        Ok(tally)
+    }
+}
+
+fn documentation(workspace: &Workspace) -> Result<Tally> {
+    let begin = Instant::now();
+    let log = workspace.target.join("test-logs").join("documentation.log");
+    let mut command = process::cargo();
+    command.args(["test", "--workspace", "--doc", "--no-fail-fast"]);
+    let (status, output) = process::logged(&mut command, &log)?;
+    let mut tally = Tally::read(&output);
+    judge(
+        &mut tally,
+        "documentation",
+        status,
+        &output,
+        workspace.shown(&log),
+    );
+    line("examples in the documentation", &tally.shown(), begin);
+    Ok(tally)
+}
+
+/// The suite over one backend: its cases and the count of them.
+fn conformance(
+    workspace: &Workspace,
+    options: &Options,
+    backend: &Backend,
+    programs: &[Program],
+) -> Result<(Vec<Case>, Tally)> {
+    let begin = Instant::now();
+    let mut tally = Tally::default();
+    let Some(program) = programs.iter().find(|program| program.is_suite_of(backend)) else {
+        tally.fail(format!(
+            "{0} did not run: there is no store-conformance/tests/{0}.rs",
+            backend.name
+        ));
+        return Ok((Vec::new(), tally));
+    };
+    let folder = workspace.target.join("conformance");
+    fs::create_dir_all(&folder)?;
+    let file = folder.join(format!("{}.json", backend.name));
+    // A report of an earlier run must not be taken for this one's.
+    let _ = fs::remove_file(&file);
+    let mut command = program.command();
+    command.env("STORE_CONFORMANCE_REPORT", &file);
+    for (name, wanted) in [
+        ("STORE_TEST_NO_DOCKER", options.no_docker),
+        ("STORE_TEST_INSTALL", options.install),
+    ] {
+        if wanted {
+            command.env(name, "1");
+        }
+    }
+    let log = program.log(workspace);
+    let (status, output) = process::logged(&mut command, &log)?;
+    let log = workspace.shown(&log);
+    let cases = match report::read(&file) {
+        Ok(cases) => cases,
+        Err(fault) => {
+            let what = format!(
+                "{} did not run to its end ({status}): {fault}",
+                backend.name
+            );
+            tally.fail(format!("{what}\n{}", tail(&output, log)));
+            line(backend.name, "did not run", begin);
+            return Ok((Vec::new(), tally));
+        }
+    };
+    for case in &cases {
+        match case.outcome {
+            Outcome::Passed => tally.passed += 1,
+            Outcome::Unsupported => {}
+            Outcome::Failed => tally.fail(format!(
+                "{} ({} ms)\n  {}\n  again: cargo test -p store-conformance --test {} -- --exact '{}'",
+                case.path(),
+                case.millis,
+                case.message.as_deref().unwrap_or("no message").replace('\n', "\n  "),
+                backend.name,
+                case.path()
+            )),
+        }
+    }
+    for fault in report::complete(backend, &cases) {
+        tally.fail(fault);
+    }
+    if !status.success() && tally.failed == 0 {
+        let what = format!(
+            "{}: no case failed, yet it ended with {status}",
+            backend.name
+        );
+        tally.fail(format!("{what}\n{}", tail(&output, log)));
+    }
+    line(backend.name, &tally.shown(), begin);
+    Ok((cases, tally))
+}
+
+/// Makes sure that a program that failed is counted and its reasons are kept.
+fn judge(tally: &mut Tally, name: &str, status: ExitStatus, output: &str, log: &Path) {
+    if status.success() {
+        return;
+    }
+    let failure = format!("{name} ended with {status}\n{}", tail(output, log));
+    if tally.failed > 0 {
+        tally.failures.push(failure);
+    } else {
+        tally.fail(failure);
+    }
+}
+
+/// What a failed program said last: its `failures:` if it got so far.
+fn tail(output: &str, log: &Path) -> String {
+    const MOST: usize = 60;
+    let from = output.find("\nfailures:\n").map_or(0, |at| at + 1);
+    let lines: Vec<_> = output[from..].trim_end().lines().collect();
+    let shown = if from > 0 {
+        &lines[..lines.len().min(MOST)]
+    } else {
+        &lines[lines.len().saturating_sub(MOST)..]
+    };
+    let mut text: String = shown.iter().map(|line| format!("  {line}\n")).collect();
+    text.push_str(&format!("  (all of it: {})", log.display()));
+    text
+}
+
+fn line(what: &str, result: &str, begin: Instant) {
+    println!(
+        "  {what:<40} {result:<24} {}",
+        process::seconds(begin.elapsed())
+    );
+}
