@@ -2,6 +2,12 @@
 //!
 //! One [`KeyRing`] serves every purpose: each use derives a key of its own from
 //! it, by name, so that a digest never reveals anything about a sealed field.
+//!
+//! Secret fields of records are sealed with it: see [`Sealed`] and
+//! [`SecretField`].
+
+pub mod seal;
+mod text;
 
 use std::fmt;
 
@@ -10,6 +16,9 @@ use sha2::Sha256;
 use zeroize::Zeroizing;
 
 use crate::error::{Error, ErrorKind, Result};
+
+pub use seal::{Sealed, SecretField};
+pub use text::Secret;
 
 /// Some keys of 256 bits, each with a short public name. The first one is used
 /// for what is written from now on; the others still open what was written
