@@ -12,7 +12,7 @@
 //! let mut sum = 0u64;
 //! let measured = Comparison::new("adding up")
 //!     .contender("one by one", |n| timed(|| for i in 0..n { sum = sum.wrapping_add(i) }))
-//!     .contender("at once", |n| timed(|| { std::hint::black_box(n * n / 2); }))
+//!     .contender("at once", |n| timed(|| { std::hint::black_box(n.wrapping_mul(n) / 2); }))
 //!     .rounds(5)
 //!     .run();
 //! println!("{measured}");

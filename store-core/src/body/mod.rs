@@ -2,7 +2,7 @@
 //!
 //! Memory and caches keep the value that was put, as an `Arc<T>`, and hand the
 //! same one out again: nothing is encoded. Network backends ask for
-//! [`Body::to_json`] and make a body of what they read with
+//! [`Body::encoded`] and make a body of what they read with
 //! [`Body::from_json`]. Either form is made when it is first needed, once.
 //!
 //! A value is measured and checked when the body is made, so what memory
