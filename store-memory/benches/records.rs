@@ -1,13 +1,15 @@
 //! Records in memory beside the raw structures they are kept in, and beside
 //! moka: `cargo bench -p store-memory --bench records`.
 
-use std::collections::BTreeMap;
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::BuildHasher;
 use std::hint::black_box;
 use std::ops::Bound;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hashbrown::{Equivalent, HashMap};
+use hashbrown::{Equivalent, HashMap, HashTable, hash_table};
 use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
 use store_conformance::bench::{Comparison, Goal, timed};
@@ -50,12 +52,117 @@ fn user(i: usize) -> User {
     User {
         name: format!("user number {i}"),
         age: (i % 90) as u32,
-        active: i % 3 == 0,
+        active: i.is_multiple_of(3),
     }
 }
 
-/// What a program without this library would use: a map for points and a tree
-/// for scans under one lock.
+/// The structures that memory uses, bare: one shared entry a record, in a hash
+/// table for points and in an ordered set for scans, under one lock. No
+/// batches, expectations, limits, expiry or futures.
+struct Bare {
+    hasher: foldhash::fast::RandomState,
+    inner: RwLock<BareTables>,
+}
+
+#[derive(Default)]
+struct BareTables {
+    points: HashTable<Arc<Entry>>,
+    ordered: BTreeSet<ByName>,
+}
+
+struct Entry {
+    hash: u64,
+    partition: Arc<str>,
+    id: Arc<str>,
+    value: Arc<User>,
+}
+
+#[derive(Clone)]
+struct ByName(Arc<Entry>);
+
+impl ByName {
+    fn name(&self) -> (&str, &str) {
+        (&self.0.partition, &self.0.id)
+    }
+}
+
+impl PartialEq for ByName {
+    fn eq(&self, other: &Self) -> bool {
+        self.name() == other.name()
+    }
+}
+
+impl Eq for ByName {}
+
+impl PartialOrd for ByName {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for ByName {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.name().cmp(&other.name())
+    }
+}
+
+impl Bare {
+    fn new() -> Self {
+        Self {
+            hasher: foldhash::fast::RandomState::default(),
+            inner: RwLock::default(),
+        }
+    }
+
+    fn get(&self, at: RecordRef<'_>) -> Option<Arc<User>> {
+        let hash = self.hasher.hash_one((at.partition(), at.id()));
+        let is = |entry: &Arc<Entry>| *entry.id == *at.id() && *entry.partition == *at.partition();
+        let tables = self.inner.read();
+        let entry = tables.points.find(hash, is)?;
+        Some(Arc::clone(&entry.value))
+    }
+
+    fn create(&self, name: &Name, value: Arc<User>) -> bool {
+        let at = name.at();
+        let hash = self.hasher.hash_one((at.partition(), at.id()));
+        let is = |entry: &Arc<Entry>| *entry.id == *at.id() && *entry.partition == *at.partition();
+        let entry = Arc::new(Entry {
+            hash,
+            partition: at.partition().into(),
+            id: at.id().into(),
+            value,
+        });
+        let mut tables = self.inner.write();
+        let tables = &mut *tables;
+        match tables.points.entry(hash, is, |entry| entry.hash) {
+            hash_table::Entry::Occupied(_) => false,
+            hash_table::Entry::Vacant(free) => {
+                free.insert(Arc::clone(&entry));
+                tables.ordered.insert(ByName(entry))
+            }
+        }
+    }
+
+    fn page(&self, partition: &Partition, after: &str) -> Vec<Arc<Entry>> {
+        let from = ByName(Arc::new(Entry {
+            hash: 0,
+            partition: partition.as_str().into(),
+            id: after.into(),
+            value: Arc::new(user(0)),
+        }));
+        self.inner
+            .read()
+            .ordered
+            .range((Bound::Excluded(from), Bound::Unbounded))
+            .take_while(|entry| *entry.0.partition == *partition.as_str())
+            .take(PAGE)
+            .map(|entry| Arc::clone(&entry.0))
+            .collect()
+    }
+}
+
+/// What a program without this library might use: a std-like map and a tree of
+/// the values under one lock, with no room for a version or an expiry.
 #[derive(Default)]
 struct Raw {
     inner: RwLock<RawMaps>,
@@ -142,13 +249,14 @@ async fn create(store: &Store, name: &Name, value: User) {
 fn point_reads(n: usize) {
     let names: Vec<Name> = (0..n).map(Name::new).collect();
     let store = Store::from(MemoryStore::builder().strict(false).build());
-    let raw = Raw::default();
+    let (bare, raw) = (Bare::new(), Raw::default());
     let moka = moka::sync::Cache::builder()
         .max_capacity(2 * n as u64)
         .build();
     runtime().block_on(async {
         for (i, name) in names.iter().enumerate() {
             create(&store, name, user(i)).await;
+            bare.create(name, Arc::new(user(i)));
             raw.create(name, Arc::new(user(i)));
             moka.insert(
                 format!("{}/{}", name.partition.as_str(), name.key.id()),
@@ -162,8 +270,8 @@ fn point_reads(n: usize) {
         .map(|name| format!("{}/{}", name.partition.as_str(), name.key.id()))
         .collect();
     let records: &dyn RecordStore = &**store.records();
-    let mut order = [Shuffle::new(n), Shuffle::new(n), Shuffle::new(n)];
-    let [ours, theirs, bare] = &mut order;
+    let mut orders = [(); 4].map(|()| Shuffle::new(n));
+    let [ours, theirs, bares, raws] = &mut orders;
     let measured = Comparison::new(format!("point read of a typed value, {n} records"))
         .contender("store-memory: get_now + decode", |times| {
             timed(|| {
@@ -181,14 +289,21 @@ fn point_reads(n: usize) {
             })
         })
         .goal(Goal::AtLeast(3.0))
-        .contender("hashbrown map in a lock: get", |times| {
+        .contender("the same hash table, bare", |times| {
             timed(|| {
                 for _ in 0..times {
-                    black_box(raw.get(names[bare.next()].at()).unwrap());
+                    black_box(bare.get(names[bares.next()].at()).unwrap());
                 }
             })
         })
         .goal(Goal::AtMost(1.5))
+        .contender("a hash map of values in a lock", |times| {
+            timed(|| {
+                for _ in 0..times {
+                    black_box(raw.get(names[raws.next()].at()).unwrap());
+                }
+            })
+        })
         .run();
     println!("{measured}");
 }
@@ -202,45 +317,54 @@ fn creates(n: usize) {
     let measured = Comparison::new(format!("create one record among {n}"))
         .contender("store-memory: commit of one put", |_| {
             let store = Store::from(MemoryStore::builder().strict(false).build());
-            fill(&names, timed_from, |i| {
-                runtime.block_on(create(&store, &names[i], user(i)));
+            runtime.block_on(async {
+                let mut begin = Instant::now();
+                for (i, name) in names.iter().enumerate() {
+                    if i == timed_from {
+                        begin = Instant::now();
+                    }
+                    create(&store, name, user(i)).await;
+                }
+                begin.elapsed()
             })
         })
-        .contender("hashbrown map and BTreeMap in a lock", |_| {
-            let raw = Raw::default();
-            fill(&names, timed_from, |i| {
-                assert!(raw.create(&names[i], Arc::new(user(i))));
+        .contender("the same structures, bare", |_| {
+            let bare = Bare::new();
+            last_tenth(&names, |i| {
+                assert!(bare.create(&names[i], Arc::new(user(i))))
             })
         })
         .goal(Goal::AtMost(1.5))
+        .contender("a hash map and a BTreeMap in a lock", |_| {
+            let raw = Raw::default();
+            last_tenth(&names, |i| {
+                assert!(raw.create(&names[i], Arc::new(user(i))))
+            })
+        })
         .batch((n / 10) as u64)
         .rounds(if n >= 1_000_000 { 5 } else { 15 })
         .run();
     println!("{measured}");
 }
 
-fn fill(names: &[Name], timed_from: usize, mut create: impl FnMut(usize)) -> Duration {
-    let mut begin = Instant::now();
-    for i in 0..names.len() {
-        if i == timed_from {
-            begin = Instant::now();
-        }
-        create(i);
-    }
-    begin.elapsed()
+fn last_tenth(names: &[Name], mut create: impl FnMut(usize)) -> Duration {
+    let timed_from = names.len() - names.len() / 10;
+    (0..timed_from).for_each(&mut create);
+    timed(|| (timed_from..names.len()).for_each(create))
 }
 
 fn scans(n: usize) {
     let names: Vec<Name> = (0..n).map(Name::new).collect();
     let store = Store::from(MemoryStore::builder().strict(false).build());
-    let raw = Raw::default();
+    let (bare, raw) = (Bare::new(), Raw::default());
     let runtime = runtime();
     for (i, name) in names.iter().enumerate() {
         runtime.block_on(create(&store, name, user(i)));
+        bare.create(name, Arc::new(user(i)));
         raw.create(name, Arc::new(user(i)));
     }
-    let mut order = [Shuffle::new(n), Shuffle::new(n)];
-    let [ours, bare] = &mut order;
+    let mut orders = [(); 3].map(|()| Shuffle::new(n));
+    let [ours, bares, raws] = &mut orders;
     let measured = Comparison::new(format!("a page of {PAGE} among {n} records"))
         .contender("store-memory: scan", |times| {
             timed(|| {
@@ -255,23 +379,47 @@ fn scans(n: usize) {
                 });
             })
         })
-        .contender("BTreeMap in a lock: range", |times| {
+        .contender("the same ordered set, bare", |times| {
             timed(|| {
                 for _ in 0..times {
-                    let name = &names[bare.next()];
-                    black_box(raw.page(&name.partition, name.key.id()));
+                    let name = &names[bares.next()];
+                    black_box(bare.page(&name.partition, name.key.id()));
                 }
             })
         })
         .goal(Goal::AtMost(1.5))
+        .contender("a BTreeMap of values in a lock", |times| {
+            timed(|| {
+                for _ in 0..times {
+                    let name = &names[raws.next()];
+                    black_box(raw.page(&name.partition, name.key.id()));
+                }
+            })
+        })
         .run();
     println!("{measured}");
 }
 
 fn main() {
+    // `-- reads 1000` measures one thing at one size; cargo adds `--bench`.
+    let chosen: Vec<String> = std::env::args()
+        .filter(|arg| arg != "--bench")
+        .skip(1)
+        .collect();
+    let wanted = |what: &str| chosen.is_empty() || chosen.iter().any(|arg| arg == what);
+    let sizes: Vec<usize> = chosen.iter().filter_map(|arg| arg.parse().ok()).collect();
     for n in [1_000, 100_000, 1_000_000] {
-        point_reads(n);
-        creates(n);
-        scans(n);
+        if !sizes.is_empty() && !sizes.contains(&n) {
+            continue;
+        }
+        for what in ["reads", "creates", "scans"] {
+            if wanted(what) || chosen.len() == sizes.len() {
+                match what {
+                    "reads" => point_reads(n),
+                    "creates" => creates(n),
+                    _ => scans(n),
+                }
+            }
+        }
     }
 }
