@@ -19,7 +19,7 @@ use store_core::{
 
 use crate::Usage;
 use crate::config::Builder;
-use crate::shard::{End, Shard};
+use crate::shard::Shard;
 
 /// A power of two: enough that threads rarely meet, few enough to walk over.
 const SHARDS: usize = 64;
@@ -240,30 +240,33 @@ impl MemoryRecords {
 
     fn scan_partition(&self, scan: &Scan, partition: &str, now: Timestamp) -> Result<Records> {
         let after = scan.position_text()?;
-        if after.is_some_and(|id| !id.starts_with(scan.prefix())) {
-            return Err(altered_cursor());
-        }
         let start = after.unwrap_or(scan.prefix());
         let from = RecordRef::new(partition, scan.in_collection(), start)?;
         let from = match after {
             Some(_) => Bound::Excluded(from),
             None => Bound::Included(from),
         };
-        let end = End::OfIds(RecordRef::new(
-            partition,
-            scan.in_collection(),
-            scan.prefix(),
-        )?);
+        let asked_for = |record: &Record| {
+            let at = record.at();
+            at.id().starts_with(scan.prefix())
+                && at.same_partition(partition)
+                && at.collection() == scan.in_collection()
+        };
         let wanted = scan.page_size() + 1;
         let mut found: Vec<Record> = Vec::with_capacity(wanted);
         let shard = self.shard(self.partition_hash(partition)).read();
         let records = shard
-            .range(from, end)
+            .range(from)
+            .take_while(|record| !record.is_expired(now) || asked_for(record))
             .filter(|record| !record.is_expired(now))
             .take(wanted)
             .cloned();
         found.extend(records);
         drop(shard);
+        // They are in order: only where the last one is too far was any.
+        if !found.last().is_some_and(asked_for) {
+            found.truncate(found.partition_point(asked_for));
+        }
         let next = (found.len() == wanted).then(|| {
             found.truncate(scan.page_size());
             scan.cursor(found[found.len() - 1].id())
@@ -273,13 +276,6 @@ impl MemoryRecords {
 
     fn scan_collection(&self, scan: &Scan, prefix: &str, now: Timestamp) -> Result<Records> {
         let position = Position::of(scan)?;
-        if position
-            .place
-            .as_ref()
-            .is_some_and(|(partition, _)| !partition.starts_with(prefix))
-        {
-            return Err(altered_cursor());
-        }
         let start = RecordRef::new(prefix, scan.in_collection(), "")?;
         let wanted = scan.page_size() + 1;
         let mut found: Vec<(usize, Record)> = Vec::new();
@@ -292,7 +288,11 @@ impl MemoryRecords {
             };
             let shard = self.shards[index].read();
             let records = shard
-                .range(from, End::OfPartitions(start))
+                .range(from)
+                .take_while(|record| {
+                    record.at().collection() == scan.in_collection()
+                        && record.at().partition().starts_with(prefix)
+                })
                 .filter(|record| record.id().starts_with(scan.prefix()))
                 .filter(|record| !record.is_expired(now))
                 .take(wanted - found.len())
@@ -391,12 +391,8 @@ impl Position {
                 place,
             })
         };
-        parse().ok_or_else(altered_cursor)
+        parse().ok_or_else(|| Error::invalid("the cursor was altered; pass one as it was returned"))
     }
-}
-
-fn altered_cursor() -> Error {
-    Error::invalid("the cursor was altered; pass one as it was returned")
 }
 
 #[async_trait]

@@ -92,18 +92,11 @@ impl Shard {
         self.expiring.first().is_some_and(|first| first.at <= until)
     }
 
-    /// The records after `from` (or from it on), as far as ids of its partition
-    /// and collection start with `prefix`. The end is found once, so that no
-    /// name is compared on the way.
-    pub(crate) fn range(
-        &self,
-        from: Bound<RecordRef<'_>>,
-        end: End<'_>,
-    ) -> impl Iterator<Item = &Record> {
+    /// The records from `from` on, in order of collection, partition and id.
+    pub(crate) fn range(&self, from: Bound<RecordRef<'_>>) -> impl Iterator<Item = &Record> {
         let from = from.as_ref().map(|at| at as &dyn Placed);
-        let to = Bound::Excluded(&end as &dyn Placed);
         self.ordered
-            .range::<dyn Placed + '_, _>((from, to))
+            .range::<dyn Placed + '_, _>((from, Bound::Unbounded))
             .map(|ordered| &ordered.0)
     }
 }
@@ -151,74 +144,20 @@ impl Eq for Expiring {}
 /// A record in the order that scans follow: collection, partition, id.
 struct Ordered(Record);
 
-/// The place behind every name that starts like this one.
-#[derive(Clone, Copy)]
-pub(crate) enum End<'a> {
-    /// Behind the ids that start with this one, in its partition.
-    OfIds(RecordRef<'a>),
-    /// Behind the partitions that start with this one's, in its collection.
-    OfPartitions(RecordRef<'a>),
-}
-
-/// Lets the set be searched by a borrowed place, whether or not a record is there.
-pub(crate) trait Placed {
-    fn place(&self) -> Place<'_>;
-}
-
-#[derive(Clone, Copy)]
-pub(crate) enum Place<'a> {
-    At(RecordRef<'a>),
-    End(End<'a>),
-}
-
-impl Place<'_> {
-    fn order(self, other: Self) -> Ordering {
-        match (self, other) {
-            (Self::At(one), Self::At(other)) => one.cmp(&other),
-            (Self::End(end), Self::At(at)) => end.order(at),
-            (Self::At(at), Self::End(end)) => end.order(at).reverse(),
-            // Only one end is ever searched for at a time.
-            (Self::End(_), Self::End(_)) => Ordering::Equal,
-        }
-    }
-}
-
-impl End<'_> {
-    fn order(self, at: RecordRef<'_>) -> Ordering {
-        match self {
-            Self::OfIds(start)
-                if at.id().starts_with(start.id())
-                    && at.same_partition(start.partition())
-                    && at.collection() == start.collection() =>
-            {
-                Ordering::Greater
-            }
-            Self::OfPartitions(start)
-                if at.partition().starts_with(start.partition())
-                    && at.collection() == start.collection() =>
-            {
-                Ordering::Greater
-            }
-            Self::OfIds(start) | Self::OfPartitions(start) => start.cmp(&at),
-        }
-    }
+/// Lets the set be searched by a borrowed name, whether or not a record is there.
+trait Placed {
+    fn place(&self) -> RecordRef<'_>;
 }
 
 impl Placed for Ordered {
-    fn place(&self) -> Place<'_> {
-        Place::At(self.0.at())
+    fn place(&self) -> RecordRef<'_> {
+        self.0.at()
     }
 }
 
 impl Placed for RecordRef<'_> {
-    fn place(&self) -> Place<'_> {
-        Place::At(*self)
-    }
-}
-
-impl Placed for End<'_> {
-    fn place(&self) -> Place<'_> {
-        Place::End(*self)
+    fn place(&self) -> RecordRef<'_> {
+        *self
     }
 }
 
@@ -233,7 +172,7 @@ macro_rules! compared_by_place {
     ($type:ty) => {
         impl PartialEq for $type {
             fn eq(&self, other: &Self) -> bool {
-                self.cmp(other).is_eq()
+                self.place() == other.place()
             }
         }
 
@@ -247,7 +186,7 @@ macro_rules! compared_by_place {
 
         impl Ord for $type {
             fn cmp(&self, other: &Self) -> Ordering {
-                self.place().order(other.place())
+                self.place().cmp(&other.place())
             }
         }
     };
