@@ -1,6 +1,8 @@
 //! Records in memory beside the raw structures they are kept in, and beside
 //! moka: `cargo bench -p store-memory --bench records`.
 
+#![allow(clippy::unwrap_used)] // A failed measurement may end the program.
+
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::BuildHasher;
