@@ -14,7 +14,15 @@ pub const REPORT_FILE: &str = "STORE_CONFORMANCE_REPORT";
 /// Runs `suites` as a test program (`harness = false`), each case a test that
 /// the usual arguments can list and filter.
 ///
-/// ```ignore
+/// ```no_run
+/// # use std::sync::Arc;
+/// # use store_conformance::{Harness, Opened, core::{Result, Store}};
+/// # struct MyHarness;
+/// # #[async_trait::async_trait]
+/// # impl Harness<Store> for MyHarness {
+/// #     fn backend(&self) -> String { "mine".into() }
+/// #     async fn open(&self, (): ()) -> Result<Opened<Store>> { unreachable!() }
+/// # }
 /// fn main() -> std::process::ExitCode {
 ///     store_conformance::main(store_conformance::cases::all(Arc::new(MyHarness)))
 /// }

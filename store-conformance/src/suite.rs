@@ -87,8 +87,17 @@ impl<S: ?Sized, F> Case<S, F> {
 
 /// A case of the function's own name.
 ///
-/// ```ignore
-/// case!(a_failed_expectation_writes_nothing, "R4")
+/// ```
+/// use std::sync::Arc;
+/// use store_conformance::{Case, CaseResult, Harness, case, core::Store};
+///
+/// async fn it_answers_a_ping(harness: Arc<dyn Harness<Store>>) -> CaseResult {
+///     harness.open(()).await?.first.records().ping().await?;
+///     Ok(())
+/// }
+///
+/// let case: Case<Store> = case!(it_answers_a_ping, "R7");
+/// assert_eq!(case.name(), "it_answers_a_ping");
 /// ```
 #[macro_export]
 macro_rules! case {
