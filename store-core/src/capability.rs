@@ -68,6 +68,41 @@ impl Capabilities {
             ..Self::default()
         }
     }
+
+    /// Each capability by a name for people, and how it is offered: for a table.
+    ///
+    /// ```
+    /// # use store_core::{Capabilities, Support};
+    /// let mut mine = Capabilities::new("mine");
+    /// mine.transactions = Support::Native;
+    /// assert_eq!(mine.rows()[0], ("transactions", "native".to_string()));
+    /// ```
+    pub fn rows(&self) -> Vec<(&'static str, String)> {
+        // Without `..`: a new capability must be shown too.
+        let Self {
+            backend: _,
+            transactions,
+            ordered_scans,
+            collection_scans,
+            native_expiry,
+            change_notice,
+            blobs,
+            rate_limits,
+            immediate_answers,
+            durability,
+        } = self;
+        vec![
+            ("transactions", transactions.to_string()),
+            ("ordered scans", ordered_scans.to_string()),
+            ("collection scans", collection_scans.to_string()),
+            ("expiry", native_expiry.to_string()),
+            ("change notice", change_notice.to_string()),
+            ("blobs", blobs.to_string()),
+            ("rate limits", rate_limits.to_string()),
+            ("immediate answers", immediate_answers.to_string()),
+            ("writes survive", durability.to_string()),
+        ]
+    }
 }
 
 impl fmt::Display for Support {
@@ -76,6 +111,18 @@ impl fmt::Display for Support {
             Self::Native => "native",
             Self::Emulated => "emulated",
             Self::No => "no",
+        })
+    }
+}
+
+impl fmt::Display for Durability {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Unknown => "unknown",
+            Self::Process => "nothing",
+            Self::Restart => "a restart",
+            Self::Crash => "a crash",
+            Self::Replicated => "the loss of a machine",
         })
     }
 }

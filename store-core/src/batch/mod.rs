@@ -2,6 +2,8 @@
 
 mod resolve;
 
+use bytes::Bytes;
+
 use crate::body::Body;
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
@@ -234,10 +236,6 @@ impl Batch {
         }
         let Expectation { expect, token } = expect.into();
         self.size = size;
-        if self.items.is_empty() {
-            // Most commits have one item, and items are large.
-            self.items.reserve_exact(1);
-        }
         self.items.push(Item {
             key,
             expect,
@@ -314,7 +312,7 @@ fn change_size(change: &Change) -> usize {
 /// A commit that happened.
 #[derive(Clone, Debug, Default)]
 pub struct Committed {
-    tokens: Vec<Option<Token>>,
+    tokens: Vec<Option<Bytes>>,
 }
 
 impl Committed {
