@@ -14,6 +14,10 @@ pub struct Backend {
     pub package: &'static str,
     /// The server that it needs, as a person calls it; `None` if it runs in process.
     pub server: Option<&'static str>,
+    /// What of [`HEAVY`] its users compile: its driver and what that brings.
+    pub heavy: &'static [&'static str],
+    /// The most crates that its users may compile, itself and core included.
+    pub most_crates: usize,
 }
 
 /// All of them, in the order of every table.
@@ -21,10 +25,44 @@ pub const BACKENDS: &[Backend] = &[Backend {
     name: "memory",
     package: "store-memory",
     server: None,
+    heavy: &[],
+    most_crates: 54,
 }];
 
+/// The most crates that store-core may bring, itself included. Every user of
+/// every backend compiles them, so a rise is a decision: say in the commit why.
+pub const MOST_CRATES_OF_CORE: usize = 44;
+
+/// Crates that take long to compile or bring much with them. A user of one
+/// backend must not compile those of another.
+pub const HEAVY: [&str; 20] = [
+    "aws-config",
+    "aws-sdk-dynamodb",
+    "axum",
+    "clap",
+    "dashmap",
+    "hyper",
+    "jsonwebtoken",
+    "libtest-mimic",
+    "moka",
+    "object_store",
+    "quick_cache",
+    "quick-xml",
+    "redis",
+    "regex",
+    "reqwest",
+    "ring",
+    "rustls",
+    "sqlx",
+    "tokio-postgres",
+    "tonic",
+];
+
+/// TLS is rustls; these are never compiled.
+pub const FORBIDDEN: [&str; 3] = ["native-tls", "openssl", "openssl-sys"];
+
 /// Members that are named like a backend and are none.
-const OTHERS: [&str; 2] = ["store-core", "store-conformance"];
+pub const OTHERS: [&str; 2] = ["store-core", "store-conformance"];
 
 /// The backends to work on: those named, or all.
 ///

@@ -4,14 +4,27 @@
 //! in `backends` (which backends there are), `process` (running programs),
 //! `workspace` (what cargo knows about this one) and `table`.
 
+// Shared.
 mod backends;
+mod generated;
 mod process;
 mod report;
 mod table;
 mod tally;
 mod workspace;
 
+// A command each.
+mod bench;
+mod ci;
+mod deny;
+mod matrix;
+mod package_check;
+mod promises;
+mod servers;
+mod soak;
 mod test_all;
+mod tidy;
+mod tree_check;
 
 use std::process::ExitCode;
 
@@ -29,12 +42,80 @@ struct Command {
     run: fn(lexopt::Parser) -> Result,
 }
 
-const COMMANDS: &[Command] = &[Command {
-    name: "test-all",
-    summary: "Run every test over every backend; write target/conformance.json",
-    help: test_all::HELP,
-    run: test_all::run,
-}];
+const COMMANDS: &[Command] = &[
+    Command {
+        name: "test-all",
+        summary: "Run every test over every backend; write target/conformance.json",
+        help: test_all::HELP,
+        run: test_all::run,
+    },
+    Command {
+        name: "ci",
+        summary: "Everything that must hold before a merge",
+        help: ci::HELP,
+        run: ci::run,
+    },
+    Command {
+        name: "tidy",
+        summary: "Check the house rules",
+        help: tidy::HELP,
+        run: tidy::run,
+    },
+    Command {
+        name: "tree-check",
+        summary: "Prove what a user of one backend compiles",
+        help: tree_check::HELP,
+        run: tree_check::run,
+    },
+    Command {
+        name: "package-check",
+        summary: "Package each crate; build and run a program that uses it",
+        help: package_check::HELP,
+        run: package_check::run,
+    },
+    Command {
+        name: "deny",
+        summary: "Check licences, bans and sources of all dependencies",
+        help: deny::HELP,
+        run: deny::run,
+    },
+    Command {
+        name: "promises",
+        summary: "Write store-conformance/PROMISES.md, or check it",
+        help: promises::HELP,
+        run: promises::run,
+    },
+    Command {
+        name: "matrix",
+        summary: "Write the capability matrix into README.md, or check it",
+        help: matrix::HELP,
+        run: matrix::run,
+    },
+    Command {
+        name: "bench",
+        summary: "Run the benchmarks",
+        help: bench::HELP,
+        run: bench::run,
+    },
+    Command {
+        name: "soak",
+        summary: "Run the long tests",
+        help: soak::HELP,
+        run: soak::run,
+    },
+    Command {
+        name: "up",
+        summary: "Start the servers that the tests need, and leave them running",
+        help: servers::UP,
+        run: servers::up,
+    },
+    Command {
+        name: "down",
+        summary: "Stop what `up` started",
+        help: servers::DOWN,
+        run: servers::down,
+    },
+];
 
 fn main() -> ExitCode {
     let mut arguments = lexopt::Parser::from_env();
@@ -95,6 +176,7 @@ fn overview() -> String {
     }
     text.push_str(
         "\nBefore a commit:  cargo xtask test-all\n\
+         Before a merge:   cargo xtask ci\n\
          More about one:   cargo xtask COMMAND --help\n",
     );
     text

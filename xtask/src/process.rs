@@ -35,6 +35,20 @@ pub fn stdout(command: &mut Command) -> Result<String> {
     Ok(String::from_utf8(output.stdout)?)
 }
 
+/// Runs it, on the screen.
+///
+/// # Errors
+/// If it cannot be started or fails.
+pub fn run(command: &mut Command) -> Result {
+    let status = command
+        .status()
+        .map_err(|error| format!("cannot start {}: {error}", shown(command)))?;
+    if !status.success() {
+        return Err(format!("{} ended with {status}", shown(command)).into());
+    }
+    Ok(())
+}
+
 /// How it ended, and all that it printed, which also stays in `log`.
 ///
 /// # Errors

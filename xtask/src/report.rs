@@ -173,11 +173,15 @@ mod tests {
         name: "memory",
         package: "store-memory",
         server: None,
+        heavy: &[],
+        most_crates: 0,
     };
     const REDIS: Backend = Backend {
         name: "redis",
         package: "store-redis",
         server: Some("Redis"),
+        heavy: &[],
+        most_crates: 0,
     };
 
     fn case(backend: &str, contract: &str, case: &str, outcome: Outcome) -> Case {

@@ -20,7 +20,26 @@ pub struct Workspace {
 #[derive(Debug, Deserialize)]
 pub struct Package {
     pub name: String,
+    pub version: String,
     pub manifest_path: PathBuf,
+    pub targets: Vec<Target>,
+    pub description: Option<String>,
+    pub license: Option<String>,
+    pub repository: Option<String>,
+    pub readme: Option<PathBuf>,
+    pub rust_version: Option<String>,
+    pub keywords: Vec<String>,
+    pub categories: Vec<String>,
+    /// The registries that it may go to: any if absent, none if empty.
+    publish: Option<Vec<String>>,
+}
+
+/// A library, program, test, benchmark or example of a member.
+#[derive(Debug, Deserialize)]
+pub struct Target {
+    pub name: String,
+    pub kind: Vec<String>,
+    pub src_path: PathBuf,
 }
 
 impl Workspace {
@@ -32,6 +51,13 @@ impl Workspace {
             "--format-version=1",
         ]))?;
         Ok(serde_json::from_str(&json)?)
+    }
+
+    /// The members that go to a registry.
+    pub fn published(&self) -> impl Iterator<Item = &Package> {
+        self.packages
+            .iter()
+            .filter(|package| package.is_published())
     }
 
     /// The member of this name.
@@ -46,6 +72,17 @@ impl Workspace {
 }
 
 impl Package {
+    /// Does it go to a registry?
+    pub fn is_published(&self) -> bool {
+        self.publish.as_ref().is_none_or(|to| !to.is_empty())
+    }
+
+    /// Its targets of this kind: `test`, `bench`, `example` …
+    pub fn targets_of<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = &'a Target> {
+        let is_kind = move |target: &&Target| target.kind.iter().any(|own| own == kind);
+        self.targets.iter().filter(is_kind)
+    }
+
     /// The folder of its manifest.
     pub fn dir(&self) -> &Path {
         self.manifest_path.parent().unwrap_or(Path::new("."))

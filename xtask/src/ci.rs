@@ -1,0 +1,141 @@
+//! `cargo xtask ci`: everything that must hold before a merge.
+
+use std::time::Instant;
+
+use crate::generated::Mode;
+use crate::tally::Tally;
+use crate::test_all::{self, Options};
+use crate::{Result, deny, matrix, package_check, process, tidy, tree_check};
+
+pub const HELP: &str = "
+Everything that must hold before a merge, cheapest first. All steps run, also
+after one has failed; what failed is said again at the end. The last line is
+`N passed, N failed`, in which each step that is no test counts as one.
+
+  format          cargo fmt --all --check
+  tidy            the house rules
+  clippy          cargo clippy, all targets and features, no warning
+  documentation   cargo doc, no warning
+  test-all        every test over every backend
+  matrix          the capability matrix in README.md is up to date
+  tree-check      what a user of one backend compiles
+  deny            licences, bans and sources of all dependencies
+  package-check   the packages, and a program that uses them
+
+Usage: cargo xtask ci [--no-docker] [--install]
+
+Options:
+  --no-docker   do not use containers for servers
+  --install     fetch missing servers, and cargo-deny, into target, without root
+";
+
+/// A step that holds or does not.
+type Step = (&'static str, fn(&Options) -> Result);
+
+/// Before the tests, and after them.
+const BEFORE: &[Step] = &[
+    ("format", |_| format()),
+    ("tidy", |_| tidy::tidy()),
+    ("clippy", |_| clippy()),
+    ("documentation", |_| documentation()),
+];
+const AFTER: &[Step] = &[
+    ("matrix", |_| matrix::matrix(Mode::Check)),
+    ("tree-check", |_| tree_check::tree_check()),
+    ("deny", |options| deny::deny(options.install)),
+    ("package-check", |_| package_check::package_check()),
+];
+
+pub fn run(mut arguments: lexopt::Parser) -> Result {
+    let mut options = Options::default();
+    while let Some(argument) = arguments.next()? {
+        match argument {
+            lexopt::Arg::Long("no-docker") => options.no_docker = true,
+            lexopt::Arg::Long("install") => options.install = true,
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    let begin = Instant::now();
+    let mut tally = Tally::default();
+    let mut lines = Vec::new();
+    for (name, step) in BEFORE {
+        take(name, &mut tally, &mut lines, || {
+            step(&options).map(|()| one())
+        });
+    }
+    take("test-all", &mut tally, &mut lines, || {
+        test_all::test_all(&options)
+    });
+    for (name, step) in AFTER {
+        take(name, &mut tally, &mut lines, || {
+            step(&options).map(|()| one())
+        });
+    }
+    println!("\n{}", lines.join("\n"));
+    println!("{:<16}{:>12}", "in all", process::seconds(begin.elapsed()));
+    println!("\n{} passed, {} failed", tally.passed, tally.failed);
+    if tally.failed > 0 {
+        return Err("ci failed; what failed is marked above".into());
+    }
+    Ok(())
+}
+
+/// One step: adds what it came to, and a line for the end.
+fn take(
+    name: &str,
+    tally: &mut Tally,
+    lines: &mut Vec<String>,
+    step: impl FnOnce() -> Result<Tally>,
+) {
+    println!("\n== {name}");
+    let begin = Instant::now();
+    let mut own = step().unwrap_or_else(|error| {
+        println!("error: {error}");
+        let mut failed = Tally::default();
+        failed.fail(error.to_string());
+        failed
+    });
+    let time = process::seconds(begin.elapsed());
+    lines.push(format!(
+        "{name:<16}{time:>12}  {}",
+        if own.failed > 0 { "FAILED" } else { "ok" }
+    ));
+    // They were printed; only the counts go on.
+    own.failures.clear();
+    tally.add(own);
+}
+
+fn one() -> Tally {
+    Tally {
+        passed: 1,
+        ..Tally::default()
+    }
+}
+
+fn format() -> Result {
+    process::run(process::cargo().args(["fmt", "--all", "--check"]))
+}
+
+fn clippy() -> Result {
+    process::run(process::cargo().args([
+        "clippy",
+        "--quiet",
+        "--workspace",
+        "--all-targets",
+        "--all-features",
+        "--",
+        "--deny=warnings",
+    ]))
+}
+
+fn documentation() -> Result {
+    let mut command = process::cargo();
+    command.env("RUSTDOCFLAGS", "--deny=warnings").args([
+        "doc",
+        "--quiet",
+        "--workspace",
+        "--no-deps",
+        "--all-features",
+    ]);
+    process::run(&mut command)
+}

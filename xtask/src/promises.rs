@@ -1,0 +1,34 @@
+//! `cargo xtask promises`: which case proves which promise, and which planted
+//! bug proves the case.
+
+use crate::generated::{Mode, settle};
+use crate::{Result, process};
+
+pub const HELP: &str = "
+Write store-conformance/PROMISES.md: each promise, the cases that prove it, and
+the saboteurs that prove the cases. It is made from the code, never by hand.
+
+Usage: cargo xtask promises [--check]
+
+Options:
+  --check   write nothing; fail if the file is out of date
+
+Example, after adding a case or a saboteur:
+  cargo xtask promises && git diff store-conformance/PROMISES.md
+";
+
+pub fn run(arguments: lexopt::Parser) -> Result {
+    promises(Mode::of(arguments)?)
+}
+
+/// Writes or checks the file.
+pub fn promises(mode: Mode) -> Result {
+    let text = process::stdout(process::cargo().args([
+        "run",
+        "--quiet",
+        "--package=store-conformance",
+        "--example=promises",
+    ]))?;
+    let file = process::root().join("store-conformance/PROMISES.md");
+    settle(mode, &file, &text, "cargo xtask promises")
+}
