@@ -1,20 +1,20 @@
 //! Rate limits.
 
+mod bucket;
+mod events;
+pub mod gcra;
+mod key;
+mod limiter;
+mod quota;
 mod records;
+mod store;
+mod take;
 
-use std::fmt;
-
-use async_trait::async_trait;
-
-use crate::error::Result;
-
+pub use bucket::{Bucket, State, Tokens};
+pub use events::{Denial, Event, Outcome, Refused};
+pub use key::{LimitKey, MAX_LIMIT_KEY};
+pub use limiter::{KeyedLimiter, Level, RateLimiter};
+pub use quota::{MAX_QUOTA_NAME, MAX_QUOTAS, MAX_REFILL, Quota, Quotas};
 pub use records::RecordLimits;
-
-/// Keeps buckets.
-#[async_trait]
-pub trait RateLimitStore: Send + Sync + fmt::Debug {
-    /// As [`RecordStore::close`](crate::RecordStore::close).
-    async fn close(&self) -> Result<()> {
-        Ok(())
-    }
-}
+pub use store::{Change, RateLimitStore, RateLimitStoreExt};
+pub use take::{Decision, Decisions, Take};

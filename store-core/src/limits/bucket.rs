@@ -1,0 +1,162 @@
+//! What is kept under one key.
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Timestamp;
+use crate::limits::{Quota, gcra};
+
+/// A bucket as a closure sees and writes it: tokens, and the moment that they
+/// were counted at. What flowed in since is for the closure to add.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Tokens {
+    /// How many there are, fractions included: from 0 to the quota's burst.
+    pub tokens: f64,
+    /// When they were counted.
+    pub last_refill: Timestamp,
+}
+
+impl Tokens {
+    /// These tokens, and what flowed in until `now`: never more than the burst,
+    /// and nothing if `now` is not after [`Tokens::last_refill`].
+    ///
+    /// ```
+    /// use store_core::Timestamp;
+    /// use store_core::limits::{Quota, Tokens};
+    /// # fn main() -> store_core::Result<()> {
+    /// let quota = Quota::per_second(10)?;
+    /// let empty = Tokens { tokens: 0.0, last_refill: Timestamp::from_millis(0) };
+    /// assert_eq!(empty.refilled(&quota, Timestamp::from_millis(250)).tokens, 2.5);
+    /// # Ok(()) }
+    /// ```
+    pub fn refilled(self, quota: &Quota, now: Timestamp) -> Self {
+        let flowed = now.since(self.last_refill).as_nanos() as f64;
+        Self {
+            tokens: self.tokens + flowed / quota.period_nanos() as f64,
+            last_refill: self.last_refill.max(now),
+        }
+        .within(quota)
+    }
+
+    /// Tokens from 0 to the burst; what is no number counts as none.
+    pub(super) fn within(self, quota: &Quota) -> Self {
+        let tokens = if self.tokens > 0.0 {
+            self.tokens.min(f64::from(quota.burst()))
+        } else {
+            0.0
+        };
+        Self { tokens, ..self }
+    }
+}
+
+/// The state of one quota's bucket, as it was written.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// Written by a take: the moment at which the bucket will be full.
+    Tat(Timestamp),
+    /// Written by a closure, kept to the last bit.
+    Tokens(Tokens),
+}
+
+/// All that is kept under one key: the state of each quota that was used with
+/// it. Full buckets need not be kept; an empty `Bucket` is the same as none.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Bucket {
+    /// A handful at most, in order of name.
+    entries: Vec<Entry>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Entry {
+    quota: String,
+    #[serde(flatten)]
+    state: State,
+    expires_at: Timestamp,
+}
+
+impl Bucket {
+    /// The state of the quota of this name, as it was written; `None` if nobody
+    /// wrote one, and the bucket is therefore full.
+    pub fn state(&self, quota: &str) -> Option<State> {
+        self.find(quota).ok().map(|i| self.entries[i].state)
+    }
+
+    /// The arrival time of this quota's bucket, whatever form it is kept in.
+    pub fn tat(&self, quota: &Quota) -> Option<Timestamp> {
+        self.state(quota.name()).map(|state| match state {
+            State::Tat(tat) => tat,
+            State::Tokens(tokens) => gcra::tat_of(quota, tokens),
+        })
+    }
+
+    /// The tokens of this quota's bucket, whatever form it is kept in: as they
+    /// were written, or counted as of `now`.
+    pub fn tokens(&self, quota: &Quota, now: Timestamp) -> Option<Tokens> {
+        self.state(quota.name()).map(|state| match state {
+            State::Tat(tat) => gcra::tokens_of(quota, tat, now),
+            State::Tokens(tokens) => tokens,
+        })
+    }
+
+    /// Sets this quota's arrival time.
+    pub fn set_tat(&mut self, quota: &Quota, tat: Timestamp, now: Timestamp) {
+        let expires_at = gcra::expires_at(quota, tat, now);
+        self.set(quota, State::Tat(tat), expires_at);
+    }
+
+    /// Sets this quota's tokens: kept to the last bit if they are from 0 to the
+    /// burst, else brought there; what is no number becomes 0.
+    pub fn set_tokens(&mut self, quota: &Quota, tokens: Tokens, now: Timestamp) {
+        let tokens = tokens.within(quota);
+        let expires_at = gcra::expires_at(quota, gcra::tat_of(quota, tokens), now);
+        self.set(quota, State::Tokens(tokens), expires_at);
+    }
+
+    /// Forgets the quota of this name: its bucket is full. True if there was one.
+    pub fn remove(&mut self, quota: &str) -> bool {
+        self.find(quota).map(|i| self.entries.remove(i)).is_ok()
+    }
+
+    /// Forgets what may be forgotten by `now`.
+    pub fn forget_expired(&mut self, now: Timestamp) {
+        self.entries.retain(|entry| entry.expires_at > now);
+    }
+
+    /// From when on all of it may be forgotten; `None` if there is nothing.
+    pub fn expires_at(&self) -> Option<Timestamp> {
+        self.entries.iter().map(|entry| entry.expires_at).max()
+    }
+
+    /// True if nothing is kept.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// The names of the quotas that something is kept of.
+    pub fn quotas(&self) -> impl Iterator<Item = &str> {
+        self.entries.iter().map(|entry| entry.quota.as_str())
+    }
+
+    fn set(&mut self, quota: &Quota, state: State, expires_at: Timestamp) {
+        match self.find(quota.name()) {
+            Ok(i) => {
+                self.entries[i].state = state;
+                self.entries[i].expires_at = expires_at;
+            }
+            Err(i) => self.entries.insert(
+                i,
+                Entry {
+                    quota: quota.name().into(),
+                    state,
+                    expires_at,
+                },
+            ),
+        }
+    }
+
+    fn find(&self, quota: &str) -> Result<usize, usize> {
+        self.entries
+            .binary_search_by(|entry| entry.quota.as_str().cmp(quota))
+    }
+}

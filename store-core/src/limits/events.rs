@@ -1,0 +1,176 @@
+//! What a limiter tells about its decisions, and how it refuses.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+
+use crate::clock::Timestamp;
+use crate::error::Error;
+use crate::limits::{Decision, Quotas};
+
+/// Something that a limiter did.
+#[derive(Clone, Copy)]
+pub struct Event<'a> {
+    /// The key, in full: decide what of it belongs in a log.
+    pub key: &'a str,
+    /// How many tokens were asked for.
+    pub tokens: u32,
+    /// When, by the store's clock.
+    pub at: Timestamp,
+    /// The limiter's quotas.
+    pub quotas: &'a Quotas,
+    /// What came of it.
+    pub outcome: Outcome<'a>,
+}
+
+/// What came of a call to a limiter.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug)]
+pub enum Outcome<'a> {
+    /// The tokens were taken.
+    Allowed {
+        /// See [`Decision::Allowed`].
+        remaining: u32,
+    },
+    /// They were not.
+    Denied {
+        /// See [`Decision::Denied`].
+        quota: usize,
+        /// See [`Decision::Denied`].
+        retry_after: Duration,
+    },
+    /// The store gave no answer, and the call was allowed without one.
+    FailedOpen(&'a Error),
+    /// The store gave no answer, and the caller got the error.
+    Failed(&'a Error),
+    /// The buckets were made full.
+    Reset,
+}
+
+impl Outcome<'_> {
+    pub(super) fn of(decision: Decision) -> Self {
+        match decision {
+            Decision::Allowed { remaining, .. } => Self::Allowed { remaining },
+            Decision::Denied { quota, retry_after } => Self::Denied { quota, retry_after },
+        }
+    }
+}
+
+impl fmt::Debug for Event<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Event")
+            .field("key", &format_args!("{}", Redacted(self.key)))
+            .field("tokens", &self.tokens)
+            .field("at", &self.at)
+            .field("outcome", &self.outcome)
+            .finish()
+    }
+}
+
+type Hook = Arc<dyn Fn(&Event<'_>) + Send + Sync>;
+
+/// The callbacks of a limiter.
+#[derive(Clone, Default)]
+pub(super) struct Hooks {
+    pub(super) on_allow: Option<Hook>,
+    pub(super) on_limit: Option<Hook>,
+    pub(super) audit: Option<Hook>,
+}
+
+impl Hooks {
+    pub(super) fn any(&self) -> bool {
+        self.on_allow.is_some() || self.on_limit.is_some() || self.audit.is_some()
+    }
+
+    pub(super) fn tell(&self, event: &Event<'_>) {
+        let by_outcome = match event.outcome {
+            Outcome::Allowed { .. } | Outcome::FailedOpen(_) => &self.on_allow,
+            Outcome::Denied { .. } => &self.on_limit,
+            Outcome::Failed(_) | Outcome::Reset => &None,
+        };
+        for hook in [&self.audit, by_outcome].into_iter().flatten() {
+            hook(event);
+        }
+    }
+}
+
+/// A call that was denied, as an error to pass on.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Denial {
+    /// The key, in full. `Debug` and `Display` show a digest of it.
+    pub key: String,
+    /// The name of the quota that made the call wait longest.
+    pub quota: Arc<str>,
+    /// How long until the same call fits, if nobody takes anything meanwhile.
+    pub retry_after: Duration,
+}
+
+impl fmt::Display for Denial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "the quota {:?} of {} is used up; try again in {:?}",
+            self.quota,
+            Redacted(&self.key),
+            self.retry_after
+        )
+    }
+}
+
+impl fmt::Debug for Denial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Denial")
+            .field("key", &format_args!("{}", Redacted(&self.key)))
+            .field("quota", &self.quota)
+            .field("retry_after", &self.retry_after)
+            .finish()
+    }
+}
+
+impl std::error::Error for Denial {}
+
+/// Why [`RateLimiter::execute`](super::RateLimiter::execute) ran nothing.
+#[derive(Debug)]
+pub enum Refused {
+    /// The quota is used up.
+    Denied(Denial),
+    /// There is no answer, and the limiter fails closed.
+    Failed(Error),
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Denied(denial) => denial.fmt(f),
+            Self::Failed(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for Refused {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Denied(_) => None,
+            Self::Failed(error) => std::error::Error::source(error),
+        }
+    }
+}
+
+impl From<Error> for Refused {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// A key for people: the same key always reads the same, and cannot be read back.
+struct Redacted<'a>(&'a str);
+
+impl fmt::Display for Redacted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let digest = Sha256::digest(self.0.as_bytes());
+        let [a, b, c, d] = [digest[0], digest[1], digest[2], digest[3]];
+        write!(f, "key#{:08x}", u32::from_be_bytes([a, b, c, d]))
+    }
+}

@@ -1,0 +1,113 @@
+//! The arithmetic, as pure functions: what every store computes, wherever it
+//! computes it.
+//!
+//! A bucket that [`take`] writes is one moment, its *theoretical arrival time*
+//! (TAT): the moment at which it will be full. This is the generic cell rate
+//! algorithm, a token bucket in one integer. While time does not go backwards
+//! it decides exactly as a token bucket would whose tokens flow in one each
+//! [`Quota::period`]. When time does go backwards, the arrival time stays where
+//! it is, so nothing is minted; these functions say what happens, and every
+//! backend follows them.
+//!
+//! A server only adds and compares. [`Terms`] holds the four numbers that it
+//! needs, multiplied out in Rust:
+//!
+//! ```text
+//! base = max(tat if there is one, now)
+//! allow if base <= latest, and then write tat = base + increment until expires_at
+//! ```
+//!
+//! Several quotas: allow if all allow, and write none otherwise.
+
+use std::time::Duration;
+
+use crate::clock::Timestamp;
+use crate::limits::{Quota, Tokens};
+
+/// One request against one quota, multiplied out: all that a server needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// The time of the request.
+    pub now: Timestamp,
+    /// By how many nanoseconds the request moves the arrival time.
+    pub increment: u64,
+    /// The latest arrival time at which the request still fits. Before
+    /// [`Terms::now`] only at the end of time, where nothing fits.
+    pub latest: Timestamp,
+    /// From when on what the request writes may be forgotten: a full refill
+    /// after it, so that forgetting never grants anything.
+    pub expires_at: Timestamp,
+}
+
+impl Terms {
+    /// A request for `tokens`, at most the quota's burst.
+    pub fn new(quota: &Quota, tokens: u32, now: Timestamp) -> Self {
+        // At most ten years: see MAX_REFILL.
+        let increment = quota.period_nanos() * u64::from(tokens.min(quota.burst()));
+        let full = now.as_nanos() + quota.full_nanos();
+        let end = full.min(Timestamp::MAX.as_nanos());
+        Self {
+            now,
+            increment,
+            latest: Timestamp::from_nanos(end - increment),
+            expires_at: Timestamp::from_nanos(end),
+        }
+    }
+
+    /// Decides for a bucket of this arrival time, `None` for one that nobody
+    /// wrote: the new arrival time, or `None` if the request does not fit.
+    pub fn decide(self, tat: Option<Timestamp>) -> Option<Timestamp> {
+        let base = self.base(tat);
+        (base <= self.latest).then(|| Timestamp::from_nanos(base.as_nanos() + self.increment))
+    }
+
+    /// How long after [`Terms::now`] a refused request fits, if nobody takes
+    /// anything meanwhile; at most a full refill.
+    ///
+    /// The cap matters only to a bucket that was written by a clock far ahead
+    /// of this one: it stays empty until the time that it was written at.
+    pub fn retry_after(self, tat: Option<Timestamp>) -> Duration {
+        let longest = self.expires_at.since(self.now);
+        self.base(tat).since(self.latest).min(longest)
+    }
+
+    fn base(self, tat: Option<Timestamp>) -> Timestamp {
+        tat.map_or(self.now, |tat| tat.max(self.now))
+    }
+}
+
+/// How many tokens a bucket of this arrival time holds, rounded down.
+pub fn remaining(quota: &Quota, tat: Option<Timestamp>, now: Timestamp) -> u32 {
+    let missing = tat.map_or(0, |tat| tat.as_nanos().saturating_sub(now.as_nanos()));
+    let left = quota.full_nanos().saturating_sub(missing);
+    u32::try_from(left / quota.period_nanos()).expect("at most the burst")
+}
+
+/// The moment at which a bucket of `tokens` will be full.
+///
+/// Rounded up, so that converting never mints.
+pub fn tat_of(quota: &Quota, tokens: Tokens) -> Timestamp {
+    let missing = f64::from(quota.burst()) - tokens.within(quota).tokens;
+    let nanos = (missing * quota.period_nanos() as f64).ceil();
+    // A float's conversion saturates, and the product is at most ten years.
+    tokens.last_refill + Duration::from_nanos(nanos as u64)
+}
+
+/// The tokens of a bucket of this arrival time, as of `now`; as of the moment
+/// at which it begins to refill, if a clock ahead of `now` wrote it.
+pub fn tokens_of(quota: &Quota, tat: Timestamp, now: Timestamp) -> Tokens {
+    let empty_until = tat - quota.full_refill();
+    let as_of = empty_until.max(now);
+    let missing = tat.since(as_of).as_nanos() as f64 / quota.period_nanos() as f64;
+    Tokens {
+        tokens: f64::from(quota.burst()) - missing,
+        last_refill: as_of,
+    }
+    .within(quota)
+}
+
+/// From when on a bucket of this arrival time, written at `now`, may be
+/// forgotten: not before it is full, nor before a full refill has passed.
+pub fn expires_at(quota: &Quota, tat: Timestamp, now: Timestamp) -> Timestamp {
+    tat.max(now + quota.full_refill())
+}

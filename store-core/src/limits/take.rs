@@ -1,0 +1,187 @@
+//! A request for tokens, and the answer.
+
+use std::time::Duration;
+
+use crate::clock::Timestamp;
+use crate::error::{Error, Result};
+use crate::limits::gcra::{self, Terms};
+use crate::limits::{Bucket, LimitKey, Quota, Quotas};
+
+/// A request for tokens from every quota of a limiter, all or nothing. Checked
+/// when it is made, so that a store need not.
+#[derive(Clone, Copy, Debug)]
+pub struct Take<'a> {
+    key: LimitKey<'a>,
+    quotas: &'a Quotas,
+    tokens: u32,
+    now: Timestamp,
+}
+
+impl<'a> Take<'a> {
+    /// A request for `tokens` from each of `quotas` under `key`, as of `now`.
+    ///
+    /// # Errors
+    /// `InvalidInput` if the key is over [`MAX_LIMIT_KEY`](super::MAX_LIMIT_KEY)
+    /// bytes, for no tokens, and for more than [`Quotas::max_tokens`]: such a
+    /// request could never be allowed, however long it waited.
+    pub fn new(key: &'a str, quotas: &'a Quotas, tokens: u32, now: Timestamp) -> Result<Self> {
+        let key = LimitKey::new(key)?;
+        if tokens == 0 {
+            return Err(Error::invalid(
+                "a take is for at least one token; use peek to look without taking",
+            ));
+        }
+        if tokens > quotas.max_tokens() {
+            return Err(Error::invalid(format!(
+                "{tokens} tokens can never be taken at once, at most {} can; split the request",
+                quotas.max_tokens()
+            )));
+        }
+        Ok(Self {
+            key,
+            quotas,
+            tokens,
+            now,
+        })
+    }
+
+    /// The key.
+    pub fn key(&self) -> LimitKey<'a> {
+        self.key
+    }
+
+    /// The quotas.
+    pub fn quotas(&self) -> &'a Quotas {
+        self.quotas
+    }
+
+    /// How many tokens, of each quota.
+    pub fn tokens(&self) -> u32 {
+        self.tokens
+    }
+
+    /// The time of the request.
+    pub fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    /// What the request comes to against one of its quotas.
+    pub fn terms(&self, quota: &Quota) -> Terms {
+        Terms::new(quota, self.tokens, self.now)
+    }
+
+    /// Takes from `bucket` if every quota allows it, and leaves it as it is
+    /// otherwise. What each store does, whatever it does it with.
+    pub fn apply(&self, bucket: &mut Bucket) -> Decision {
+        let mut decisions = Decisions::new(self);
+        for quota in self.quotas.iter() {
+            decisions.add(quota, bucket.tat(quota));
+        }
+        if decisions.allows() {
+            for quota in self.quotas.iter() {
+                let tat = self.terms(quota).decide(bucket.tat(quota));
+                bucket.set_tat(quota, tat.expect("just allowed"), self.now);
+            }
+        }
+        decisions.finish()
+    }
+}
+
+/// Makes one [`Decision`] of each quota's arrival time; for stores that keep
+/// them in a form of their own.
+#[derive(Debug)]
+pub struct Decisions<'a> {
+    take: &'a Take<'a>,
+    seen: usize,
+    remaining: u32,
+    full_after: Duration,
+    denied: Option<(usize, Duration)>,
+}
+
+impl<'a> Decisions<'a> {
+    /// About this request, no quota seen yet.
+    pub fn new(take: &'a Take<'a>) -> Self {
+        Self {
+            take,
+            seen: 0,
+            remaining: u32::MAX,
+            full_after: Duration::ZERO,
+            denied: None,
+        }
+    }
+
+    /// Decides for the next quota, whose bucket had this arrival time; `None`
+    /// if nobody wrote one. Returns the arrival time to write if all allow.
+    pub fn add(&mut self, quota: &Quota, tat: Option<Timestamp>) -> Option<Timestamp> {
+        let terms = self.take.terms(quota);
+        let next = terms.decide(tat);
+        match next {
+            Some(next) => {
+                let left = gcra::remaining(quota, next.into(), terms.now);
+                self.remaining = self.remaining.min(left);
+                self.full_after = self.full_after.max(next.since(terms.now));
+            }
+            None => {
+                let wait = terms.retry_after(tat);
+                if self.denied.is_none_or(|(_, longest)| wait > longest) {
+                    self.denied = Some((self.seen, wait));
+                }
+            }
+        }
+        self.seen += 1;
+        next
+    }
+
+    /// Whether every quota seen so far allows the request.
+    pub fn allows(&self) -> bool {
+        self.denied.is_none()
+    }
+
+    /// The answer.
+    pub fn finish(self) -> Decision {
+        match self.denied {
+            None => Decision::Allowed {
+                remaining: self.remaining,
+                full_after: self.full_after,
+            },
+            Some((quota, retry_after)) => Decision::Denied { quota, retry_after },
+        }
+    }
+}
+
+/// The answer to a [`Take`]. An `Err` beside it means that there is no answer.
+#[must_use = "a denied request must not be served"]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// The tokens were taken, from every quota.
+    Allowed {
+        /// How many could be taken now, of the quota that has the least.
+        remaining: u32,
+        /// How long until every quota's bucket is full, if nobody takes more.
+        full_after: Duration,
+    },
+    /// Nothing was taken.
+    Denied {
+        /// Which of the limiter's quotas made the request wait longest, by its
+        /// place among them.
+        quota: usize,
+        /// How long until the same request fits, if nobody takes anything
+        /// meanwhile. At most the quota's full refill.
+        retry_after: Duration,
+    },
+}
+
+impl Decision {
+    /// True if the tokens were taken.
+    pub fn is_allowed(self) -> bool {
+        matches!(self, Self::Allowed { .. })
+    }
+
+    /// How long until the same request fits; `None` if it was allowed.
+    pub fn retry_after(self) -> Option<Duration> {
+        match self {
+            Self::Allowed { .. } => None,
+            Self::Denied { retry_after, .. } => Some(retry_after),
+        }
+    }
+}
