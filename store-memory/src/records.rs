@@ -124,6 +124,10 @@ impl MemoryRecords {
                 counter.fetch_sub(by.unsigned_abs(), Ordering::Relaxed);
                 return true;
             }
+            if max == usize::MAX {
+                counter.fetch_add(by as usize, Ordering::Relaxed);
+                return true;
+            }
             let grown = |now: usize| now.checked_add(by as usize).filter(|&sum| sum <= max);
             counter
                 .fetch_update(Ordering::Relaxed, Ordering::Relaxed, grown)

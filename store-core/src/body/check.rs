@@ -51,21 +51,11 @@ impl Counter {
     }
 
     fn string(&mut self, text: &str) -> Checked {
-        // Per byte: what serde_json's escaping adds to it.
-        let mut extra = 0;
-        for &byte in text.as_bytes() {
-            extra += match byte {
-                0 => {
-                    return refuse(
-                        "a string holds a NUL, which not every backend can store; \
-                         remove it or store the value as bytes",
-                    );
-                }
-                b'"' | b'\\' | 0x08 | 0x09 | 0x0a | 0x0c | 0x0d => 1,
-                0x01..0x20 => 5,
-                _ => 0,
-            };
-        }
+        // Without a branch, so that the compiler looks at many bytes at once.
+        let escaped = text.bytes().fold(false, |found, byte| {
+            found | (byte < 0x20) | (byte == b'"') | (byte == b'\\')
+        });
+        let extra = if escaped { escapes(text)? } else { 0 };
         self.add(text.len() + extra + 2)
     }
 
@@ -118,6 +108,25 @@ impl Counter {
             closing,
         })
     }
+}
+
+/// How many bytes serde_json's escaping adds.
+fn escapes(text: &str) -> std::result::Result<usize, Refusal> {
+    let mut extra = 0;
+    for byte in text.bytes() {
+        extra += match byte {
+            0 => {
+                return Err(Refusal(Error::invalid(
+                    "a string holds a NUL, which not every backend can store; \
+                     remove it or store the value as bytes",
+                )));
+            }
+            b'"' | b'\\' | 0x08 | 0x09 | 0x0a | 0x0c | 0x0d => 1,
+            0x01..0x20 => 5,
+            _ => 0,
+        };
+    }
+    Ok(extra)
 }
 
 struct Compound<'a> {
