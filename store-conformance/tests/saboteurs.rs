@@ -1,28 +1,43 @@
-//! The suite catches every saboteur, by the case that names the fault.
+//! The suite catches every saboteur, by the case that names the fault, and
+//! finds nothing wrong with the backend that they are planted in.
 
-use store_conformance::{Outcome, saboteurs};
+use store_conformance::{Outcome, cases, saboteurs};
+use tokio::task::JoinSet;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_saboteur_is_caught_by_the_case_that_names_its_fault() {
     // Their panics are what is wanted; they need not fill the screen.
     std::panic::set_hook(Box::new(|_| {}));
-    let mut missed = Vec::new();
+    let mut running = JoinSet::new();
     for saboteur in saboteurs::all() {
-        let suite = (saboteur.suite)();
-        let index = suite
-            .cases()
-            .position(|(name, _)| name == saboteur.caught_by);
-        let outcome = match index {
-            Some(index) => Some(suite.run_case(index).await.outcome),
-            None => None,
-        };
-        if outcome != Some(Outcome::Failed) {
-            missed.push(format!(
-                "{}: {} said {outcome:?}",
-                saboteur.name, saboteur.caught_by
-            ));
-        }
+        running.spawn(async move {
+            let suite = (saboteur.suite)();
+            let index = suite
+                .cases()
+                .position(|(name, _)| name == saboteur.caught_by);
+            let outcome = match index {
+                Some(index) => Some(suite.run_case(index).await.outcome),
+                None => None,
+            };
+            (outcome != Some(Outcome::Failed)).then(|| {
+                let (contract, name) = (saboteur.contract, saboteur.name);
+                format!(
+                    "{contract}: {name}: {} said {outcome:?}",
+                    saboteur.caught_by
+                )
+            })
+        });
     }
+    let missed: Vec<_> = running.join_all().await.into_iter().flatten().collect();
     drop(std::panic::take_hook());
     assert!(missed.is_empty(), "not caught:\n{}", missed.join("\n"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_backend_without_a_flaw_keeps_every_promise() {
+    for suite in cases::records::over(&saboteurs::sound()) {
+        let report = suite.run().await;
+        let failed: Vec<_> = report.failed().collect();
+        assert!(failed.is_empty(), "{failed:#?}");
+    }
 }

@@ -93,12 +93,189 @@ pub fn sound() -> Arc<Over> {
     Flawed::backend(None)
 }
 
-/// All of them.
-pub fn all() -> Vec<Saboteur> {
-    Vec::new()
+/// A saboteur with this flaw, and the case that must catch it.
+macro_rules! flaw {
+    ($flaw:ident, $name:literal, $caught_by:literal) => {
+        Saboteur {
+            name: $name,
+            contract: "records",
+            caught_by: $caught_by,
+            suite: || suite(Flaw::$flaw),
+        }
+    };
 }
 
-#[allow(dead_code)]
 fn suite(flaw: Flaw) -> Suite {
     records::over(&Flawed::backend(Some(flaw))).remove(0)
+}
+
+/// All of them.
+pub fn all() -> Vec<Saboteur> {
+    vec![
+        flaw!(
+            MixesCollections,
+            "keeps the records of all collections in one place",
+            "collections_do_not_mix"
+        ),
+        flaw!(
+            JoinsNamesWithAColon,
+            "joins partition and id with a colon",
+            "a_partition_and_an_id_never_run_into_each_other"
+        ),
+        flaw!(
+            FoldsCase,
+            "compares ids without regard to case",
+            "no_two_ids_share_a_record"
+        ),
+        flaw!(
+            TrimsTrailingSpaces,
+            "ignores spaces at the end of an id",
+            "no_two_ids_share_a_record"
+        ),
+        flaw!(
+            SharesNamespaces,
+            "shares one space between namespaces",
+            "two_namespaces_never_see_each_other"
+        ),
+        flaw!(
+            ReadsExpired,
+            "shows an expired record until it is swept",
+            "an_expired_record_is_absent_before_any_sweep"
+        ),
+        flaw!(
+            ScansExpired,
+            "lists expired records",
+            "an_expired_record_is_absent_to_every_kind_of_read"
+        ),
+        flaw!(
+            ExpectsExpired,
+            "lets an expired record meet an expectation",
+            "an_expired_record_is_absent_to_expectations"
+        ),
+        flaw!(
+            KeepsTheFirstExpiry,
+            "keeps the first expiry when a record is overwritten",
+            "an_overwrite_moves_the_expiry"
+        ),
+        flaw!(
+            RoundsExpiry,
+            "rounds an expiry to milliseconds",
+            "an_expiry_survives_to_the_nanosecond"
+        ),
+        flaw!(
+            IgnoresAbsent,
+            "overwrites what should be absent",
+            "a_failed_expectation_writes_nothing"
+        ),
+        flaw!(
+            SkipsChecks,
+            "does not verify a check at commit",
+            "every_expectation_means_what_it_says"
+        ),
+        flaw!(
+            DeletesAnyway,
+            "deletes whatever is expected",
+            "every_expectation_means_what_it_says"
+        ),
+        flaw!(
+            ComparesHalfAVersion,
+            "compares half of a version",
+            "a_recreated_record_is_another_record"
+        ),
+        flaw!(
+            SkipsUnchangedBodies,
+            "skips a write of the same body, new version and all",
+            "a_rewrite_with_the_same_body_is_a_new_version"
+        ),
+        flaw!(
+            AppliesItemByItem,
+            "applies a commit item by item until one fails",
+            "a_failed_expectation_writes_nothing"
+        ),
+        flaw!(
+            HidesTheCurrentRecord,
+            "refuses without telling the current record",
+            "a_conflict_names_exactly_what_failed"
+        ),
+        flaw!(
+            NamesOneFailure,
+            "names only the first failed item",
+            "a_conflict_names_exactly_what_failed"
+        ),
+        flaw!(
+            CachesReads,
+            "answers from a cache that other writers do not empty",
+            "a_write_is_seen_by_the_other_handle_at_once"
+        ),
+        flaw!(
+            DropsTheMissing,
+            "leaves the missing out of a read of many",
+            "many_reads_keep_order_gaps_and_duplicates"
+        ),
+        flaw!(
+            ScansInUtf16Order,
+            "lists in the order of UTF-16",
+            "a_scan_is_in_bytewise_order"
+        ),
+        flaw!(
+            ScansIgnoringCase,
+            "lists in the order of a collation",
+            "a_scan_is_in_bytewise_order"
+        ),
+        flaw!(
+            TakesPrefixesForPatterns,
+            "takes a prefix for a LIKE pattern",
+            "an_id_prefix_is_literal"
+        ),
+        flaw!(
+            CountsInCursors,
+            "counts records in its cursor",
+            "a_cursor_outlives_its_record"
+        ),
+        flaw!(
+            RepeatsTheCursor,
+            "begins a page with the last record of the page before",
+            "pages_have_neither_gap_nor_repetition"
+        ),
+        flaw!(
+            GivesACursorToAFullPage,
+            "gives a cursor to a last page that is exactly full",
+            "an_exactly_full_last_page_has_no_cursor"
+        ),
+        flaw!(
+            GivesEmptyPages,
+            "gives pages on which all has expired",
+            "expired_records_do_not_hide_the_living"
+        ),
+        flaw!(
+            StoresBytesAsText,
+            "stores bytes as text",
+            "any_bytes_come_back_as_they_were"
+        ),
+        flaw!(
+            StoresNumbersAsFloats,
+            "reads every number as a float",
+            "numbers_keep_every_digit"
+        ),
+        flaw!(
+            SweepsRenewed,
+            "sweeps by a deadline that was moved since",
+            "a_sweep_never_takes_a_renewed_record"
+        ),
+        flaw!(
+            AwaitsBetweenItems,
+            "may be dropped between the items of a commit",
+            "a_dropped_commit_is_wholly_done_or_wholly_not"
+        ),
+        flaw!(
+            AnswersAfterClose,
+            "answers absent after it was closed",
+            "a_closed_store_says_so"
+        ),
+        flaw!(
+            PrintsIds,
+            "prints ids for debugging",
+            "nothing_printed_holds_a_name_or_a_body"
+        ),
+    ]
 }
