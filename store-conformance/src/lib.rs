@@ -13,7 +13,9 @@
 
 pub mod bench;
 pub mod cases;
+pub mod faults;
 pub mod harness;
+pub mod history;
 pub mod report;
 pub mod saboteurs;
 pub mod suite;

@@ -1,0 +1,359 @@
+//! Record stores behind a network that loses things.
+//!
+//! Put [`Lossy`] around any store and commits lose their request, lose their
+//! reply, or arrive late, by chance from a seed or as scripted; the caller sees
+//! the same error whichever it was. [`Resolving`] around that is what a backend
+//! does about it, with core's
+//! [`resolve_lost_reply`](store_core::batch::resolve_lost_reply). [`Outage`]
+//! is a server that is gone until it is back.
+
+#![deny(clippy::missing_trait_methods)]
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use store_core::batch::resolve_lost_reply;
+use store_core::{
+    Batch, Capabilities, Clock, Committed, Error, ErrorKind, Ping, Record, RecordRef, RecordStore,
+    Records, Result, Retry, Scan, Swept,
+};
+
+use crate::history::Dice;
+
+/// What befalls one commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Nothing.
+    None,
+    /// The request is lost: nothing is written.
+    LoseRequest,
+    /// The reply is lost: whatever the store did is done.
+    LoseReply,
+    /// The caller is told that it failed; the request arrives later.
+    Delay,
+}
+
+/// How many commits and reads in a hundred meet a fault.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Chances {
+    /// Commits whose request is lost.
+    pub lost_request: u8,
+    /// Commits whose reply is lost.
+    pub lost_reply: u8,
+    /// Commits whose request arrives late.
+    pub delay: u8,
+    /// Reads that fail.
+    pub read: u8,
+}
+
+impl Chances {
+    /// Rough weather: one call in three or four meets a fault.
+    pub const ROUGH: Self = Self {
+        lost_request: 10,
+        lost_reply: 12,
+        delay: 6,
+        read: 8,
+    };
+}
+
+/// A store behind a network that loses requests and replies.
+///
+/// It sends each call once and resolves nothing.
+#[derive(Debug)]
+pub struct Lossy {
+    store: Arc<dyn RecordStore>,
+    chances: Chances,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    dice: Dice,
+    script: VecDeque<Fault>,
+    late: Vec<Batch>,
+}
+
+impl Lossy {
+    /// `store` behind a network of these chances.
+    pub fn new(store: Arc<dyn RecordStore>, seed: u64, chances: Chances) -> Self {
+        Self {
+            store,
+            chances,
+            state: Mutex::new(State {
+                dice: Dice::new(seed),
+                script: VecDeque::new(),
+                late: Vec::new(),
+            }),
+        }
+    }
+
+    /// `store` behind a network where exactly these faults befall the next
+    /// commits, one each, and none those after.
+    pub fn scripted(store: Arc<dyn RecordStore>, faults: impl IntoIterator<Item = Fault>) -> Self {
+        let lossy = Self::new(store, 0, Chances::default());
+        lossy.state().script.extend(faults);
+        lossy
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("nothing panics under this lock")
+    }
+
+    /// Lets all delayed requests arrive now. What becomes of them nobody learns.
+    pub async fn deliver(&self) {
+        let late = std::mem::take(&mut self.state().late);
+        for batch in late {
+            let _ = self.store.commit(&batch).await;
+        }
+    }
+
+    /// What befalls the next commit, and a delayed one that arrives before it.
+    fn draw(&self) -> (Fault, Option<Batch>) {
+        let chances = self.chances;
+        let state = &mut *self.state();
+        let late = match state.late.len() {
+            0 => None,
+            waiting => state.dice.chance(50).then(|| {
+                let which = state.dice.below(waiting);
+                state.late.swap_remove(which)
+            }),
+        };
+        if let Some(fault) = state.script.pop_front() {
+            return (fault, late);
+        }
+        let roll = state.dice.below(100) as u8;
+        let request = chances.lost_request;
+        let reply = request + chances.lost_reply;
+        let fault = match roll {
+            roll if roll < request => Fault::LoseRequest,
+            roll if roll < reply => Fault::LoseReply,
+            roll if roll < reply + chances.delay => Fault::Delay,
+            _ => Fault::None,
+        };
+        (fault, late)
+    }
+
+    fn read_fails(&self) -> Result<()> {
+        if self.state().dice.chance(self.chances.read) {
+            return Err(lost().with_retry(Retry::Safe));
+        }
+        Ok(())
+    }
+}
+
+fn lost() -> Error {
+    Error::new(
+        ErrorKind::Unavailable,
+        "the connection broke; read before you decide whether to write again",
+    )
+}
+
+#[async_trait]
+impl RecordStore for Lossy {
+    async fn get(&self, at: RecordRef<'_>) -> Result<Option<Record>> {
+        self.read_fails()?;
+        self.store.get(at).await
+    }
+
+    async fn get_many(&self, at: &[RecordRef<'_>]) -> Result<Vec<Option<Record>>> {
+        self.read_fails()?;
+        self.store.get_many(at).await
+    }
+
+    async fn scan(&self, scan: &Scan) -> Result<Records> {
+        self.read_fails()?;
+        self.store.scan(scan).await
+    }
+
+    async fn commit(&self, batch: &Batch) -> Result<Committed> {
+        let (fault, late) = self.draw();
+        if let Some(late) = late {
+            let _ = self.store.commit(&late).await;
+        }
+        match fault {
+            Fault::None => return self.store.commit(batch).await,
+            Fault::LoseRequest => {}
+            Fault::LoseReply => drop(self.store.commit(batch).await),
+            Fault::Delay => self.state().late.push(batch.clone()),
+        }
+        Err(lost().with_retry(Retry::Ambiguous))
+    }
+
+    fn get_now(&self, _: RecordRef<'_>) -> Option<Result<Option<Record>>> {
+        None
+    }
+
+    fn clock(&self) -> &dyn Clock {
+        self.store.clock()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.store.capabilities()
+    }
+
+    async fn ping(&self) -> Result<Ping> {
+        self.store.ping().await
+    }
+
+    async fn sweep(&self, grace: Duration) -> Result<Swept> {
+        self.store.sweep(grace).await
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.store.close().await
+    }
+}
+
+/// A store that resolves lost replies, as a backend should.
+#[derive(Debug)]
+pub struct Resolving {
+    store: Arc<dyn RecordStore>,
+}
+
+impl Resolving {
+    /// Over `store`, which resolves nothing by itself.
+    pub fn new(store: Arc<dyn RecordStore>) -> Self {
+        Self { store }
+    }
+}
+
+#[async_trait]
+impl RecordStore for Resolving {
+    async fn get(&self, at: RecordRef<'_>) -> Result<Option<Record>> {
+        self.store.get(at).await
+    }
+
+    async fn get_many(&self, at: &[RecordRef<'_>]) -> Result<Vec<Option<Record>>> {
+        self.store.get_many(at).await
+    }
+
+    async fn scan(&self, scan: &Scan) -> Result<Records> {
+        self.store.scan(scan).await
+    }
+
+    async fn commit(&self, batch: &Batch) -> Result<Committed> {
+        match self.store.commit(batch).await {
+            Err(error) if error.retry() == Retry::Ambiguous => {
+                resolve_lost_reply(&*self.store, batch, error).await
+            }
+            answer => answer,
+        }
+    }
+
+    fn get_now(&self, at: RecordRef<'_>) -> Option<Result<Option<Record>>> {
+        self.store.get_now(at)
+    }
+
+    fn clock(&self) -> &dyn Clock {
+        self.store.clock()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.store.capabilities()
+    }
+
+    async fn ping(&self) -> Result<Ping> {
+        self.store.ping().await
+    }
+
+    async fn sweep(&self, grace: Duration) -> Result<Swept> {
+        self.store.sweep(grace).await
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.store.close().await
+    }
+}
+
+/// A store whose server goes and comes back.
+pub struct Outage {
+    store: Arc<dyn RecordStore>,
+    down: AtomicBool,
+}
+
+impl Outage {
+    /// Over `store`, up at first.
+    pub fn new(store: Arc<dyn RecordStore>) -> Self {
+        let down = AtomicBool::new(false);
+        Self { store, down }
+    }
+
+    /// From now on every call but `close` fails as `Unavailable`, unsent and so
+    /// safe to retry; or works again.
+    pub fn set_down(&self, down: bool) {
+        self.down.store(down, Ordering::Release);
+    }
+
+    fn up(&self) -> Result<()> {
+        if self.down.load(Ordering::Acquire) {
+            let error = Error::new(
+                ErrorKind::Unavailable,
+                "the server is down; try again later",
+            );
+            return Err(error.with_retry(Retry::Safe));
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Outage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Outage").field(&self.store).finish()
+    }
+}
+
+#[async_trait]
+impl RecordStore for Outage {
+    async fn get(&self, at: RecordRef<'_>) -> Result<Option<Record>> {
+        self.up()?;
+        self.store.get(at).await
+    }
+
+    async fn get_many(&self, at: &[RecordRef<'_>]) -> Result<Vec<Option<Record>>> {
+        self.up()?;
+        self.store.get_many(at).await
+    }
+
+    async fn scan(&self, scan: &Scan) -> Result<Records> {
+        self.up()?;
+        self.store.scan(scan).await
+    }
+
+    async fn commit(&self, batch: &Batch) -> Result<Committed> {
+        self.up()?;
+        self.store.commit(batch).await
+    }
+
+    fn get_now(&self, at: RecordRef<'_>) -> Option<Result<Option<Record>>> {
+        match self.up() {
+            Ok(()) => self.store.get_now(at),
+            Err(error) => Some(Err(error)),
+        }
+    }
+
+    fn clock(&self) -> &dyn Clock {
+        self.store.clock()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.store.capabilities()
+    }
+
+    async fn ping(&self) -> Result<Ping> {
+        self.up()?;
+        self.store.ping().await
+    }
+
+    async fn sweep(&self, grace: Duration) -> Result<Swept> {
+        self.up()?;
+        self.store.sweep(grace).await
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.store.close().await
+    }
+}
