@@ -30,12 +30,15 @@ pub const MAX_NAME: usize = 255;
 #[derive(Clone, Copy)]
 pub struct Collection {
     name: &'static str,
-    /// Of the name, made when it is declared: reads hash a collection for free.
-    hash: u64,
-    single_use: bool,
-    cacheable: bool,
-    chunks: bool,
+    /// The name's hash, made when it is declared so that reads hash a
+    /// collection for free, with the flags in its lowest bits.
+    hash_and_flags: u64,
 }
+
+const SINGLE_USE: u64 = 1;
+const CACHEABLE: u64 = 2;
+const CHUNKS: u64 = 4;
+const FLAGS: u64 = 7;
 
 impl Collection {
     /// A collection of this name: a lower-case letter, then at most 47
@@ -62,29 +65,28 @@ impl Collection {
         }
         Self {
             name,
-            hash,
-            single_use: false,
-            cacheable: false,
-            chunks: false,
+            hash_and_flags: hash & !FLAGS,
         }
     }
 
     /// Declares that an id, once deleted or expired, is never used again, so
     /// that a backend need keep no tombstone.
-    pub const fn single_use(mut self) -> Self {
-        self.single_use = true;
-        self
+    pub const fn single_use(self) -> Self {
+        self.with(SINGLE_USE)
     }
 
     /// Declares that records are worth caching and their changes worth announcing.
-    pub const fn cacheable(mut self) -> Self {
-        self.cacheable = true;
-        self
+    pub const fn cacheable(self) -> Self {
+        self.with(CACHEABLE)
     }
 
     /// Declares that bodies are large opaque bytes: stored out of line, uncompressed.
-    pub const fn chunks(mut self) -> Self {
-        self.chunks = true;
+    pub const fn chunks(self) -> Self {
+        self.with(CHUNKS)
+    }
+
+    const fn with(mut self, flag: u64) -> Self {
+        self.hash_and_flags |= flag;
         self
     }
 
@@ -95,32 +97,39 @@ impl Collection {
 
     /// See [`Collection::single_use`].
     pub const fn is_single_use(self) -> bool {
-        self.single_use
+        self.hash_and_flags & SINGLE_USE != 0
     }
 
     /// See [`Collection::cacheable`].
     pub const fn is_cacheable(self) -> bool {
-        self.cacheable
+        self.hash_and_flags & CACHEABLE != 0
     }
 
     /// See [`Collection::chunks`].
     pub const fn is_chunks(self) -> bool {
-        self.chunks
+        self.hash_and_flags & CHUNKS != 0
+    }
+
+    const fn name_hash(self) -> u64 {
+        self.hash_and_flags & !FLAGS
     }
 }
 
 impl PartialEq for Collection {
+    #[inline]
     fn eq(&self, other: &Self) -> bool {
-        // Constants of one name usually share the text.
-        std::ptr::eq(self.name, other.name) || self.name == other.name
+        self.name_hash() == other.name_hash()
+            // Constants of one name usually share the text.
+            && (std::ptr::eq(self.name, other.name) || self.name == other.name)
     }
 }
 
 impl Eq for Collection {}
 
 impl Hash for Collection {
+    #[inline]
     fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u64(self.hash);
+        state.write_u64(self.name_hash());
     }
 }
 
@@ -132,6 +141,9 @@ impl PartialOrd for Collection {
 
 impl Ord for Collection {
     fn cmp(&self, other: &Self) -> Ordering {
+        if self == other {
+            return Ordering::Equal;
+        }
         self.name.cmp(other.name)
     }
 }
@@ -210,11 +222,13 @@ impl RecordKey {
     }
 
     /// The id.
+    #[inline]
     pub fn id(&self) -> &str {
         &self.id
     }
 
     /// This key in `partition`.
+    #[inline]
     pub fn at<'a>(&'a self, partition: &'a Partition) -> RecordRef<'a> {
         RecordRef {
             partition: &partition.0,
@@ -236,11 +250,52 @@ impl fmt::Debug for RecordKey {
 }
 
 /// The full, checked name of one record, borrowed: what reads take.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy)]
 pub struct RecordRef<'a> {
     collection: Collection,
     partition: &'a str,
     id: &'a str,
+}
+
+impl PartialEq for RecordRef<'_> {
+    #[inline]
+    fn eq(&self, other: &Self) -> bool {
+        self.id == other.id
+            && self.same_partition(other.partition)
+            && self.collection == other.collection
+    }
+}
+
+impl Eq for RecordRef<'_> {}
+
+impl PartialOrd for RecordRef<'_> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for RecordRef<'_> {
+    /// By collection, then partition, then id, each bytewise.
+    fn cmp(&self, other: &Self) -> Ordering {
+        let partition = || {
+            if std::ptr::eq(self.partition, other.partition) {
+                return Ordering::Equal;
+            }
+            self.partition.cmp(other.partition)
+        };
+        self.collection
+            .cmp(&other.collection)
+            .then_with(partition)
+            .then_with(|| self.id.cmp(other.id))
+    }
+}
+
+impl Hash for RecordRef<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.collection.hash(state);
+        self.partition.hash(state);
+        self.id.hash(state);
+    }
 }
 
 impl<'a> RecordRef<'a> {
@@ -259,18 +314,28 @@ impl<'a> RecordRef<'a> {
     }
 
     /// The partition's name.
+    #[inline]
     pub fn partition(self) -> &'a str {
         self.partition
     }
 
     /// The collection.
+    #[inline]
     pub fn collection(self) -> Collection {
         self.collection
     }
 
     /// The id.
+    #[inline]
     pub fn id(self) -> &'a str {
         self.id
+    }
+
+    /// True if the record is in the partition of this name.
+    #[inline]
+    pub fn same_partition(self, partition: &str) -> bool {
+        // Records of one partition usually share its name.
+        std::ptr::eq(self.partition, partition) || self.partition == partition
     }
 
     /// The name for people.
@@ -366,6 +431,15 @@ mod tests {
         let digested = bounded(&long).into_owned();
         assert_ne!(bounded(&digested), digested);
         assert_ne!(bounded("a\0"), bounded("a"));
+    }
+
+    #[test]
+    fn a_collection_is_its_name_whatever_is_declared_of_it() {
+        let plain = Collection::new("things");
+        let declared = plain.cacheable().single_use();
+        assert_eq!(plain, declared);
+        assert!(declared.is_cacheable() && declared.is_single_use() && !declared.is_chunks());
+        assert_ne!(plain, Collection::new("thing"));
     }
 
     #[test]

@@ -5,7 +5,6 @@ use std::str::FromStr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use bytes::Bytes;
 use serde::de::DeserializeOwned;
 
 use crate::body::Body;
@@ -94,18 +93,20 @@ impl<'de> serde::Deserialize<'de> for Version {
 
 /// A backend's own name for a record's state, such as an ETag. Opaque to
 /// everyone else; handing it back saves the backend a read.
-pub type Token = Bytes;
+pub type Token = Arc<[u8]>;
 
 /// One stored record. A handle: cloning it copies no body.
 #[derive(Clone)]
 pub struct Record(Arc<Inner>);
 
+/// In this order, what a read compares and hands out lies together.
+#[repr(C)]
 struct Inner {
     partition: Partition,
     key: RecordKey,
-    version: Version,
     expires_at: Option<Timestamp>,
     body: Body,
+    version: Version,
     token: Option<Token>,
 }
 
@@ -145,31 +146,37 @@ impl Record {
     }
 
     /// The partition.
+    #[inline]
     pub fn partition(&self) -> &Partition {
         &self.0.partition
     }
 
     /// The key within the partition.
+    #[inline]
     pub fn key(&self) -> &RecordKey {
         &self.0.key
     }
 
     /// The id within the collection.
+    #[inline]
     pub fn id(&self) -> &str {
         self.0.key.id()
     }
 
     /// The commit that wrote it.
+    #[inline]
     pub fn version(&self) -> Version {
         self.0.version
     }
 
     /// From this moment on the record is absent; `None` for never.
+    #[inline]
     pub fn expires_at(&self) -> Option<Timestamp> {
         self.0.expires_at
     }
 
     /// The body.
+    #[inline]
     pub fn body(&self) -> &Body {
         &self.0.body
     }
@@ -180,11 +187,13 @@ impl Record {
     }
 
     /// Partition and key together.
+    #[inline]
     pub fn at(&self) -> RecordRef<'_> {
         self.0.key.at(&self.0.partition)
     }
 
     /// True once the record counts as absent: `expires_at <= now`.
+    #[inline]
     pub fn is_expired(&self, now: Timestamp) -> bool {
         self.0.expires_at.is_some_and(|at| at <= now)
     }
@@ -193,9 +202,7 @@ impl Record {
     ///
     /// # Errors
     /// `Corrupt`, with the record named, if the body is not a `T`.
-    pub fn decode<T: DeserializeOwned + serde::Serialize + Send + Sync + 'static>(
-        &self,
-    ) -> Result<Arc<T>> {
+    pub fn decode<T: DeserializeOwned + Send + Sync + 'static>(&self) -> Result<Arc<T>> {
         self.0.body.decode().map_err(|e| e.with_key(self.at()))
     }
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use foldhash::fast::RandomState;
 use parking_lot::RwLock;
+use smallvec::SmallVec;
 use store_core::error::FailedItem;
 use store_core::{
     Batch, Capabilities, Change, Clock, Committed, Conflict, Durability, Error, ErrorKind, Ping,
@@ -18,7 +19,7 @@ use store_core::{
 
 use crate::Usage;
 use crate::config::Builder;
-use crate::shard::{Place, Shard};
+use crate::shard::Shard;
 
 /// A power of two: enough that threads rarely meet, few enough to walk over.
 const SHARDS: usize = 64;
@@ -36,6 +37,8 @@ pub(crate) struct MemoryRecords {
     records: AtomicUsize,
     bytes: AtomicUsize,
     closed: AtomicBool,
+    /// Whether any record was ever given an expiry, so that others need no clock.
+    expires: AtomicBool,
     config: Builder,
 }
 
@@ -71,6 +74,7 @@ impl MemoryRecords {
             records: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
+            expires: AtomicBool::new(false),
             config,
         }
     }
@@ -82,6 +86,7 @@ impl MemoryRecords {
         }
     }
 
+    #[inline]
     fn check_open(&self) -> Result<()> {
         if self.closed.load(Ordering::Acquire) {
             return Err(Error::closed().with_backend("memory"));
@@ -89,12 +94,14 @@ impl MemoryRecords {
         Ok(())
     }
 
+    #[inline]
     fn partition_hash(&self, partition: &str) -> u64 {
         let mut hasher = self.hasher.build_hasher();
         hasher.write(partition.as_bytes());
         hasher.finish()
     }
 
+    #[inline]
     fn point_hash(&self, partition_hash: u64, at: RecordRef<'_>) -> u64 {
         let mut hasher = self.hasher.build_hasher();
         hasher.write_u64(partition_hash);
@@ -108,6 +115,7 @@ impl MemoryRecords {
         &self.shards[(partition_hash >> 32) as usize % SHARDS]
     }
 
+    #[inline]
     fn find(&self, at: RecordRef<'_>) -> Option<Record> {
         let partition_hash = self.partition_hash(at.partition());
         let hash = self.point_hash(partition_hash, at);
@@ -152,57 +160,59 @@ impl MemoryRecords {
         self.reserve(growth);
     }
 
-    fn try_commit(&self, batch: &Batch, records: &[Option<Record>]) -> Attempt {
-        let clock_now = self.config.clock.now();
+    /// The records that `batch` writes, made before the lock is taken.
+    fn prepare(&self, batch: &Batch) -> Result<Prepared> {
         let partition_hash = self.partition_hash(batch.partition().as_str());
-        let hashes: Vec<u64> = (0..records.len())
-            .map(|i| self.point_hash(partition_hash, batch.at(i)))
-            .collect();
-        let mut failed = Vec::new();
-        let mut growth = Growth::default();
+        let mut expires = false;
+        let mut items = SmallVec::with_capacity(batch.items().len());
+        for i in 0..batch.items().len() {
+            let record = match batch.record(i) {
+                Some(record) if self.config.strict => Some(round_trip(&record)?),
+                record => record,
+            };
+            expires |= record.as_ref().is_some_and(|r| r.expires_at().is_some());
+            let hash = self.point_hash(partition_hash, batch.at(i));
+            items.push(PreparedItem { hash, record });
+        }
+        if expires && !self.expires.load(Ordering::Relaxed) {
+            self.expires.store(true, Ordering::Relaxed);
+        }
+        Ok(Prepared {
+            partition_hash,
+            items,
+        })
+    }
+
+    fn try_commit(&self, batch: &Batch, prepared: &Prepared) -> Attempt {
+        let swept_until = self
+            .expires
+            .load(Ordering::Relaxed)
+            .then(|| self.config.clock.now());
         // Dropped after the lock: a body's value may have a `Drop` of its own.
-        let mut removed = Vec::new();
-        {
-            let mut shard = self.shard(partition_hash).write();
-            for (i, item) in batch.items().iter().enumerate() {
-                let held = shard.get(hashes[i], batch.at(i));
-                let current = held.filter(|record| !record.is_expired(batch.now()));
-                if !item.expect().holds(current) {
-                    failed.push((i, current.cloned()));
+        let mut removed = Removed::new();
+        let mut shard = self.shard(prepared.partition_hash).write();
+        match judge(&shard, batch, prepared) {
+            Ok(growth) if self.reserve(growth) => {}
+            Ok(_) => return Attempt::Full,
+            Err(failed) => return Attempt::Failed(failed),
+        }
+        for (i, item) in batch.items().iter().enumerate() {
+            let PreparedItem { hash, record } = &prepared.items[i];
+            match (item.change(), record) {
+                (Change::Put { .. }, Some(record)) => {
+                    removed.extend(shard.put(*hash, record.clone()));
                 }
-                match item.change() {
-                    Change::Check => {}
-                    Change::Put { .. } | Change::Delete => {
-                        held.into_iter().for_each(|record| growth.take(record));
-                        records[i].iter().for_each(|record| growth.add(record));
-                    }
-                }
+                (Change::Delete, _) => removed.extend(shard.remove(*hash, batch.at(i))),
+                _ => {}
             }
-            if !failed.is_empty() {
-                drop(shard);
-                return Attempt::Failed(failed);
-            }
-            if !self.reserve(growth) {
-                return Attempt::Full;
-            }
-            for (i, item) in batch.items().iter().enumerate() {
-                match (item.change(), &records[i]) {
-                    (Change::Put { .. }, Some(record)) => {
-                        removed.extend(shard.put(hashes[i], record.clone()));
-                    }
-                    (Change::Delete, _) => removed.extend(shard.remove(hashes[i], batch.at(i))),
-                    _ => {}
-                }
-            }
+        }
+        if let Some(until) = swept_until {
             let replaced = removed.len();
-            for _ in 0..SWEPT_PER_ITEM * records.len() {
-                let Some(expired) = shard.pop_expired(clock_now) else {
-                    break;
-                };
-                removed.push(expired);
-            }
+            let expired = std::iter::from_fn(|| shard.pop_expired(until));
+            removed.extend(expired.take(SWEPT_PER_ITEM * prepared.items.len()));
             self.release(&removed[replaced..]);
         }
+        drop(shard);
         Attempt::Done
     }
 
@@ -234,29 +244,34 @@ impl MemoryRecords {
 
     fn scan_partition(&self, scan: &Scan, partition: &str, now: Timestamp) -> Result<Records> {
         let after = scan.position_text()?;
-        let from = Place {
-            collection: scan.in_collection(),
-            partition,
-            id: after.unwrap_or(scan.prefix()),
-        };
+        let start = after.unwrap_or(scan.prefix());
+        let from = RecordRef::new(partition, scan.in_collection(), start)?;
         let from = match after {
             Some(_) => Bound::Excluded(from),
             None => Bound::Included(from),
         };
+        let asked_for = |record: &Record| {
+            let at = record.at();
+            at.id().starts_with(scan.prefix())
+                && at.same_partition(partition)
+                && at.collection() == scan.in_collection()
+        };
+        let wanted = scan.page_size() + 1;
+        let mut found: Vec<Record> = Vec::with_capacity(wanted);
         let shard = self.shard(self.partition_hash(partition)).read();
-        let mut found: Vec<Record> = shard
+        let records = shard
             .range(from)
-            .take_while(|record| {
-                record.at().collection() == scan.in_collection()
-                    && record.at().partition() == partition
-                    && record.id().starts_with(scan.prefix())
-            })
+            .take_while(|record| !record.is_expired(now) || asked_for(record))
             .filter(|record| !record.is_expired(now))
-            .take(scan.page_size() + 1)
-            .cloned()
-            .collect();
+            .take(wanted)
+            .cloned();
+        found.extend(records);
         drop(shard);
-        let next = (found.len() > scan.page_size()).then(|| {
+        // They are in order: only where the last one is too far was any.
+        if !found.last().is_some_and(asked_for) {
+            found.truncate(found.partition_point(asked_for));
+        }
+        let next = (found.len() == wanted).then(|| {
             found.truncate(scan.page_size());
             scan.cursor(found[found.len() - 1].id())
         });
@@ -265,20 +280,14 @@ impl MemoryRecords {
 
     fn scan_collection(&self, scan: &Scan, prefix: &str, now: Timestamp) -> Result<Records> {
         let position = Position::of(scan)?;
+        let start = RecordRef::new(prefix, scan.in_collection(), "")?;
         let wanted = scan.page_size() + 1;
         let mut found: Vec<(usize, Record)> = Vec::new();
         for index in position.shard..SHARDS {
-            let start = Place {
-                collection: scan.in_collection(),
-                partition: prefix,
-                id: "",
-            };
             let from = match &position.place {
-                Some((partition, id)) if index == position.shard => Bound::Excluded(Place {
-                    partition,
-                    id,
-                    ..start
-                }),
+                Some((partition, id)) if index == position.shard => {
+                    Bound::Excluded(RecordRef::new(partition, scan.in_collection(), id)?)
+                }
                 _ => Bound::Included(start),
             };
             let shard = self.shards[index].read();
@@ -307,10 +316,51 @@ impl MemoryRecords {
     }
 }
 
+/// What every commit but the largest needs, without an allocation.
+type Removed = SmallVec<[Record; 4]>;
+
+struct Prepared {
+    partition_hash: u64,
+    items: SmallVec<[PreparedItem; 2]>,
+}
+
+struct PreparedItem {
+    hash: u64,
+    /// What a put writes.
+    record: Option<Record>,
+}
+
 enum Attempt {
     Done,
     Failed(Vec<(usize, Option<Record>)>),
     Full,
+}
+
+/// What the commit would add, or the items that are not as expected.
+fn judge(
+    shard: &Shard,
+    batch: &Batch,
+    prepared: &Prepared,
+) -> Result<Growth, Vec<(usize, Option<Record>)>> {
+    let mut growth = Growth::default();
+    let mut failed = Vec::new();
+    for (i, item) in batch.items().iter().enumerate() {
+        let PreparedItem { hash, record } = &prepared.items[i];
+        let held = shard.get(*hash, batch.at(i));
+        let current = held.filter(|record| !record.is_expired(batch.now()));
+        if !item.expect().holds(current) {
+            failed.push((i, current.cloned()));
+        }
+        if !matches!(item.change(), Change::Check) {
+            held.into_iter().for_each(|record| growth.take(record));
+            record.iter().for_each(|record| growth.add(record));
+        }
+    }
+    if failed.is_empty() {
+        Ok(growth)
+    } else {
+        Err(failed)
+    }
 }
 
 /// Where a scan over all partitions stands.
@@ -372,20 +422,11 @@ impl RecordStore for MemoryRecords {
 
     async fn commit(&self, batch: &Batch) -> Result<Committed> {
         self.check_open()?;
-        let records = (0..batch.items().len())
-            .map(|i| {
-                let record = batch.record(i);
-                if self.config.strict {
-                    record.map(round_trip).transpose()
-                } else {
-                    Ok(record)
-                }
-            })
-            .collect::<Result<Vec<_>>>()?;
-        let mut attempt = self.try_commit(batch, &records);
+        let prepared = self.prepare(batch)?;
+        let mut attempt = self.try_commit(batch, &prepared);
         if matches!(attempt, Attempt::Full) {
             self.sweep_until(self.config.clock.now(), usize::MAX);
-            attempt = self.try_commit(batch, &records);
+            attempt = self.try_commit(batch, &prepared);
         }
         match attempt {
             Attempt::Done => Ok(Committed::new()),
@@ -446,7 +487,7 @@ impl RecordStore for MemoryRecords {
 }
 
 /// The record as a server would hand it back.
-fn round_trip(record: Record) -> Result<Record> {
+fn round_trip(record: &Record) -> Result<Record> {
     Ok(Record::new(
         record.partition().clone(),
         record.key().clone(),

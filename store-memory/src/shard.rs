@@ -6,17 +6,18 @@
 //! the value inside may have a `Drop` of its own.
 
 use std::borrow::Borrow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::cmp::Ordering;
+use std::collections::BTreeSet;
 use std::ops::Bound;
 
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
-use store_core::{Collection, Record, RecordRef, Timestamp};
+use store_core::{Record, RecordRef, Timestamp};
 
-/// A record, the hash it is found by, and its place in the order of expiry.
+/// A record and the hash it is found by.
+#[derive(Clone)]
 struct Slot {
     hash: u64,
-    expiry: u64,
     record: Record,
 }
 
@@ -24,11 +25,11 @@ struct Slot {
 pub(crate) struct Shard {
     points: HashTable<Slot>,
     ordered: BTreeSet<Ordered>,
-    expiry: BTreeMap<(Timestamp, u64), (u64, Record)>,
-    next_expiry: u64,
+    expiring: BTreeSet<Expiring>,
 }
 
 impl Shard {
+    #[inline]
     pub(crate) fn get(&self, hash: u64, at: RecordRef<'_>) -> Option<&Record> {
         self.points
             .find(hash, |slot| slot.hash == hash && slot.record.at() == at)
@@ -37,16 +38,13 @@ impl Shard {
 
     /// Puts `record` in its place; returns the one that it replaces.
     pub(crate) fn put(&mut self, hash: u64, record: Record) -> Option<Record> {
-        let number = self.next_expiry;
-        if let Some(at) = record.expires_at() {
-            self.next_expiry += 1;
-            self.expiry.insert((at, number), (hash, record.clone()));
-        }
         let slot = Slot {
             hash,
-            expiry: number,
             record: record.clone(),
         };
+        if let Some(expiring) = Expiring::of(&slot) {
+            self.expiring.insert(expiring);
+        }
         let replaced = match self.points.entry(
             hash,
             |slot| slot.hash == hash && slot.record.at() == record.at(),
@@ -70,102 +68,96 @@ impl Shard {
             .ok()?
             .remove()
             .0;
-        self.ordered
-            .remove(&Place::of(slot.record.at()) as &dyn Placed);
+        self.ordered.remove(&at as &dyn Placed);
         Some(self.forget_expiry(slot))
     }
 
     fn forget_expiry(&mut self, slot: Slot) -> Record {
-        if let Some(at) = slot.record.expires_at() {
-            self.expiry.remove(&(at, slot.expiry));
+        if let Some(expiring) = Expiring::of(&slot) {
+            self.expiring.remove(&expiring);
         }
         slot.record
     }
 
     /// Takes out one record with `expires_at <= until`, the earliest first.
     pub(crate) fn pop_expired(&mut self, until: Timestamp) -> Option<Record> {
-        let first = self.expiry.first_entry()?;
-        if first.key().0 > until {
+        if !self.has_expired(until) {
             return None;
         }
-        let (hash, record) = first.get().clone();
+        let Slot { hash, record } = self.expiring.first()?.slot.clone();
         self.remove(hash, record.at())
     }
 
     pub(crate) fn has_expired(&self, until: Timestamp) -> bool {
-        self.expiry
-            .first_key_value()
-            .is_some_and(|((at, _), _)| *at <= until)
+        self.expiring.first().is_some_and(|first| first.at <= until)
     }
 
-    /// The records of `collection` from `from` on, in order of partition and id.
-    pub(crate) fn range(&self, from: Bound<Place<'_>>) -> impl Iterator<Item = &Record> {
-        let from: Bound<&dyn Placed> = match &from {
-            Bound::Included(place) => Bound::Included(place),
-            Bound::Excluded(place) => Bound::Excluded(place),
-            Bound::Unbounded => Bound::Unbounded,
-        };
+    /// The records from `from` on, in order of collection, partition and id.
+    pub(crate) fn range(&self, from: Bound<RecordRef<'_>>) -> impl Iterator<Item = &Record> {
+        let from = from.as_ref().map(|at| at as &dyn Placed);
         self.ordered
             .range::<dyn Placed + '_, _>((from, Bound::Unbounded))
             .map(|ordered| &ordered.0)
     }
 }
 
-/// A record in the order that scans follow.
-struct Ordered(Record);
-
-/// A place in that order, whether or not a record is there.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Place<'a> {
-    pub(crate) collection: Collection,
-    pub(crate) partition: &'a str,
-    pub(crate) id: &'a str,
+/// A record in the order of expiry.
+struct Expiring {
+    at: Timestamp,
+    slot: Slot,
 }
 
-impl<'a> Place<'a> {
-    fn of(at: RecordRef<'a>) -> Self {
-        Self {
-            collection: at.collection(),
-            partition: at.partition(),
-            id: at.id(),
-        }
+impl Expiring {
+    fn of(slot: &Slot) -> Option<Self> {
+        let at = slot.record.expires_at()?;
+        let slot = slot.clone();
+        Some(Self { at, slot })
     }
 }
 
-/// Lets the set be searched by a borrowed [`Place`].
-trait Placed {
-    fn place(&self) -> Place<'_>;
-}
-
-impl Placed for Ordered {
-    fn place(&self) -> Place<'_> {
-        Place::of(self.0.at())
+impl Ord for Expiring {
+    /// Two records may share a name for a moment, while one replaces the other:
+    /// the version tells them apart.
+    fn cmp(&self, other: &Self) -> Ordering {
+        let version = |expiring: &Self| expiring.slot.record.version().to_bytes();
+        self.at
+            .cmp(&other.at)
+            .then_with(|| self.slot.record.at().cmp(&other.slot.record.at()))
+            .then_with(|| version(self).cmp(&version(other)))
     }
 }
 
-impl Placed for Place<'_> {
-    fn place(&self) -> Place<'_> {
-        *self
-    }
-}
-
-impl PartialEq for dyn Placed + '_ {
-    fn eq(&self, other: &Self) -> bool {
-        self.place() == other.place()
-    }
-}
-
-impl Eq for dyn Placed + '_ {}
-
-impl PartialOrd for dyn Placed + '_ {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+impl PartialOrd for Expiring {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl Ord for dyn Placed + '_ {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.place().cmp(&other.place())
+impl PartialEq for Expiring {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Expiring {}
+
+/// A record in the order that scans follow: collection, partition, id.
+struct Ordered(Record);
+
+/// Lets the set be searched by a borrowed name, whether or not a record is there.
+trait Placed {
+    fn place(&self) -> RecordRef<'_>;
+}
+
+impl Placed for Ordered {
+    fn place(&self) -> RecordRef<'_> {
+        self.0.at()
+    }
+}
+
+impl Placed for RecordRef<'_> {
+    fn place(&self) -> RecordRef<'_> {
+        *self
     }
 }
 
@@ -175,22 +167,30 @@ impl<'a> Borrow<dyn Placed + 'a> for Ordered {
     }
 }
 
-impl PartialEq for Ordered {
-    fn eq(&self, other: &Self) -> bool {
-        self.place() == other.place()
-    }
+/// `Borrow` asks that both sides compare alike.
+macro_rules! compared_by_place {
+    ($type:ty) => {
+        impl PartialEq for $type {
+            fn eq(&self, other: &Self) -> bool {
+                self.place() == other.place()
+            }
+        }
+
+        impl Eq for $type {}
+
+        impl PartialOrd for $type {
+            fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+                Some(self.cmp(other))
+            }
+        }
+
+        impl Ord for $type {
+            fn cmp(&self, other: &Self) -> Ordering {
+                self.place().cmp(&other.place())
+            }
+        }
+    };
 }
 
-impl Eq for Ordered {}
-
-impl PartialOrd for Ordered {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Ordered {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.place().cmp(&other.place())
-    }
-}
+compared_by_place!(Ordered);
+compared_by_place!(dyn Placed + '_);

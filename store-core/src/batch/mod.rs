@@ -2,8 +2,6 @@
 
 mod resolve;
 
-use bytes::Bytes;
-
 use crate::body::Body;
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
@@ -236,6 +234,10 @@ impl Batch {
         }
         let Expectation { expect, token } = expect.into();
         self.size = size;
+        if self.items.is_empty() {
+            // Most commits have one item, and items are large.
+            self.items.reserve_exact(1);
+        }
         self.items.push(Item {
             key,
             expect,
@@ -312,7 +314,7 @@ fn change_size(change: &Change) -> usize {
 /// A commit that happened.
 #[derive(Clone, Debug, Default)]
 pub struct Committed {
-    tokens: Vec<Option<Bytes>>,
+    tokens: Vec<Option<Token>>,
 }
 
 impl Committed {

@@ -3,14 +3,14 @@
 //! Memory and caches keep the value that was put, as an `Arc<T>`, and hand the
 //! same one out again: nothing is encoded. Network backends ask for
 //! [`Body::encoded`] and make a body of what they read with
-//! [`Body::from_json`]. Either form is made when it is first needed, once.
+//! [`Body::from_json`], which is decoded when it is first needed, once.
 //!
 //! A value is measured and checked when the body is made, so what memory
 //! accepts every backend accepts.
 
 mod check;
 
-use std::any::{Any, TypeId};
+use std::any::Any;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
@@ -34,34 +34,43 @@ pub struct Body(Repr);
 
 #[derive(Clone)]
 enum Repr {
+    Typed(Typed),
     Json(Arc<Json>),
     Bytes(Bytes),
 }
 
-struct Json {
-    size: usize,
-    typed: OnceLock<Typed>,
-    encoded: OnceLock<Bytes>,
-}
-
+/// A value as it was put. Held directly, so that a read follows no more
+/// pointers than it would to an `Arc<T>` in a map; encoded when asked.
+#[derive(Clone)]
 struct Typed {
     value: Arc<dyn Any + Send + Sync>,
     encode: fn(&(dyn Any + Send + Sync)) -> Result<Bytes>,
+    size: usize,
+}
+
+/// JSON as it was read, and the value that was first decoded from it.
+struct Json {
+    encoded: Bytes,
+    decoded: OnceLock<Arc<dyn Any + Send + Sync>>,
 }
 
 impl Typed {
-    fn new<T: Serialize + Send + Sync + 'static>(value: Arc<T>) -> Self {
-        Self {
-            value,
-            encode: |value| {
-                let value = value.downcast_ref::<T>().expect("made from a T");
-                serde_json::to_vec(value).map(Bytes::from).map_err(|e| {
-                    Error::invalid("a value changed its mind about being serializable")
-                        .with_source(e)
-                })
-            },
-        }
+    fn encoded(&self) -> Result<Bytes> {
+        (self.encode)(&*self.value)
     }
+}
+
+fn encode<T: Serialize + 'static>(value: &(dyn Any + Send + Sync)) -> Result<Bytes> {
+    let value = value.downcast_ref::<T>().expect("made from a T");
+    serde_json::to_vec(value).map(Bytes::from).map_err(|_| {
+        // The text is the value's own and may quote its content.
+        Error::invalid("a value was serializable when it was measured and is not now")
+    })
+}
+
+/// The value, if it is a `T`.
+fn shared<T: Send + Sync + 'static>(value: &Arc<dyn Any + Send + Sync>) -> Option<Arc<T>> {
+    Arc::clone(value).downcast().ok()
 }
 
 /// What a body is made of, for a backend that must store it.
@@ -91,23 +100,19 @@ impl Body {
     pub fn shared<T: Serialize + Send + Sync + 'static>(value: Arc<T>) -> Result<Self> {
         let size = check::measure(&*value)?;
         check_size(size)?;
-        let typed = OnceLock::new();
-        let _ = typed.set(Typed::new(value));
-        Ok(Self(Repr::Json(Arc::new(Json {
+        Ok(Self(Repr::Typed(Typed {
+            value,
+            encode: encode::<T>,
             size,
-            typed,
-            encoded: OnceLock::new(),
-        }))))
+        })))
     }
 
     /// A body of JSON that a backend read. The text is not parsed until
     /// [`Body::decode`].
     pub fn from_json(encoded: impl Into<Bytes>) -> Self {
-        let encoded = encoded.into();
         Self(Repr::Json(Arc::new(Json {
-            size: encoded.len(),
-            typed: OnceLock::new(),
-            encoded: OnceLock::from(encoded),
+            encoded: encoded.into(),
+            decoded: OnceLock::new(),
         })))
     }
 
@@ -124,7 +129,8 @@ impl Body {
     /// The size in bytes that counts towards limits.
     pub fn size(&self) -> usize {
         match &self.0 {
-            Repr::Json(json) => json.size,
+            Repr::Typed(typed) => typed.size,
+            Repr::Json(json) => json.encoded.len(),
             Repr::Bytes(bytes) => bytes.len(),
         }
     }
@@ -136,40 +142,43 @@ impl Body {
     /// `Corrupt` if the body is plain bytes or its JSON is no `T`.
     pub fn decode<T>(&self) -> Result<Arc<T>>
     where
-        T: Serialize + DeserializeOwned + Send + Sync + 'static,
+        T: DeserializeOwned + Send + Sync + 'static,
     {
-        let Repr::Json(json) = &self.0 else {
-            return Err(Error::corrupt(
+        match &self.0 {
+            Repr::Typed(typed) => match shared(&typed.value) {
+                Some(value) => Ok(value),
+                None => parse(&typed.encoded()?),
+            },
+            Repr::Json(json) => {
+                if let Some(value) = json.decoded.get().and_then(shared) {
+                    return Ok(value);
+                }
+                let value: Arc<T> = parse(&json.encoded)?;
+                let _ = json.decoded.set(Arc::clone(&value) as _);
+                Ok(value)
+            }
+            Repr::Bytes(_) => Err(Error::corrupt(
                 "the body is plain bytes where a value was expected; read it with as_bytes",
-            ));
-        };
-        if let Some(typed) = json.typed.get()
-            && (*typed.value).type_id() == TypeId::of::<T>()
-        {
-            let value = Arc::clone(&typed.value);
-            return Ok(value.downcast::<T>().expect("the type was compared"));
+            )),
         }
-        let value: T = serde_json::from_slice(&json.encoded()?).map_err(|e| corrupt(&e))?;
-        let value = Arc::new(value);
-        let _ = json.typed.set(Typed::new(Arc::clone(&value)));
-        Ok(value)
     }
 
     /// The bytes of a body made by [`Body::bytes`]; `None` for JSON.
     pub fn as_bytes(&self) -> Option<&Bytes> {
         match &self.0 {
             Repr::Bytes(bytes) => Some(bytes),
-            Repr::Json(_) => None,
+            Repr::Typed(_) | Repr::Json(_) => None,
         }
     }
 
-    /// What to store, encoded when first asked for.
+    /// What to store. A typed value is encoded anew by each call.
     ///
     /// # Errors
     /// `InvalidInput` if a value refuses to be serialized the second time.
     pub fn encoded(&self) -> Result<Encoded> {
         match &self.0 {
-            Repr::Json(json) => Ok(Encoded::Json(json.encoded()?)),
+            Repr::Typed(typed) => Ok(Encoded::Json(typed.encoded()?)),
+            Repr::Json(json) => Ok(Encoded::Json(json.encoded.clone())),
             Repr::Bytes(bytes) => Ok(Encoded::Bytes(bytes.clone())),
         }
     }
@@ -187,17 +196,6 @@ impl Body {
     }
 }
 
-impl Json {
-    fn encoded(&self) -> Result<Bytes> {
-        if let Some(encoded) = self.encoded.get() {
-            return Ok(encoded.clone());
-        }
-        let typed = self.typed.get().expect("a body has a value or its JSON");
-        let encoded = (typed.encode)(&*typed.value)?;
-        Ok(self.encoded.get_or_init(|| encoded).clone())
-    }
-}
-
 fn check_size(size: usize) -> Result<()> {
     if size > MAX_BODY {
         return Err(Error::invalid(format!(
@@ -205,6 +203,12 @@ fn check_size(size: usize) -> Result<()> {
         )));
     }
     Ok(())
+}
+
+fn parse<T: DeserializeOwned>(json: &[u8]) -> Result<Arc<T>> {
+    serde_json::from_slice(json)
+        .map(Arc::new)
+        .map_err(|e| corrupt(&e))
 }
 
 /// serde_json's message may quote content; its position and category do not.
@@ -221,7 +225,7 @@ fn corrupt(e: &serde_json::Error) -> Error {
 impl fmt::Debug for Body {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = match &self.0 {
-            Repr::Json(_) => "Json",
+            Repr::Typed(_) | Repr::Json(_) => "Json",
             Repr::Bytes(_) => "Bytes",
         };
         write!(f, "{kind}({} bytes)", self.size())
