@@ -9,8 +9,11 @@
 pub mod seal;
 mod text;
 
+mod digest;
+
 use std::fmt;
 
+pub use digest::{Digest, Digester, bucket};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use zeroize::Zeroizing;

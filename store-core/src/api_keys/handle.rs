@@ -1,0 +1,242 @@
+//! The handle that applications hold.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use crate::api_keys::access::{Access, Rules, decide};
+use crate::api_keys::{
+    ApiKey, ApiKeyStore, ApiKeyStoreExt, KeyData, KeyEntry, KeyFormat, KeyRef, ListKeys, Lookup,
+    RecordApiKeys,
+};
+use crate::error::Result;
+use crate::record::Version;
+use crate::scan::Page;
+use crate::secret::KeyRing;
+use crate::store::Store;
+
+/// API keys: issued, authenticated, authorized, managed. Cheap to clone.
+///
+/// See the [module](crate::api_keys) for an example.
+#[derive(Clone)]
+pub struct ApiKeys {
+    store: Arc<dyn ApiKeyStore>,
+    format: KeyFormat,
+    rules: Option<Arc<dyn Rules>>,
+}
+
+impl ApiKeys {
+    /// Keys in `store`, digested under `ring`.
+    pub fn new(store: impl Into<Store>, ring: &KeyRing) -> Self {
+        let records = Arc::clone(store.into().records());
+        Self::over(Arc::new(RecordApiKeys::new(records, ring)))
+    }
+
+    /// Keys in a store of your own.
+    pub fn over(store: Arc<dyn ApiKeyStore>) -> Self {
+        Self {
+            store,
+            format: KeyFormat::default(),
+            rules: None,
+        }
+    }
+
+    /// This handle with another form of generated keys. `key_…` if never called.
+    pub fn with_format(mut self, format: KeyFormat) -> Self {
+        self.format = format;
+        self
+    }
+
+    /// This handle with rules that are asked before a key's own permissions.
+    pub fn with_rules(mut self, rules: impl Rules + 'static) -> Self {
+        self.rules = Some(Arc::new(rules));
+        self
+    }
+
+    /// This handle over another store, for one call or one route; format and
+    /// rules stay.
+    pub fn with_store(&self, store: Arc<dyn ApiKeyStore>) -> Self {
+        Self {
+            store,
+            ..self.clone()
+        }
+    }
+
+    /// The store.
+    pub fn store(&self) -> &Arc<dyn ApiKeyStore> {
+        &self.store
+    }
+
+    /// Generates and inserts a key. The secret is returned this once and kept
+    /// nowhere: show it to whoever shall use it.
+    ///
+    /// # Errors
+    /// As [`ApiKeyStore::insert`].
+    pub async fn issue(&self, data: KeyData) -> Result<(ApiKey, KeyEntry)> {
+        let key = self.format.generate();
+        let entry = self.store.insert(&key, data).await?;
+        Ok((key, entry))
+    }
+
+    /// Inserts a key that somebody else chose.
+    ///
+    /// # Errors
+    /// `InvalidInput` if it starts as a generated one and is none; else as
+    /// [`ApiKeyStore::insert`].
+    pub async fn insert(&self, key: &ApiKey, data: KeyData) -> Result<KeyEntry> {
+        self.parse(key.expose())?;
+        self.store.insert(key, data).await
+    }
+
+    /// The key of this text. One that starts as generated keys do must have
+    /// their checksum.
+    ///
+    /// # Errors
+    /// `InvalidInput` for what cannot be a key, before any store is asked.
+    pub fn parse(&self, text: &str) -> Result<ApiKey> {
+        if self.format.claims(text) {
+            self.format.parse(text)
+        } else {
+            ApiKey::parse(text)
+        }
+    }
+
+    /// What is known about `key`.
+    ///
+    /// # Errors
+    /// As [`ApiKeyStore::get_key`].
+    pub async fn authenticate(&self, key: &ApiKey) -> Result<Lookup> {
+        self.store.get_key(key).await
+    }
+
+    /// Whether `key` may do `action` on `resource`.
+    ///
+    /// # Errors
+    /// As [`ApiKeyStore::get_key`]; those of the rules.
+    pub async fn authorize(&self, key: &ApiKey, resource: &str, action: &str) -> Result<Access> {
+        let found = self.store.get_key(key).await?;
+        decide(found, self.rules.as_deref(), resource, action).await
+    }
+
+    /// Like [`ApiKeys::authorize`] for what a client presented, if anything:
+    /// the value of a header, say. Without a key, or with what cannot be one,
+    /// no store is asked.
+    ///
+    /// # Errors
+    /// As [`ApiKeys::authorize`]: every error means that nobody knows.
+    pub async fn check(
+        &self,
+        presented: Option<&str>,
+        resource: &str,
+        action: &str,
+    ) -> Result<Access> {
+        let Some(text) = presented else {
+            return Ok(Access::Missing);
+        };
+        match self.parse(text) {
+            Ok(key) => self.authorize(&key, resource, action).await,
+            Err(_) => Ok(Access::BadFormat),
+        }
+    }
+
+    /// See [`ApiKeyStoreExt::is_enabled`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn is_enabled<'k>(&self, key: impl Into<KeyRef<'k>> + Send) -> Result<bool> {
+        self.store.is_enabled(key).await
+    }
+
+    /// See [`ApiKeyStoreExt::enable`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn enable<'k>(&self, key: impl Into<KeyRef<'k>> + Send) -> Result<KeyEntry> {
+        self.store.enable(key).await
+    }
+
+    /// See [`ApiKeyStoreExt::disable`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn disable<'k>(&self, key: impl Into<KeyRef<'k>> + Send) -> Result<KeyEntry> {
+        self.store.disable(key).await
+    }
+
+    /// See [`ApiKeyStoreExt::update`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn update<'k, F>(
+        &self,
+        key: impl Into<KeyRef<'k>> + Send,
+        change: F,
+    ) -> Result<KeyEntry>
+    where
+        F: Fn(&mut KeyData) -> Result<()> + Send + Sync,
+    {
+        self.store.update(key, change).await
+    }
+
+    /// See [`ApiKeyStoreExt::update_if`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn update_if<'k, F>(
+        &self,
+        key: impl Into<KeyRef<'k>> + Send,
+        version: Version,
+        change: F,
+    ) -> Result<KeyEntry>
+    where
+        F: Fn(&mut KeyData) -> Result<()> + Send + Sync,
+    {
+        self.store.update_if(key, version, change).await
+    }
+
+    /// See [`ApiKeyStoreExt::merge`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn merge<'k>(
+        &self,
+        key: impl Into<KeyRef<'k>> + Send,
+        partial: &Map<String, Value>,
+    ) -> Result<KeyEntry> {
+        self.store.merge(key, partial).await
+    }
+
+    /// See [`ApiKeyStore::delete_key`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn delete<'k>(&self, key: impl Into<KeyRef<'k>>) -> Result<()> {
+        self.store.delete_key(key.into()).await
+    }
+
+    /// See [`ApiKeyStore::list`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn list(&self, query: &ListKeys) -> Result<Page<KeyEntry>> {
+        self.store.list(query).await
+    }
+
+    /// See [`ApiKeyStore::invalidate`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn invalidate<'k>(&self, key: impl Into<KeyRef<'k>>) -> Result<()> {
+        self.store.invalidate(key.into()).await
+    }
+}
+
+impl fmt::Debug for ApiKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ApiKeys")
+            .field("format", &self.format)
+            .field("rules", &self.rules.is_some())
+            .finish_non_exhaustive()
+    }
+}

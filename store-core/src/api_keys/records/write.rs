@@ -1,0 +1,233 @@
+//! Inserting, changing, deleting and re-digesting keys.
+
+use std::sync::Arc;
+
+use crate::api_keys::data::{FORMAT, KeyData, KeyEntry, StoredKey};
+use crate::api_keys::key::ApiKey;
+use crate::api_keys::records::names::{
+    Hint, StoredHint, StoredId, id_at, key_at, new_id, partition_of, random_text,
+};
+use crate::api_keys::records::{RecordApiKeys, entry};
+use crate::api_keys::store::{ChangeKey, KeyRef, no_such_key};
+use crate::batch::{Batch, Expect};
+use crate::body::{Body, Unknown};
+use crate::error::{Error, ErrorKind, Result, Retry};
+use crate::record::{Record, Version};
+use crate::update::{MAX_ATTEMPTS, back_off, contended};
+
+impl RecordApiKeys {
+    pub(super) async fn insert_key(&self, key: &ApiKey, data: KeyData) -> Result<KeyEntry> {
+        key.require_strong()?;
+        data.check(None)?;
+        let now = self.now();
+        let stored = Arc::new(StoredKey {
+            format: FORMAT,
+            id: new_id(key)?,
+            created_at: now,
+            hint: data.tenant.is_some().then(random_text),
+            data,
+            unknown: Unknown::new(),
+        });
+        let collect_at = self.collect_at(&stored.data);
+        let digests = self.digester.all(key.expose().as_bytes());
+        let mut batch = Batch::new(partition_of(key)?, now);
+        let body = Body::shared(Arc::clone(&stored))?;
+        batch.put_until(key_at(&digests[0])?, Expect::Absent, body, collect_at)?;
+        for older in &digests[1..] {
+            batch.check(key_at(older)?, Expect::Absent)?;
+        }
+        let pointer = StoredId::body(digests[0].as_str())?;
+        batch.put_until(id_at(&stored.id)?, Expect::Absent, pointer, collect_at)?;
+
+        self.write_hint(&stored).await?;
+        match self.records.commit(&batch).await {
+            Ok(_) => Ok(KeyEntry::stored(stored, Some(batch.version()))),
+            Err(error) => {
+                self.take_hint_back(&stored, &error).await;
+                Err(if error.is(ErrorKind::Conflict) {
+                    Error::already_exists(
+                        "this API key exists already and was left as it is; \
+                         update it, or delete it first",
+                    )
+                } else {
+                    error
+                })
+            }
+        }
+    }
+
+    pub(super) async fn change(
+        &self,
+        key: KeyRef<'_>,
+        only_if: Option<Version>,
+        change: ChangeKey<'_>,
+    ) -> Result<KeyEntry> {
+        let mut found = self.locate(key).await?;
+        for attempt in 0..MAX_ATTEMPTS {
+            let record = found.ok_or_else(no_such_key)?;
+            if only_if.is_some_and(|version| version != record.version()) {
+                return Err(changed_since());
+            }
+            let before = record.decode::<StoredKey>()?;
+            let mut next = (*before).clone();
+            change(&mut next.data)?;
+            if next.data == before.data {
+                return entry(&record);
+            }
+            next.data.check(Some(&before.data))?;
+            let conflict = match self.replace(&record, &before, next).await {
+                Ok(entry) => return Ok(entry),
+                Err(error) => error.into_conflict()?,
+            };
+            back_off(attempt).await;
+            // What stands there now came with the conflict; a read could be
+            // answered by a cache. Nothing there: deleted, or re-digested.
+            found = match conflict.item(0).and_then(|item| item.current()) {
+                Some(now) if now.decode::<StoredKey>()?.id == before.id => Some(now.clone()),
+                _ => self.locate(key).await?,
+            };
+        }
+        Err(contended())
+    }
+
+    /// One attempt to write `next` where `before` was read as `record`.
+    async fn replace(
+        &self,
+        record: &Record,
+        before: &StoredKey,
+        mut next: StoredKey,
+    ) -> Result<KeyEntry> {
+        let collect_at = self.collect_at(&next.data);
+        let rehomed = next.data.tenant != before.data.tenant || collect_at != record.expires_at();
+        if rehomed {
+            // A new name for each attempt, so that taking back what a lost race
+            // wrote never removes the winner's hint.
+            next.hint = next.data.tenant.is_some().then(random_text);
+        }
+        let next = Arc::new(next);
+        let mut batch = Batch::new(record.partition().clone(), self.now());
+        let body = Body::shared(Arc::clone(&next))?;
+        batch.put_until(record.key().clone(), record, body, collect_at)?;
+        if collect_at != record.expires_at() {
+            let pointer = StoredId::body(record.id())?;
+            batch.put_until(id_at(&next.id)?, Expect::Present, pointer, collect_at)?;
+        }
+        if !rehomed {
+            self.records.commit(&batch).await?;
+        } else {
+            self.write_hint(&next).await?;
+            if let Err(error) = self.records.commit(&batch).await {
+                self.take_hint_back(&next, &error).await;
+                return Err(error);
+            }
+            self.remove_hint(before).await;
+        }
+        Ok(KeyEntry::stored(next, Some(batch.version())))
+    }
+
+    pub(super) async fn remove(&self, key: KeyRef<'_>) -> Result<()> {
+        for attempt in 0..MAX_ATTEMPTS {
+            let Some(record) = self.locate(key).await? else {
+                return Ok(());
+            };
+            let stored = record.decode::<StoredKey>()?;
+            let mut batch = Batch::new(record.partition().clone(), self.now());
+            batch.delete(record.key().clone(), &record)?;
+            batch.delete(id_at(&stored.id)?, Expect::Any)?;
+            match self.records.commit(&batch).await {
+                Ok(_) => {
+                    self.remove_hint(&stored).await;
+                    return Ok(());
+                }
+                Err(error) => error.into_conflict()?,
+            };
+            back_off(attempt).await;
+        }
+        Err(contended())
+    }
+
+    /// Re-digests a key that was digested under an older key of the ring, so
+    /// that the older one can be left out once all keys have moved. One commit;
+    /// the key's id and data stay, its version changes. Returns whether there
+    /// was something to do. Disabled and expired keys move too.
+    ///
+    /// # Errors
+    /// `NotFound` for an unknown key; the store's own.
+    pub async fn redigest(&self, key: &ApiKey) -> Result<bool> {
+        let digest = self.digester.current(key.expose().as_bytes());
+        for attempt in 0..MAX_ATTEMPTS {
+            let record = self.find(key).await?.ok_or_else(no_such_key)?;
+            if self.is_current(key, &record)? {
+                return Ok(false);
+            }
+            let id = &record.decode::<StoredKey>()?.id;
+            let until = record.expires_at();
+            let mut batch = Batch::new(record.partition().clone(), self.now());
+            batch.delete(record.key().clone(), &record)?;
+            batch.put_until(
+                key_at(&digest)?,
+                Expect::Absent,
+                record.body().clone(),
+                until,
+            )?;
+            let pointer = StoredId::body(digest.as_str())?;
+            batch.put_until(id_at(id)?, Expect::Present, pointer, until)?;
+            match self.records.commit(&batch).await {
+                Ok(_) => return Ok(true),
+                Err(error) => error.into_conflict()?,
+            };
+            back_off(attempt).await;
+        }
+        Err(contended())
+    }
+
+    /// Whether `record` is digested under the ring's current key.
+    pub(super) fn is_current(&self, key: &ApiKey, record: &Record) -> Result<bool> {
+        let current = self.digester.current(key.expose().as_bytes());
+        Ok(record.id() == current.as_str())
+    }
+
+    async fn write_hint(&self, key: &StoredKey) -> Result<()> {
+        let Some(at) = Hint::of(key)? else {
+            return Ok(());
+        };
+        let now = self.now();
+        let body = Body::json(StoredHint {
+            format: FORMAT,
+            id: key.id.clone(),
+            hint: key.hint.clone().unwrap_or_default(),
+            written_at: now,
+            unknown: Unknown::new(),
+        })?;
+        let mut batch = Batch::new(at.partition, now);
+        batch.put_until(at.key, Expect::Absent, body, self.collect_at(&key.data))?;
+        self.records.commit(&batch).await.map(|_| ())
+    }
+
+    /// Removes the hint of a write that surely did not happen.
+    async fn take_hint_back(&self, key: &StoredKey, error: &Error) {
+        if error.retry() != Retry::Ambiguous {
+            self.remove_hint(key).await;
+        }
+    }
+
+    /// Removes a hint that nothing names any more. Should that fail, the hint
+    /// lists nothing, so nobody need hear of it.
+    async fn remove_hint(&self, key: &StoredKey) {
+        let Ok(Some(at)) = Hint::of(key) else {
+            return;
+        };
+        let mut batch = Batch::new(at.partition, self.now());
+        if batch.delete(at.key, Expect::Any).is_ok() {
+            let _ = self.records.commit(&batch).await;
+        }
+    }
+}
+
+fn changed_since() -> Error {
+    Error::new(
+        ErrorKind::Conflict,
+        "the API key was changed since that version was read and nothing was written; \
+         read it again and decide anew",
+    )
+}
