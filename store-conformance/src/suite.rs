@@ -20,6 +20,9 @@ type Run = Pin<Box<dyn Future<Output = CaseResult> + Send>>;
 /// What a case does with its harness.
 type Test<S, F> = fn(Arc<dyn Harness<S, F>>) -> Run;
 
+/// How many needs a case may have.
+const MAX_NEEDS: usize = 4;
+
 /// A case that takes longer than this has failed: something hangs.
 const DEADLINE: Duration = Duration::from_secs(120);
 
@@ -28,7 +31,7 @@ pub struct Case<S: ?Sized + 'static, F: 'static = ()> {
     name: &'static str,
     promises: &'static [&'static str],
     run: Test<S, F>,
-    refusal: Option<(&'static str, Test<S, F>)>,
+    refusals: [Option<(&'static str, Test<S, F>)>; MAX_NEEDS],
 }
 
 impl<S: ?Sized, F> Clone for Case<S, F> {
@@ -59,18 +62,27 @@ impl<S: ?Sized, F> Case<S, F> {
             name,
             promises,
             run,
-            refusal: None,
+            refusals: [None; MAX_NEEDS],
         }
     }
 
     /// Declares that the case needs something that a store may decline to
     /// offer; if it does, `refusal` runs instead and asserts that it says so.
+    /// Of several needs, the first one declared that the store does not meet
+    /// decides.
+    ///
+    /// # Panics
+    /// With more than four needs.
     pub const fn needs(
         mut self,
         need: &'static str,
         refusal: fn(Arc<dyn Harness<S, F>>) -> Run,
     ) -> Self {
-        self.refusal = Some((need, refusal));
+        let mut free = 0;
+        while self.refusals[free].is_some() {
+            free += 1;
+        }
+        self.refusals[free] = Some((need, refusal));
         self
     }
 
@@ -132,7 +144,8 @@ impl Suite {
         let unsupported = harness.unsupported();
         let bind = |case: Case<S, F>| {
             let harness = Arc::clone(&harness);
-            let refusal = case.refusal.filter(|(need, _)| unsupported.contains(need));
+            let mut refusals = case.refusals.into_iter().flatten();
+            let refusal = refusals.find(|(need, _)| unsupported.contains(need));
             let run = refusal.map_or(case.run, |(_, refusal)| refusal);
             Bound {
                 name: case.name,
