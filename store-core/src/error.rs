@@ -27,6 +27,8 @@ pub enum ErrorKind {
     Conflict,
     /// Others kept winning the race until the attempts were used up; nothing was written.
     Contended,
+    /// What was begun or opened earlier has been replaced or deleted since; begin or open again.
+    Superseded,
     /// The request can never be right as it stands; it was refused before any I/O.
     InvalidInput,
     /// A bound (records, bytes, a tenant's quota, attachments …) would be exceeded.
@@ -56,6 +58,7 @@ impl ErrorKind {
             Self::AlreadyExists => "already exists",
             Self::Conflict => "conflict",
             Self::Contended => "contended",
+            Self::Superseded => "superseded",
             Self::InvalidInput => "invalid input",
             Self::LimitExceeded => "limit exceeded",
             Self::PermissionDenied => "permission denied",
