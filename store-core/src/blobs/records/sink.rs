@@ -1,0 +1,270 @@
+//! Writing an object chunk by chunk, a few at a time.
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use crate::blobs::name::Place;
+use crate::blobs::{BlobSink, Publication, PutOptions};
+use crate::clock::Timestamp;
+use crate::error::{Error, ErrorKind, Result, Retry};
+use crate::record::Version;
+
+use super::in_flight::InFlight;
+use super::pointer::Content;
+use super::reclaim::{Note, Reason};
+use super::{Shared, Step, unpublished};
+
+/// For how many chunks the first note speaks; each later one for
+/// [`NOTE_GROWTH`] times as many, so that a long write costs few notes and the
+/// sweep of an abandoned one asks for few chunks that never were.
+const FIRST_NOTE: u64 = 4;
+const NOTE_GROWTH: u64 = 4;
+
+pub(super) struct RecordSink {
+    shared: Arc<Shared>,
+    place: Place,
+    generation: Version,
+    lease_until: Timestamp,
+    options: PutOptions,
+    /// Less than a chunk.
+    buffer: Vec<u8>,
+    /// Chunks handed to the store.
+    chunks: u64,
+    /// Covers them, and perhaps more.
+    note: Option<Note>,
+    noted: u64,
+    in_flight: InFlight<()>,
+    /// An unknown part of some write is missing.
+    broken: bool,
+}
+
+impl RecordSink {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        place: Place,
+        generation: Version,
+        lease_until: Timestamp,
+        options: PutOptions,
+    ) -> Self {
+        Self {
+            shared,
+            place,
+            generation,
+            lease_until,
+            options,
+            buffer: Vec::new(),
+            chunks: 0,
+            note: None,
+            noted: 0,
+            in_flight: InFlight::default(),
+            broken: false,
+        }
+    }
+
+    fn chunk_size(&self) -> usize {
+        self.shared.options.chunk_size as usize
+    }
+
+    fn check_whole(&self) -> Result<()> {
+        self.shared.check_open()?;
+        if self.broken {
+            return Err(Error::invalid(
+                "an earlier write failed or was dropped, so part of the content is missing; \
+                 abort this write and begin again",
+            )
+            .with_key(self.place.at()));
+        }
+        Ok(())
+    }
+
+    fn superseded(&self) -> Error {
+        Error::new(
+            ErrorKind::Superseded,
+            "a newer write or a delete came first, or the lease ran out; \
+             abort, and begin again if it still matters",
+        )
+        .with_key(self.place.at())
+    }
+
+    async fn fill(&mut self, mut bytes: Bytes) -> Result<()> {
+        while !bytes.is_empty() {
+            let room = self.chunk_size() - self.buffer.len();
+            let piece = bytes.split_to(room.min(bytes.len()));
+            // Copied, so that a stored chunk never keeps a larger buffer of the
+            // caller's alive, and grown to no more than a chunk.
+            let needed = self.buffer.len() + piece.len();
+            if needed > self.buffer.capacity() {
+                let target = needed
+                    .max(2 * self.buffer.capacity())
+                    .min(self.chunk_size());
+                self.buffer.reserve_exact(target - self.buffer.len());
+            }
+            self.buffer.extend_from_slice(&piece);
+            if self.buffer.len() == self.chunk_size() {
+                self.flush().await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands the buffer to the store as the next chunk.
+    async fn flush(&mut self) -> Result<()> {
+        if self.chunks == u64::from(u32::MAX) {
+            return Err(Error::new(
+                ErrorKind::LimitExceeded,
+                "an object has at most four thousand million chunks; write it in larger ones",
+            ));
+        }
+        self.renew().await?;
+        self.cover().await?;
+        let bytes = Bytes::from(std::mem::take(&mut self.buffer).into_boxed_slice());
+        let (shared, generation, index) = (Arc::clone(&self.shared), self.generation, self.chunks);
+        self.chunks += 1;
+        self.in_flight
+            .push(async move { shared.put_chunk(generation, index, bytes).await });
+        self.in_flight
+            .fewer_than(self.shared.options.in_flight)
+            .await
+    }
+
+    /// Sees to it that the lease lasts. Without one nothing is written: the
+    /// sweep may be freeing what is there.
+    async fn renew(&mut self) -> Result<()> {
+        let now = self.shared.now();
+        let lease = self.shared.options.lease;
+        if self.lease_until <= now {
+            return Err(self.superseded());
+        }
+        if self.lease_until.since(now) > lease / 2 {
+            return Ok(());
+        }
+        let generation = self.generation;
+        let renewed = self
+            .shared
+            .change(&self.place, |pointer, now| {
+                let until = now + lease;
+                Ok(match pointer.renew(generation, until, now) {
+                    true => Step::Write(Some(until)),
+                    false => Step::Keep(None),
+                })
+            })
+            .await?;
+        self.lease_until = renewed.ok_or_else(|| self.superseded())?;
+        Ok(())
+    }
+
+    /// Sees to it that a note covers the next chunk.
+    async fn cover(&mut self) -> Result<()> {
+        if self.chunks < self.noted {
+            return Ok(());
+        }
+        let to = (self.noted * NOTE_GROWTH).max(FIRST_NOTE);
+        let due = self.lease_until + self.shared.options.grace;
+        let note = Note::new(&self.place, self.generation, Reason::Upload, due, to);
+        self.shared.put_note(&note).await?;
+        self.noted = to;
+        match self.note.replace(note) {
+            Some(earlier) if earlier.due() < due => self.shared.remove_note(&earlier).await,
+            _ => Ok(()),
+        }
+    }
+
+    /// Writes what is left of the content and waits until all of it is there.
+    async fn finish(&mut self) -> Result<Content> {
+        self.check_whole()?;
+        let tail = self.buffer.len() as u64;
+        let size = self.chunks * self.chunk_size() as u64 + tail;
+        if tail > 0 {
+            self.flush().await?;
+        }
+        self.in_flight.fewer_than(1).await?;
+        Ok(Content {
+            generation: self.generation,
+            size,
+            chunk_size: self.shared.options.chunk_size,
+        })
+    }
+
+    async fn publish(&mut self, content: Content) -> Result<Publication> {
+        let PutOptions { metadata, mode } = &self.options;
+        self.shared
+            .change(&self.place, |pointer, now| {
+                Ok(Step::Write(pointer.publish(content, metadata, *mode, now)))
+            })
+            .await
+    }
+
+    /// Removes what was written, now rather than by the sweep.
+    async fn discard(&mut self) -> Result<()> {
+        // Before its chunks are removed, none may be on its way.
+        while self.in_flight.first().await.is_some() {}
+        let generation = self.generation;
+        let discarded = self
+            .shared
+            .change(&self.place, |pointer, _| {
+                Ok(if pointer.published_as(generation).is_some() {
+                    Step::Keep(false)
+                } else if pointer.end(generation) {
+                    Step::Write(true)
+                } else {
+                    Step::Keep(true)
+                })
+            })
+            .await?;
+        if !discarded {
+            return Ok(());
+        }
+        self.shared
+            .remove_chunks(generation, 0..self.chunks)
+            .await?;
+        match &self.note {
+            Some(note) => self.shared.remove_note(note).await,
+            None => Ok(()),
+        }
+    }
+}
+
+#[async_trait]
+impl BlobSink for RecordSink {
+    async fn write(&mut self, bytes: Bytes) -> Result<()> {
+        self.check_whole()?;
+        self.broken = true;
+        self.fill(bytes).await?;
+        self.broken = false;
+        Ok(())
+    }
+
+    async fn commit(mut self: Box<Self>) -> Result<Publication> {
+        let answer = match self.finish().await {
+            Ok(content) => self.publish(content).await,
+            Err(error) => Err(unpublished(error)),
+        };
+        // What is left to tidy up, the sweep does if this cannot.
+        let _ = match (&answer, &self.note) {
+            (Ok(Publication::Published(_)), Some(note)) => self.shared.remove_note(note).await,
+            (Ok(Publication::Published(_)), None) => Ok(()),
+            // Perhaps it is published.
+            (Err(error), _) if error.retry() == Retry::Ambiguous => Ok(()),
+            _ => self.discard().await,
+        };
+        answer
+    }
+
+    async fn abort(mut self: Box<Self>) -> Result<()> {
+        self.shared.check_open()?;
+        self.discard().await
+    }
+}
+
+impl fmt::Debug for RecordSink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RecordSink")
+            .field("at", &self.place.at())
+            .field("chunks", &self.chunks)
+            .field("broken", &self.broken)
+            .finish_non_exhaustive()
+    }
+}
