@@ -1,0 +1,356 @@
+//! Who wins: writes, deletes and readers at once.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use store_core::blobs::{OpenOptions, Publication, PutMode, PutOptions};
+use store_core::{BlobStore, ErrorKind};
+use tokio::sync::Barrier;
+use tokio::task::JoinSet;
+
+use super::tools::{
+    CHUNK, Given, SEVERAL_CHUNKS, content, create_only, drain, holds, holds_none, object, put,
+    read, superseded, told, written,
+};
+use crate::case;
+use crate::harness::Opened;
+use crate::suite::{Case, CaseResult};
+
+pub(super) fn cases() -> Vec<Case<dyn BlobStore>> {
+    vec![
+        case!(a_late_stale_commit_loses, "44"),
+        case!(
+            a_delete_does_not_wait_for_open_writes_and_they_lose,
+            "45",
+            "44"
+        ),
+        case!(a_write_begun_after_a_delete_wins, "44"),
+        case!(deleting_twice_is_no_error),
+        case!(racing_commits_end_with_the_one_begun_last, "44"),
+        case!(one_of_many_racing_creates_wins),
+        case!(one_of_many_racing_replacements_wins, "32"),
+        case!(a_delete_racing_a_commit_leaves_nothing, "45"),
+        case!(content_and_metadata_never_mix, "42"),
+        case!(a_reader_survives_overwrite_and_delete, "43"),
+        case!(a_resumed_read_never_reads_another_publication, "42"),
+    ]
+}
+
+/// The handle of worker `number`: they take turns.
+fn handle(opened: &Opened<dyn BlobStore>, number: usize) -> Arc<dyn BlobStore> {
+    Arc::clone([&opened.first, &opened.second][number % 2])
+}
+
+async fn a_late_stale_commit_loses(harness: Given) -> CaseResult {
+    let opened = harness.open(()).await?;
+    let handles = [&opened.first, &opened.second];
+    for length in [0, 10, SEVERAL_CHUNKS] {
+        let (old, new) = (content(1, length), content(2, length));
+        let stale = written(&opened.first, object(), told(1), &old).await?;
+        let newer = written(&opened.second, object(), told(2), &new).await?;
+        newer.commit().await?.published()?;
+        let answer = stale.commit().await?;
+        superseded(&answer);
+        assert_eq!(
+            answer.published().expect_err("nothing was").kind(),
+            ErrorKind::Superseded
+        );
+        holds(handles, object(), &new).await?;
+    }
+    // In the order they began, both are published.
+    let earlier = written(&opened.first, object(), told(3), b"earlier").await?;
+    let later = written(&opened.second, object(), told(4), b"later").await?;
+    earlier.commit().await?.published()?;
+    holds(handles, object(), b"earlier").await?;
+    later.commit().await?.published()?;
+    holds(handles, object(), b"later").await?;
+    Ok(())
+}
+
+async fn a_delete_does_not_wait_for_open_writes_and_they_lose(harness: Given) -> CaseResult {
+    let opened = harness.open(()).await?;
+    let handles = [&opened.first, &opened.second];
+    // Before there is an object, and over one.
+    for exists in [false, true] {
+        if exists {
+            put(&opened.first, object(), told(1), b"old").await?;
+        }
+        let writes = [PutOptions::from(told(2)), create_only()];
+        let mut open = Vec::new();
+        for options in writes {
+            open.push(written(&opened.first, object(), options, b"late").await?);
+        }
+        assert_eq!(opened.second.delete(object()).await?, exists);
+        holds_none(handles, object()).await?;
+        for sink in open {
+            superseded(&sink.commit().await?);
+            holds_none(handles, object()).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn a_write_begun_after_a_delete_wins(harness: Given) -> CaseResult {
+    let opened = harness.open(()).await?;
+    let before = written(&opened.first, object(), told(1), b"before").await?;
+    opened.second.delete(object()).await?;
+    let after = written(&opened.second, object(), told(2), b"after").await?;
+    after.commit().await?.published()?;
+    superseded(&before.commit().await?);
+    holds([&opened.first, &opened.second], object(), b"after").await?;
+
+    // Deleted again, with that write long gone.
+    assert!(opened.first.delete(object()).await?);
+    put(&opened.first, object(), told(3), b"again").await?;
+    holds([&opened.first, &opened.second], object(), b"again").await?;
+    Ok(())
+}
+
+async fn deleting_twice_is_no_error(harness: Given) -> CaseResult {
+    let opened = harness.open(()).await?;
+    assert!(!opened.first.delete(object()).await?, "there was none");
+    put(&opened.first, object(), told(1), b"x").await?;
+    assert!(opened.second.delete(object()).await?);
+    assert!(!opened.first.delete(object()).await?);
+    holds_none([&opened.first, &opened.second], object()).await?;
+    Ok(())
+}
+
+async fn racing_commits_end_with_the_one_begun_last(harness: Given) -> CaseResult {
+    const WRITERS: usize = 8;
+    let opened = harness.open(()).await?;
+    for round in 0..6 {
+        let mut sinks = Vec::new();
+        for number in 0..WRITERS {
+            let seed = (round * WRITERS + number) as u64;
+            let store = handle(&opened, number);
+            let bytes = content(seed, 100);
+            sinks.push((number, written(&store, object(), told(seed), &bytes).await?));
+        }
+        let start = Arc::new(Barrier::new(WRITERS));
+        let mut race = JoinSet::new();
+        for (number, sink) in sinks {
+            let start = Arc::clone(&start);
+            race.spawn(async move {
+                start.wait().await;
+                (number, sink.commit().await)
+            });
+        }
+        let mut published = [false; WRITERS];
+        while let Some(ended) = race.join_next().await {
+            let (number, answer) = ended?;
+            match answer? {
+                Publication::Published(_) => published[number] = true,
+                other => superseded(&other),
+            }
+        }
+        assert!(
+            published[WRITERS - 1],
+            "nothing began after it: {published:?}"
+        );
+        let last = (round * WRITERS + WRITERS - 1) as u64;
+        holds(
+            [&opened.first, &opened.second],
+            object(),
+            &content(last, 100),
+        )
+        .await?;
+        let stat = opened.first.stat(object()).await?.expect("it is there");
+        assert_eq!(stat.metadata.tag, told(last).tag);
+    }
+    Ok(())
+}
+
+/// Commits one write per worker at once, all with `options`; returns the
+/// answers by worker.
+async fn race(
+    opened: &Opened<dyn BlobStore>,
+    workers: usize,
+    options: PutOptions,
+) -> Result<HashMap<usize, Publication>, Box<dyn std::error::Error + Send + Sync>> {
+    let start = Arc::new(Barrier::new(workers));
+    let mut race = JoinSet::new();
+    for number in 0..workers {
+        let (store, start) = (handle(opened, number), Arc::clone(&start));
+        let options = options.clone();
+        race.spawn(async move {
+            let bytes = content(number as u64, 50);
+            let sink = written(&store, object(), options, &bytes).await;
+            start.wait().await;
+            Ok::<_, store_core::Error>((number, sink?.commit().await?))
+        });
+    }
+    let mut answers = HashMap::new();
+    while let Some(ended) = race.join_next().await {
+        let (number, answer) = ended??;
+        answers.insert(number, answer);
+    }
+    Ok(answers)
+}
+
+/// The one worker that published; the others may only have `refused`.
+fn winner(answers: &HashMap<usize, Publication>, refused: &Publication) -> usize {
+    let mut winner = None;
+    for (&number, answer) in answers {
+        match answer {
+            Publication::Published(_) => {
+                assert!(winner.replace(number).is_none(), "one wins: {answers:?}");
+            }
+            Publication::Superseded => {}
+            other => assert_eq!(other, refused),
+        }
+    }
+    winner.expect("one wins")
+}
+
+async fn one_of_many_racing_creates_wins(harness: Given) -> CaseResult {
+    let opened = harness.open(()).await?;
+    for _ in 0..5 {
+        let answers = race(&opened, 8, create_only()).await?;
+        let winner = winner(&answers, &Publication::AlreadyExists);
+        let bytes = content(winner as u64, 50);
+        holds([&opened.first, &opened.second], object(), &bytes).await?;
+        opened.first.delete(object()).await?;
+    }
+    Ok(())
+}
+
+async fn one_of_many_racing_replacements_wins(harness: Given) -> CaseResult {
+    let opened = harness.open(()).await?;
+    let mut stat = put(&opened.first, object(), told(0), b"x").await?;
+    for _ in 0..5 {
+        let options = PutOptions::default().mode(PutMode::IfUnchanged(stat.version));
+        let answers = race(&opened, 8, options).await?;
+        let winner = winner(&answers, &Publication::Changed);
+        let bytes = content(winner as u64, 50);
+        holds([&opened.first, &opened.second], object(), &bytes).await?;
+        stat = opened.first.stat(object()).await?.expect("it is there");
+    }
+    Ok(())
+}
+
+async fn a_delete_racing_a_commit_leaves_nothing(harness: Given) -> CaseResult {
+    let opened = harness.open(()).await?;
+    for round in 0..24 {
+        let sink = written(&opened.first, object(), told(round), b"x").await?;
+        let start = Arc::new(Barrier::new(2));
+        let commit = tokio::spawn({
+            let start = Arc::clone(&start);
+            async move {
+                start.wait().await;
+                sink.commit().await
+            }
+        });
+        let delete = tokio::spawn({
+            let store = Arc::clone(&opened.second);
+            async move {
+                start.wait().await;
+                store.delete(object()).await
+            }
+        });
+        // Whichever came first: the delete took the object, or the write's chance.
+        let (answer, there_was_one) = (commit.await??, delete.await??);
+        match (&answer, there_was_one) {
+            (Publication::Published(_), true) | (Publication::Superseded, false) => {}
+            other => panic!("no order of the two explains {other:?}"),
+        }
+        holds_none([&opened.first, &opened.second], object()).await?;
+    }
+    Ok(())
+}
+
+async fn content_and_metadata_never_mix(harness: Given) -> CaseResult {
+    const ROUNDS: u64 = 12;
+    let opened = harness.open(()).await?;
+    // Every content has a length of its own, across a chunk's border and back.
+    let of = |seed: u64| {
+        content(
+            seed,
+            if seed.is_multiple_of(2) { 1000 } else { CHUNK } + seed as usize,
+        )
+    };
+    let zeroth = put(&opened.first, object(), told(0), &of(0)).await?;
+    let (done, finished) = tokio::sync::watch::channel(false);
+    let mut readers = JoinSet::new();
+    for number in 0..3 {
+        let (store, finished) = (handle(&opened, number), finished.clone());
+        readers.spawn(async move {
+            let mut last = 0;
+            let mut reads = 0;
+            while !*finished.borrow() || reads == 0 {
+                let (stat, bytes) = read(&store, object()).await?.expect("never deleted");
+                let seed: u64 = stat.metadata.attributes["seed"].parse().expect("a number");
+                let tag = told(seed).tag;
+                assert_eq!(stat.metadata.tag, tag, "the metadata are one publication's");
+                assert!(bytes == of(seed), "the content is the metadata's");
+                assert!(seed >= last, "publications are seen in order");
+                last = seed;
+                reads += 1;
+                tokio::task::yield_now().await;
+            }
+            Ok::<_, store_core::Error>(())
+        });
+    }
+    let mut versions = vec![zeroth.version];
+    for seed in 1..=ROUNDS {
+        let store = handle(&opened, seed as usize);
+        versions.push(put(&store, object(), told(seed), &of(seed)).await?.version);
+    }
+    done.send_replace(true);
+    while let Some(ended) = readers.join_next().await {
+        ended??;
+    }
+    holds([&opened.first, &opened.second], object(), &of(ROUNDS)).await?;
+    Ok(())
+}
+
+async fn a_reader_survives_overwrite_and_delete(harness: Given) -> CaseResult {
+    let opened = harness.open(()).await?;
+    // More than any reader reads ahead.
+    let old = content(1, 12 * CHUNK + 77);
+    put(&opened.first, object(), told(1), &old).await?;
+    let mut readers = Vec::new();
+    for store in [&opened.first, &opened.second] {
+        let mut blob = store
+            .open(object(), OpenOptions::default())
+            .await?
+            .expect("it is there");
+        let piece = blob.reader.next().await?.expect("it is not empty");
+        readers.push((piece.to_vec(), blob));
+    }
+    put(&opened.second, object(), told(2), b"new").await?;
+    for (head, blob) in &mut readers {
+        head.extend(blob.reader.next().await?.expect("there is more"));
+    }
+    opened.first.delete(object()).await?;
+    opened.first.sweep().await?;
+    for (mut head, mut blob) in readers {
+        head.extend(drain(&mut blob.reader).await?);
+        assert!(head == old, "to the last byte");
+        assert_eq!(blob.stat.metadata.tag, told(1).tag);
+    }
+    holds_none([&opened.first, &opened.second], object()).await?;
+    Ok(())
+}
+
+async fn a_resumed_read_never_reads_another_publication(harness: Given) -> CaseResult {
+    let opened = harness.open(()).await?;
+    let old = put(&opened.first, object(), told(1), b"0123456789").await?;
+    let rest = || OpenOptions::from(4..).version(old.version);
+    let mut blob = opened
+        .second
+        .open(object(), rest())
+        .await?
+        .expect("it is there");
+    assert_eq!(drain(&mut blob.reader).await?, b"456789");
+    put(&opened.first, object(), told(2), b"abcdefghij").await?;
+    let error = opened
+        .second
+        .open(object(), rest())
+        .await
+        .expect_err("it was replaced");
+    assert_eq!(error.kind(), ErrorKind::Superseded);
+    opened.first.delete(object()).await?;
+    assert!(opened.second.open(object(), rest()).await?.is_none());
+    Ok(())
+}

@@ -1,0 +1,308 @@
+//! What a write publishes, and when.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use store_core::blobs::{BlobMetadata, MAX_METADATA, Publication, PutMode, PutOptions};
+use store_core::{BlobStore, Clock, ErrorKind};
+
+use super::tools::{
+    CHUNK, Given, SEVERAL_CHUNKS, content, create_only, holds, holds_none, named, object,
+    poll_once, put, read, told, written,
+};
+use crate::case;
+use crate::suite::{Case, CaseResult};
+
+pub(super) fn cases() -> Vec<Case<dyn BlobStore>> {
+    vec![
+        case!(what_is_committed_reads_back_whole, "46"),
+        case!(a_zero_byte_object_is_an_object, "46"),
+        case!(metadata_is_published_with_the_content, "42", "46"),
+        case!(metadata_that_is_too_large_is_refused_before_the_write),
+        case!(byte_by_byte_and_all_at_once_give_the_same_object, "46"),
+        case!(a_dropped_sink_publishes_nothing, "40"),
+        case!(an_aborted_write_publishes_nothing, "40"),
+        case!(the_old_value_is_readable_while_a_write_is_open, "41"),
+        case!(a_dropped_write_publishes_no_part_of_its_bytes, "R8", "40"),
+        case!(create_only_never_replaces_an_object),
+        case!(if_unchanged_replaces_only_the_object_it_names, "32"),
+        case!(every_publication_has_a_version_of_its_own, "32"),
+    ]
+}
+
+async fn what_is_committed_reads_back_whole(harness: Given) -> CaseResult {
+    let opened = harness.open(()).await?;
+    let handles = [&opened.first, &opened.second];
+    let lengths = [
+        1,
+        2,
+        1000,
+        CHUNK - 1,
+        CHUNK,
+        CHUNK + 1,
+        2 * CHUNK,
+        SEVERAL_CHUNKS,
+    ];
+    for length in lengths {
+        let bytes = content(length as u64, length);
+        let key = length.to_string();
+        put(&opened.first, named(&key), PutOptions::default(), &bytes).await?;
+        holds(handles, named(&key), &bytes).await?;
+    }
+    Ok(())
+}
+
+async fn a_zero_byte_object_is_an_object(harness: Given) -> CaseResult {
+    let opened = harness.open(()).await?;
+    let handles = [&opened.first, &opened.second];
+    let sink = opened.first.begin(object(), told(1).into()).await?;
+    let stat = sink.commit().await?.published()?;
+    assert_eq!(stat.size, 0);
+    holds(handles, object(), b"").await?;
+    put(&opened.first, named("other"), told(2), b"").await?;
+    holds(handles, named("other"), b"").await?;
+    assert!(opened.second.delete(object()).await?, "there was one");
+    holds_none(handles, object()).await?;
+    Ok(())
+}
+
+async fn metadata_is_published_with_the_content(harness: Given) -> CaseResult {
+    let opened = harness.open(()).await?;
+    let now = opened.clock.now();
+    let whole = BlobMetadata {
+        tag: Some("W/\"äß\"\u{1f600}".into()),
+        negative: true,
+        cached_at: Some(now - Duration::from_nanos(1)),
+        attributes: BTreeMap::from([
+            ("content-type".into(), "text/plain".into()),
+            (String::new(), "\"\\\n".into()),
+        ]),
+        ..BlobMetadata::default()
+    };
+    let stat = put(&opened.first, object(), whole.clone(), b"").await?;
+    assert_eq!(stat.metadata, whole);
+    assert_eq!(stat.published_at, now);
+    assert_eq!(opened.second.stat(object()).await?, Some(stat));
+
+    // What the writer leaves out.
+    opened.clock.advance(Duration::from_secs(1));
+    put(&opened.second, object(), PutOptions::default(), b"x").await?;
+    let stat = opened.first.stat(object()).await?.expect("just put");
+    let now = opened.clock.now();
+    let expected = BlobMetadata {
+        cached_at: Some(now),
+        ..BlobMetadata::default()
+    };
+    assert_eq!(
+        stat.metadata, expected,
+        "nothing of the replaced object's is left"
+    );
+    Ok(())
+}
+
+async fn metadata_that_is_too_large_is_refused_before_the_write(harness: Given) -> CaseResult {
+    let opened = harness.open(()).await?;
+    let large = BlobMetadata::tagged("x".repeat(MAX_METADATA));
+    put(&opened.first, object(), large.clone(), b"x").await?;
+    assert_eq!(
+        read(&opened.second, object())
+            .await?
+            .map(|(stat, _)| stat.metadata.tag),
+        Some(large.tag.clone())
+    );
+    for refused in [large.attribute("", "x"), BlobMetadata::tagged("\0")] {
+        let error = opened
+            .first
+            .begin(object(), refused.into())
+            .await
+            .expect_err("refused");
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    }
+    Ok(())
+}
+
+async fn byte_by_byte_and_all_at_once_give_the_same_object(harness: Given) -> CaseResult {
+    let opened = harness.open(()).await?;
+    let bytes = content(1, SEVERAL_CHUNKS);
+    for size in [CHUNK / 3, CHUNK - 1, CHUNK, CHUNK + 1, bytes.len()] {
+        let mut sink = opened.first.begin(object(), PutOptions::default()).await?;
+        for piece in bytes.chunks(size) {
+            sink.write(piece.to_vec().into()).await?;
+            sink.write(Vec::new().into()).await?;
+        }
+        let stat = sink.commit().await?.published()?;
+        assert_eq!(stat.size, bytes.len() as u64, "in pieces of {size}");
+        holds([&opened.second], object(), &bytes).await?;
+    }
+    let bytes = &bytes[..3000];
+    let mut sink = opened.first.begin(object(), PutOptions::default()).await?;
+    for &byte in bytes {
+        sink.write(vec![byte].into()).await?;
+    }
+    assert_eq!(sink.commit().await?.published()?.size, 3000);
+    holds([&opened.second], object(), bytes).await?;
+    Ok(())
+}
+
+async fn a_dropped_sink_publishes_nothing(harness: Given) -> CaseResult {
+    let opened = harness.open(()).await?;
+    let handles = [&opened.first, &opened.second];
+    for length in [0, 10, SEVERAL_CHUNKS] {
+        drop(written(&opened.first, object(), told(1), &content(1, length)).await?);
+        holds_none(handles, object()).await?;
+    }
+    put(&opened.first, object(), told(2), b"old").await?;
+    for length in [0, 10, SEVERAL_CHUNKS] {
+        drop(written(&opened.second, object(), told(3), &content(3, length)).await?);
+        holds(handles, object(), b"old").await?;
+    }
+    Ok(())
+}
+
+async fn an_aborted_write_publishes_nothing(harness: Given) -> CaseResult {
+    let opened = harness.open(()).await?;
+    let handles = [&opened.first, &opened.second];
+    for length in [0, 10, SEVERAL_CHUNKS] {
+        let sink = written(&opened.first, object(), told(1), &content(1, length)).await?;
+        sink.abort().await?;
+        holds_none(handles, object()).await?;
+    }
+    put(&opened.first, object(), told(2), b"old").await?;
+    let sink = written(
+        &opened.second,
+        object(),
+        told(3),
+        &content(3, SEVERAL_CHUNKS),
+    )
+    .await?;
+    sink.abort().await?;
+    holds(handles, object(), b"old").await?;
+
+    // And stands in nobody's way.
+    let earlier = written(&opened.first, object(), told(4), b"earlier").await?;
+    let later = written(&opened.second, object(), told(5), b"later").await?;
+    later.abort().await?;
+    earlier.commit().await?.published()?;
+    holds(handles, object(), b"earlier").await?;
+    Ok(())
+}
+
+async fn the_old_value_is_readable_while_a_write_is_open(harness: Given) -> CaseResult {
+    let opened = harness.open(()).await?;
+    let handles = [&opened.first, &opened.second];
+    let (old, new) = (content(1, SEVERAL_CHUNKS), content(2, SEVERAL_CHUNKS + 1));
+    let before = put(&opened.first, object(), told(1), &old).await?;
+    let mut sink = opened.first.begin(object(), told(2).into()).await?;
+    for piece in new.chunks(CHUNK / 2) {
+        sink.write(piece.to_vec().into()).await?;
+        assert_eq!(opened.second.stat(object()).await?, Some(before.clone()));
+    }
+    holds(handles, object(), &old).await?;
+    sink.commit().await?.published()?;
+    holds(handles, object(), &new).await?;
+    Ok(())
+}
+
+/// Whatever the sink makes of a write whose future was dropped: its bytes are
+/// in the object as a whole, or not at all, or nothing is published.
+async fn a_dropped_write_publishes_no_part_of_its_bytes(harness: Given) -> CaseResult {
+    let opened = harness.open(()).await?;
+    let (head, rest) = (content(1, 1000), content(2, 8 * SEVERAL_CHUNKS));
+    let mut sink = written(&opened.first, object(), told(1), &head).await?;
+    let answered = poll_once(sink.write(rest.clone().into())).await;
+    let committed = sink.commit().await;
+    match (answered, committed) {
+        (None, Err(_)) => holds_none([&opened.second], object()).await?,
+        (None, Ok(Publication::Published(stat))) if stat.size == 1000 => {
+            holds([&opened.second], object(), &head).await?;
+        }
+        (answered, committed) => {
+            answered.unwrap_or(Ok(()))?;
+            committed?.published()?;
+            holds([&opened.second], object(), &[head, rest].concat()).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn create_only_never_replaces_an_object(harness: Given) -> CaseResult {
+    let opened = harness.open(()).await?;
+    let handles = [&opened.first, &opened.second];
+    put(&opened.first, object(), create_only(), b"first").await?;
+    let answer = written(&opened.second, object(), create_only(), b"second")
+        .await?
+        .commit()
+        .await?;
+    assert!(matches!(answer, Publication::AlreadyExists), "{answer:?}");
+    let kind = answer.published().expect_err("nothing was").kind();
+    assert_eq!(kind, ErrorKind::AlreadyExists);
+    holds(handles, object(), b"first").await?;
+    opened.first.delete(object()).await?;
+    put(&opened.second, object(), create_only(), b"third").await?;
+    holds(handles, object(), b"third").await?;
+    Ok(())
+}
+
+async fn if_unchanged_replaces_only_the_object_it_names(harness: Given) -> CaseResult {
+    let opened = harness.open(()).await?;
+    let unchanged = |version| PutOptions::default().mode(PutMode::IfUnchanged(version));
+    let handles = [&opened.first, &opened.second];
+    let first = put(&opened.first, object(), told(1), b"same").await?;
+    let second = put(&opened.first, object(), unchanged(first.version), b"same").await?;
+    for stale in [
+        first.version,
+        put(&opened.first, named("other"), told(1), b"same")
+            .await?
+            .version,
+    ] {
+        let sink = written(&opened.second, object(), unchanged(stale), b"stale").await?;
+        let answer = sink.commit().await?;
+        assert!(matches!(answer, Publication::Changed), "{answer:?}");
+        let kind = answer.published().expect_err("nothing was").kind();
+        assert_eq!(kind, ErrorKind::Conflict);
+    }
+    holds(handles, object(), b"same").await?;
+
+    // Deleted and put again is not unchanged, and neither is deleted.
+    opened.first.delete(object()).await?;
+    let sink = written(
+        &opened.second,
+        object(),
+        unchanged(second.version),
+        b"stale",
+    )
+    .await?;
+    let answer = sink.commit().await?;
+    assert!(matches!(answer, Publication::Changed), "{answer:?}");
+    holds_none(handles, object()).await?;
+    put(&opened.first, object(), told(1), b"same").await?;
+    let sink = written(
+        &opened.second,
+        object(),
+        unchanged(second.version),
+        b"stale",
+    )
+    .await?;
+    let answer = sink.commit().await?;
+    assert!(matches!(answer, Publication::Changed), "{answer:?}");
+    holds(handles, object(), b"same").await?;
+    Ok(())
+}
+
+async fn every_publication_has_a_version_of_its_own(harness: Given) -> CaseResult {
+    let opened = harness.open(()).await?;
+    let mut versions = std::collections::HashSet::new();
+    for round in 0..8 {
+        let store = [&opened.first, &opened.second][round % 2];
+        let stat = put(store, object(), told(1), b"same").await?;
+        assert!(versions.insert(stat.version));
+        assert_eq!(
+            opened.first.stat(object()).await?.map(|stat| stat.version),
+            Some(stat.version)
+        );
+        if round % 3 == 0 {
+            opened.second.delete(object()).await?;
+        }
+    }
+    Ok(())
+}
