@@ -1,0 +1,241 @@
+//! Deployments: a partition for each registration. Each names the incarnation
+//! of its registration, and lives and dies with it.
+
+use std::sync::Arc;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::format::FormatOne;
+use super::registrations::Place;
+use super::{RecordLti, client_partition};
+use crate::batch::{Batch, MAX_ITEMS};
+use crate::body::{Body, Unknown};
+use crate::error::{Error, ErrorKind, Result};
+use crate::key::{Collection, Partition, RecordKey, bounded};
+use crate::lti::registration::{Deployable, Registerable, Registration, is_deployment_id};
+use crate::record::{Record, Version};
+use crate::scan::{Cursor, Page, Scan};
+use crate::update::{MAX_ATTEMPTS, back_off, contended};
+
+const DEPLOYMENTS: Collection = Collection::new("lti_deployments").cacheable();
+
+#[derive(Serialize, Deserialize)]
+struct StoredDeployment<D> {
+    format: FormatOne,
+    issuer: String,
+    client_id: String,
+    deployment_id: String,
+    registration: Version,
+    record: Arc<D>,
+    #[serde(flatten)]
+    unknown: Unknown,
+}
+
+/// What every deployment says, whatever its application's type.
+#[derive(Serialize, Deserialize)]
+struct Owner {
+    registration: Version,
+}
+
+fn place(registration: &Registration, deployment_id: &str) -> Result<(Partition, RecordKey)> {
+    Ok((
+        client_partition(registration.issuer(), registration.client_id())?,
+        RecordKey::new(DEPLOYMENTS, bounded(deployment_id))?,
+    ))
+}
+
+impl<D> StoredDeployment<D> {
+    fn is(&self, registration: &Registration, deployment_id: &str, incarnation: Version) -> bool {
+        self.registration == incarnation
+            && self.deployment_id == deployment_id
+            && self.issuer == registration.issuer()
+            && self.client_id == registration.client_id()
+    }
+}
+
+impl<R, D> RecordLti<R, D>
+where
+    R: Registerable + Serialize + DeserializeOwned,
+    D: Deployable + Serialize + DeserializeOwned,
+{
+    fn stored_deployment(record: &Record) -> Result<Arc<StoredDeployment<D>>> {
+        record.decode()
+    }
+
+    /// One read of both, in one round trip.
+    pub(super) async fn deployment(
+        &self,
+        registration: &Registration,
+        deployment_id: &str,
+    ) -> Result<Option<Arc<D>>> {
+        if !is_deployment_id(deployment_id) {
+            return Ok(None);
+        }
+        let owner = Place::of(registration.issuer(), registration.client_id())?;
+        let (partition, key) = place(registration, deployment_id)?;
+        let refs = [owner.key.at(&owner.partition), key.at(&partition)];
+        let found = self.records().get_many(&refs).await?;
+        let [Some(owner), Some(deployment)] = &found[..] else {
+            return Ok(None);
+        };
+        let incarnation = Self::stored(owner)?.incarnation;
+        let stored = Self::stored_deployment(deployment)?;
+        let alive = stored.is(registration, deployment_id, incarnation);
+        Ok(alive.then(|| Arc::clone(&stored.record)))
+    }
+
+    /// Each round reads the deployment before its registration. So, if they do
+    /// not match, the deployment is the older one and dead; and if the write
+    /// goes through, nobody wrote for a newer registration in between.
+    pub(super) async fn put_deployment(
+        &self,
+        registration: &Registration,
+        record: D,
+    ) -> Result<Arc<D>> {
+        let deployment_id = record.to_deployment()?.deployment_id().to_owned();
+        let (partition, key) = place(registration, &deployment_id)?;
+        let record = Arc::new(record);
+        for attempt in 0..MAX_ATTEMPTS {
+            let current = self.records().get(key.at(&partition)).await?;
+            let Some(incarnation) = self.incarnation(registration).await? else {
+                return Err(Error::not_found(
+                    "the deployment's registration is not stored; create it first",
+                ));
+            };
+            let held = current.as_ref().map(Self::stored_deployment).transpose()?;
+            let body = Body::json(StoredDeployment {
+                format: FormatOne,
+                issuer: registration.issuer().to_owned(),
+                client_id: registration.client_id().to_owned(),
+                deployment_id: deployment_id.clone(),
+                registration: incarnation,
+                record: Arc::clone(&record),
+                unknown: held.map(|h| h.unknown.clone()).unwrap_or_default(),
+            })?;
+            let mut batch = Batch::new(partition.clone(), self.now());
+            batch.put(key.clone(), current.as_ref(), body)?;
+            match self.records().commit(&batch).await {
+                Err(e) if e.is(ErrorKind::Conflict) => back_off(attempt).await,
+                other => return other.map(|_| record),
+            }
+        }
+        Err(contended().with_key(key.at(&partition)))
+    }
+
+    pub(super) async fn remove_deployment(
+        &self,
+        registration: &Registration,
+        deployment_id: &str,
+    ) -> Result<bool> {
+        if !is_deployment_id(deployment_id) {
+            return Ok(false);
+        }
+        let (partition, key) = place(registration, deployment_id)?;
+        for attempt in 0..MAX_ATTEMPTS {
+            let Some(current) = self.records().get(key.at(&partition)).await? else {
+                return Ok(false);
+            };
+            let Some(incarnation) = self.incarnation(registration).await? else {
+                return Ok(false);
+            };
+            let stored = Self::stored_deployment(&current)?;
+            if !stored.is(registration, deployment_id, incarnation) {
+                return Ok(false);
+            }
+            let mut batch = Batch::new(partition.clone(), self.now());
+            batch.delete(key.clone(), &current)?;
+            match self.records().commit(&batch).await {
+                Err(e) if e.is(ErrorKind::Conflict) => back_off(attempt).await,
+                other => return other.map(|_| true),
+            }
+        }
+        Err(contended().with_key(key.at(&partition)))
+    }
+
+    pub(super) async fn page_of_deployments(
+        &self,
+        registration: &Registration,
+        after: Option<&Cursor>,
+        limit: usize,
+    ) -> Result<Page<Arc<D>>> {
+        let partition = client_partition(registration.issuer(), registration.client_id())?;
+        let mut scan = Scan::partition(DEPLOYMENTS, partition).limit(limit)?;
+        if let Some(after) = after {
+            scan = scan.after(after)?;
+        }
+        let Some(incarnation) = self.incarnation(registration).await? else {
+            return Ok(Page::last(Vec::new()));
+        };
+        let page = self.records().scan(&scan).await?;
+        let mut items = Vec::with_capacity(page.items.len());
+        for record in &page.items {
+            let stored = Self::stored_deployment(record)?;
+            if stored.registration == incarnation {
+                items.push(Arc::clone(&stored.record));
+            }
+        }
+        Ok(Page {
+            items,
+            next: page.next,
+        })
+    }
+}
+
+impl<R, D> RecordLti<R, D>
+where
+    R: Registerable + Serialize + DeserializeOwned,
+{
+    async fn incarnation(&self, registration: &Registration) -> Result<Option<Version>> {
+        let owner = Place::of(registration.issuer(), registration.client_id())?;
+        let record = self.records().get(owner.key.at(&owner.partition)).await?;
+        let stored = record.as_ref().map(Self::stored).transpose()?;
+        Ok(stored.map(|stored| stored.incarnation))
+    }
+
+    /// Removes the deployments of registrations of this name that are no more.
+    ///
+    /// They are out of reach already. The registration is read after each page:
+    /// a deployment seen before that under another incarnation is dead for good,
+    /// so a registration created meanwhile loses nothing.
+    pub(super) async fn clear_deployments(&self, issuer: &str, client_id: &str) -> Result<()> {
+        let partition = client_partition(issuer, client_id)?;
+        let first = Scan::partition(DEPLOYMENTS, partition.clone()).limit(MAX_ITEMS)?;
+        let mut scan = first.clone();
+        loop {
+            let page = self.records().scan(&scan).await?;
+            if !page.items.is_empty() {
+                self.clear_page(issuer, client_id, &partition, &page.items)
+                    .await?;
+            }
+            match &page.next {
+                Some(next) => scan = first.clone().after(next)?,
+                None => return Ok(()),
+            }
+        }
+    }
+
+    async fn clear_page(
+        &self,
+        issuer: &str,
+        client_id: &str,
+        partition: &Partition,
+        page: &[Record],
+    ) -> Result<()> {
+        let owner = Place::of(issuer, client_id)?;
+        let owner = self.records().get(owner.key.at(&owner.partition)).await?;
+        let owner = owner.as_ref().map(Self::stored).transpose()?;
+        let alive = owner.map(|stored| stored.incarnation);
+        let mut batch = Batch::new(partition.clone(), self.now());
+        for record in page {
+            if Some(record.decode::<Owner>()?.registration) != alive {
+                batch.delete(record.key().clone(), record)?;
+            }
+        }
+        match self.records().commit(&batch).await {
+            // Someone else clears or rewrites them; what stays is out of reach.
+            Err(e) if e.is(ErrorKind::Conflict) => Ok(()),
+            other => other.map(|_| ()),
+        }
+    }
+}

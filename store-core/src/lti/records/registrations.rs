@@ -1,0 +1,266 @@
+//! Registrations: all of an issuer in one partition, so that its default can
+//! change together with them.
+
+use std::sync::Arc;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::RecordLti;
+use super::format::FormatOne;
+use crate::batch::{Batch, Expect};
+use crate::body::{Body, Unknown};
+use crate::error::{Error, ErrorKind, Result};
+use crate::key::{Collection, Partition, RecordKey, bounded};
+use crate::lti::keys::SigningKey;
+use crate::lti::registration::{Registerable, Registration, ToolJwk};
+use crate::record::{Record, Version};
+use crate::scan::{Cursor, Page, Scan};
+use crate::secret::KeyRing;
+use crate::update::{Decided, MAX_ATTEMPTS, RecordStoreExt, back_off, contended};
+
+pub(super) const REGISTRATIONS: Collection = Collection::new("lti_registrations").cacheable();
+const DEFAULTS: Collection = Collection::new("lti_defaults").cacheable();
+/// What a private key is sealed as.
+const PRIVATE_KEY: &str = "private_key";
+
+/// The application's record, with the names it is found under and what tells
+/// this registration from a later one of the same names.
+#[derive(Serialize, Deserialize)]
+pub(super) struct StoredRegistration<R> {
+    format: FormatOne,
+    issuer: String,
+    client_id: String,
+    pub(super) incarnation: Version,
+    record: Arc<R>,
+    #[serde(flatten)]
+    unknown: Unknown,
+}
+
+/// Which registration an issuer alone means.
+#[derive(Serialize, Deserialize)]
+struct StoredDefault {
+    format: FormatOne,
+    issuer: String,
+    client_id: String,
+    #[serde(flatten)]
+    unknown: Unknown,
+}
+
+/// Where a registration is kept.
+pub(super) struct Place {
+    pub(super) partition: Partition,
+    pub(super) key: RecordKey,
+}
+
+impl Place {
+    pub(super) fn of(issuer: &str, client_id: &str) -> Result<Self> {
+        Ok(Self {
+            partition: Partition::new(bounded(issuer))?,
+            key: RecordKey::new(REGISTRATIONS, bounded(client_id))?,
+        })
+    }
+}
+
+fn default_key() -> Result<RecordKey> {
+    RecordKey::new(DEFAULTS, "default")
+}
+
+/// Makes the private key of `record`, if it has one, fit to be stored at `place`.
+fn seal<R: Registerable>(record: &mut R, ring: &KeyRing, place: &Place) -> Result<()> {
+    match record.private_key() {
+        Some(key) => key.seal(ring, place.key.at(&place.partition), PRIVATE_KEY),
+        None => Ok(()),
+    }
+}
+
+impl<R, D> RecordLti<R, D>
+where
+    R: Registerable + Serialize + DeserializeOwned,
+{
+    pub(super) fn stored(record: &Record) -> Result<Arc<StoredRegistration<R>>> {
+        record.decode()
+    }
+
+    pub(super) async fn registration(
+        &self,
+        issuer: &str,
+        client_id: &str,
+    ) -> Result<Option<Arc<R>>> {
+        let Place { partition, key } = Place::of(issuer, client_id)?;
+        let Some(record) = self.records().get(key.at(&partition)).await? else {
+            return Ok(None);
+        };
+        let stored = Self::stored(&record)?;
+        let same = stored.issuer == issuer && stored.client_id == client_id;
+        Ok(same.then(|| Arc::clone(&stored.record)))
+    }
+
+    /// Two reads: of the default, then of what it names or of the first one.
+    pub(super) async fn default_registration(&self, issuer: &str) -> Result<Option<Arc<R>>> {
+        let partition = Partition::new(bounded(issuer))?;
+        let key = default_key()?;
+        if let Some(record) = self.records().get(key.at(&partition)).await? {
+            let default = record.decode::<StoredDefault>()?;
+            let named = self.registration(issuer, &default.client_id).await?;
+            if named.is_some() {
+                return Ok(named);
+            }
+        }
+        let first = Scan::partition(REGISTRATIONS, partition).limit(1)?;
+        let page = self.records().scan(&first).await?;
+        let Some(record) = page.items.first() else {
+            return Ok(None);
+        };
+        let stored = Self::stored(record)?;
+        Ok((stored.issuer == issuer).then(|| Arc::clone(&stored.record)))
+    }
+
+    pub(super) async fn put_registration(&self, mut record: R) -> Result<Arc<R>> {
+        let registration = record.to_registration()?;
+        let (issuer, client_id) = (registration.issuer(), registration.client_id());
+        let place = Place::of(issuer, client_id)?;
+        seal(&mut record, &self.ring, &place)?;
+        let record = Arc::new(record);
+        let decide = |current: Option<&Record>| {
+            let held = current.map(Self::stored).transpose()?;
+            let body = Body::json(StoredRegistration {
+                format: FormatOne,
+                issuer: issuer.to_owned(),
+                client_id: client_id.to_owned(),
+                incarnation: held
+                    .as_ref()
+                    .map_or_else(Version::unique, |h| h.incarnation),
+                record: Arc::clone(&record),
+                unknown: held.map(|h| h.unknown.clone()).unwrap_or_default(),
+            })?;
+            Ok(Decided::Put(body, None, ()))
+        };
+        self.records()
+            .update(&place.partition, &place.key, decide)
+            .await?;
+        Ok(record)
+    }
+
+    pub(super) async fn make_default(&self, issuer: &str, client_id: &str) -> Result<()> {
+        let Place { partition, key } = Place::of(issuer, client_id)?;
+        let body = Body::json(StoredDefault {
+            format: FormatOne,
+            issuer: issuer.to_owned(),
+            client_id: client_id.to_owned(),
+            unknown: Unknown::new(),
+        })?;
+        let mut batch = Batch::new(partition, self.now());
+        batch
+            .check(key, Expect::Present)?
+            .put(default_key()?, Expect::Any, body)?;
+        match self.records().commit(&batch).await {
+            Err(e) if e.is(ErrorKind::Conflict) => Err(Error::not_found(
+                "there is no registration of this issuer and client id; create it first",
+            )),
+            other => other.map(|_| ()),
+        }
+    }
+
+    pub(super) async fn remove_registration(&self, issuer: &str, client_id: &str) -> Result<bool> {
+        let existed = self.unlink_registration(issuer, client_id).await?;
+        self.clear_deployments(issuer, client_id).await?;
+        self.forget_tokens(issuer, client_id).await?;
+        Ok(existed)
+    }
+
+    /// Removes the registration, and the default if it names it, in one commit.
+    async fn unlink_registration(&self, issuer: &str, client_id: &str) -> Result<bool> {
+        let Place { partition, key } = Place::of(issuer, client_id)?;
+        let default_key = default_key()?;
+        for attempt in 0..MAX_ATTEMPTS {
+            let refs = [key.at(&partition), default_key.at(&partition)];
+            let found = self.records().get_many(&refs).await?;
+            let [Some(record), default] = &found[..] else {
+                return Ok(false);
+            };
+            let mut batch = Batch::new(partition.clone(), self.now());
+            batch.delete(key.clone(), record)?;
+            let names_it = match default {
+                Some(default) => default.decode::<StoredDefault>()?.client_id == client_id,
+                None => false,
+            };
+            if names_it {
+                batch.delete(default_key.clone(), default.as_ref())?;
+            } else {
+                batch.check(default_key.clone(), default.as_ref())?;
+            }
+            match self.records().commit(&batch).await {
+                Err(e) if e.is(ErrorKind::Conflict) => back_off(attempt).await,
+                other => return other.map(|_| true),
+            }
+        }
+        Err(contended().with_key(key.at(&partition)))
+    }
+
+    pub(super) async fn page_of_registrations(
+        &self,
+        issuer: Option<&str>,
+        after: Option<&Cursor>,
+        limit: usize,
+    ) -> Result<Page<Arc<R>>> {
+        let mut scan = match issuer {
+            Some(issuer) => Scan::partition(REGISTRATIONS, Partition::new(bounded(issuer))?),
+            None => Scan::collection(REGISTRATIONS, ""),
+        }
+        .limit(limit)?;
+        if let Some(after) = after {
+            scan = scan.after(after)?;
+        }
+        let page = self.records().scan(&scan).await?;
+        page.try_map(|record| Ok(Arc::clone(&Self::stored(&record)?.record)))
+    }
+
+    pub(super) fn open_own_key(
+        &self,
+        registration: &Registration,
+        key: &ToolJwk,
+    ) -> Result<SigningKey> {
+        let place = Place::of(registration.issuer(), registration.client_id())?;
+        let at = place.key.at(&place.partition);
+        Ok(SigningKey {
+            kid: key.kid.clone(),
+            private_key: key.private_key.open(&self.ring, at, PRIVATE_KEY)?,
+        })
+    }
+
+    /// The stored form with its key under the ring's current key; `None` if it
+    /// is so already or has none.
+    pub(super) fn resealed_registration(&self, record: &Record) -> Result<Option<Body>> {
+        let held = Self::stored(record)?;
+        // A copy to change: types need not be `Clone`, and a stored one holds
+        // nothing that cannot be serialized.
+        let copy = serde_json::to_value(&*held.record)
+            .and_then(serde_json::from_value::<R>)
+            .map_err(|_| Error::corrupt("a stored registration cannot be copied"))?;
+        let mut copy = copy;
+        let Some(key) = copy.private_key() else {
+            return Ok(None);
+        };
+        let stale = key
+            .sealed()
+            .is_none_or(|sealed| sealed.key_id() != self.ring.current());
+        if !stale {
+            return Ok(None);
+        }
+        seal(
+            &mut copy,
+            &self.ring,
+            &Place::of(&held.issuer, &held.client_id)?,
+        )?;
+        Body::json(StoredRegistration {
+            format: FormatOne,
+            issuer: held.issuer.clone(),
+            client_id: held.client_id.clone(),
+            incarnation: held.incarnation,
+            record: Arc::new(copy),
+            unknown: held.unknown.clone(),
+        })
+        .map(Some)
+    }
+}

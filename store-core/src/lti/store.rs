@@ -1,0 +1,314 @@
+//! The contract itself.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde_json::Value;
+
+use super::keys::{NewToolKey, SigningKey, ToolKey};
+use super::registration::{Deployable, Deployment, Registerable, Registration};
+use crate::clock::Timestamp;
+use crate::error::{Error, Result};
+use crate::scan::{Cursor, Page};
+use crate::secret::Secret;
+
+/// Keeps what LTI launches need. Implement the first four methods and launches
+/// work; the others manage what those read, and say `Unsupported` until they
+/// are implemented.
+///
+/// `R` and `D` are the application's own records; see [`Registerable`].
+///
+/// # What an implementer promises
+/// - **No answer is an error.** `Err` means that there is no answer; what does
+///   not exist is `None`. An outage is never an absence, nor a nonce unknown.
+/// - **Names** are compared byte by byte: neither issuers, client ids,
+///   deployment ids nor nonces are trimmed, folded or normalised, and no
+///   character in one lets it reach another's record.
+/// - **A lookup by issuer alone** gives the same registration every time: the
+///   one made the issuer's default, else the one with the smallest client id in
+///   bytewise order.
+/// - **A deployment** belongs to its registration, issuer and client id
+///   together, and is gone when that is deleted, even if one of the same name
+///   is created later.
+/// - **A nonce** is accepted once, however many calls race on it through however
+///   many handles, and never after [`NonceLifetime::valid`], swept or not. For
+///   [`NonceLifetime::remembered`] longer, used, expired and unknown are told
+///   apart. It belongs to the issuer: the client id seen at login and the one
+///   seen at launch may differ.
+/// - **Secrets** are stored sealed, and no `Debug`, error or trace shows one.
+///
+/// The suite in `store-conformance` proves all of this for any implementation.
+#[async_trait]
+pub trait LtiStore<R: Registerable = Registration, D: Deployable = Deployment>:
+    Send + Sync + fmt::Debug
+{
+    /// The registration of this tool with `issuer` under `client_id`; without
+    /// one, which some platforms leave out of a login, the issuer's default.
+    /// Both come from the network: any text is legal and may be unknown.
+    async fn get_registration(
+        &self,
+        issuer: &str,
+        client_id: Option<&str>,
+    ) -> Result<Option<Arc<R>>>;
+
+    /// The deployment `deployment_id` of `registration`. The id comes from the
+    /// network: any text is legal and may be unknown.
+    async fn get_deployment(
+        &self,
+        registration: &Registration,
+        deployment_id: &str,
+    ) -> Result<Option<Arc<D>>>;
+
+    /// Remembers `nonce`, made for a login with `registration`, so that it is
+    /// accepted once within [`NonceLifetime::valid`].
+    ///
+    /// # Errors
+    /// `AlreadyExists` if it was stored for this issuer before, used or not:
+    /// make another. `InvalidInput` if it is not 1 to [`MAX_NONCE`] bytes
+    /// without control characters.
+    async fn store_nonce(&self, nonce: &str, registration: &Registration) -> Result<()>;
+
+    /// Uses `nonce` up, and says whether this call is the one that did. Ask
+    /// after the launch's signature was verified and before anything else;
+    /// whatever fails later, it stays used.
+    ///
+    /// # Errors
+    /// Only where there is no answer. After one the nonce may or may not be used
+    /// up: refuse the launch and let the person log in again.
+    async fn validate_nonce(&self, nonce: &str, registration: &Registration) -> Result<NonceCheck>;
+
+    /// How long nonces are valid and remembered here.
+    fn nonce_lifetime(&self) -> NonceLifetime {
+        NonceLifetime::default()
+    }
+
+    /// Creates or replaces the registration that `record` stands for, whole, and
+    /// returns it as stored: its private key is sealed from then on. Concurrent
+    /// calls leave one row, of one of them.
+    async fn upsert_registration(&self, record: R) -> Result<Arc<R>> {
+        let _ = record;
+        Err(unsupported("upsert_registration"))
+    }
+
+    /// Deletes a registration with its deployments and tokens; says whether
+    /// there was one. What it leaves if it fails half-way is out of reach, and
+    /// goes when it is called again.
+    async fn delete_registration(&self, issuer: &str, client_id: &str) -> Result<bool> {
+        let _ = (issuer, client_id);
+        Err(unsupported("delete_registration"))
+    }
+
+    /// Makes this registration the answer for its issuer alone, instead of any
+    /// other.
+    ///
+    /// # Errors
+    /// `NotFound` if it is not stored.
+    async fn set_default_registration(&self, issuer: &str, client_id: &str) -> Result<()> {
+        let _ = (issuer, client_id);
+        Err(unsupported("set_default_registration"))
+    }
+
+    /// A page of at most `limit` registrations of `issuer`, or of all issuers.
+    /// One issuer's come in order of client id, as far as those are short
+    /// enough to be stored as they are; all of them come in no order.
+    async fn list_registrations(
+        &self,
+        issuer: Option<&str>,
+        after: Option<&Cursor>,
+        limit: usize,
+    ) -> Result<Page<Arc<R>>> {
+        let _ = (issuer, after, limit);
+        Err(unsupported("list_registrations"))
+    }
+
+    /// Creates or replaces a deployment of `registration`, whole. Concurrent
+    /// calls leave one row, of one of them.
+    ///
+    /// # Errors
+    /// `NotFound` if the registration is not stored.
+    async fn upsert_deployment(&self, registration: &Registration, record: D) -> Result<Arc<D>> {
+        let _ = (registration, record);
+        Err(unsupported("upsert_deployment"))
+    }
+
+    /// Deletes a deployment; says whether there was one.
+    async fn delete_deployment(
+        &self,
+        registration: &Registration,
+        deployment_id: &str,
+    ) -> Result<bool> {
+        let _ = (registration, deployment_id);
+        Err(unsupported("delete_deployment"))
+    }
+
+    /// A page of at most `limit` deployments of `registration`. A page may be
+    /// shorter, even empty, and still have a cursor.
+    async fn list_deployments(
+        &self,
+        registration: &Registration,
+        after: Option<&Cursor>,
+        limit: usize,
+    ) -> Result<Page<Arc<D>>> {
+        let _ = (registration, after, limit);
+        Err(unsupported("list_deployments"))
+    }
+
+    /// What to sign a message to this platform with: the registration's own
+    /// [`ToolJwk`](super::ToolJwk), else the newest active key of the store,
+    /// else nothing. By default, the registration's own key if it is in clear.
+    async fn signing_key(&self, registration: &Registration) -> Result<Option<SigningKey>> {
+        let Some(key) = registration.tool_jwk() else {
+            return Ok(None);
+        };
+        let private_key = key.private_key.clear();
+        let private_key = private_key.ok_or_else(|| unsupported("signing_key"))?;
+        Ok(Some(SigningKey {
+            kid: key.kid.clone(),
+            private_key: private_key.clone(),
+        }))
+    }
+
+    /// Adds a key, active from now on.
+    ///
+    /// # Errors
+    /// `AlreadyExists` if there is one of this id, active or not.
+    async fn add_key(&self, key: NewToolKey) -> Result<()> {
+        let _ = key;
+        Err(unsupported("add_key"))
+    }
+
+    /// All keys, the newest first, retired ones included.
+    async fn list_keys(&self) -> Result<Vec<ToolKey>> {
+        Err(unsupported("list_keys"))
+    }
+
+    /// Retires a key or takes it up again.
+    ///
+    /// # Errors
+    /// `NotFound` if there is none of this id.
+    async fn set_key_active(&self, kid: &str, active: bool) -> Result<()> {
+        let _ = (kid, active);
+        Err(unsupported("set_key_active"))
+    }
+
+    /// Deletes a key for good; says whether there was one.
+    async fn delete_key(&self, kid: &str) -> Result<bool> {
+        let _ = kid;
+        Err(unsupported("delete_key"))
+    }
+
+    /// Remembers the keys that a platform publishes at `jwks_uri` for
+    /// `max_age`, at most [`MAX_JWKS_AGE`]. A `max_age` of zero remembers
+    /// nothing, and forgets what was remembered.
+    async fn cache_jwks(&self, jwks_uri: &str, jwks: Value, max_age: Duration) -> Result<()> {
+        let _ = (jwks_uri, jwks, max_age);
+        Err(unsupported("cache_jwks"))
+    }
+
+    /// A platform's keys, if they are remembered and still fresh. Fetch them
+    /// anew if not, or if a launch names a key that is not among them.
+    async fn cached_jwks(&self, jwks_uri: &str) -> Result<Option<Arc<CachedJwks>>> {
+        let _ = jwks_uri;
+        Err(unsupported("cached_jwks"))
+    }
+
+    /// Remembers an access token until it expires, sealed: for this issuer and
+    /// client id and exactly these scopes, in any order.
+    async fn store_token(
+        &self,
+        registration: &Registration,
+        scopes: &[&str],
+        token: AccessToken,
+    ) -> Result<()> {
+        let _ = (registration, scopes, token);
+        Err(unsupported("store_token"))
+    }
+
+    /// The access token for this issuer and client id and exactly these scopes,
+    /// if one is remembered. Never one that has expired.
+    async fn get_token(
+        &self,
+        registration: &Registration,
+        scopes: &[&str],
+    ) -> Result<Option<AccessToken>> {
+        let _ = (registration, scopes);
+        Err(unsupported("get_token"))
+    }
+}
+
+fn unsupported(operation: &'static str) -> Error {
+    Error::unsupported(
+        "this LTI store does not offer it; manage the data where the store reads it, \
+         or use one that does, such as RecordLti",
+    )
+    .with_operation(operation)
+}
+
+/// The longest nonce, in bytes.
+pub const MAX_NONCE: usize = 255;
+
+/// The longest time that a platform's keys are remembered: a key that the
+/// platform withdraws is believed no longer than this.
+pub const MAX_JWKS_AGE: Duration = Duration::from_secs(24 * 3600);
+
+/// What became of a nonce.
+#[must_use = "a launch whose nonce was not accepted must be refused"]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum NonceCheck {
+    /// It was stored, is in time, and this call used it up.
+    Accepted,
+    /// It was used up before: this launch is a replay, or its form was sent twice.
+    AlreadyUsed,
+    /// It was stored but not used in time.
+    Expired,
+    /// It was never stored for this issuer, or is forgotten.
+    Unknown,
+}
+
+impl NonceCheck {
+    /// True if the launch may go on.
+    pub fn is_accepted(self) -> bool {
+        self == Self::Accepted
+    }
+}
+
+/// How long a nonce lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NonceLifetime {
+    /// For how long after it was stored it is accepted. 10 minutes by default.
+    pub valid: Duration,
+    /// For how much longer it is remembered, so that used, expired and unknown
+    /// are told apart. One hour by default.
+    pub remembered: Duration,
+}
+
+impl Default for NonceLifetime {
+    fn default() -> Self {
+        Self {
+            valid: Duration::from_secs(10 * 60),
+            remembered: Duration::from_secs(60 * 60),
+        }
+    }
+}
+
+/// The keys of a platform, as it published them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CachedJwks {
+    /// The JSON Web Key Set.
+    pub jwks: Value,
+    /// When it was remembered.
+    pub cached_at: Timestamp,
+    /// From when on it is no longer given.
+    pub fresh_until: Timestamp,
+}
+
+/// A token that a platform issued to this tool.
+#[derive(Clone, Debug)]
+pub struct AccessToken {
+    /// The token.
+    pub token: Secret,
+    /// From when on it is no longer accepted.
+    pub expires_at: Timestamp,
+}
