@@ -99,11 +99,11 @@ impl<R: Registerable, D: Deployable> Lti<R, D> {
             .store
             .get_deployment(&registration, claims.deployment_id);
         Ok(match deployment.await? {
-            Some(deployment) => Launch::Accepted(Accepted {
+            Some(deployment) => Launch::Accepted(Box::new(Accepted {
                 record,
                 registration,
                 deployment,
-            }),
+            })),
             None => Launch::Refused(Refusal::UnknownDeployment),
         })
     }
@@ -178,7 +178,7 @@ pub struct LaunchClaims<'a> {
 #[derive(Debug)]
 pub enum Launch<R, D> {
     /// Let the person in.
-    Accepted(Accepted<R, D>),
+    Accepted(Box<Accepted<R, D>>),
     /// Do not.
     Refused(Refusal),
 }

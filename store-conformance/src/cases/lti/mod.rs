@@ -1,0 +1,90 @@
+//! LTI launches.
+//!
+//! The cases run over any implementation of [`LtiStore`](store_core::lti::LtiStore), with the record types
+//! that it has: they load their platforms and deployments through the harness
+//! and need no more than the trait's four required methods, except where a
+//! case says what it needs. Over a backend they run with [`Campus`] and
+//! [`Placement`], types such as an application would have.
+
+mod deployments;
+mod fixtures;
+mod jwks;
+mod keys;
+mod launches;
+mod nonces;
+mod own_types;
+mod registrations;
+mod tokens;
+mod upserts;
+
+use std::sync::Arc;
+
+use store_core::ErrorKind;
+
+use crate::harness::Over;
+use crate::suite::{CaseResult, Suite};
+
+pub use fixtures::{Cases, Fixtures, Given, Platform, Site};
+pub use own_types::{Campus, Placement};
+
+/// Needs of cases that an implementation may decline to meet: see
+/// [`Case::needs`](crate::Case::needs). What it declines must be `Unsupported`.
+pub mod needs {
+    /// Managing registrations and deployments through the trait.
+    pub const MANAGE: &str = "lti.manage";
+    /// Keeping private keys sealed, and opening them to sign.
+    pub const SEALED_KEYS: &str = "lti.sealed_keys";
+    /// The tool's own keys.
+    pub const KEYS: &str = "lti.keys";
+    /// Remembering platforms' keys.
+    pub const JWKS: &str = "lti.jwks";
+    /// Remembering access tokens.
+    pub const TOKENS: &str = "lti.tokens";
+}
+
+/// The suite over a backend.
+pub fn over(backend: &Arc<Over>) -> Vec<Suite> {
+    vec![Suite::new(
+        "lti",
+        Arc::clone(backend) as Given<Campus, Placement>,
+        cases(),
+    )]
+}
+
+/// The cases, for a harness of your own and the record types that it has.
+pub fn cases<R: Platform, D: Site>() -> Cases<R, D> {
+    [
+        nonces::cases(),
+        registrations::cases(),
+        deployments::cases(),
+        launches::cases(),
+        upserts::cases(),
+        keys::cases(),
+        jwks::cases(),
+        tokens::cases(),
+    ]
+    .concat()
+}
+
+/// Longer versions of the cases that races decide, for a soak: `rounds` rounds
+/// of `tasks` racing launches.
+///
+/// # Errors
+/// The store's.
+///
+/// # Panics
+/// If a promise is broken.
+pub async fn race_launches<R: Platform, D: Site>(
+    harness: Given<R, D>,
+    rounds: usize,
+    tasks: usize,
+) -> CaseResult {
+    nonces::race(harness, rounds, tasks).await
+}
+
+/// Asserts that a store which declines something says so.
+fn refused<T: std::fmt::Debug>(answer: store_core::Result<T>) -> CaseResult {
+    let error = answer.expect_err("it was declared unsupported");
+    assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+    Ok(())
+}

@@ -1,0 +1,61 @@
+//! Record types such as an application would have.
+
+use serde::{Deserialize, Serialize};
+use store_core::Result;
+use store_core::lti::{Deployable, Deployment, Registerable, Registration};
+use store_core::secret::SecretField;
+
+/// A platform, as a company that serves many campuses keeps it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Campus {
+    /// Which of the company's customers it is.
+    pub tenant: u64,
+    /// How it is called, if it was given a name.
+    pub name: Option<String>,
+    /// What LTI needs to know.
+    pub platform: Registration,
+}
+
+impl From<Registration> for Campus {
+    fn from(platform: Registration) -> Self {
+        Self {
+            tenant: u64::MAX,
+            name: Some(format!("Campus of {}", platform.client_id())),
+            platform,
+        }
+    }
+}
+
+impl Registerable for Campus {
+    fn to_registration(&self) -> Result<Registration> {
+        Ok(self.platform.clone())
+    }
+
+    fn private_key(&mut self) -> Option<&mut SecretField> {
+        self.platform.private_key()
+    }
+}
+
+/// A deployment, as that company keeps it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Placement {
+    /// Which course catalogue it shows.
+    pub catalogue: Vec<String>,
+    /// What LTI needs to know.
+    pub deployment: Deployment,
+}
+
+impl From<Deployment> for Placement {
+    fn from(deployment: Deployment) -> Self {
+        Self {
+            catalogue: vec!["maths".into(), "Übung".into()],
+            deployment,
+        }
+    }
+}
+
+impl Deployable for Placement {
+    fn to_deployment(&self) -> Result<Deployment> {
+        Ok(self.deployment.clone())
+    }
+}

@@ -1,0 +1,354 @@
+//! Managing registrations and deployments.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use store_core::ErrorKind;
+use store_core::body::Unknown;
+use store_core::lti::{Deployment, Registration, RegistrationParts, ToolJwk};
+use store_core::secret::{Secret, SecretField};
+use tokio::sync::Barrier;
+
+use super::fixtures::{Cases, Fixtures, Given, Platform, Site, Tool, lms, parts, platform};
+use super::{needs, refused};
+use crate::case;
+use crate::suite::CaseResult;
+
+pub(super) fn cases<R: Platform, D: Site>() -> Cases<R, D> {
+    let manage = [
+        case!(concurrent_upserts_of_a_registration_leave_one_row, "57"),
+        case!(concurrent_upserts_of_a_deployment_leave_one_row, "57"),
+        case!(an_upsert_replaces_the_record_whole, "57"),
+        case!(a_deleted_registration_takes_its_deployments_along, "23"),
+        case!(a_default_can_move_and_falls_back_when_deleted, "55"),
+        case!(a_deployment_needs_a_registration_and_can_be_deleted, "12"),
+        case!(lists_give_every_row_once, "14", "16", "20"),
+    ]
+    .map(|case| {
+        case.needs(needs::MANAGE, |harness| {
+            Box::pin(managing_is_declined(harness))
+        })
+    });
+    let sealed = [
+        case!(a_private_key_is_never_shown_and_signs_when_asked, "R9"),
+        case!(a_sealed_key_does_not_open_elsewhere, "R9"),
+    ]
+    .map(|case| {
+        case.needs(needs::SEALED_KEYS, |harness| {
+            Box::pin(sealing_is_declined(harness))
+        })
+    });
+    [&manage[..], &sealed[..]].concat()
+}
+
+const ISSUER: &str = "https://lms.example.edu";
+const PEM: &str = "-----BEGIN PRIVATE KEY-----\nTUM0Q0FRQXdCUVlESzJW\n-----END PRIVATE KEY-----\n";
+
+async fn managing_is_declined<R: Platform, D: Site>(harness: Given<R, D>) -> CaseResult {
+    let tool = Tool::with(&harness, &[lms()?]).await?;
+    let deployment = D::from(Deployment::new("d")?);
+    refused(tool.first.upsert_registration(R::from(lms()?)).await)?;
+    refused(tool.first.delete_registration(ISSUER, "tool-1").await)?;
+    refused(tool.first.set_default_registration(ISSUER, "tool-1").await)?;
+    refused(tool.first.list_registrations(None, None, 10).await)?;
+    refused(tool.first.upsert_deployment(&lms()?, deployment).await)?;
+    refused(tool.first.delete_deployment(&lms()?, "d").await)?;
+    refused(tool.first.list_deployments(&lms()?, None, 10).await)
+}
+
+async fn sealing_is_declined<R: Platform, D: Site>(harness: Given<R, D>) -> CaseResult {
+    let tool = Tool::<R, D>::with(&harness, &[]).await?;
+    refused(
+        tool.first
+            .signing_key(&with_key(sealed_elsewhere()?)?)
+            .await,
+    )
+}
+
+fn marked(mark: usize) -> store_core::Result<Registration> {
+    Registration::new(RegistrationParts {
+        extra: Unknown::from_iter([("mark".into(), mark.into())]),
+        ..parts(ISSUER, "tool-1")
+    })
+}
+
+async fn concurrent_upserts_of_a_registration_leave_one_row<R: Platform, D: Site>(
+    harness: Given<R, D>,
+) -> CaseResult {
+    const TASKS: usize = 16;
+    let tool = Tool::<R, D>::with(&harness, &[platform(ISSUER, "other")?]).await?;
+    for round in 0..3 {
+        let together = Arc::new(Barrier::new(TASKS));
+        let tasks: Vec<_> = (0..TASKS)
+            .map(|number| {
+                let (handle, together) = (tool.handle(number), Arc::clone(&together));
+                let record = marked(round * TASKS + number);
+                tokio::spawn(async move {
+                    together.wait().await;
+                    handle.upsert_registration(R::from(record?)).await
+                })
+            })
+            .collect();
+        for task in tasks {
+            task.await??;
+        }
+        let page = tool.second.list_registrations(Some(ISSUER), None, 100);
+        let rows = page.await?.items;
+        assert_eq!(rows.len(), 2, "{rows:?}");
+        let mut held = Vec::new();
+        for handle in [&tool.first, &tool.second] {
+            let row = handle.get_registration(ISSUER, Some("tool-1")).await?;
+            held.push(row.expect("it is there").to_registration()?.extra()["mark"].clone());
+        }
+        assert_eq!(held[0], held[1]);
+        let mark = held[0].as_u64().expect("a mark is a number") as usize;
+        assert_eq!(mark / TASKS, round, "an older row is back");
+    }
+    Ok(())
+}
+
+async fn concurrent_upserts_of_a_deployment_leave_one_row<R: Platform, D: Site>(
+    harness: Given<R, D>,
+) -> CaseResult {
+    const TASKS: usize = 16;
+    let tool = Tool::<R, D>::with(&harness, &[lms()?]).await?;
+    for round in 0..3 {
+        let together = Arc::new(Barrier::new(TASKS));
+        let tasks: Vec<_> = (0..TASKS)
+            .map(|number| {
+                let (handle, together) = (tool.handle(number), Arc::clone(&together));
+                tokio::spawn(async move {
+                    let mark =
+                        Unknown::from_iter([("mark".into(), (round * TASKS + number).into())]);
+                    let record = Deployment::new("d")?.with_extra(mark)?;
+                    together.wait().await;
+                    handle.upsert_deployment(&lms()?, D::from(record)).await
+                })
+            })
+            .collect();
+        for task in tasks {
+            task.await??;
+        }
+        let page = tool.second.list_deployments(&lms()?, None, 100).await?;
+        assert_eq!(page.items.len(), 1, "{:?}", page.items);
+        let mut held = Vec::new();
+        for handle in [&tool.first, &tool.second] {
+            let row = handle.get_deployment(&lms()?, "d").await?;
+            held.push(row.expect("it is there").to_deployment()?);
+        }
+        assert_eq!(held[0], held[1]);
+        let mark = held[0].extra()["mark"].as_u64().expect("a number") as usize;
+        assert_eq!(mark / TASKS, round, "an older row is back");
+    }
+    Ok(())
+}
+
+async fn an_upsert_replaces_the_record_whole<R: Platform, D: Site>(
+    harness: Given<R, D>,
+) -> CaseResult {
+    let tool = Tool::<R, D>::with(&harness, &[marked(1)?]).await?;
+    let moved = Registration::new(RegistrationParts {
+        auth_endpoint: "https://new.example.edu/auth".into(),
+        ..parts(ISSUER, "tool-1")
+    })?;
+    let expected = serde_json::to_value(R::from(moved.clone()))?;
+    let stored = tool.first.upsert_registration(R::from(moved)).await?;
+    assert_eq!(serde_json::to_value(&*stored)?, expected);
+    let found = tool.second.get_registration(ISSUER, Some("tool-1")).await?;
+    assert_eq!(
+        serde_json::to_value(&*found.expect("it is there"))?,
+        expected
+    );
+    Ok(())
+}
+
+async fn a_deleted_registration_takes_its_deployments_along<R: Platform, D: Site>(
+    harness: Given<R, D>,
+) -> CaseResult {
+    let sibling = platform(ISSUER, "tool-2")?;
+    let fixtures = Fixtures::of(&[lms()?, sibling.clone()])
+        .deployed(&lms()?, "d")?
+        .deployed(&sibling, "d")?;
+    let tool = Tool::<R, D>::open(&harness, fixtures).await?;
+    assert!(tool.first.delete_registration(ISSUER, "tool-1").await?);
+    assert!(!tool.second.delete_registration(ISSUER, "tool-1").await?);
+    assert_eq!(tool.client(ISSUER, Some("tool-1")).await?, None);
+    assert!(tool.second.get_deployment(&lms()?, "d").await?.is_none());
+    let kept = tool.second.get_deployment(&sibling, "d").await?;
+    assert!(kept.is_some(), "a sibling lost its deployment");
+
+    tool.first.upsert_registration(R::from(lms()?)).await?;
+    let inherited = tool.second.get_deployment(&lms()?, "d").await?;
+    assert!(inherited.is_none(), "the next of this name inherits");
+    let deployment = D::from(Deployment::new("d")?);
+    tool.first.upsert_deployment(&lms()?, deployment).await?;
+    assert!(tool.second.get_deployment(&lms()?, "d").await?.is_some());
+    // An update is not a new registration.
+    tool.first.upsert_registration(R::from(marked(1)?)).await?;
+    assert!(tool.second.get_deployment(&lms()?, "d").await?.is_some());
+    Ok(())
+}
+
+async fn a_default_can_move_and_falls_back_when_deleted<R: Platform, D: Site>(
+    harness: Given<R, D>,
+) -> CaseResult {
+    let rows = [
+        platform(ISSUER, "1")?,
+        platform(ISSUER, "2")?,
+        platform(ISSUER, "3")?,
+    ];
+    let tool = Tool::<R, D>::with(&harness, &rows).await?;
+    for client in ["3", "2", "3"] {
+        tool.first.set_default_registration(ISSUER, client).await?;
+        assert_eq!(tool.client(ISSUER, None).await?.as_deref(), Some(client));
+    }
+    let missing = tool.first.set_default_registration(ISSUER, "4").await;
+    let missing = missing.expect_err("there is none");
+    assert_eq!(missing.kind(), ErrorKind::NotFound);
+    assert!(tool.first.delete_registration(ISSUER, "3").await?);
+    assert_eq!(tool.client(ISSUER, None).await?.as_deref(), Some("1"));
+    // It was the default; the next of its name is not.
+    tool.first
+        .upsert_registration(R::from(platform(ISSUER, "3")?))
+        .await?;
+    assert_eq!(tool.client(ISSUER, None).await?.as_deref(), Some("1"));
+    assert!(tool.first.delete_registration(ISSUER, "1").await?);
+    assert_eq!(tool.client(ISSUER, None).await?.as_deref(), Some("2"));
+    Ok(())
+}
+
+async fn a_deployment_needs_a_registration_and_can_be_deleted<R: Platform, D: Site>(
+    harness: Given<R, D>,
+) -> CaseResult {
+    let fixtures = Fixtures::of(&[lms()?]).deployed(&lms()?, "d")?;
+    let tool = Tool::<R, D>::open(&harness, fixtures).await?;
+    let orphan = D::from(Deployment::new("d")?);
+    let nobody = platform(ISSUER, "nobody")?;
+    let error = tool.first.upsert_deployment(&nobody, orphan).await;
+    let error = error.expect_err("it has no registration");
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    assert!(!tool.first.delete_deployment(&nobody, "d").await?);
+    assert!(!tool.first.delete_deployment(&lms()?, "D").await?);
+    assert!(tool.first.delete_deployment(&lms()?, "d").await?);
+    assert!(!tool.second.delete_deployment(&lms()?, "d").await?);
+    assert!(tool.second.get_deployment(&lms()?, "d").await?.is_none());
+    Ok(())
+}
+
+async fn lists_give_every_row_once<R: Platform, D: Site>(harness: Given<R, D>) -> CaseResult {
+    let other = platform("https://other.example.edu", "c-0")?;
+    let mut rows = vec![other];
+    for number in 0..7 {
+        rows.push(platform(ISSUER, &format!("c-{number}"))?);
+    }
+    let owner = rows[1].clone();
+    let mut fixtures = Fixtures::of(&rows);
+    for number in 0..5 {
+        fixtures = fixtures.deployed(&owner, &format!("d-{number}"))?;
+    }
+    let tool = Tool::<R, D>::open(&harness, fixtures).await?;
+    for limit in [1, 2, 7, 1000] {
+        for (issuer, expected) in [(Some(ISSUER), 7), (None, 8)] {
+            let (mut names, mut next) = (Vec::new(), None);
+            loop {
+                let page = tool
+                    .second
+                    .list_registrations(issuer, next.as_ref(), limit)
+                    .await?;
+                assert!(page.items.len() <= limit);
+                for row in page.items {
+                    let row = row.to_registration()?;
+                    names.push((row.issuer().to_owned(), row.client_id().to_owned()));
+                }
+                next = page.next;
+                if next.is_none() {
+                    break;
+                }
+            }
+            let distinct: BTreeSet<_> = names.iter().collect();
+            assert_eq!((names.len(), distinct.len()), (expected, expected));
+        }
+        let (mut ids, mut next) = (Vec::new(), None);
+        loop {
+            let page = tool
+                .second
+                .list_deployments(&owner, next.as_ref(), limit)
+                .await?;
+            for row in page.items {
+                ids.push(row.to_deployment()?.deployment_id().to_owned());
+            }
+            next = page.next;
+            if next.is_none() {
+                break;
+            }
+        }
+        assert_eq!(ids, ["d-0", "d-1", "d-2", "d-3", "d-4"]);
+    }
+    let error = tool.first.list_registrations(None, None, 0).await;
+    let error = error.expect_err("a page of nothing");
+    assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    Ok(())
+}
+
+fn with_key(private_key: SecretField) -> store_core::Result<Registration> {
+    Registration::new(RegistrationParts {
+        tool_jwk: Some(ToolJwk {
+            kid: "kid-1".into(),
+            private_key,
+        }),
+        ..parts(ISSUER, "tool-1")
+    })
+}
+
+fn sealed_elsewhere() -> Result<SecretField, serde_json::Error> {
+    serde_json::from_value(serde_json::json!({ "key": "gone", "sealed": "AAAA" }))
+}
+
+async fn a_private_key_is_never_shown_and_signs_when_asked<R: Platform, D: Site>(
+    harness: Given<R, D>,
+) -> CaseResult {
+    let clear = with_key(SecretField::Clear(Secret::new(PEM)))?;
+    let tool = Tool::<R, D>::with(&harness, &[]).await?;
+    let stored = tool.first.upsert_registration(R::from(clear)).await?;
+    let found = tool.second.get_registration(ISSUER, Some("tool-1")).await?;
+    let found = found.expect("it was stored");
+    for row in [&stored, &found] {
+        let registration = row.to_registration()?;
+        let shown = format!(
+            "{row:?} {registration:?} {}",
+            serde_json::to_string(&**row)?
+        );
+        assert!(!shown.contains("TUM0Q0FR"), "the key is shown");
+        let key = tool.second.signing_key(&registration).await?;
+        let key = key.expect("it has a key of its own");
+        assert!(!format!("{key:?}").contains("TUM0Q0FR"), "the key is shown");
+        assert_eq!((&*key.kid, key.private_key.expose()), ("kid-1", PEM));
+    }
+    // What was read can be written again.
+    let again = serde_json::from_value::<R>(serde_json::to_value(&*found)?)?;
+    let again = tool.first.upsert_registration(again).await?;
+    let key = tool.second.signing_key(&again.to_registration()?).await?;
+    assert_eq!(key.expect("it still has it").private_key.expose(), PEM);
+    Ok(())
+}
+
+async fn a_sealed_key_does_not_open_elsewhere<R: Platform, D: Site>(
+    harness: Given<R, D>,
+) -> CaseResult {
+    let clear = with_key(SecretField::Clear(Secret::new(PEM)))?;
+    let tool = Tool::<R, D>::with(&harness, &[]).await?;
+    let stored = tool.first.upsert_registration(R::from(clear)).await?;
+    let stolen = stored.to_registration()?.tool_jwk().cloned();
+    let thief = Registration::new(RegistrationParts {
+        tool_jwk: stolen,
+        ..parts("https://evil.example.edu", "tool-1")
+    })?;
+    let signed = tool.first.signing_key(&thief).await;
+    assert_eq!(signed.expect_err("it opened").kind(), ErrorKind::Corrupt);
+    let kept = tool.first.upsert_registration(R::from(thief)).await;
+    assert!(kept.is_err(), "a key that does not open was stored");
+    let foreign = with_key(sealed_elsewhere()?)?;
+    let kept = tool.first.upsert_registration(R::from(foreign)).await;
+    assert!(kept.is_err(), "a key that does not open was stored");
+    Ok(())
+}
