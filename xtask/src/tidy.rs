@@ -16,7 +16,8 @@ Check the house rules that no compiler checks:
   - nothing is left to do, no test is ignored, no example is not compiled
   - nothing sleeps: tests move the clock or wait for a condition
   - every backend has the same rooms: files of the same names
-  - a published crate's metadata is complete
+  - a published crate's metadata is complete, and the forge tries it with the
+    oldest compiler that it promises
   - CHANGELOG.md has an Unreleased section
   - the README's fifteen lines are store-memory's quickstart, word for word
 
@@ -82,6 +83,7 @@ pub fn tidy() -> Result {
     }
     rooms(&workspace, &mut faults);
     changelog(&workspace, &mut faults)?;
+    forge(&workspace, &mut faults)?;
     quickstart(&workspace, &mut faults)?;
     for (file, _) in LONG {
         let lines = fs::read_to_string(workspace.root.join(file)).map_or(0, |t| t.lines().count());
@@ -207,6 +209,26 @@ fn changelog(workspace: &Workspace, faults: &mut Vec<String>) -> Result {
     let text = fs::read_to_string(workspace.root.join("CHANGELOG.md"))?;
     if !text.contains("\n## [Unreleased]\n") {
         faults.push("CHANGELOG.md: has no section `## [Unreleased]`".into());
+    }
+    Ok(())
+}
+
+/// The forge tries every published crate with the oldest compiler it promises.
+fn forge(workspace: &Workspace, faults: &mut Vec<String>) -> Result {
+    const FILE: &str = ".github/workflows/ci.yml";
+    let text = fs::read_to_string(workspace.root.join(FILE))?;
+    let listed = text
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("package: ["));
+    let listed: Vec<_> = listed
+        .unwrap_or("")
+        .trim_end_matches(']')
+        .split(", ")
+        .collect();
+    for package in workspace.published() {
+        if !listed.contains(&package.name.as_str()) {
+            faults.push(format!("{FILE}: its job `minimum` lacks {}", package.name));
+        }
     }
     Ok(())
 }

@@ -1,15 +1,18 @@
 //! `cargo xtask tree-check`: what a user of one backend compiles.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::backends::{self, BACKENDS, FORBIDDEN, HEAVY, MOST_CRATES_OF_CORE};
+use serde::Deserialize;
+
+use crate::backends::{self, BACKENDS, CONFORMANCE, CORE, FORBIDDEN, HEAVY};
 use crate::workspace::Workspace;
 use crate::{Result, process};
 
 pub const HELP: &str = "
 Prove by `cargo tree` what a user of one backend compiles: of this workspace
 only store-core and that backend; of the heavy crates only those of its own
-driver; for TLS rustls alone; and no more crates in all than its ceiling.
+driver; for TLS rustls alone; no more crates in all than its ceiling; and none
+that asks for a newer Rust than the crate promises.
 Ceilings and lists are in xtask/src/backends.rs.
 
 Usage: cargo xtask tree-check
@@ -36,44 +39,49 @@ pub fn tree_check() -> Result {
         .collect();
     let mut faults = Vec::new();
 
-    let mut rows = vec![("store-core", None, &[][..], MOST_CRATES_OF_CORE)];
-    rows.extend(BACKENDS.iter().map(|backend| {
-        (
-            backend.package,
-            Some("store-core"),
-            backend.heavy,
-            backend.most_crates,
-        )
-    }));
-    for (package, core, heavy, most) in rows {
+    let versions = rust_versions()?;
+    for row in rows() {
+        let package = row.package;
         let default = tree(package, &[])?;
+        let all = tree(package, &["--all-features"])?;
+        let own = workspace
+            .package(package)
+            .and_then(|own| own.rust_version.as_deref());
+        let (asked, by) = oldest_compiler(&all, &versions, &members);
         println!(
-            "  {package:<16} {:>3} crates (at most {most})",
-            default.len()
+            "  {package:<18} {:>3} crates (at most {}), Rust {} ({by} asks for {asked})",
+            default.len(),
+            row.most,
+            own.unwrap_or("unknown"),
         );
-        if default.len() > most {
+        if own.is_none_or(|own| number(own) < number(&asked)) {
             faults.push(format!(
-                "{package} brings {} crates, over its ceiling of {most} in xtask/src/backends.rs",
-                default.len()
+                "{package} promises an older Rust than {by} compiles with: {asked}"
+            ));
+        }
+        if default.len() > row.most {
+            faults.push(format!(
+                "{package} brings {} crates, over its ceiling of {} in xtask/src/backends.rs",
+                default.len(),
+                row.most
             ));
         }
         let names = default.names();
         for &name in &names {
-            if members.contains(name) && name != package && Some(name) != core {
+            if members.contains(name) && name != package && name != "store-core" {
                 faults.push(format!("{package} compiles {name} of this workspace"));
             }
-            if HEAVY.contains(&name) && !heavy.contains(&name) {
+            if HEAVY.contains(&name) && !row.heavy.contains(&name) {
                 faults.push(format!("{package} compiles {name}, which is not its own"));
             }
         }
-        for name in heavy {
+        for name in row.heavy {
             if !names.contains(name) {
                 faults.push(format!(
                     "{package} no longer compiles {name}: drop it from its row"
                 ));
             }
         }
-        let all = tree(package, &["--all-features"])?;
         for name in FORBIDDEN.iter().filter(|name| all.names().contains(*name)) {
             faults.push(format!("{package} compiles {name}; TLS is rustls"));
         }
@@ -82,6 +90,74 @@ pub fn tree_check() -> Result {
         return Ok(());
     }
     Err(faults.join("\n       ").into())
+}
+
+/// A crate that a user adds, and what it may bring.
+struct Row {
+    package: &'static str,
+    heavy: &'static [&'static str],
+    most: usize,
+}
+
+/// Core, the suite, and every backend.
+fn rows() -> Vec<Row> {
+    let mut rows = Vec::from([CORE, CONFORMANCE].map(|(package, heavy, most)| Row {
+        package,
+        heavy,
+        most,
+    }));
+    rows.extend(BACKENDS.iter().map(|backend| Row {
+        package: backend.package,
+        heavy: backend.heavy,
+        most: backend.most_crates,
+    }));
+    rows
+}
+
+/// The `rust-version` that each crate of the lock file declares, by name and version.
+fn rust_versions() -> Result<BTreeMap<(String, String), String>> {
+    #[derive(Deserialize)]
+    struct Metadata {
+        packages: Vec<Package>,
+    }
+    #[derive(Deserialize)]
+    struct Package {
+        name: String,
+        version: String,
+        rust_version: Option<String>,
+    }
+    let mut command = process::cargo();
+    let json = process::stdout(command.args(["metadata", "--format-version=1", "--all-features"]))?;
+    let metadata: Metadata = serde_json::from_str(&json)?;
+    let declared = |package: Package| {
+        let version = package.rust_version?;
+        Some(((package.name, format!("v{}", package.version)), version))
+    };
+    Ok(metadata.packages.into_iter().filter_map(declared).collect())
+}
+
+/// The newest compiler that a dependency asks for, and which one does.
+fn oldest_compiler(
+    tree: &Tree,
+    declared: &BTreeMap<(String, String), String>,
+    members: &BTreeSet<&str>,
+) -> (String, String) {
+    tree.0
+        .iter()
+        .filter(|(name, _)| !members.contains(name.as_str()))
+        .filter_map(|one| Some((declared.get(one)?.clone(), one.0.clone())))
+        .max_by_key(|(version, _)| number(version))
+        .unwrap_or(("any".into(), "nobody".into()))
+}
+
+/// `1.85.0` as numbers that compare.
+fn number(version: &str) -> Vec<u32> {
+    let mut parts: Vec<u32> = version
+        .split('.')
+        .map(|part| part.parse().unwrap_or(0))
+        .collect();
+    parts.resize(3, 0);
+    parts
 }
 
 /// What is compiled with `package`, it included, on one fixed platform, so that
@@ -119,6 +195,12 @@ impl Tree {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rust_versions_compare_as_numbers() {
+        assert!(number("1.9") < number("1.89"));
+        assert_eq!(number("1.85"), number("1.85.0"));
+    }
 
     #[test]
     fn a_crate_counts_once_and_two_versions_of_it_twice() {
