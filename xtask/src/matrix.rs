@@ -42,12 +42,7 @@ pub fn matrix(mode: Mode) -> Result {
     backends::select(&[], &workspace)?;
     let cases = report::read(&workspace.target.join("conformance.json"))
         .map_err(|error| format!("run `cargo xtask test-all` first: {error}"))?;
-    let json = process::stdout(process::cargo().args([
-        "run",
-        "--quiet",
-        "--package=store-conformance",
-        "--example=capabilities",
-    ]))?;
+    let json = process::example("capabilities")?;
     let capabilities: Vec<Capabilities> = serde_json::from_str(&json)?;
     let file = workspace.root.join("README.md");
     let readme = fs::read_to_string(&file)?;

@@ -49,6 +49,24 @@ pub fn run(command: &mut Command) -> Result {
     Ok(())
 }
 
+/// What this example of a member prints. It is built with the features of the
+/// whole workspace, as the tests are, so that nothing is compiled twice.
+///
+/// # Errors
+/// If there is no such example, or it fails.
+pub fn example(name: &str) -> Result<String> {
+    let mut build = cargo();
+    build.args(["build", "--quiet", "--workspace", "--example", name]);
+    let messages = stdout(build.arg("--message-format=json-render-diagnostics"))?;
+    let built = messages.lines().find_map(|line| {
+        let message: serde_json::Value = serde_json::from_str(line).ok()?;
+        let named = message["target"]["name"] == name;
+        named.then(|| message["executable"].as_str().map(str::to_owned))?
+    });
+    let executable = built.ok_or_else(|| format!("cargo built no example `{name}`"))?;
+    stdout(Command::new(executable).current_dir(root()))
+}
+
 /// How it ended, and all that it printed, which also stays in `log`.
 ///
 /// # Errors

@@ -23,12 +23,7 @@ pub fn run(arguments: lexopt::Parser) -> Result {
 
 /// Writes or checks the file.
 pub fn promises(mode: Mode) -> Result {
-    let text = process::stdout(process::cargo().args([
-        "run",
-        "--quiet",
-        "--package=store-conformance",
-        "--example=promises",
-    ]))?;
+    let text = process::example("promises")?;
     let file = process::root().join("store-conformance/PROMISES.md");
     settle(mode, &file, &text, "cargo xtask promises")
 }

@@ -67,6 +67,10 @@ pub fn run(mut arguments: lexopt::Parser) -> Result {
             other => return Err(other.unexpected().into()),
         }
     }
+    let no_server = backends::BACKENDS.iter().all(|one| one.server.is_none());
+    if no_server && (options.no_docker || options.install) {
+        println!("note: --no-docker and --install change nothing: no backend here needs a server");
+    }
     let tally = test_all(&options)?;
     println!("\n{} passed, {} failed", tally.passed, tally.failed);
     if tally.failed > 0 {
@@ -82,9 +86,6 @@ pub fn run(mut arguments: lexopt::Parser) -> Result {
 pub fn test_all(options: &Options) -> Result<Tally> {
     let workspace = Workspace::load()?;
     let backends = backends::select(&options.backends, &workspace)?;
-    if (options.no_docker || options.install) && backends.iter().all(|b| b.server.is_none()) {
-        println!("note: --no-docker and --install change nothing: no backend here needs a server");
-    }
     let mut tally = Tally::default();
     let programs = build(&workspace, options)?;
 
