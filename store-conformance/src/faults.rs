@@ -4,7 +4,7 @@
 //! reply, or arrive late, by chance from a seed or as scripted; the caller sees
 //! the same error whichever it was. [`Resolving`] around that is what a backend
 //! does about it, with core's
-//! [`resolve_lost_reply`](store_core::batch::resolve_lost_reply). [`Outage`]
+//! [`resolve_lost_reply`]. [`Outage`]
 //! is a server that is gone until it is back.
 
 #![deny(clippy::missing_trait_methods)]
