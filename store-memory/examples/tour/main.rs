@@ -1,0 +1,68 @@
+//! A walk through everything that the store does, on real input.
+//!
+//! `cargo run --release -p store-memory --example tour -- [FILE] [--platform FILE.json]`
+
+mod keys;
+// mod launches;
+mod limits;
+mod objects;
+mod options;
+mod screen;
+
+use std::process::ExitCode;
+
+use store_memory::MemoryStore;
+use store_memory::core::Store;
+
+use options::Options;
+use screen::Screen;
+
+/// What a chapter ends with: one line that says what to do.
+type Tour = Result<(), String>;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let options = match Options::from_args(std::env::args_os().skip(1)) {
+        Ok(Some(options)) => options,
+        Ok(None) => {
+            print!("{}", options::HELP);
+            return ExitCode::SUCCESS;
+        }
+        Err(error) => return fail(&error),
+    };
+    match walk(&options).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error),
+    }
+}
+
+fn fail(error: &str) -> ExitCode {
+    eprintln!("tour: {error}");
+    ExitCode::FAILURE
+}
+
+async fn walk(options: &Options) -> Tour {
+    let screen = Screen::new();
+    let store = Store::from(MemoryStore::new());
+    keys::chapter(&screen, &store).await?;
+    limits::chapter(&screen, &store).await?;
+    objects::chapter(&screen, &store, options).await?;
+    // launches::chapter(&screen, &store, options).await?;
+    store.close().await.map_err(said)?;
+    screen.end("Everything above went through the same traits that every backend has.");
+    Ok(())
+}
+
+/// An error as the one line that a person sees.
+fn said(error: impl std::error::Error) -> String {
+    error.to_string().replace('\n', " ")
+}
+
+/// Turns something that must be so into an error that says it was not.
+fn must(so: bool, what: &str) -> Tour {
+    if so {
+        Ok(())
+    } else {
+        Err(format!("a promise was broken: {what}; please report this"))
+    }
+}
