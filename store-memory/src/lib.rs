@@ -28,6 +28,7 @@
 
 mod config;
 mod records;
+mod scans;
 mod shard;
 
 use std::sync::Arc;

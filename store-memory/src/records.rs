@@ -3,7 +3,6 @@
 
 use std::fmt;
 use std::hash::{BuildHasher, Hasher};
-use std::ops::Bound;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -22,7 +21,7 @@ use crate::config::Builder;
 use crate::shard::Shard;
 
 /// A power of two: enough that threads rarely meet, few enough to walk over.
-const SHARDS: usize = 64;
+pub(crate) const SHARDS: usize = 64;
 
 /// How many expired records a commit removes in passing, for each of its items:
 /// more than it can add, so that garbage never outgrows what is live.
@@ -113,6 +112,14 @@ impl MemoryRecords {
     /// From the top bits: the table itself uses the rest.
     fn shard(&self, partition_hash: u64) -> &RwLock<Shard> {
         &self.shards[(partition_hash >> 32) as usize % SHARDS]
+    }
+
+    pub(crate) fn shard_of(&self, partition: &str) -> &RwLock<Shard> {
+        self.shard(self.partition_hash(partition))
+    }
+
+    pub(crate) fn shard_at(&self, index: usize) -> &RwLock<Shard> {
+        &self.shards[index]
     }
 
     #[inline]
@@ -241,79 +248,6 @@ impl MemoryRecords {
         }
         swept
     }
-
-    fn scan_partition(&self, scan: &Scan, partition: &str, now: Timestamp) -> Result<Records> {
-        let after = scan.position_text()?;
-        let start = after.unwrap_or(scan.prefix());
-        let from = RecordRef::new(partition, scan.in_collection(), start)?;
-        let from = match after {
-            Some(_) => Bound::Excluded(from),
-            None => Bound::Included(from),
-        };
-        let asked_for = |record: &Record| {
-            let at = record.at();
-            at.id().starts_with(scan.prefix())
-                && at.same_partition(partition)
-                && at.collection() == scan.in_collection()
-        };
-        let wanted = scan.page_size() + 1;
-        let mut found: Vec<Record> = Vec::with_capacity(wanted);
-        let shard = self.shard(self.partition_hash(partition)).read();
-        let records = shard
-            .range(from)
-            .take_while(|record| !record.is_expired(now) || asked_for(record))
-            .filter(|record| !record.is_expired(now))
-            .take(wanted)
-            .cloned();
-        found.extend(records);
-        drop(shard);
-        // They are in order: only where the last one is too far was any.
-        if !found.last().is_some_and(asked_for) {
-            found.truncate(found.partition_point(asked_for));
-        }
-        let next = (found.len() == wanted).then(|| {
-            found.truncate(scan.page_size());
-            scan.cursor(found[found.len() - 1].id())
-        });
-        Ok(Records { items: found, next })
-    }
-
-    fn scan_collection(&self, scan: &Scan, prefix: &str, now: Timestamp) -> Result<Records> {
-        let position = Position::of(scan)?;
-        let start = RecordRef::new(prefix, scan.in_collection(), "")?;
-        let wanted = scan.page_size() + 1;
-        let mut found: Vec<(usize, Record)> = Vec::new();
-        for index in position.shard..SHARDS {
-            let from = match &position.place {
-                Some((partition, id)) if index == position.shard => {
-                    Bound::Excluded(RecordRef::new(partition, scan.in_collection(), id)?)
-                }
-                _ => Bound::Included(start),
-            };
-            let shard = self.shards[index].read();
-            let records = shard
-                .range(from)
-                .take_while(|record| {
-                    record.at().collection() == scan.in_collection()
-                        && record.at().partition().starts_with(prefix)
-                })
-                .filter(|record| record.id().starts_with(scan.prefix()))
-                .filter(|record| !record.is_expired(now))
-                .take(wanted - found.len())
-                .map(|record| (index, record.clone()));
-            found.extend(records);
-            if found.len() == wanted {
-                break;
-            }
-        }
-        let next = (found.len() == wanted).then(|| {
-            found.truncate(scan.page_size());
-            let (index, last) = &found[found.len() - 1];
-            scan.cursor(Position::encode(*index, last.at()))
-        });
-        let items = found.into_iter().map(|(_, record)| record).collect();
-        Ok(Records { items, next })
-    }
 }
 
 /// What every commit but the largest needs, without an allocation.
@@ -360,42 +294,6 @@ fn judge(
         Ok(growth)
     } else {
         Err(failed)
-    }
-}
-
-/// Where a scan over all partitions stands.
-struct Position {
-    shard: usize,
-    place: Option<(String, String)>,
-}
-
-impl Position {
-    fn encode(shard: usize, at: RecordRef<'_>) -> Vec<u8> {
-        let mut bytes = vec![shard as u8, at.partition().len() as u8];
-        bytes.extend_from_slice(at.partition().as_bytes());
-        bytes.extend_from_slice(at.id().as_bytes());
-        bytes
-    }
-
-    fn of(scan: &Scan) -> Result<Self> {
-        let Some(bytes) = scan.position() else {
-            return Ok(Self {
-                shard: 0,
-                place: None,
-            });
-        };
-        let parse = || {
-            let (&shard, rest) = bytes.split_first()?;
-            let (&length, rest) = rest.split_first()?;
-            let (partition, id) = rest.split_at_checked(usize::from(length))?;
-            let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).ok();
-            let place = Some((text(partition)?, text(id)?));
-            (usize::from(shard) < SHARDS).then_some(Self {
-                shard: usize::from(shard),
-                place,
-            })
-        };
-        parse().ok_or_else(|| Error::invalid("the cursor was altered; pass one as it was returned"))
     }
 }
 
