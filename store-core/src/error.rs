@@ -25,6 +25,8 @@ pub enum ErrorKind {
     AlreadyExists,
     /// An expectation did not hold; nothing was written. See [`Error::conflict`].
     Conflict,
+    /// What the call would delete is still used; remove what uses it first.
+    InUse,
     /// Others kept winning the race until the attempts were used up; nothing was written.
     Contended,
     /// What was begun or opened earlier has been replaced or deleted since; begin or open again.
@@ -57,6 +59,7 @@ impl ErrorKind {
             Self::NotFound => "not found",
             Self::AlreadyExists => "already exists",
             Self::Conflict => "conflict",
+            Self::InUse => "in use",
             Self::Contended => "contended",
             Self::Superseded => "superseded",
             Self::InvalidInput => "invalid input",

@@ -376,7 +376,14 @@ fn short_digest(parts: &[&str]) -> u32 {
 /// assert_eq!(bounded(&"x".repeat(1024)).len(), 53);
 /// ```
 pub fn bounded(key: &str) -> Cow<'_, str> {
-    if key.len() <= MAX_NAME && !key.starts_with('#') && !key.as_bytes().contains(&0) {
+    bounded_to(key, MAX_NAME)
+}
+
+/// Like [`bounded`], into `room` bytes: for a key that follows a prefix in an
+/// id. Always use the same room for the same kind of key. A digest takes 53
+/// bytes, so with less room the result may be longer than `room`.
+pub fn bounded_to(key: &str, room: usize) -> Cow<'_, str> {
+    if key.len() <= room && !key.starts_with('#') && !key.as_bytes().contains(&0) {
         return Cow::Borrowed(key);
     }
     let digest = BASE32_NOPAD.encode(&Sha256::digest(key.as_bytes()));

@@ -9,6 +9,7 @@
 //! accepts every backend accepts.
 
 mod check;
+mod format;
 
 use std::any::Any;
 use std::fmt;
@@ -19,6 +20,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::error::{Error, Result};
+
+pub use format::Format;
 
 /// The largest body in bytes: of its JSON, or of the bytes themselves.
 pub const MAX_BODY: usize = 256 * 1024;

@@ -1,0 +1,170 @@
+//! The operations that every family has.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::entity::Listing;
+use crate::error::{Error, ErrorKind, Result};
+use crate::scan::Page;
+
+/// The most tags on one entity.
+pub const MAX_TAGS: usize = 50;
+
+/// Tags: a value for each name.
+pub type Tags = BTreeMap<String, String>;
+
+/// A stored thing with a key.
+pub trait Entity:
+    Clone + Debug + PartialEq + Serialize + DeserializeOwned + Send + Sync + 'static
+{
+    /// What one is found by.
+    type Key: Clone + Debug + Send + Sync;
+    /// What a list is of: mostly a tenant.
+    type Within: Clone + Debug + Send + Sync;
+    /// What else a list can be narrowed by; `()` for most families.
+    type Filter: Clone + Debug + Default + Send + Sync;
+
+    /// Its key.
+    fn key(&self) -> Self::Key;
+}
+
+/// A change to an entity in place. It may run again on a newer state, so it
+/// must do nothing else; an error leaves everything as it was.
+pub type Edit<'a, E> = &'a (dyn Fn(&mut E) -> Result<()> + Send + Sync);
+
+/// Keeps one family of entities.
+///
+/// # What an implementer promises
+/// - The same rules for every family: creating a held key is `AlreadyExists`,
+///   of many at once one wins; updating, renaming or deleting a missing one is
+///   `NotFound`; reading it is `None`.
+/// - An update loses no other's change, never changes the key, and never moves
+///   what the store itself keeps (ids, dates of creation, counts).
+/// - A list is of exactly what it names, in bytewise order of key, and neither
+///   skips nor repeats an entity that exists throughout. A page with a cursor
+///   is never empty; one without is the last.
+/// - A freed key hands nothing to its next holder.
+/// - An outage is an error, never an absence.
+#[async_trait]
+pub trait EntityStore<E: Entity>: Send + Sync + Debug {
+    /// Adds one, and returns it as stored.
+    async fn create(&self, entity: E) -> Result<Arc<E>>;
+
+    /// The one under `key`.
+    async fn get(&self, key: &E::Key) -> Result<Option<Arc<E>>>;
+
+    /// Changes one in place, atomically, and returns it as stored. An edit that
+    /// changes nothing writes nothing.
+    async fn update(&self, key: &E::Key, edit: Edit<'_, E>) -> Result<Arc<E>>;
+
+    /// Removes one, with all that depends on it.
+    async fn delete(&self, key: &E::Key) -> Result<()>;
+
+    /// One page of those within `within`.
+    async fn list(&self, within: &E::Within, listing: &Listing<E>) -> Result<Page<Arc<E>>>;
+}
+
+/// An entity that has tags.
+pub trait Tagged: Entity {
+    /// Its tags.
+    fn tags(&self) -> &Tags;
+    /// Its tags, to be changed.
+    fn tags_mut(&mut self) -> &mut Tags;
+}
+
+/// Conveniences over any [`EntityStore`].
+#[async_trait]
+pub trait EntityStoreExt<E: Entity>: EntityStore<E> {
+    /// Sets tags, keeping the others. Setting one to what it is changes nothing.
+    ///
+    /// # Errors
+    /// `LimitExceeded` if there would be more than [`MAX_TAGS`]; `NotFound`.
+    async fn tag(&self, key: &E::Key, tags: Tags) -> Result<()>
+    where
+        E: Tagged,
+    {
+        let add = |entity: &mut E| {
+            let held = entity.tags_mut();
+            held.extend(tags.clone());
+            check_tags(held)
+        };
+        self.update(key, &add).await.map(drop)
+    }
+
+    /// Removes tags by name. Removing an absent one changes nothing.
+    ///
+    /// # Errors
+    /// `NotFound` if there is no such entity.
+    async fn untag(&self, key: &E::Key, names: &[&str]) -> Result<()>
+    where
+        E: Tagged,
+    {
+        let remove = |entity: &mut E| {
+            entity
+                .tags_mut()
+                .retain(|name, _| !names.contains(&name.as_str()));
+            Ok(())
+        };
+        self.update(key, &remove).await.map(drop)
+    }
+
+    /// The tags, in order of name.
+    ///
+    /// # Errors
+    /// `NotFound` if there is no such entity.
+    async fn tags(&self, key: &E::Key) -> Result<Tags>
+    where
+        E: Tagged,
+    {
+        let found = self.get(key).await?;
+        found.map(|entity| entity.tags().clone()).ok_or_else(absent)
+    }
+
+    /// Every entity within `within`, page by page, collected. For what fits in
+    /// memory.
+    ///
+    /// # Errors
+    /// As [`EntityStore::list`].
+    async fn list_all(&self, within: &E::Within, listing: Listing<E>) -> Result<Vec<Arc<E>>> {
+        let mut listing = listing;
+        let mut all = Vec::new();
+        loop {
+            let page = self.list(within, &listing).await?;
+            all.extend(page.items);
+            match page.next {
+                Some(cursor) => listing = listing.after(cursor),
+                None => return Ok(all),
+            }
+        }
+    }
+}
+
+impl<E: Entity, S: EntityStore<E> + ?Sized> EntityStoreExt<E> for S {}
+
+/// Refuses more than [`MAX_TAGS`] tags, and names or values that are too long.
+pub(crate) fn check_tags(tags: &Tags) -> Result<()> {
+    if tags.len() > MAX_TAGS {
+        return Err(Error::new(
+            ErrorKind::LimitExceeded,
+            format!("an entity has at most {MAX_TAGS} tags; remove one first"),
+        ));
+    }
+    if tags
+        .iter()
+        .any(|(name, value)| name.is_empty() || name.len() > 512 || value.len() > 1024)
+    {
+        return Err(Error::invalid(
+            "a tag's name is 1 to 512 bytes and its value at most 1024; shorten it",
+        ));
+    }
+    Ok(())
+}
+
+pub(crate) fn absent() -> Error {
+    Error::not_found("there is no such entity; check the tenant and the name")
+}

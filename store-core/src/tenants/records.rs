@@ -1,0 +1,420 @@
+//! Tenants kept as records.
+//!
+//! One tree is one partition. A node's id is its parent's path, `:` and its own
+//! number, so that the children of `1/2` are the ids that start with `1/2:`,
+//! and what is deeper starts with `1/2/`.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+use crate::body::{Format, Unknown};
+use crate::entity::{Edit, EntityStore, Incarnation, Listing};
+use crate::error::{Error, ErrorKind, Result, Retry};
+use crate::iam::RecordEntities;
+use crate::key::{Collection, Partition, RecordKey};
+use crate::record_store::RecordStore;
+use crate::scan::{Cursor, Page, Scan};
+use crate::tenants::gate::{self, Counters, no_tenant};
+use crate::tenants::store::resolve;
+use crate::tenants::{Among, Quotas, Tenant, TenantPath, TenantStore, Usage};
+use crate::transaction::{Transaction, transact};
+use crate::update::{MAX_ATTEMPTS, back_off, contended};
+
+const NODES: Collection = Collection::new("tenants").cacheable();
+const ROSTERS: Collection = Collection::new("tenant_rosters");
+const TREES: &str = "tenants/";
+
+/// How many tenants there are right below one.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Roster {
+    #[serde(default)]
+    pub(crate) format: Format<1>,
+    pub(crate) children: u64,
+    #[serde(flatten)]
+    pub(crate) unknown: Unknown,
+}
+
+/// The standard [`TenantStore`], over any record store. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct RecordTenants {
+    records: Arc<dyn RecordStore>,
+}
+
+impl RecordTenants {
+    /// Tenants kept in `records`.
+    pub fn new(records: Arc<dyn RecordStore>) -> Self {
+        Self { records }
+    }
+
+    /// Marks the node, so that nobody opens its gate any more.
+    async fn mark(&self, path: &TenantPath) -> Result<Tenant> {
+        let (node, roster) = (node_key(path)?, roster_key(path)?);
+        let mark = Incarnation::unique();
+        transact(&*self.records, &tree(path)?, |tx| {
+            tx.need([&node, &roster])?;
+            let mut tenant = read_node(tx, &node)?;
+            let children = tx.read::<Roster>(&roster)?.map_or(0, |r| r.children);
+            if children > 0 {
+                return Err(Error::new(
+                    ErrorKind::InUse,
+                    format!("there are {children} tenants below this one; delete them first"),
+                ));
+            }
+            tenant.deleting = Some(mark);
+            tx.put(&node, tenant.clone())?;
+            Ok(tenant)
+        })
+        .await
+    }
+
+    /// Takes the mark back, unless it is another's by now.
+    async fn unmark(&self, marked: &Tenant) -> Result<()> {
+        let node = node_key(&marked.id)?;
+        transact(&*self.records, &tree(&marked.id)?, |tx| {
+            let Some(tenant) = tx.read::<Tenant>(&node)? else {
+                return Ok(());
+            };
+            if tenant.deleting == marked.deleting {
+                let mut tenant = (*tenant).clone();
+                tenant.deleting = None;
+                tx.put(&node, tenant)?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Removes the marked node; false if the mark is another's by now.
+    async fn drop_node(&self, marked: &Tenant) -> Result<bool> {
+        let path = &marked.id;
+        let (node, roster) = (node_key(path)?, roster_key(path)?);
+        let above = path.parent().as_ref().map(roster_key).transpose()?;
+        transact(&*self.records, &tree(path)?, |tx| {
+            tx.need([&node, &roster].into_iter().chain(&above))?;
+            if read_node(tx, &node)?.deleting != marked.deleting {
+                return Ok(false);
+            }
+            tx.delete(&node)?;
+            tx.delete(&roster)?;
+            if let Some(above) = &above {
+                count_child(tx, above, -1)?;
+            }
+            Ok(true)
+        })
+        .await
+    }
+}
+
+fn count_child(tx: &mut Transaction, roster: &RecordKey, by: i64) -> Result<u64> {
+    let mut held = tx
+        .read::<Roster>(roster)?
+        .map_or_else(Roster::default, |r| (*r).clone());
+    held.children = held.children.saturating_add_signed(by);
+    let children = held.children;
+    tx.put(roster, held)?;
+    Ok(children)
+}
+
+/// Whether `above`, root first, lets one more tenant be created below the last.
+fn allow(above: &[Arc<Tenant>], children: u64) -> Result<()> {
+    let Some(parent) = above.last() else {
+        return Ok(());
+    };
+    if !parent.can_create_sub_tenants {
+        return Err(Error::new(
+            ErrorKind::PermissionDenied,
+            "the tenant above may have none below it; set its can_create_sub_tenants",
+        ));
+    }
+    let too_deep = above
+        .iter()
+        .rev()
+        .zip(1..)
+        .any(|(tenant, levels)| tenant.max_child_depth < levels);
+    if too_deep {
+        return Err(Error::new(
+            ErrorKind::LimitExceeded,
+            "a tenant above allows fewer levels below it; raise its max_child_depth",
+        ));
+    }
+    if resolve(above)
+        .max_sub_tenants
+        .is_some_and(|max| children > max)
+    {
+        return Err(Error::new(
+            ErrorKind::LimitExceeded,
+            "the tenant above has as many below it as its quota max_sub_tenants allows",
+        ));
+    }
+    Ok(())
+}
+
+/// Fills in what is the store's.
+fn stamp(tenant: &mut Tenant) {
+    tenant.parent_id = tenant.id.parent();
+    tenant.arn = format!("arn:wami:tenant:{}:tenant", tenant.id);
+    for provider in &mut tenant.providers {
+        provider.arn = format!(
+            "arn:{}:organizations::{}:tenant/{}",
+            provider.name, provider.account, tenant.id
+        );
+    }
+}
+
+#[async_trait]
+impl EntityStore<Tenant> for RecordTenants {
+    async fn create(&self, mut tenant: Tenant) -> Result<Arc<Tenant>> {
+        tenant.check()?;
+        stamp(&mut tenant);
+        tenant.incarnation = Incarnation::unique();
+        tenant.deleting = None;
+        let path = tenant.id.clone();
+        let node = node_key(&path)?;
+        let above: Vec<RecordKey> = path
+            .ancestors()
+            .iter()
+            .map(node_key)
+            .collect::<Result<_>>()?;
+        let roster = path.parent().as_ref().map(roster_key).transpose()?;
+        transact(&*self.records, &tree(&path)?, |tx| {
+            tx.need([&node].into_iter().chain(&above).chain(&roster))?;
+            if tx.exists(&node)? {
+                return Err(Error::already_exists(
+                    "a tenant has this path already; choose another number",
+                ));
+            }
+            let lineage = above
+                .iter()
+                .map(|key| {
+                    let found = tx.read::<Tenant>(key)?;
+                    found.filter(|t| t.deleting.is_none()).ok_or_else(no_tenant)
+                })
+                .collect::<Result<Vec<_>>>()?;
+            if let Some(roster) = &roster {
+                let children = count_child(tx, roster, 1)?;
+                allow(&lineage, children)?;
+            }
+            let mut created = tenant.clone();
+            created.created_at = tx.now();
+            let created = Arc::new(created);
+            tx.put_shared(&node, Arc::clone(&created))?;
+            Ok(created)
+        })
+        .await
+    }
+
+    async fn get(&self, path: &TenantPath) -> Result<Option<Arc<Tenant>>> {
+        let found = self.records.get(node_key(path)?.at(&tree(path)?)).await?;
+        found.map(|record| record.decode()).transpose()
+    }
+
+    async fn update(&self, path: &TenantPath, edit: Edit<'_, Tenant>) -> Result<Arc<Tenant>> {
+        let node = node_key(path)?;
+        let updated = transact(&*self.records, &tree(path)?, |tx| {
+            let before = tx.read::<Tenant>(&node)?.ok_or_else(no_tenant)?;
+            let mut after = (*before).clone();
+            edit(&mut after)?;
+            after.check()?;
+            if after.id != before.id {
+                return Err(Error::invalid(
+                    "a tenant's path never changes; create another",
+                ));
+            }
+            stamp(&mut after);
+            after.incarnation = before.incarnation;
+            after.created_at = before.created_at;
+            after.deleting = before.deleting;
+            if after == *before {
+                return Ok(before);
+            }
+            let after = Arc::new(after);
+            tx.put_shared(&node, Arc::clone(&after))?;
+            Ok(after)
+        })
+        .await?;
+        if updated.deleting.is_none() {
+            // The node is written; repeating the update binds the quotas too.
+            self.bind_quotas(path)
+                .await
+                .map_err(|error| error.with_retry(Retry::Ambiguous))?;
+        }
+        Ok(updated)
+    }
+
+    async fn delete(&self, path: &TenantPath) -> Result<()> {
+        let identities = RecordEntities::new(Arc::clone(&self.records));
+        for attempt in 0..MAX_ATTEMPTS {
+            let marked = self.mark(path).await?;
+            identities.sweep_all(path).await?;
+            if let Err(error) = gate::close(&*self.records, path, marked.incarnation).await {
+                if error.is(ErrorKind::InUse) {
+                    self.unmark(&marked).await?;
+                }
+                return Err(error);
+            }
+            if self.drop_node(&marked).await? {
+                return Ok(());
+            }
+            back_off(attempt).await;
+        }
+        Err(contended())
+    }
+
+    async fn list(&self, among: &Among, listing: &Listing<Tenant>) -> Result<Page<Arc<Tenant>>> {
+        if !listing.prefix().is_empty() {
+            return Err(Error::invalid(
+                "tenants have no path to list by; name the tenant that they are below",
+            ));
+        }
+        let scan = |scan: Scan| match listing.cursor() {
+            Some(cursor) => scan.limit(listing.page_size())?.after(cursor),
+            None => scan.limit(listing.page_size()),
+        };
+        let page = match among {
+            Among::All => {
+                self.records
+                    .scan(&scan(Scan::collection(NODES, TREES))?)
+                    .await?
+            }
+            Among::Children(path) => self.records.scan(&scan(below(path, ':')?)?).await?,
+            Among::Descendants(path) => self.descendants(path, listing).await?,
+        };
+        page.try_map(|record| record.decode())
+    }
+}
+
+impl RecordTenants {
+    /// First what is deeper, then the children: two scans, one list. Its cursor
+    /// is `/` or `:`, for the scan that it goes on with, and that scan's cursor.
+    async fn descendants(
+        &self,
+        path: &TenantPath,
+        listing: &Listing<Tenant>,
+    ) -> Result<Page<crate::Record>> {
+        let question = below(path, ' ')?;
+        let mut from = (true, None);
+        if let Some(cursor) = listing.cursor() {
+            let resumed = question.clone().after(cursor)?;
+            let position = resumed.position_text()?.unwrap_or_default();
+            let inner = position.get(1..).filter(|inner| !inner.is_empty());
+            from = (
+                position.starts_with('/'),
+                inner.map(str::parse::<Cursor>).transpose()?,
+            );
+        }
+        let (mut deep, mut inner) = from;
+        let mut items = Vec::new();
+        loop {
+            let room = listing.page_size() - items.len();
+            let mut scan = below(path, if deep { '/' } else { ':' })?.limit(room.max(1))?;
+            if let Some(cursor) = &inner {
+                scan = scan.after(cursor)?;
+            }
+            let page = self.records.scan(&scan).await?;
+            if room == 0 {
+                // The page is full; this was only to see whether there is more.
+                let next = (!page.items.is_empty()).then(|| question.cursor(":"));
+                return Ok(Page { items, next });
+            }
+            items.extend(page.items);
+            match page.next {
+                Some(cursor) => {
+                    let scan = if deep { '/' } else { ':' };
+                    let next = Some(question.cursor(format!("{scan}{cursor}")));
+                    return Ok(Page { items, next });
+                }
+                None if deep => (deep, inner) = (false, None),
+                None => return Ok(Page::last(items)),
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl TenantStore for RecordTenants {
+    async fn ancestors(&self, path: &TenantPath) -> Result<Vec<Arc<Tenant>>> {
+        let mut lineage = lineage(&*self.records, path).await?;
+        lineage.pop();
+        Ok(lineage)
+    }
+
+    async fn effective_quotas(&self, path: &TenantPath) -> Result<Quotas> {
+        Ok(resolve(&lineage(&*self.records, path).await?))
+    }
+
+    async fn usage(&self, path: &TenantPath) -> Result<Usage> {
+        let tree = tree(path)?;
+        let (node, roster) = (node_key(path)?, roster_key(path)?);
+        let found = self
+            .records
+            .get_many(&[node.at(&tree), roster.at(&tree)])
+            .await?;
+        let [Some(_), roster] = &*found else {
+            return Err(no_tenant());
+        };
+        let counters = gate::usage_key();
+        let counters = self
+            .records
+            .get(counters.at(&crate::iam::partition(path)?))
+            .await?;
+        let mut usage = match counters {
+            Some(record) => record.decode::<Counters>()?.counts.clone(),
+            None => Usage::default(),
+        };
+        if let Some(roster) = roster {
+            let children = roster.decode::<Roster>()?.children;
+            usage.add("tenant", i64::try_from(children).unwrap_or(i64::MAX));
+        }
+        Ok(usage)
+    }
+
+    async fn bind_quotas(&self, path: &TenantPath) -> Result<()> {
+        gate::open(&*self.records, path).await
+    }
+}
+
+/// `path`'s tenant and those above it, the root first.
+pub(crate) async fn lineage(
+    records: &dyn RecordStore,
+    path: &TenantPath,
+) -> Result<Vec<Arc<Tenant>>> {
+    let tree = tree(path)?;
+    let mut keys: Vec<RecordKey> = path
+        .ancestors()
+        .iter()
+        .map(node_key)
+        .collect::<Result<_>>()?;
+    keys.push(node_key(path)?);
+    let at: Vec<_> = keys.iter().map(|key| key.at(&tree)).collect();
+    let found = records.get_many(&at).await?;
+    found
+        .into_iter()
+        .map(|record| record.ok_or_else(no_tenant)?.decode())
+        .collect()
+}
+
+fn read_node(tx: &mut Transaction, node: &RecordKey) -> Result<Tenant> {
+    let tenant = tx.read::<Tenant>(node)?.ok_or_else(no_tenant)?;
+    Ok((*tenant).clone())
+}
+
+fn tree(path: &TenantPath) -> Result<Partition> {
+    Partition::new(format!("{TREES}{}", path.tree()))
+}
+
+fn node_key(path: &TenantPath) -> Result<RecordKey> {
+    let above = path.parent();
+    let above = above.as_ref().map_or("", TenantPath::as_str);
+    RecordKey::new(NODES, format!("{above}:{}", path.number()))
+}
+
+fn roster_key(path: &TenantPath) -> Result<RecordKey> {
+    RecordKey::new(ROSTERS, path.as_str())
+}
+
+/// Those below `path`: right below it after `:`, deeper after `/`.
+fn below(path: &TenantPath, separator: char) -> Result<Scan> {
+    Ok(Scan::partition(NODES, tree(path)?).id_prefix(format!("{path}{separator}")))
+}
