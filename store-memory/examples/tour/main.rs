@@ -3,7 +3,7 @@
 //! `cargo run --release -p store-memory --example tour -- [FILE] [--platform FILE.json]`
 
 mod keys;
-// mod launches;
+mod launches;
 mod limits;
 mod objects;
 mod options;
@@ -42,12 +42,14 @@ fn fail(error: &str) -> ExitCode {
 }
 
 async fn walk(options: &Options) -> Tour {
+    let platform = launches::platform(options)?;
+    let source = objects::Source::new(options)?;
     let screen = Screen::new();
     let store = Store::from(MemoryStore::new());
     keys::chapter(&screen, &store).await?;
     limits::chapter(&screen, &store).await?;
-    objects::chapter(&screen, &store, options).await?;
-    // launches::chapter(&screen, &store, options).await?;
+    objects::chapter(&screen, &store, source).await?;
+    launches::chapter(&screen, &store, platform).await?;
     store.close().await.map_err(said)?;
     screen.end("Everything above went through the same traits that every backend has.");
     Ok(())

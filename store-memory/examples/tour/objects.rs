@@ -15,12 +15,8 @@ use crate::{Tour, must, said};
 const MADE_UP: u64 = 256 << 20;
 const PIECE: usize = 1 << 20;
 
-pub async fn chapter(screen: &Screen, store: &Store, options: &Options) -> Tour {
+pub async fn chapter(screen: &Screen, store: &Store, mut source: Source) -> Tour {
     screen.chapter("Streamed objects");
-    let mut source = match &options.object {
-        Some(file) => Source::file(file)?,
-        None => Source::made_up(MADE_UP),
-    };
     let at = BlobRef::new("tour", "object").map_err(said)?;
     let (blobs, mut memory) = (store.blobs(), Memory::watch());
 
@@ -92,12 +88,20 @@ pub async fn chapter(screen: &Screen, store: &Store, options: &Options) -> Tour 
 }
 
 /// Where the object's bytes come from.
-enum Source {
+pub enum Source {
     File(std::fs::File, String),
     MadeUp { left: u64, state: u64 },
 }
 
 impl Source {
+    /// The file that was named, opened before the walk begins.
+    pub fn new(options: &Options) -> Result<Self, String> {
+        match &options.object {
+            Some(file) => Self::file(file),
+            None => Ok(Self::made_up(MADE_UP)),
+        }
+    }
+
     fn file(path: &Path) -> Result<Self, String> {
         let name = path.display().to_string();
         let fail = |error| format!("cannot read {name}: {error}");
