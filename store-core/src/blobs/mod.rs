@@ -1,5 +1,7 @@
 //! Streamed objects.
 
+mod ext;
+mod io;
 mod name;
 mod records;
 mod types;
@@ -11,9 +13,12 @@ use bytes::Bytes;
 
 use crate::error::{Error, Result};
 use crate::key::{Collection, Partition};
+use crate::record::Version;
 use crate::record_store::Swept;
 use crate::scan::{Cursor, Page, Scan};
 
+pub use ext::BlobStoreExt;
+pub use io::{AsyncBlobReader, AsyncBlobWriter};
 pub use name::{BlobRef, MAX_KEY};
 pub use records::RecordBlobs;
 pub use types::{
@@ -51,7 +56,22 @@ pub trait BlobStore: Send + Sync + fmt::Debug {
     /// are not waited for: they lose. Readers that are open may finish.
     async fn delete(&self, at: BlobRef<'_>) -> Result<bool>;
 
-    /// One page of a bucket's objects.
+    /// Gives the published object other metadata and a new version, if it is
+    /// still this one; its content stays as it is. [`Publication::Changed`] if
+    /// it is not.
+    async fn restamp(
+        &self,
+        at: BlobRef<'_>,
+        version: Version,
+        metadata: BlobMetadata,
+    ) -> Result<Publication> {
+        let _ = (at, version, metadata);
+        Err(Error::unsupported(
+            "this store cannot change an object's metadata alone; put the object again",
+        ))
+    }
+
+    /// One page of a bucket's objects, in bytewise order of their keys.
     async fn list(&self, list: &BlobList) -> Result<Page<BlobEntry>> {
         let _ = list;
         Err(Error::unsupported(

@@ -26,8 +26,8 @@ use async_trait::async_trait;
 use crate::batch::{Batch, Expectation};
 use crate::blobs::name::{Place, record_prefix};
 use crate::blobs::{
-    BLOBS, Blob, BlobEntry, BlobList, BlobRef, BlobSink, BlobStat, BlobStore, OpenOptions,
-    PutOptions,
+    BLOBS, Blob, BlobEntry, BlobList, BlobMetadata, BlobRef, BlobSink, BlobStat, BlobStore,
+    OpenOptions, Publication, PutOptions,
 };
 use crate::body::{Body, MAX_BODY};
 use crate::clock::Timestamp;
@@ -286,6 +286,25 @@ impl BlobStore for RecordBlobs {
         let place = Place::new(at)?;
         self.0
             .change(&place, |pointer, now| Ok(Step::Write(pointer.delete(now))))
+            .await
+    }
+
+    async fn restamp(
+        &self,
+        at: BlobRef<'_>,
+        version: Version,
+        metadata: BlobMetadata,
+    ) -> Result<Publication> {
+        metadata.check()?;
+        let place = Place::new(at)?;
+        self.0
+            .change(&place, |pointer, now| {
+                let answer = pointer.restamp(version, metadata.clone(), now);
+                Ok(match answer {
+                    Publication::Published(_) => Step::Write(answer),
+                    _ => Step::Keep(answer),
+                })
+            })
             .await
     }
 

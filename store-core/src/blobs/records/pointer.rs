@@ -250,6 +250,25 @@ impl Pointer {
         Publication::Published(published.stat())
     }
 
+    /// Gives the published object other metadata, if it is still `version`.
+    pub(super) fn restamp(
+        &mut self,
+        version: Version,
+        metadata: BlobMetadata,
+        now: Timestamp,
+    ) -> Publication {
+        match &mut self.published {
+            Some(published) if published.version == version => {
+                published.version = Version::unique();
+                published.published_at = now;
+                published.metadata = metadata;
+                published.metadata.cached_at.get_or_insert(now);
+                Publication::Published(published.stat())
+            }
+            _ => Publication::Changed,
+        }
+    }
+
     /// The published object, if this is its content.
     pub(super) fn published_as(&self, generation: Version) -> Option<&Published> {
         let published = self.published.as_ref()?;

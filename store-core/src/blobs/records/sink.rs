@@ -232,6 +232,8 @@ impl BlobSink for RecordSink {
     async fn write(&mut self, bytes: Bytes) -> Result<()> {
         self.check_whole()?;
         self.broken = true;
+        // However little it adds: it shows that the write goes on.
+        self.renew().await?;
         self.fill(bytes).await?;
         self.broken = false;
         Ok(())
@@ -240,6 +242,7 @@ impl BlobSink for RecordSink {
     async fn commit(mut self: Box<Self>) -> Result<Publication> {
         let answer = match self.finish().await {
             Ok(content) => self.publish(content).await,
+            Err(error) if error.is(ErrorKind::Superseded) => Ok(Publication::Superseded),
             Err(error) => Err(unpublished(error)),
         };
         // What is left to tidy up, the sweep does if this cannot.

@@ -1,0 +1,184 @@
+//! Conveniences over any store of objects.
+
+use async_trait::async_trait;
+use bytes::{Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt};
+
+use crate::error::{Error, ErrorKind, Result, Retry};
+
+use super::{
+    Blob, BlobReader, BlobRef, BlobSink, BlobStat, BlobStore, OpenOptions, Publication, PutMode,
+    PutOptions,
+};
+
+/// How much is read from a source at a time.
+const PIECE: usize = 256 * 1024;
+
+/// Conveniences over any [`BlobStore`].
+#[async_trait]
+pub trait BlobStoreExt: BlobStore {
+    /// Writes an object that is in memory already.
+    ///
+    /// ```
+    /// # use store_memory::MemoryStore;
+    /// use store_core::Store;
+    /// use store_core::blobs::{BlobMetadata, BlobRef, BlobStoreExt};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> store_core::Result<()> {
+    /// let store = Store::from(MemoryStore::new());
+    /// let at = BlobRef::new("pages", "/index.html")?;
+    /// let put = store.blobs().put(at, BlobMetadata::tagged("\"v1\""), "<p>Hello").await?;
+    /// assert_eq!(put.published()?.size, 8);
+    /// let (stat, bytes) = store.blobs().read(at, 1 << 20).await?.expect("just put");
+    /// assert_eq!((stat.metadata.tag.as_deref(), &bytes[..]), (Some("\"v1\""), &b"<p>Hello"[..]));
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// The store's own.
+    async fn put(
+        &self,
+        at: BlobRef<'_>,
+        options: impl Into<PutOptions> + Send,
+        bytes: impl Into<Bytes> + Send,
+    ) -> Result<Publication> {
+        let (options, bytes) = (options.into(), bytes.into());
+        let mut sink = self.begin(at, options).await?;
+        let written = sink.write(bytes).await;
+        end(sink, written).await
+    }
+
+    /// Writes an object from `source`, which is read to its end; a piece of it
+    /// is in memory at a time. If it fails, nothing is published.
+    ///
+    /// # Errors
+    /// `Unavailable`, with the source's error in it, if the source fails; the
+    /// store's own.
+    async fn put_from<R: AsyncRead + Unpin + Send + ?Sized>(
+        &self,
+        at: BlobRef<'_>,
+        options: impl Into<PutOptions> + Send,
+        source: &mut R,
+    ) -> Result<Publication> {
+        let options = options.into();
+        let mut sink = self.begin(at, options).await?;
+        let poured = pour_from(source, &mut sink).await;
+        end(sink, poured).await
+    }
+
+    /// A whole object in memory, if there is one. An object of one chunk is not
+    /// copied.
+    ///
+    /// # Errors
+    /// `LimitExceeded`, before anything is read, if it is larger than `max`
+    /// bytes; the store's own.
+    async fn read(&self, at: BlobRef<'_>, max: u64) -> Result<Option<(BlobStat, Bytes)>> {
+        let Some(Blob {
+            stat, mut reader, ..
+        }) = self.open(at, OpenOptions::default()).await?
+        else {
+            return Ok(None);
+        };
+        if stat.size > max {
+            return Err(Error::new(
+                ErrorKind::LimitExceeded,
+                format!(
+                    "the object is {} bytes and at most {max} were asked for; read it in pieces",
+                    stat.size
+                ),
+            ));
+        }
+        let first = reader.next().await?.unwrap_or_default();
+        if first.len() as u64 == stat.size {
+            return Ok(Some((stat, first)));
+        }
+        let mut bytes = BytesMut::with_capacity(usize::try_from(stat.size).unwrap_or(0));
+        bytes.extend_from_slice(&first);
+        while let Some(piece) = reader.next().await? {
+            bytes.extend_from_slice(&piece);
+        }
+        Ok(Some((stat, bytes.freeze())))
+    }
+
+    /// Writes the object at `from` to `to`, with its metadata; `None` if there
+    /// is none. The content passes through this process, a piece at a time.
+    ///
+    /// # Errors
+    /// The store's own.
+    async fn copy(
+        &self,
+        from: BlobRef<'_>,
+        to: BlobRef<'_>,
+        mode: PutMode,
+    ) -> Result<Option<Publication>> {
+        let Some(Blob {
+            stat, mut reader, ..
+        }) = self.open(from, OpenOptions::default()).await?
+        else {
+            return Ok(None);
+        };
+        let options = PutOptions::from(stat.metadata).mode(mode);
+        let mut sink = self.begin(to, options).await?;
+        let poured = pour(&mut reader, &mut sink).await;
+        end(sink, poured).await.map(Some)
+    }
+
+    /// Sweeps until nothing is left that is due; says for how many contents.
+    /// Call it now and then, from one process or from all.
+    ///
+    /// # Errors
+    /// The store's own. What was swept stays swept.
+    async fn sweep_all(&self) -> Result<u64> {
+        let mut removed = 0;
+        loop {
+            let swept = self.sweep().await?;
+            removed += swept.removed;
+            if !swept.more {
+                return Ok(removed);
+            }
+        }
+    }
+}
+
+impl<S: BlobStore + ?Sized> BlobStoreExt for S {}
+
+async fn pour(reader: &mut Box<dyn BlobReader>, sink: &mut Box<dyn BlobSink>) -> Result<()> {
+    while let Some(piece) = reader.next().await? {
+        sink.write(piece).await?;
+    }
+    Ok(())
+}
+
+async fn pour_from<R: AsyncRead + Unpin + Send + ?Sized>(
+    source: &mut R,
+    sink: &mut Box<dyn BlobSink>,
+) -> Result<()> {
+    let mut buffer = BytesMut::new();
+    loop {
+        buffer.reserve(PIECE);
+        let read = source.read_buf(&mut buffer).await.map_err(|error| {
+            Error::new(
+                ErrorKind::Unavailable,
+                "the source failed before its end, so nothing was published; begin it anew",
+            )
+            .with_retry(Retry::Safe)
+            .with_source(error)
+        })?;
+        if read == 0 {
+            return Ok(());
+        }
+        sink.write(buffer.split().freeze()).await?;
+    }
+}
+
+/// Commits what was written whole, and gives up anything else.
+async fn end(sink: Box<dyn BlobSink>, written: Result<()>) -> Result<Publication> {
+    match written {
+        Ok(()) => sink.commit().await,
+        Err(error) => {
+            // What matters is why; what is left behind is swept later.
+            let _ = sink.abort().await;
+            Err(error)
+        }
+    }
+}
