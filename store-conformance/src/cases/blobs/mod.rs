@@ -4,13 +4,18 @@
 //! [`BlobStore`] that gives readers a grace of under a day and writes a lease of
 //! under a day; contents are a few MiB at most.
 
+mod adapters;
+mod names;
 mod order;
+mod outage;
+mod reads;
+mod reclaim;
 mod tools;
 mod writes;
 
 use std::sync::Arc;
 
-use store_core::BlobStore;
+use store_core::{BlobStore, Store};
 
 use crate::harness::Over;
 use crate::suite::{Case, Suite};
@@ -19,10 +24,27 @@ use self::tools::Given;
 
 /// The suites over a backend.
 pub fn over(backend: &Arc<Over>) -> Vec<Suite> {
-    vec![Suite::new("blobs", Arc::clone(backend) as Given, cases())]
+    let whole = Arc::clone(backend.backend_harness());
+    vec![
+        Suite::new("blobs", Arc::clone(backend) as Given, cases()),
+        Suite::new("blobs", whole, store_cases()),
+    ]
 }
 
 /// The cases, for a harness of your own.
 pub fn cases() -> Vec<Case<dyn BlobStore>> {
-    [writes::cases(), order::cases()].concat()
+    [
+        writes::cases(),
+        order::cases(),
+        reads::cases(),
+        names::cases(),
+        reclaim::cases(),
+        adapters::cases(),
+    ]
+    .concat()
+}
+
+/// The cases that look behind a whole store's objects, at its records.
+pub fn store_cases() -> Vec<Case<Store>> {
+    [reclaim::store_cases(), outage::store_cases()].concat()
 }

@@ -9,7 +9,7 @@ use store_core::blobs::{
     Blob, BlobMetadata, BlobReader, BlobRef, BlobSink, BlobStat, OpenOptions, Publication, PutMode,
     PutOptions,
 };
-use store_core::{BlobStore, Result};
+use store_core::{BlobStore, Error, Result};
 
 use crate::harness::Harness;
 
@@ -152,4 +152,15 @@ pub(super) async fn poll_once<T>(future: impl Future<Output = T>) -> Option<T> {
         })
     })
     .await
+}
+/// Sweeps until nothing more is found, and says how much was.
+pub(super) async fn sweep(store: &Arc<dyn BlobStore>) -> Result<u64, Error> {
+    let mut removed = 0;
+    loop {
+        let swept = store.sweep().await?;
+        removed += swept.removed;
+        if !swept.more {
+            return Ok(removed);
+        }
+    }
 }

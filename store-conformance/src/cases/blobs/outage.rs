@@ -1,0 +1,331 @@
+//! An outage is an error, at whatever step it comes, and what it interrupted is
+//! wholly there or wholly not.
+//!
+//! These cases put a store that fails on command between the standard
+//! implementation and the records of the backend under test.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use store_core::blobs::{BlobList, BlobStoreExt, OpenOptions, Publication, RecordBlobs};
+use store_core::{
+    Batch, BlobStore, Clock, Committed, Error, ErrorKind, Record, RecordRef, RecordStore, Records,
+    Result, Retry, Scan, Store,
+};
+
+use super::reclaim::usage;
+use super::tools::{
+    CHUNK, SEVERAL_CHUNKS, content, drain, holds, holds_none, named, object, put, read, told,
+    written,
+};
+use crate::case;
+use crate::harness::Harness;
+use crate::suite::{Case, CaseResult};
+
+pub(super) fn store_cases() -> Vec<Case<Store>> {
+    vec![
+        case!(an_outage_is_an_error_and_never_a_miss, "48", "R7"),
+        case!(a_read_goes_on_after_an_outage, "48"),
+        case!(
+            an_outage_at_any_step_of_a_write_leaves_the_old_or_the_new,
+            "48",
+            "42",
+            "50"
+        ),
+        case!(
+            an_outage_at_any_step_of_a_delete_leaves_all_or_nothing,
+            "48",
+            "50"
+        ),
+        case!(after_close_every_call_is_refused, "R10", "58", "48"),
+    ]
+}
+
+/// Which call fails, and how.
+#[derive(Clone, Copy, Debug)]
+enum Outage {
+    /// None does.
+    Never,
+    /// From this one on all do, and do nothing.
+    From(usize),
+    /// This one alone, without doing anything.
+    Before(usize),
+    /// This one alone, after it was done: the answer is lost.
+    After(usize),
+}
+
+/// Records of a server that is reached over a bad line.
+#[derive(Debug)]
+struct Flaky {
+    inner: Arc<dyn RecordStore>,
+    calls: AtomicUsize,
+    outage: Outage,
+}
+
+impl Flaky {
+    fn over(store: &Store, outage: Outage) -> Arc<Self> {
+        Arc::new(Self {
+            inner: Arc::clone(store.records()),
+            calls: AtomicUsize::new(0),
+            outage,
+        })
+    }
+
+    fn blobs(self: &Arc<Self>) -> Arc<dyn BlobStore> {
+        Arc::new(RecordBlobs::new(Arc::clone(self) as Arc<dyn RecordStore>))
+    }
+
+    /// Counts a call; an error if its question gets lost, true if its answer does.
+    fn call(&self) -> Result<bool> {
+        let number = self.calls.fetch_add(1, Ordering::Relaxed);
+        match self.outage {
+            Outage::From(first) if number >= first => Err(lost().with_retry(Retry::Safe)),
+            Outage::Before(one) if number == one => Err(lost().with_retry(Retry::Safe)),
+            Outage::After(one) => Ok(number == one),
+            _ => Ok(false),
+        }
+    }
+}
+
+fn lost() -> Error {
+    Error::new(ErrorKind::Unavailable, "the line is down; try again later")
+}
+
+fn answered<T>(answer: T, is_lost: bool) -> Result<T> {
+    if is_lost { Err(lost()) } else { Ok(answer) }
+}
+
+#[async_trait]
+impl RecordStore for Flaky {
+    async fn get(&self, at: RecordRef<'_>) -> Result<Option<Record>> {
+        let lost = self.call()?;
+        answered(self.inner.get(at).await?, lost)
+    }
+
+    async fn get_many(&self, at: &[RecordRef<'_>]) -> Result<Vec<Option<Record>>> {
+        let lost = self.call()?;
+        answered(self.inner.get_many(at).await?, lost)
+    }
+
+    async fn scan(&self, scan: &Scan) -> Result<Records> {
+        let lost = self.call()?;
+        answered(self.inner.scan(scan).await?, lost)
+    }
+
+    async fn commit(&self, batch: &Batch) -> Result<Committed> {
+        let lost = self.call()?;
+        answered(self.inner.commit(batch).await?, lost)
+    }
+
+    fn clock(&self) -> &dyn Clock {
+        self.inner.clock()
+    }
+}
+
+async fn an_outage_is_an_error_and_never_a_miss(harness: Arc<dyn Harness<Store>>) -> CaseResult {
+    let opened = harness.open(()).await?;
+    let bytes = content(1, SEVERAL_CHUNKS);
+    let standard = Flaky::over(&opened.first, Outage::Never).blobs();
+    put(&standard, object(), told(1), &bytes).await?;
+    let down = Flaky::over(&opened.first, Outage::From(0)).blobs();
+    for at in [object(), named("none")] {
+        let errors = [
+            down.stat(at).await.expect_err("down"),
+            down.open(at, OpenOptions::default())
+                .await
+                .expect_err("down"),
+            down.delete(at).await.expect_err("down"),
+            down.begin(at, told(1).into()).await.expect_err("down"),
+            down.list(&BlobList::new("bucket")?)
+                .await
+                .expect_err("down"),
+            down.sweep().await.expect_err("down"),
+        ];
+        for error in errors {
+            assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+        }
+    }
+    // When it comes while the content is read, or written.
+    let blobs = Flaky::over(&opened.first, Outage::From(1)).blobs();
+    let mut blob = blobs
+        .open(object(), OpenOptions::default())
+        .await?
+        .expect("put");
+    let error = blob.reader.next().await.expect_err("down");
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    let blobs = Flaky::over(&opened.first, Outage::From(3)).blobs();
+    let mut sink = blobs.begin(object(), told(2).into()).await?;
+    let wrote = sink.write(content(2, SEVERAL_CHUNKS).into()).await;
+    assert_eq!(wrote.expect_err("down").kind(), ErrorKind::Unavailable);
+    assert!(sink.commit().await.is_err(), "a part is missing");
+    holds([&standard], object(), &bytes).await?;
+    Ok(())
+}
+
+async fn a_read_goes_on_after_an_outage(harness: Arc<dyn Harness<Store>>) -> CaseResult {
+    let opened = harness.open(()).await?;
+    let bytes = content(1, 12 * CHUNK + 9);
+    let standard = Flaky::over(&opened.first, Outage::Never).blobs();
+    put(&standard, object(), told(1), &bytes).await?;
+    for step in 1..=13 {
+        let blobs = Flaky::over(&opened.first, Outage::After(step)).blobs();
+        let mut blob = blobs
+            .open(object(), OpenOptions::default())
+            .await?
+            .expect("put");
+        let mut found = Vec::new();
+        let mut errors = 0;
+        loop {
+            match blob.reader.next().await {
+                Ok(Some(piece)) => found.extend_from_slice(&piece),
+                Ok(None) => break,
+                Err(_) => errors += 1,
+            }
+        }
+        assert_eq!(errors, 1, "one answer was lost, at step {step}");
+        assert!(found == bytes, "every byte once, in order, at step {step}");
+    }
+    Ok(())
+}
+
+/// Runs `act` with an outage at each of its steps, of each kind, until it takes
+/// place before or after all of them. `prove` is told whether `act` succeeded.
+macro_rules! at_every_step {
+    ($harness:expr, $opened:ident, $blobs:ident, $prepare:block, $act:block, $answer:ident, $prove:block) => {{
+        for kind in [Outage::From, Outage::Before, Outage::After] {
+            for step in 0.. {
+                assert!(step < 100, "it takes a bounded number of steps");
+                let $opened = $harness.open(()).await?;
+                $prepare
+                let flaky = Flaky::over(&$opened.first, kind(step));
+                let $blobs = flaky.blobs();
+                let $answer = async { $act }.await;
+                let steps = flaky.calls.load(Ordering::Relaxed);
+                $prove
+                if steps <= step {
+                    assert!($answer.is_ok(), "no step failed");
+                    break;
+                }
+            }
+        }
+    }};
+}
+
+async fn an_outage_at_any_step_of_a_write_leaves_the_old_or_the_new(
+    harness: Arc<dyn Harness<Store>>,
+) -> CaseResult {
+    let (old, new) = (content(1, SEVERAL_CHUNKS), content(2, SEVERAL_CHUNKS + 1));
+    at_every_step!(
+        harness,
+        opened,
+        blobs,
+        {
+            let standard = Flaky::over(&opened.first, Outage::Never).blobs();
+            put(&standard, object(), told(1), &old).await?;
+        },
+        {
+            let sink = written(&blobs, object(), told(2), &new).await?;
+            sink.commit().await
+        },
+        answer,
+        {
+            let standard = Flaky::over(&opened.second, Outage::Never).blobs();
+            let (stat, found) = read(&standard, object()).await?.expect("old or new");
+            let is_new = stat.metadata.tag == told(2).tag;
+            assert!(
+                found == if is_new { &new[..] } else { &old[..] },
+                "one of the two, whole"
+            );
+            match &answer {
+                Ok(Publication::Published(told)) => assert_eq!(*told, stat),
+                Ok(other) => panic!("nothing else was written: {other:?}"),
+                Err(error) => assert!(!is_new || error.retry() == Retry::Ambiguous, "{error:?}"),
+            }
+            // What the outage left behind is garbage and no more.
+            opened.clock.advance(Duration::from_secs(24 * 3600));
+            standard.sweep_all().await?;
+            holds([&standard], object(), if is_new { &new } else { &old }).await?;
+            assert_eq!(
+                usage(&opened.first).await?.0,
+                1 + 4,
+                "a pointer and four chunks"
+            );
+        }
+    );
+    Ok(())
+}
+
+async fn an_outage_at_any_step_of_a_delete_leaves_all_or_nothing(
+    harness: Arc<dyn Harness<Store>>,
+) -> CaseResult {
+    let bytes = content(1, SEVERAL_CHUNKS);
+    at_every_step!(
+        harness,
+        opened,
+        blobs,
+        {
+            let standard = Flaky::over(&opened.first, Outage::Never).blobs();
+            put(&standard, object(), told(1), &bytes).await?;
+        },
+        { blobs.delete(object()).await },
+        answer,
+        {
+            let standard = Flaky::over(&opened.second, Outage::Never).blobs();
+            let is_there = standard.stat(object()).await?.is_some();
+            match &answer {
+                Ok(there_was_one) => assert_eq!((*there_was_one, is_there), (true, false)),
+                Err(error) => assert!(is_there || error.retry() == Retry::Ambiguous, "{error:?}"),
+            }
+            opened.clock.advance(Duration::from_secs(24 * 3600));
+            standard.sweep_all().await?;
+            if is_there {
+                holds([&standard], object(), &bytes).await?;
+            } else {
+                holds_none([&standard], object()).await?;
+            }
+            let records = usage(&opened.first).await?.0;
+            assert_eq!(records, if is_there { 5 } else { 0 });
+        }
+    );
+    Ok(())
+}
+
+async fn after_close_every_call_is_refused(harness: Arc<dyn Harness<Store>>) -> CaseResult {
+    let opened = harness.open(()).await?;
+    let blobs = opened.first.blobs();
+    put(blobs, object(), told(1), &content(1, SEVERAL_CHUNKS)).await?;
+    let mut blob = blobs
+        .open(object(), OpenOptions::default())
+        .await?
+        .expect("put");
+    let sink = written(blobs, object(), told(2), b"late").await?;
+    blobs.close().await?;
+    blobs.close().await?;
+    let errors = [
+        blobs.stat(object()).await.expect_err("closed"),
+        blobs
+            .open(object(), OpenOptions::default())
+            .await
+            .expect_err("closed"),
+        blobs.delete(object()).await.expect_err("closed"),
+        blobs
+            .begin(object(), told(1).into())
+            .await
+            .expect_err("closed"),
+        blobs
+            .list(&BlobList::new("bucket")?)
+            .await
+            .expect_err("closed"),
+        blobs.sweep().await.expect_err("closed"),
+        drain(&mut blob.reader).await.expect_err("closed"),
+        sink.commit().await.expect_err("closed"),
+    ];
+    for error in errors {
+        assert_eq!(error.kind(), ErrorKind::Closed, "{error}");
+    }
+    // The records were lent and stay open.
+    opened.first.records().ping().await?;
+    Ok(())
+}

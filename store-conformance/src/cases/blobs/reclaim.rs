@@ -1,0 +1,236 @@
+//! What nobody can reach any more is freed, and nothing else.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use store_core::blobs::{BLOB_CHUNKS, BLOB_RECLAIM, BLOBS, BlobStoreExt, OpenOptions, Publication};
+use store_core::{BlobStore, Collection, Scan, Store};
+
+use super::tools::{
+    CHUNK, Given, SEVERAL_CHUNKS, content, drain, holds, holds_none, named, object, put,
+    superseded, sweep, told, written,
+};
+use crate::case;
+use crate::harness::Harness;
+use crate::suite::{Case, CaseResult};
+
+/// After it every lease and every reader's grace is over.
+const A_DAY: Duration = Duration::from_secs(24 * 3600);
+
+pub(super) fn cases() -> Vec<Case<dyn BlobStore>> {
+    vec![
+        case!(an_abandoned_write_is_reclaimed, "49"),
+        case!(a_write_that_was_reclaimed_can_not_commit, "49", "44"),
+        case!(a_write_that_goes_on_is_not_reclaimed, "49"),
+        case!(replaced_and_deleted_content_is_reclaimed, "50"),
+        case!(a_sweep_racing_commits_frees_nothing_that_is_published, "49"),
+    ]
+}
+
+pub(super) fn store_cases() -> Vec<Case<Store>> {
+    vec![
+        case!(nothing_is_left_of_objects_that_are_gone, "50", "49"),
+        case!(an_aborted_write_frees_its_content_at_once, "50"),
+    ]
+}
+
+async fn an_abandoned_write_is_reclaimed(harness: Given) -> CaseResult {
+    let opened = harness.open(()).await?;
+    let bytes = content(1, SEVERAL_CHUNKS);
+    put(&opened.first, named("kept"), told(1), &bytes).await?;
+    for key in ["a", "b"] {
+        drop(
+            written(
+                &opened.first,
+                named(key),
+                told(2),
+                &content(2, SEVERAL_CHUNKS),
+            )
+            .await?,
+        );
+    }
+    assert_eq!(sweep(&opened.second).await?, 0, "they may still go on");
+    opened.clock.advance(A_DAY);
+    // By another process than the one that died.
+    assert_eq!(sweep(&opened.second).await?, 2, "both abandoned writes");
+    assert_eq!(sweep(&opened.first).await?, 0, "and only once");
+    holds([&opened.first, &opened.second], named("kept"), &bytes).await?;
+    holds_none([&opened.first, &opened.second], named("a")).await?;
+    Ok(())
+}
+
+async fn a_write_that_was_reclaimed_can_not_commit(harness: Given) -> CaseResult {
+    let opened = harness.open(()).await?;
+    let bytes = content(1, SEVERAL_CHUNKS);
+    for exists in [false, true] {
+        if exists {
+            put(&opened.first, object(), told(1), &bytes).await?;
+        }
+        let late = written(
+            &opened.first,
+            object(),
+            told(2),
+            &content(2, SEVERAL_CHUNKS),
+        )
+        .await?;
+        opened.clock.advance(A_DAY);
+        sweep(&opened.second).await?;
+        superseded(&late.commit().await?);
+        if exists {
+            holds([&opened.first, &opened.second], object(), &bytes).await?;
+        } else {
+            holds_none([&opened.first, &opened.second], object()).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Any implementation gives a write that stands still more than 20 minutes.
+async fn a_write_that_goes_on_is_not_reclaimed(harness: Given) -> CaseResult {
+    let opened = harness.open(()).await?;
+    let bytes = content(1, 12 * CHUNK + 5);
+    let mut sink = opened.first.begin(object(), told(1).into()).await?;
+    for piece in bytes.chunks(CHUNK) {
+        sink.write(piece.to_vec().into()).await?;
+        opened.clock.advance(Duration::from_secs(20 * 60));
+        assert_eq!(sweep(&opened.second).await?, 0, "it goes on");
+    }
+    sink.commit().await?.published()?;
+    holds([&opened.first, &opened.second], object(), &bytes).await?;
+    opened.clock.advance(A_DAY);
+    sweep(&opened.second).await?;
+    holds([&opened.first, &opened.second], object(), &bytes).await?;
+    Ok(())
+}
+
+async fn replaced_and_deleted_content_is_reclaimed(harness: Given) -> CaseResult {
+    let opened = harness.open(()).await?;
+    let bytes = |seed| content(seed, SEVERAL_CHUNKS);
+    for seed in 1..=3 {
+        put(&opened.first, object(), told(seed), &bytes(seed)).await?;
+    }
+    put(&opened.first, named("deleted"), told(4), &bytes(4)).await?;
+    opened.second.delete(named("deleted")).await?;
+    opened.clock.advance(A_DAY);
+    assert_eq!(sweep(&opened.second).await?, 3, "two replaced, one deleted");
+    assert_eq!(sweep(&opened.first).await?, 0, "and only once");
+    holds([&opened.first, &opened.second], object(), &bytes(3)).await?;
+    Ok(())
+}
+
+async fn a_sweep_racing_commits_frees_nothing_that_is_published(harness: Given) -> CaseResult {
+    let opened = harness.open(()).await?;
+    for round in 0..6 {
+        let bytes = content(round, 2 * CHUNK);
+        // One whose lease is over, and the one before, replaced long ago.
+        let late = written(&opened.first, object(), told(round), &bytes).await?;
+        opened.clock.advance(A_DAY);
+        let newer = written(&opened.first, object(), told(round), &bytes).await?;
+        let sweeps = [&opened.first, &opened.second].map(|store| {
+            let store = Arc::clone(store);
+            tokio::spawn(async move { sweep(&store).await })
+        });
+        let late = tokio::spawn(late.commit());
+        let newer = tokio::spawn(newer.commit());
+        for sweep in sweeps {
+            sweep.await??;
+        }
+        let published = [late.await??, newer.await??]
+            .iter()
+            .any(|answer| matches!(answer, Publication::Published(_)));
+        assert!(published, "the newer one, at the least");
+        sweep(&opened.second).await?;
+        holds([&opened.first, &opened.second], object(), &bytes).await?;
+    }
+    Ok(())
+}
+
+/// How many records objects take, and how many bytes of bodies.
+pub(super) async fn usage(store: &Store) -> store_core::Result<(usize, usize)> {
+    async fn of(store: &Store, collection: Collection) -> store_core::Result<(usize, usize)> {
+        let (mut records, mut bytes) = (0, 0);
+        let mut scan = Scan::collection(collection, "").limit(10)?;
+        loop {
+            let page = store.records().scan(&scan).await?;
+            records += page.items.len();
+            bytes += page
+                .items
+                .iter()
+                .map(|record| record.body().size())
+                .sum::<usize>();
+            match page.next {
+                Some(next) => scan = scan.after(&next)?,
+                None => return Ok((records, bytes)),
+            }
+        }
+    }
+    let mut total = (0, 0);
+    for collection in [BLOBS, BLOB_CHUNKS, BLOB_RECLAIM] {
+        let (records, bytes) = of(store, collection).await?;
+        total = (total.0 + records, total.1 + bytes);
+    }
+    Ok(total)
+}
+
+async fn nothing_is_left_of_objects_that_are_gone(harness: Arc<dyn Harness<Store>>) -> CaseResult {
+    let opened = harness.open(()).await?;
+    let (store, blobs) = (&*opened.first, opened.first.blobs());
+    let bytes = content(1, SEVERAL_CHUNKS);
+    let before = usage(store).await?;
+    for key in ["a", "b"] {
+        put(blobs, named(key), told(1), &bytes).await?;
+        put(blobs, named(key), told(2), b"small").await?;
+        put(blobs, named(key), told(3), &bytes).await?;
+        written(blobs, named(key), told(4), &bytes)
+            .await?
+            .abort()
+            .await?;
+        drop(written(blobs, named(key), told(5), &bytes).await?);
+        let stale = written(blobs, named(key), told(6), &bytes).await?;
+        put(opened.second.blobs(), named(key), told(7), &bytes).await?;
+        superseded(&stale.commit().await?);
+    }
+    drop(written(blobs, named("c"), told(1), &bytes).await?);
+    drop(blobs.begin(named("d"), told(1).into()).await?);
+    // One is deleted with a write open over it, both are gone in the end.
+    let open = written(blobs, named("a"), told(8), &bytes).await?;
+    let mut blob = blobs
+        .open(named("b"), OpenOptions::default())
+        .await?
+        .expect("put");
+    for key in ["a", "b"] {
+        assert!(opened.second.blobs().delete(named(key)).await?);
+    }
+    superseded(&open.commit().await?);
+    assert!(drain(&mut blob.reader).await? == bytes, "within its grace");
+    opened.clock.advance(A_DAY);
+    opened.second.blobs().sweep_all().await?;
+    assert_eq!(usage(store).await?, before, "not a record is left");
+    Ok(())
+}
+
+async fn an_aborted_write_frees_its_content_at_once(
+    harness: Arc<dyn Harness<Store>>,
+) -> CaseResult {
+    let opened = harness.open(()).await?;
+    let (store, blobs) = (&*opened.first, opened.first.blobs());
+    let before = usage(store).await?;
+    for length in [0, 10, SEVERAL_CHUNKS, 20 * CHUNK] {
+        let bytes = content(1, length);
+        written(blobs, object(), told(1), &bytes)
+            .await?
+            .abort()
+            .await?;
+        assert_eq!(usage(store).await?, before, "after {length} bytes");
+    }
+    put(blobs, object(), told(1), b"kept").await?;
+    let before = usage(store).await?;
+    let stale = written(blobs, object(), told(2), &content(2, SEVERAL_CHUNKS)).await?;
+    stale.abort().await?;
+    assert_eq!(
+        usage(store).await?.0,
+        before.0,
+        "no record more than before"
+    );
+    Ok(())
+}
