@@ -2,6 +2,7 @@
 //!
 //! `cargo run --release -p store-memory --example tour -- [FILE] [--platform FILE.json]`
 
+mod company;
 mod keys;
 mod launches;
 mod limits;
@@ -50,6 +51,7 @@ async fn walk(options: &Options) -> Tour {
     limits::chapter(&screen, &store).await?;
     objects::chapter(&screen, &store, source).await?;
     launches::chapter(&screen, &store, platform).await?;
+    company::chapter(&screen, &store).await?;
     store.close().await.map_err(said)?;
     screen.end("Everything above went through the same traits that every backend has.");
     Ok(())
