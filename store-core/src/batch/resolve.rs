@@ -1,6 +1,6 @@
 //! What to make of a commit whose reply was lost.
 
-use crate::batch::{Batch, Change, Committed, Expect};
+use crate::batch::{Batch, Change, Committed, Expect, Item};
 use crate::error::{Error, ErrorKind, Result, Retry};
 use crate::record::Record;
 use crate::record_store::RecordStore;
@@ -9,13 +9,19 @@ use crate::record_store::RecordStore;
 ///
 /// Every version is unique, so a record that carries the batch's own version
 /// proves that it landed. The reverse is not true: that no record carries it
-/// proves nothing, because the commit may still be on its way, or may have
+/// proves nothing, because the request may still be on its way, or may have
 /// landed and been overwritten since. So:
 ///
+/// - a batch that only checks has no effect: it is asked again, and the answer
+///   is the answer;
 /// - own version found: landed;
-/// - else, if every item expects `Version` or `Absent`, the identical batch is
-///   sent again: it cannot apply twice, and whichever copy comes first wins. A
-///   conflict then is ambiguous, unless a record carries our own version;
+/// - else, if it can never apply twice, the identical batch is sent again, and
+///   whichever copy comes first wins. It can never apply twice if some item
+///   that it writes or deletes expects a `Version`: that version is gone for
+///   good once it has applied. `Absent` does not suffice: what was created may
+///   have been deleted since, and would come back to life;
+/// - a second copy that is refused proves that the first landed if a record
+///   carries our own version, and nothing otherwise;
 /// - anything else is ambiguous, and the caller is told.
 ///
 /// `store` must send each call once, without resolving by itself; it is asked
@@ -23,47 +29,52 @@ use crate::record_store::RecordStore;
 ///
 /// # Errors
 /// The `lost` error with [`Retry::Ambiguous`] where nothing could be proved.
+/// For a batch that only checks: `Conflict`, or `lost` with [`Retry::Safe`] if
+/// it could not be asked again.
 pub async fn resolve_lost_reply<S: RecordStore + ?Sized>(
     store: &S,
     batch: &Batch,
     lost: Error,
 ) -> Result<Committed> {
+    if !batch.items().iter().any(writes) {
+        return match store.commit(batch).await {
+            Err(error) if !error.is(ErrorKind::Conflict) => Err(lost.with_retry(Retry::Safe)),
+            answer => answer,
+        };
+    }
     if landed(store, batch).await {
         return Ok(Committed::new());
     }
-    let cannot_apply_twice = batch
-        .items()
-        .iter()
-        .all(|item| matches!(item.expect(), Expect::Version(_) | Expect::Absent))
-        && batch.items().iter().any(writes);
-    if !cannot_apply_twice {
-        return Err(lost.with_retry(Retry::Ambiguous));
-    }
-    match store.commit(batch).await {
-        Ok(committed) => Ok(committed),
-        Err(error) if error.is(ErrorKind::Conflict) => {
-            let carries_ours = error.conflict().is_some_and(|conflict| {
-                conflict
-                    .failed()
-                    .iter()
-                    .any(|failed| failed.current().is_some_and(|r| is_ours(batch, r)))
-            });
-            if carries_ours || landed(store, batch).await {
-                Ok(Committed::new())
-            } else {
-                Err(lost.with_retry(Retry::Ambiguous))
-            }
+    if batch.items().iter().any(applies_once) {
+        match store.commit(batch).await {
+            Ok(committed) => return Ok(committed),
+            Err(error) if shows_ours(batch, &error) => return Ok(Committed::new()),
+            Err(_) if landed(store, batch).await => return Ok(Committed::new()),
+            Err(_) => {}
         }
-        Err(_) => Err(lost.with_retry(Retry::Ambiguous)),
     }
+    Err(lost.with_retry(Retry::Ambiguous))
 }
 
-fn writes(item: &crate::batch::Item) -> bool {
+fn writes(item: &Item) -> bool {
     !matches!(item.change(), Change::Check)
+}
+
+/// True if its expectation can never hold again once it has applied.
+fn applies_once(item: &Item) -> bool {
+    writes(item) && matches!(item.expect(), Expect::Version(_))
 }
 
 fn is_ours(batch: &Batch, record: &Record) -> bool {
     record.version() == batch.version()
+}
+
+/// True if a refusal carries a record of our own version.
+fn shows_ours(batch: &Batch, error: &Error) -> bool {
+    error.conflict().is_some_and(|conflict| {
+        let mut current = conflict.failed().iter().filter_map(|item| item.current());
+        current.any(|record| is_ours(batch, record))
+    })
 }
 
 /// True if a record proves it; false proves nothing, a failed read included.
