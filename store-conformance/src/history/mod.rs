@@ -47,7 +47,7 @@ use std::hash::Hash;
 use std::sync::Mutex;
 
 pub use dice::Dice;
-pub use registers::{Registers, RegistersAnswer, RegistersCall, Write};
+pub use registers::{Item, Registers, RegistersAnswer, RegistersCall, Write};
 pub use search::{Violation, check};
 
 /// What a thing does when nobody races: the specification, as a function.

@@ -21,8 +21,11 @@ pub enum RegistersCall {
     /// Reads one record.
     Get(usize),
     /// Commits under a version of its own.
-    Commit(Version, Vec<(usize, Expect, Write)>),
+    Commit(Version, Vec<Item>),
 }
+
+/// A record's part in a commit.
+pub type Item = (usize, Expect, Write);
 
 /// What a commit does to a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

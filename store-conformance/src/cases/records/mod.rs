@@ -7,8 +7,11 @@
 mod bodies;
 mod commits;
 mod expiry;
+mod histories;
 mod lifecycle;
 mod names;
+mod races;
+mod replies;
 mod scans;
 mod tools;
 
@@ -20,6 +23,8 @@ use crate::harness::Over;
 use crate::suite::{Case, Suite};
 
 use self::tools::Given;
+
+pub use self::histories::Race;
 
 /// The suite over a backend.
 pub fn over(backend: &Arc<Over>) -> Vec<Suite> {
@@ -35,6 +40,9 @@ pub fn cases() -> Vec<Case<dyn RecordStore>> {
         scans::cases(),
         bodies::cases(),
         lifecycle::cases(),
+        races::cases(),
+        histories::cases(),
+        replies::cases(),
     ]
     .concat()
 }
