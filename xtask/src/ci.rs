@@ -80,6 +80,11 @@ pub fn run(mut arguments: lexopt::Parser) -> Result {
     Ok(())
 }
 
+/// Is there a step of this name?
+pub fn has_step(name: &str) -> bool {
+    name == "test-all" || BEFORE.iter().chain(AFTER).any(|(step, _)| *step == name)
+}
+
 /// One step: adds what it came to, and a line for the end.
 fn take(
     name: &str,

@@ -87,7 +87,14 @@ pub fn test_all(options: &Options) -> Result<Tally> {
     let workspace = Workspace::load()?;
     let backends = backends::select(&options.backends, &workspace)?;
     let mut tally = Tally::default();
-    let programs = build(&workspace, options)?;
+    let programs = match build(&workspace, options) {
+        Ok(programs) => programs,
+        Err(error) => {
+            println!("\nthe tests do not build: {error}");
+            tally.fail(error.to_string());
+            return Ok(tally);
+        }
+    };
 
     if options.backends.is_empty() {
         println!("\nUnit and integration tests");

@@ -3,10 +3,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::Result;
 use crate::backends::BACKENDS;
 use crate::generated::inside;
 use crate::workspace::{Package, Workspace};
+use crate::{Result, ci};
 
 pub const HELP: &str = "
 Check the house rules that no compiler checks:
@@ -19,7 +19,8 @@ Check the house rules that no compiler checks:
   - a published crate's metadata is complete, and the forge tries it with the
     oldest compiler that it promises
   - CHANGELOG.md has an Unreleased section
-  - the README's fifteen lines are store-memory's quickstart, word for word
+  - the README's fifteen lines are store-memory's quickstart, word for word;
+    .ci/run runs the commands that it shows; what it links to is there
 
 Usage: cargo xtask tidy
 
@@ -84,6 +85,8 @@ pub fn tidy() -> Result {
     rooms(&workspace, &mut faults);
     changelog(&workspace, &mut faults)?;
     forge(&workspace, &mut faults)?;
+    commands(&workspace, &mut faults)?;
+    links(&workspace, &mut faults)?;
     quickstart(&workspace, &mut faults)?;
     for (file, _) in LONG {
         let lines = fs::read_to_string(workspace.root.join(file)).map_or(0, |t| t.lines().count());
@@ -233,6 +236,64 @@ fn forge(workspace: &Workspace, faults: &mut Vec<String>) -> Result {
     Ok(())
 }
 
+/// `.ci/run` runs every command of cargo's that the README shows.
+fn commands(workspace: &Workspace, faults: &mut Vec<String>) -> Result {
+    let readme = fs::read_to_string(workspace.root.join("README.md"))?;
+    let run = fs::read_to_string(workspace.root.join(".ci/run"))?;
+    for command in shown_commands(&readme) {
+        let step = command
+            .strip_prefix("cargo xtask ")
+            .is_some_and(ci::has_step);
+        let addition = command.starts_with("cargo add ");
+        if !step && !addition && !run.lines().any(|line| line == format!("step {command}")) {
+            faults.push(format!("README.md: .ci/run does not run `{command}`"));
+        }
+    }
+    Ok(())
+}
+
+/// The lines that begin with `cargo` in a README's blocks of ```sh, without
+/// their comments.
+fn shown_commands(readme: &str) -> impl Iterator<Item = &str> {
+    let blocks = readme.split("```sh\n").skip(1);
+    let lines = blocks.flat_map(|block| block.split("```").next().unwrap_or("").lines());
+    lines
+        .map(|line| line.split(" #").next().unwrap_or(line).trim())
+        .filter(|line| line.starts_with("cargo "))
+}
+
+/// What a page of ours links to in this repository is there.
+fn links(workspace: &Workspace, faults: &mut Vec<String>) -> Result {
+    let mut pages = vec![workspace.root.clone()];
+    pages.extend(
+        workspace
+            .packages
+            .iter()
+            .map(|package| package.dir().to_owned()),
+    );
+    for folder in pages {
+        for entry in fs::read_dir(&folder)? {
+            let page = entry?.path();
+            if page.extension().is_none_or(|extension| extension != "md") {
+                continue;
+            }
+            let text = fs::read_to_string(&page)?;
+            let targets = text
+                .split("](")
+                .skip(1)
+                .filter_map(|rest| rest.split(')').next());
+            for target in targets {
+                let file = target.split('#').next().unwrap_or(target);
+                if !target.contains("://") && !folder.join(file).exists() {
+                    let page = shown(workspace, &page);
+                    faults.push(format!("{page}: links to {target}, which is not there"));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
 /// The README's block and the program, if there is either.
 fn quickstart(workspace: &Workspace, faults: &mut Vec<String>) -> Result {
     const PROGRAM: &str = "store-memory/examples/quickstart.rs";
@@ -323,6 +384,15 @@ mod tests {
         assert!(faults.is_empty());
         source("store-x/tests/a.rs", &text, &mut faults);
         assert_eq!(faults.len(), 1);
+    }
+
+    #[test]
+    fn commands_are_taken_from_blocks_of_sh_without_their_comments() {
+        let readme = "```rust\ncargo no\n```\n```sh\ncargo xtask ci   # all\nls\n```\n";
+        assert_eq!(
+            shown_commands(readme).collect::<Vec<_>>(),
+            ["cargo xtask ci"]
+        );
     }
 
     #[test]
