@@ -26,13 +26,13 @@ pub const BACKENDS: &[Backend] = &[Backend {
     package: "store-memory",
     server: None,
     heavy: &[],
-    most_crates: 54,
+    most_crates: 55,
 }];
 
 /// What every user of every backend compiles: the crate, the heavy crates that
 /// it may bring, and the most crates in all, itself included. A rise is a
 /// decision: say in the commit why.
-pub const CORE: (&str, &[&str], usize) = ("store-core", &[], 44);
+pub const CORE: (&str, &[&str], usize) = ("store-core", &[], 45);
 
 /// The same for whoever runs the suite.
 pub const CONFORMANCE: (&str, &[&str], usize) =

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::backends::{self, BACKENDS, Backend};
+use crate::backends::{self, BACKENDS, CONFORMANCE};
 use crate::workspace::{Package, Workspace};
 use crate::{Result, process};
 
@@ -12,10 +12,11 @@ pub const HELP: &str = "
 Package every published crate, and use the packages as a stranger would:
 
   1. each package holds its README, both licences, and no conformance tests;
-  2. core and each backend pass `cargo publish --dry-run` as a pair (alone, a
-     backend cannot: core must be on the registry first);
-  3. a new program that depends on that one backend, taken from the packages,
-     compiles, and runs the backend's quickstart if it needs no server.
+  2. core and each other crate pass `cargo publish --dry-run` as a pair (alone,
+     the other cannot: core must be on the registry first);
+  3. a new program that depends on that one crate, taken from the packages,
+     compiles and runs; for a backend it is the backend's quickstart, which is
+     only compiled if it needs a server.
 
 Nothing is published. Works are left in target/package-check.
 
@@ -48,27 +49,28 @@ pub fn package_check() -> Result {
     for package in workspace.published() {
         contents(package)?;
     }
-    for backend in BACKENDS {
-        println!("  store-core with {}", backend.package);
-        let pair = ["--package", "store-core", "--package", backend.package];
-        let mut dry = process::cargo();
-        dry.args([
-            "publish",
-            "--dry-run",
-            "--no-verify",
-            "--quiet",
-            "--allow-dirty",
-        ]);
-        process::run(dry.args(pair))?;
-        let mut package = process::cargo();
-        package.args(["package", "--no-verify", "--quiet", "--allow-dirty"]);
-        process::run(package.args(pair))?;
-        consume(&workspace, backend)?;
+    let mut users = vec![(CONFORMANCE.0, true)];
+    users.extend(
+        BACKENDS
+            .iter()
+            .map(|backend| (backend.package, backend.server.is_none())),
+    );
+    for (package, runs) in users {
+        println!("  store-core with {package}");
+        let pair = ["--package", "store-core", "--package", package];
+        // The program below compiles both; cargo's own verification may take
+        // an earlier store-core of the same version for this one.
+        let flags = ["--no-verify", "--quiet", "--allow-dirty"];
+        process::run(
+            process::cargo()
+                .args(["publish", "--dry-run"])
+                .args(flags)
+                .args(pair),
+        )?;
+        process::run(process::cargo().arg("package").args(flags).args(pair))?;
+        consume(&workspace, package, runs)?;
     }
-    let mut suite = process::cargo();
-    suite.args(["publish", "--dry-run", "--quiet", "--allow-dirty"]);
-    println!("  store-core with store-conformance");
-    process::run(suite.args(["--package", "store-core", "--package", "store-conformance"]))
+    Ok(())
 }
 
 /// Does its package hold what it should, and nothing that it should not?
@@ -101,49 +103,42 @@ fn contents(package: &Package) -> Result {
     }
 }
 
-/// Builds, and runs if it can, a program that depends on the backend alone.
-fn consume(workspace: &Workspace, backend: &Backend) -> Result {
-    let folder = workspace.target.join("package-check").join(backend.name);
+/// Builds, and runs if it can, a program that depends on this crate alone.
+fn consume(workspace: &Workspace, package: &str, runs: bool) -> Result {
+    let folder = workspace.target.join("package-check").join(package);
     if folder.exists() {
         fs::remove_dir_all(&folder)?;
     }
     fs::create_dir_all(folder.join("src"))?;
     let core = unpack(workspace, "store-core", &folder)?;
-    let own = unpack(workspace, backend.package, &folder)?;
+    let own = unpack(workspace, package, &folder)?;
     let version = workspace
-        .package(backend.package)
+        .package(package)
         .map_or("*", |package| &package.version);
     let manifest = format!(
         "[package]\nname = \"consumer\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\n\
-         [dependencies]\n{0} = \"{version}\"\n{BESIDE}\n\n\
-         [patch.crates-io]\nstore-core = {{ path = {core:?} }}\n{0} = {{ path = {own:?} }}\n\n\
-         [workspace]\n",
-        backend.package
+         [dependencies]\n{package} = \"{version}\"\n{BESIDE}\n\n\
+         [patch.crates-io]\nstore-core = {{ path = {core:?} }}\n{package} = {{ path = {own:?} }}\n\n\
+         [workspace]\n"
     );
     fs::write(folder.join("Cargo.toml"), manifest)?;
     // The versions that were tested, and nothing newer.
     fs::copy(workspace.root.join("Cargo.lock"), folder.join("Cargo.lock"))?;
     let quickstart = own.join("examples/quickstart.rs");
-    let has_quickstart = quickstart.exists();
-    let program = if has_quickstart {
-        fs::read_to_string(&quickstart)?
+    let (program, what) = if quickstart.exists() {
+        (fs::read_to_string(&quickstart)?, "its quickstart")
     } else {
         // It compiles, links, and re-exports core.
-        let name = backend.package.replace('-', "_");
-        format!("fn main() {{\n    println!(\"{{}}\", {name}::core::Support::Native);\n}}\n")
+        let name = package.replace('-', "_");
+        let line = format!("println!(\"{{}}\", {name}::core::Support::Native);");
+        (
+            format!("fn main() {{\n    {line}\n}}\n"),
+            "one line of core's",
+        )
     };
     fs::write(folder.join("src/main.rs"), program)?;
-    let runs = backend.server.is_none();
-    println!(
-        "  {} of a new program with {}{}",
-        if runs { "run" } else { "build" },
-        backend.package,
-        if has_quickstart {
-            ": its quickstart"
-        } else {
-            ": it has no quickstart yet"
-        }
-    );
+    let verb = if runs { "run" } else { "build" };
+    println!("  {verb} a new program with {package}: {what}");
     let mut command = process::cargo();
     command
         .current_dir(&folder)
@@ -151,7 +146,7 @@ fn consume(workspace: &Workspace, backend: &Backend) -> Result {
             "CARGO_TARGET_DIR",
             workspace.target.join("package-check/target"),
         )
-        .args([if runs { "run" } else { "build" }, "--quiet"]);
+        .args([verb, "--quiet"]);
     process::run(&mut command)
 }
 
@@ -165,8 +160,10 @@ fn unpack(workspace: &Workspace, name: &str, folder: &Path) -> Result<PathBuf> {
         .target
         .join("package")
         .join(format!("{stem}.crate"));
-    // tar is part of every system that Rust runs on, Windows since 10.
+    // tar is part of every system that Rust runs on, Windows since 10. Files get
+    // the time of now (-m): packages have one old time for all, by which cargo
+    // would take a changed file for one that it compiled before.
     let mut tar = Command::new("tar");
-    process::run(tar.arg("-xzf").arg(&file).arg("-C").arg(folder))?;
+    process::run(tar.arg("-xzmf").arg(&file).arg("-C").arg(folder))?;
     Ok(folder.join(stem))
 }
