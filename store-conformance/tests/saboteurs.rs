@@ -41,3 +41,15 @@ async fn the_backend_without_a_flaw_keeps_every_promise() {
         assert!(failed.is_empty(), "{failed:#?}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_table_without_a_flaw_keeps_every_promise_of_lti() {
+    let report = saboteurs::sound_lti().run().await;
+    let failed: Vec<_> = report.failed().collect();
+    assert!(failed.is_empty(), "{failed:#?}");
+    let declined = report
+        .cases
+        .iter()
+        .filter(|case| case.outcome == Outcome::Unsupported);
+    assert_eq!(declined.count(), 2, "it seals no keys and must say so");
+}

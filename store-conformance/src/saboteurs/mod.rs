@@ -9,6 +9,7 @@ mod lti;
 mod records;
 mod tenants;
 
+pub use lti::sound as sound_lti;
 pub use records::sound;
 
 use crate::suite::Suite;

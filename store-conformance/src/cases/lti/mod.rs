@@ -24,6 +24,7 @@ use store_core::ErrorKind;
 use crate::harness::Over;
 use crate::suite::{CaseResult, Suite};
 
+pub(crate) use fixtures::load;
 pub use fixtures::{Cases, Fixtures, Given, Platform, Site};
 pub use own_types::{Campus, Placement};
 

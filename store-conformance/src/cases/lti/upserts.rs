@@ -147,6 +147,10 @@ async fn an_upsert_replaces_the_record_whole<R: Platform, D: Site>(
     harness: Given<R, D>,
 ) -> CaseResult {
     let tool = Tool::<R, D>::with(&harness, &[marked(1)?]).await?;
+    for handle in [&tool.first, &tool.second] {
+        let before = handle.get_registration(ISSUER, Some("tool-1")).await?;
+        assert!(before.is_some());
+    }
     let moved = Registration::new(RegistrationParts {
         auth_endpoint: "https://new.example.edu/auth".into(),
         ..parts(ISSUER, "tool-1")
@@ -170,6 +174,8 @@ async fn a_deleted_registration_takes_its_deployments_along<R: Platform, D: Site
         .deployed(&lms()?, "d")?
         .deployed(&sibling, "d")?;
     let tool = Tool::<R, D>::open(&harness, fixtures).await?;
+    let before = tool.client(ISSUER, Some("tool-1")).await?;
+    assert_eq!(before.as_deref(), Some("tool-1"));
     assert!(tool.first.delete_registration(ISSUER, "tool-1").await?);
     assert!(!tool.second.delete_registration(ISSUER, "tool-1").await?);
     assert_eq!(tool.client(ISSUER, Some("tool-1")).await?, None);
