@@ -1,5 +1,6 @@
 //! Bugs that break the promises of `lti`.
 
+mod contract;
 mod table;
 
 use std::sync::{Arc, Mutex};
