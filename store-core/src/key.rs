@@ -5,7 +5,7 @@
 //! Their `Debug` is [redacted](RedactedKey): an id may be an e-mail address or
 //! a digest that someone could look up.
 
-use std::borrow::Cow;
+use std::borrow::{Borrow, Cow};
 use std::cmp::Ordering;
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -185,6 +185,12 @@ impl Partition {
 
     /// The name.
     pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Borrow<str> for Partition {
+    fn borrow(&self) -> &str {
         &self.0
     }
 }

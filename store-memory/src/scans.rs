@@ -13,34 +13,21 @@ impl MemoryRecords {
         partition: &str,
         now: Timestamp,
     ) -> Result<Records> {
-        let after = scan.position_text()?;
-        let start = after.unwrap_or(scan.prefix());
-        let from = RecordRef::new(partition, scan.in_collection(), start)?;
-        let from = match after {
-            Some(_) => Bound::Excluded(from),
-            None => Bound::Included(from),
-        };
-        let asked_for = |record: &Record| {
-            let at = record.at();
-            at.id().starts_with(scan.prefix())
-                && at.same_partition(partition)
-                && at.collection() == scan.in_collection()
+        let from = match scan.position_text()? {
+            Some(after) => Bound::Excluded(after),
+            None => Bound::Included(scan.prefix()),
         };
         let wanted = scan.page_size() + 1;
         let mut found: Vec<Record> = Vec::with_capacity(wanted);
         let shard = self.shard_of(partition).read();
         let records = shard
-            .range(from)
-            .take_while(|record| !record.is_expired(now) || asked_for(record))
+            .in_partition(scan.in_collection(), partition, from)
+            .take_while(|record| record.id().starts_with(scan.prefix()))
             .filter(|record| !record.is_expired(now))
             .take(wanted)
             .cloned();
         found.extend(records);
         drop(shard);
-        // They are in order: only where the last one is too far was any.
-        if !found.last().is_some_and(asked_for) {
-            found.truncate(found.partition_point(asked_for));
-        }
         let next = (found.len() == wanted).then(|| {
             found.truncate(scan.page_size());
             scan.cursor(found[found.len() - 1].id())
@@ -55,23 +42,16 @@ impl MemoryRecords {
         now: Timestamp,
     ) -> Result<Records> {
         let position = Position::of(scan)?;
-        let start = RecordRef::new(prefix, scan.in_collection(), "")?;
         let wanted = scan.page_size() + 1;
         let mut found: Vec<(usize, Record)> = Vec::new();
         for index in position.shard..SHARDS {
-            let from = match &position.place {
-                Some((partition, id)) if index == position.shard => {
-                    Bound::Excluded(RecordRef::new(partition, scan.in_collection(), id)?)
-                }
-                _ => Bound::Included(start),
+            let after = match &position.place {
+                Some((partition, id)) if index == position.shard => Some((&**partition, &**id)),
+                _ => None,
             };
             let shard = self.shard_at(index).read();
             let records = shard
-                .range(from)
-                .take_while(|record| {
-                    record.at().collection() == scan.in_collection()
-                        && record.at().partition().starts_with(prefix)
-                })
+                .in_partitions(scan.in_collection(), prefix, after)
                 .filter(|record| record.id().starts_with(scan.prefix()))
                 .filter(|record| !record.is_expired(now))
                 .take(wanted - found.len())

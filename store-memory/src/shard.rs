@@ -1,18 +1,22 @@
-//! The structures of one shard: a hash table for points, an ordered set for
+//! The structures of one shard: a hash table for points, ordered sets for
 //! scans, and the order of expiry. All three hold the same records.
 //!
 //! Everything here runs under the shard's lock, so nothing here runs foreign
 //! code: a removed record is handed out, to be dropped after the lock, because
 //! the value inside may have a `Drop` of its own.
 
+// A record caches what was decoded of its body; the name it is sorted by never
+// changes.
+#![allow(clippy::mutable_key_type)]
+
 use std::borrow::Borrow;
 use std::cmp::Ordering;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
-use store_core::{Record, RecordRef, Timestamp};
+use store_core::{Collection, Partition, Record, RecordRef, Timestamp};
 
 /// A record and the hash it is found by.
 #[derive(Clone)]
@@ -24,7 +28,7 @@ struct Slot {
 #[derive(Default)]
 pub(crate) struct Shard {
     points: HashTable<Slot>,
-    ordered: BTreeSet<Ordered>,
+    ordered: BTreeMap<Collection, BTreeMap<Partition, BTreeSet<ById>>>,
     expiring: BTreeSet<Expiring>,
 }
 
@@ -56,8 +60,17 @@ impl Shard {
                 None
             }
         };
-        // A set's `replace` keeps one key and hands out the other.
-        self.ordered.replace(Ordered(record));
+        let partitions = self.ordered.entry(record.key().collection()).or_default();
+        match partitions.get_mut(record.partition().as_str()) {
+            Some(records) => {
+                // `insert` would keep the one that is there.
+                records.replace(ById(record));
+            }
+            None => {
+                let partition = record.partition().clone();
+                partitions.insert(partition, BTreeSet::from([ById(record)]));
+            }
+        }
         replaced.map(|slot| self.forget_expiry(slot))
     }
 
@@ -68,7 +81,12 @@ impl Shard {
             .ok()?
             .remove()
             .0;
-        self.ordered.remove(&at as &dyn Placed);
+        let partitions = self.ordered.get_mut(&at.collection())?;
+        let records = partitions.get_mut(at.partition())?;
+        records.remove(at.id());
+        if records.is_empty() {
+            partitions.remove(at.partition());
+        }
         Some(self.forget_expiry(slot))
     }
 
@@ -92,12 +110,45 @@ impl Shard {
         self.expiring.first().is_some_and(|first| first.at <= until)
     }
 
-    /// The records from `from` on, in order of collection, partition and id.
-    pub(crate) fn range(&self, from: Bound<RecordRef<'_>>) -> impl Iterator<Item = &Record> {
-        let from = from.as_ref().map(|at| at as &dyn Placed);
+    /// A partition's records in order of id.
+    pub(crate) fn in_partition(
+        &self,
+        collection: Collection,
+        partition: &str,
+        from: Bound<&str>,
+    ) -> impl Iterator<Item = &Record> {
         self.ordered
-            .range::<dyn Placed + '_, _>((from, Bound::Unbounded))
-            .map(|ordered| &ordered.0)
+            .get(&collection)
+            .and_then(|partitions| partitions.get(partition))
+            .into_iter()
+            .flat_map(move |records| records.range::<str, _>((from, Bound::Unbounded)))
+            .map(|by_id| &by_id.0)
+    }
+
+    /// The records of the partitions whose names start with `prefix`, in order
+    /// of partition and id, after the one with the name `after`.
+    pub(crate) fn in_partitions<'a>(
+        &'a self,
+        collection: Collection,
+        prefix: &'a str,
+        after: Option<(&'a str, &'a str)>,
+    ) -> impl Iterator<Item = &'a Record> {
+        let first = after.map_or(prefix, |(partition, _)| partition);
+        self.ordered
+            .get(&collection)
+            .into_iter()
+            .flat_map(move |partitions| {
+                partitions.range::<str, _>((Bound::Included(first), Bound::Unbounded))
+            })
+            .take_while(move |(partition, _)| partition.as_str().starts_with(prefix))
+            .flat_map(move |(partition, records)| {
+                let from = match after {
+                    Some((last, id)) if last == partition.as_str() => Bound::Excluded(id),
+                    _ => Bound::Unbounded,
+                };
+                records.range::<str, _>((from, Bound::Unbounded))
+            })
+            .map(|by_id| &by_id.0)
     }
 }
 
@@ -141,56 +192,31 @@ impl PartialEq for Expiring {
 
 impl Eq for Expiring {}
 
-/// A record in the order that scans follow: collection, partition, id.
-struct Ordered(Record);
+/// A record in the order that scans of its partition follow.
+struct ById(Record);
 
-/// Lets the set be searched by a borrowed name, whether or not a record is there.
-trait Placed {
-    fn place(&self) -> RecordRef<'_>;
-}
-
-impl Placed for Ordered {
-    fn place(&self) -> RecordRef<'_> {
-        self.0.at()
+impl Borrow<str> for ById {
+    fn borrow(&self) -> &str {
+        self.0.id()
     }
 }
 
-impl Placed for RecordRef<'_> {
-    fn place(&self) -> RecordRef<'_> {
-        *self
+impl PartialEq for ById {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.id() == other.0.id()
     }
 }
 
-impl<'a> Borrow<dyn Placed + 'a> for Ordered {
-    fn borrow(&self) -> &(dyn Placed + 'a) {
-        self
+impl Eq for ById {}
+
+impl PartialOrd for ById {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 
-/// `Borrow` asks that both sides compare alike.
-macro_rules! compared_by_place {
-    ($type:ty) => {
-        impl PartialEq for $type {
-            fn eq(&self, other: &Self) -> bool {
-                self.place() == other.place()
-            }
-        }
-
-        impl Eq for $type {}
-
-        impl PartialOrd for $type {
-            fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-                Some(self.cmp(other))
-            }
-        }
-
-        impl Ord for $type {
-            fn cmp(&self, other: &Self) -> Ordering {
-                self.place().cmp(&other.place())
-            }
-        }
-    };
+impl Ord for ById {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.0.id().cmp(other.0.id())
+    }
 }
-
-compared_by_place!(Ordered);
-compared_by_place!(dyn Placed + '_);
