@@ -1,0 +1,143 @@
+//! Who is in which group.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use store_core::entity::{EntityStore, Key};
+use store_core::iam::{Group, IamStore, Paging, User};
+use store_core::tenants::Tenant;
+use store_core::{ErrorKind, Result};
+
+use super::fixtures::{Everything, key, path};
+use super::tools::{kind, pages, race, won};
+use super::{Cases, Iam};
+use crate::case;
+use crate::harness::Opened;
+use crate::suite::CaseResult;
+
+pub(super) fn cases() -> Cases {
+    vec![
+        case!(joining_is_idempotent, "25"),
+        case!(a_membership_needs_both_in_one_tenant),
+        case!(members_are_listed_without_gap_or_repeat, "14", "16"),
+        case!(both_sides_of_a_membership_agree_after_any_race),
+    ]
+}
+
+async fn members(iam: &Arc<dyn IamStore>, group: &str, limit: usize) -> Result<Vec<String>> {
+    let pages = pages(|cursor| async move {
+        let mut paging = Paging::new().limit(limit)?;
+        if let Some(cursor) = cursor {
+            paging = paging.after(cursor);
+        }
+        iam.members_of(&key(group), &paging).await
+    })
+    .await?;
+    assert!(pages.iter().rev().skip(1).all(|page| page.len() == limit));
+    Ok(pages.concat().iter().map(|u| u.user_name.clone()).collect())
+}
+
+async fn joining_is_idempotent(harness: Iam) -> CaseResult {
+    let fixtures = Everything::named(&["ada"], &["devs", "ops"], &[]);
+    let Opened { first, second, .. } = harness.open(fixtures).await?;
+    for iam in [&first, &second, &first] {
+        iam.add_member(&key("devs"), &key("ada")).await?;
+    }
+    assert_eq!(members(&second, "devs", 5).await?, ["ada"]);
+    let groups = second.groups_of(&key("ada"), &Paging::new()).await?;
+    assert_eq!(groups.items.len(), 1);
+    assert_eq!(groups.items[0].group_name, "devs");
+    for iam in [&first, &second] {
+        iam.remove_member(&key("devs"), &key("ada")).await?;
+    }
+    assert!(members(&second, "devs", 5).await?.is_empty());
+    first.add_member(&key("devs"), &key("ada")).await?;
+    assert_eq!(members(&second, "devs", 5).await?, ["ada"]);
+    Ok(())
+}
+
+async fn a_membership_needs_both_in_one_tenant(harness: Iam) -> CaseResult {
+    let mut fixtures = Everything::named(&["ada"], &["devs"], &[]);
+    fixtures.tenants.push(Tenant::new(&path("2"), "other"));
+    fixtures.users.push(User::new(&path("2"), "eve"));
+    let Opened { first, second, .. } = harness.open(fixtures).await?;
+    let devs: Key<Group> = key("devs");
+    let absent = first.add_member(&devs, &key("eve")).await;
+    let absent = absent.expect_err("there is no eve in tenant 1");
+    assert_eq!(absent.kind(), ErrorKind::NotFound);
+    let foreign = first.add_member(&devs, &Key::new(&path("2"), "eve")).await;
+    let foreign = foreign.expect_err("eve is of tenant 2");
+    assert_eq!(foreign.kind(), absent.kind());
+    assert_eq!(foreign.message(), absent.message());
+    let no_group = second.add_member(&key("nobody"), &key("ada")).await;
+    assert_eq!(kind(no_group), ErrorKind::NotFound);
+    assert_eq!(
+        kind(second.members_of(&key("nobody"), &Paging::new()).await),
+        ErrorKind::NotFound
+    );
+    assert_eq!(
+        kind(second.groups_of(&key("nobody"), &Paging::new()).await),
+        ErrorKind::NotFound
+    );
+    assert!(members(&second, "devs", 5).await?.is_empty());
+    Ok(())
+}
+
+async fn members_are_listed_without_gap_or_repeat(harness: Iam) -> CaseResult {
+    let names = ["a", "b", "c", "d", "e", "f"];
+    let fixtures = Everything::named(&names, &["devs", "ops"], &[]);
+    let Opened { first, second, .. } = harness.open(fixtures).await?;
+    for name in names {
+        first.add_member(&key("devs"), &key(name)).await?;
+    }
+    first.add_member(&key("ops"), &key("a")).await?;
+    for limit in 1..=7 {
+        let listed = members(&second, "devs", limit).await?;
+        let distinct: BTreeSet<&str> = listed.iter().map(String::as_str).collect();
+        assert_eq!(listed.len(), 6, "pages of {limit}");
+        assert_eq!(distinct, BTreeSet::from(names));
+    }
+    let page = second
+        .members_of(&key("devs"), &Paging::new().limit(6)?)
+        .await?;
+    assert!(page.next.is_none(), "there is no seventh");
+    Ok(())
+}
+
+async fn both_sides_of_a_membership_agree_after_any_race(harness: Iam) -> CaseResult {
+    let users = ["a", "b", "c"];
+    let groups = ["x", "y"];
+    let fixtures = Everything::named(&users, &groups, &[]);
+    let Opened { first, second, .. } = harness.open(fixtures).await?;
+    for round in 0..6 {
+        let answers = race((0..12).map(|i| {
+            let iam = Arc::clone(if i % 2 == 0 { &first } else { &second });
+            let (user, group) = (users[i % 3], groups[(i / 3) % 2]);
+            async move {
+                if (i / 6 + round) % 2 == 0 {
+                    iam.add_member(&key(group), &key(user)).await
+                } else {
+                    iam.remove_member(&key(group), &key(user)).await
+                }
+            }
+        }))
+        .await;
+        assert_eq!(won(&answers, ErrorKind::Contended), 12);
+        for group in groups {
+            for user in users {
+                let in_group = members(&first, group, 9).await?.contains(&user.to_owned());
+                let page = second.groups_of(&key(user), &Paging::new()).await?;
+                let of_user = page.items.iter().any(|g| g.group_name == group);
+                assert_eq!(in_group, of_user, "{user} in {group}");
+            }
+        }
+    }
+    EntityStore::<User>::delete(&*first, &key("a")).await?;
+    EntityStore::<Group>::delete(&*second, &key("x")).await?;
+    for user in ["b", "c"] {
+        let page = second.groups_of(&key(user), &Paging::new()).await?;
+        assert!(page.items.iter().all(|group| group.group_name == "y"));
+    }
+    assert!(!members(&first, "y", 9).await?.contains(&"a".to_owned()));
+    Ok(())
+}

@@ -1,0 +1,486 @@
+//! Attaching, and what it keeps true.
+
+use std::sync::Arc;
+
+use store_core::entity::{EntityStore, Key, Listing, Provider};
+use store_core::iam::{
+    ATTACHED, Group, INLINE, IamStore, InlinePolicy, Paging, Policy, PolicyFilter, PolicyScope,
+    PrincipalStore, User,
+};
+use store_core::tenants::Tenant;
+use store_core::{ErrorKind, Result};
+
+use super::fixtures::{Everything, key, path};
+use super::tools::{kind, pages, race, won};
+use super::{Cases, Iam};
+use crate::case;
+use crate::harness::Opened;
+use crate::suite::CaseResult;
+
+pub(super) fn cases() -> Cases {
+    vec![
+        case!(attaching_is_idempotent_and_counted, "25"),
+        case!(an_attachment_count_is_true_after_any_race, "25", "30"),
+        case!(an_attached_policy_is_not_deleted),
+        case!(no_race_leaves_a_deleted_policy_attached),
+        case!(a_foreign_policy_and_an_absent_one_are_one_answer),
+        case!(an_update_leaves_the_counts_true),
+        case!(a_policy_is_found_by_its_arn_in_its_own_tenant),
+        case!(attached_policies_are_listed_in_order, "14", "16", "19"),
+        case!(policies_are_listed_by_scope_and_attachment),
+        case!(a_policy_that_is_not_attachable_is_not_attached),
+        case!(a_principal_has_only_so_many_attachments),
+        case!(a_boundary_is_counted_and_holds_its_policy),
+        case!(inline_policies_are_their_principals_alone),
+        case!(inline_policies_are_listed_in_order, "14", "19"),
+    ]
+}
+
+pub(super) fn arn(name: &str) -> String {
+    format!("arn:wami:iam:1:policy/{name}")
+}
+
+/// How often the policy says that it is attached.
+pub(super) async fn count(iam: &Arc<dyn IamStore>, name: &str) -> Result<u64> {
+    let policy = EntityStore::<Policy>::get(&**iam, &key(name)).await?;
+    Ok(policy.expect("the policy is there").attachment_count)
+}
+
+pub(super) async fn attached<P>(iam: &Arc<dyn IamStore>, name: &str) -> Result<Vec<String>>
+where
+    P: store_core::iam::Principal,
+    dyn IamStore: PrincipalStore<P>,
+{
+    let pages = pages(|cursor| async move {
+        let mut paging = Paging::new().limit(3)?;
+        if let Some(cursor) = cursor {
+            paging = paging.after(cursor);
+        }
+        PrincipalStore::<P>::attached(&**iam, &key(name), &paging).await
+    })
+    .await?;
+    Ok(pages.concat().into_iter().map(|p| p.policy_name).collect())
+}
+
+async fn attaching_is_idempotent_and_counted(harness: Iam) -> CaseResult {
+    let fixtures = Everything::named(&["ada", "bob"], &["devs"], &["read"]);
+    let Opened { first, second, .. } = harness.open(fixtures).await?;
+    for iam in [&first, &second, &first] {
+        iam.attach(&key::<User>("ada"), &arn("read")).await?;
+    }
+    assert_eq!(count(&second, "read").await?, 1);
+    second.attach(&key::<User>("bob"), &arn("read")).await?;
+    second.attach(&key::<Group>("devs"), &arn("read")).await?;
+    assert_eq!(count(&first, "read").await?, 3);
+    assert_eq!(attached::<User>(&first, "ada").await?, ["read"]);
+    assert_eq!(attached::<Group>(&first, "devs").await?, ["read"]);
+    for iam in [&first, &second] {
+        iam.detach(&key::<User>("ada"), &arn("read")).await?;
+    }
+    assert_eq!(count(&second, "read").await?, 2);
+    assert!(attached::<User>(&first, "ada").await?.is_empty());
+    let absent = first.attach(&key::<User>("eve"), &arn("read")).await;
+    assert_eq!(kind(absent), ErrorKind::NotFound);
+    assert_eq!(count(&second, "read").await?, 2);
+    Ok(())
+}
+
+async fn an_attachment_count_is_true_after_any_race(harness: Iam) -> CaseResult {
+    let users = ["a", "b", "c", "d", "e", "f", "g", "h"];
+    let fixtures = Everything::named(&users, &[], &["read"]);
+    let Opened { first, second, .. } = harness.open(fixtures).await?;
+    for round in 0..3 {
+        let answers = race(users.into_iter().enumerate().flat_map(|(i, user)| {
+            let (one, other) = (Arc::clone(&first), Arc::clone(&second));
+            // Each user is attached twice at once; every other one is also
+            // detached meanwhile.
+            let detaches = (i + round) % 2 == 0;
+            let attach = |iam: Arc<dyn IamStore>, detaches: bool| async move {
+                let user = key::<User>(user);
+                iam.attach(&user, &arn("read")).await?;
+                if detaches {
+                    iam.detach(&user, &arn("read")).await?;
+                }
+                Ok(())
+            };
+            [attach(one, detaches), attach(other, false)]
+        }))
+        .await;
+        assert_eq!(won(&answers, ErrorKind::Contended), 16);
+        let mut real = 0;
+        for user in users {
+            real += attached::<User>(&first, user).await?.len() as u64;
+        }
+        assert!(real >= 4, "those that nobody detached stay attached");
+        assert_eq!(count(&second, "read").await?, real);
+    }
+    for user in users {
+        first.detach(&key::<User>(user), &arn("read")).await?;
+    }
+    assert_eq!(count(&second, "read").await?, 0);
+    Ok(())
+}
+
+async fn an_attached_policy_is_not_deleted(harness: Iam) -> CaseResult {
+    let fixtures = Everything::named(&["ada"], &[], &["read"]);
+    let Opened { first, second, .. } = harness.open(fixtures).await?;
+    first.attach(&key::<User>("ada"), &arn("read")).await?;
+    let refused = EntityStore::<Policy>::delete(&*second, &key("read")).await;
+    assert_eq!(kind(refused), ErrorKind::InUse);
+    assert_eq!(attached::<User>(&first, "ada").await?, ["read"]);
+    first.detach(&key::<User>("ada"), &arn("read")).await?;
+    EntityStore::<Policy>::delete(&*second, &key("read")).await?;
+    let gone = EntityStore::<Policy>::get(&*first, &key("read")).await?;
+    assert!(gone.is_none());
+    Ok(())
+}
+
+async fn no_race_leaves_a_deleted_policy_attached(harness: Iam) -> CaseResult {
+    let fixtures = Everything::named(&["ada"], &[], &[]);
+    let Opened { first, second, .. } = harness.open(fixtures).await?;
+    for round in 0..12 {
+        let name = format!("p{round}");
+        first.create(Policy::new(&path("1"), &name, "{}")).await?;
+        let (attacher, deleter) = (Arc::clone(&first), Arc::clone(&second));
+        let (attach_name, delete_name) = (name.clone(), name.clone());
+        let attach = tokio::spawn(async move {
+            attacher
+                .attach(&key::<User>("ada"), &arn(&attach_name))
+                .await
+        });
+        let delete = tokio::spawn(async move {
+            EntityStore::<Policy>::delete(&*deleter, &key(&delete_name)).await
+        });
+        let held = async || EntityStore::<Policy>::get(&*first, &key(&name)).await;
+        match (attach.await?, delete.await?) {
+            (Ok(()), Err(error)) => {
+                assert_eq!(error.kind(), ErrorKind::InUse);
+                assert_eq!(held().await?.expect("refused").attachment_count, 1);
+                first.detach(&key::<User>("ada"), &arn(&name)).await?;
+            }
+            (Err(error), Ok(())) => {
+                assert_eq!(error.kind(), ErrorKind::NotFound);
+                assert!(held().await?.is_none());
+            }
+            other => panic!("one of the two must win: {other:?}"),
+        }
+        assert!(attached::<User>(&second, "ada").await?.is_empty());
+    }
+    Ok(())
+}
+
+async fn a_foreign_policy_and_an_absent_one_are_one_answer(harness: Iam) -> CaseResult {
+    let mut fixtures = Everything::named(&["ada"], &["devs"], &["read"]);
+    fixtures.tenants.push(Tenant::new(&path("1/2"), "below"));
+    fixtures.tenants.push(Tenant::new(&path("2"), "other"));
+    for tenant in ["1/2", "2"] {
+        let policy = Policy::new(&path(tenant), "theirs", "{}");
+        fixtures.policies.push(policy);
+    }
+    let Opened { first, second, .. } = harness.open(fixtures).await?;
+    let absent = first.attach(&key::<User>("ada"), &arn("theirs")).await;
+    let absent = absent.expect_err("nobody made it in tenant 1");
+    assert_eq!(absent.kind(), ErrorKind::NotFound);
+    for tenant in ["1/2", "2"] {
+        let theirs = Key::<Policy>::new(&path(tenant), "theirs");
+        let policy = EntityStore::<Policy>::get(&*first, &theirs)
+            .await?
+            .expect("a fixture");
+        let to_user = second.attach(&key::<User>("ada"), &policy.arn).await;
+        let to_group = second.attach(&key::<Group>("devs"), &policy.arn).await;
+        for foreign in [to_user, to_group] {
+            let foreign = foreign.expect_err("it is another tenant's");
+            assert_eq!(foreign.kind(), absent.kind());
+            assert_eq!(foreign.message(), absent.message());
+        }
+        let policy = EntityStore::<Policy>::get(&*first, &theirs)
+            .await?
+            .expect("a fixture");
+        assert_eq!(policy.attachment_count, 0);
+    }
+    assert!(attached::<User>(&first, "ada").await?.is_empty());
+    Ok(())
+}
+
+async fn an_update_leaves_the_counts_true(harness: Iam) -> CaseResult {
+    let fixtures = Everything::named(&["ada"], &[], &["read"]);
+    let Opened {
+        first,
+        second,
+        clock,
+        ..
+    } = harness.open(fixtures).await?;
+    first.attach(&key::<User>("ada"), &arn("read")).await?;
+    let before = EntityStore::<Policy>::get(&*first, &key("read"))
+        .await?
+        .expect("a fixture");
+    clock.advance(std::time::Duration::from_secs(5));
+    let edit = |policy: &mut Policy| {
+        policy.policy_document = "{\"new\": true}".into();
+        policy.attachment_count = 70;
+        policy.permissions_boundary_usage_count = 70;
+        Ok(())
+    };
+    let after = EntityStore::<Policy>::update(&*second, &key("read"), &edit).await?;
+    assert_eq!(after.attachment_count, 1);
+    assert_eq!(after.permissions_boundary_usage_count, 0);
+    assert!(after.update_date > before.update_date);
+    assert_eq!(after.create_date, before.create_date);
+    // A count set at creation is no more believed.
+    let mut forged = Policy::new(&path("1"), "forged", "{}");
+    forged.attachment_count = 3;
+    assert_eq!(first.create(forged).await?.attachment_count, 0);
+    Ok(())
+}
+
+async fn a_policy_is_found_by_its_arn_in_its_own_tenant(harness: Iam) -> CaseResult {
+    let mut fixtures = Everything::named(&[], &[], &["plain", "a/b", "50%", "a%2Fb", "x:y"]);
+    fixtures.tenants.push(Tenant::new(&path("2"), "other"));
+    let mut mapped = Policy::new(&path("1"), "mapped", "{}").with_path("/team/");
+    mapped.providers.push(Provider::new("aws", "123456789012"));
+    fixtures.policies.push(mapped);
+    let Opened { first, second, .. } = harness.open(fixtures).await?;
+    let all = EntityStore::<Policy>::list(&*first, &path("1"), &Listing::new()).await?;
+    assert_eq!(all.items.len(), 6);
+    for policy in all.items {
+        for arn in [&policy.arn, &policy.wami_arn] {
+            let found = second.policy_by_arn(&path("1"), arn).await?;
+            assert_eq!(found.as_ref(), Some(&policy));
+            assert!(second.policy_by_arn(&path("2"), arn).await?.is_none());
+        }
+    }
+    for wrong in [
+        "",
+        "plain",
+        "arn:wami:iam:2:policy/plain",
+        "arn:wami:iam:1:policy/elsewhere/plain",
+        "arn:aws:iam::123456789012:policy/plain",
+    ] {
+        assert!(
+            first.policy_by_arn(&path("1"), wrong).await?.is_none(),
+            "{wrong}"
+        );
+    }
+    Ok(())
+}
+
+async fn attached_policies_are_listed_in_order(harness: Iam) -> CaseResult {
+    let mut names = ["10", "9", "B", "a", "a%", "ä", "_"];
+    let fixtures = Everything::named(&["ada", "adam"], &[], &names);
+    let Opened { first, second, .. } = harness.open(fixtures).await?;
+    for name in names {
+        let policy = EntityStore::<Policy>::get(&*first, &key(name))
+            .await?
+            .expect("a fixture");
+        first.attach(&key::<User>("ada"), &policy.arn).await?;
+    }
+    first.attach(&key::<User>("adam"), &arn("a")).await?;
+    names.sort_unstable();
+    assert_eq!(attached::<User>(&second, "ada").await?, names);
+    let exactly = Paging::new().limit(7)?;
+    let page = PrincipalStore::<User>::attached(&*second, &key("ada"), &exactly).await?;
+    assert!(page.next.is_none(), "there is no eighth");
+    assert!(
+        page.items
+            .iter()
+            .all(|policy| policy.policy_arn.starts_with("arn:"))
+    );
+    let absent = PrincipalStore::<User>::attached(&*second, &key("eve"), &exactly).await;
+    assert_eq!(kind(absent), ErrorKind::NotFound);
+    Ok(())
+}
+
+async fn policies_are_listed_by_scope_and_attachment(harness: Iam) -> CaseResult {
+    let mut fixtures = Everything::named(&["ada"], &[], &["local", "used"]);
+    let mut mapped = Policy::new(&path("1"), "mapped", "{}");
+    mapped.providers.push(Provider::new("aws", "1"));
+    fixtures.policies.push(mapped);
+    let Opened { first, second, .. } = harness.open(fixtures).await?;
+    first.attach(&key::<User>("ada"), &arn("used")).await?;
+    for (scope, only_attached, expected) in [
+        (PolicyScope::All, false, &["local", "mapped", "used"][..]),
+        (PolicyScope::Local, false, &["local", "used"]),
+        (PolicyScope::Provider, false, &["mapped"]),
+        (PolicyScope::All, true, &["used"]),
+        (PolicyScope::Provider, true, &[]),
+    ] {
+        let filter = PolicyFilter {
+            scope,
+            only_attached,
+        };
+        let listing = Listing::new().filter(filter).limit(1)?;
+        let pages = pages(|cursor| {
+            let listing = cursor.map_or(listing.clone(), |c| listing.clone().after(c));
+            let iam = &second;
+            async move { EntityStore::<Policy>::list(&**iam, &path("1"), &listing).await }
+        })
+        .await?;
+        let names: Vec<_> = pages
+            .concat()
+            .iter()
+            .map(|p| p.policy_name.clone())
+            .collect();
+        assert_eq!(names, expected, "{filter:?}");
+    }
+    Ok(())
+}
+
+async fn a_policy_that_is_not_attachable_is_not_attached(harness: Iam) -> CaseResult {
+    let mut fixtures = Everything::named(&["ada"], &[], &["read"]);
+    fixtures.policies[0].is_attachable = false;
+    let Opened { first, second, .. } = harness.open(fixtures).await?;
+    let refused = first.attach(&key::<User>("ada"), &arn("read")).await;
+    assert_eq!(kind(refused), ErrorKind::PermissionDenied);
+    assert_eq!(count(&second, "read").await?, 0);
+    Ok(())
+}
+
+async fn a_principal_has_only_so_many_attachments(harness: Iam) -> CaseResult {
+    let limit = ATTACHED.limit.expect("attachments are bounded") as usize;
+    let names: Vec<String> = (0..limit + 4).map(|i| format!("p{i}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let fixtures = Everything::named(&["ada"], &[], &names);
+    let Opened { first, second, .. } = harness.open(fixtures).await?;
+    for name in &names[..limit - 2] {
+        first.attach(&key::<User>("ada"), &arn(name)).await?;
+    }
+    // Room for two, and six who want it.
+    let answers = race(names[limit - 2..].iter().enumerate().map(|(i, name)| {
+        let iam = Arc::clone(if i % 2 == 0 { &first } else { &second });
+        let arn = arn(name);
+        async move { iam.attach(&key::<User>("ada"), &arn).await }
+    }))
+    .await;
+    assert_eq!(won(&answers, ErrorKind::LimitExceeded), 2);
+    assert_eq!(attached::<User>(&first, "ada").await?.len(), limit);
+    first.detach(&key::<User>("ada"), &arn("p0")).await?;
+    first.attach(&key::<User>("ada"), &arn("p0")).await?;
+    Ok(())
+}
+
+async fn a_boundary_is_counted_and_holds_its_policy(harness: Iam) -> CaseResult {
+    let mut fixtures = Everything::named(&["ada"], &[], &["wide", "narrow"]);
+    fixtures.tenants.push(Tenant::new(&path("2"), "other"));
+    fixtures
+        .policies
+        .push(Policy::new(&path("2"), "theirs", "{}"));
+    let Opened { first, second, .. } = harness.open(fixtures).await?;
+    let uses = async |name: &str| -> Result<u64> {
+        let policy = EntityStore::<Policy>::get(&*second, &key(name)).await?;
+        Ok(policy.expect("a fixture").permissions_boundary_usage_count)
+    };
+    let bound = async |iam: &dyn IamStore, to: Option<String>| {
+        let edit = |user: &mut User| {
+            user.permissions_boundary = to.clone();
+            Ok(())
+        };
+        EntityStore::<User>::update(iam, &key("ada"), &edit)
+            .await
+            .map(drop)
+    };
+    let mut bob = User::new(&path("1"), "bob");
+    bob.permissions_boundary = Some(arn("wide"));
+    first.create(bob).await?;
+    bound(&*first, Some(arn("wide"))).await?;
+    assert_eq!(uses("wide").await?, 2);
+    bound(&*first, Some(arn("narrow"))).await?;
+    assert_eq!((uses("wide").await?, uses("narrow").await?), (1, 1));
+    let refused = EntityStore::<Policy>::delete(&*second, &key("narrow")).await;
+    assert_eq!(kind(refused), ErrorKind::InUse);
+    for wrong in [arn("absent"), "arn:wami:iam:2:policy/theirs".into()] {
+        assert_eq!(kind(bound(&*first, Some(wrong)).await), ErrorKind::NotFound);
+    }
+    bound(&*first, None).await?;
+    EntityStore::<User>::delete(&*first, &key("bob")).await?;
+    assert_eq!((uses("wide").await?, uses("narrow").await?), (0, 0));
+    EntityStore::<Policy>::delete(&*second, &key("narrow")).await?;
+    Ok(())
+}
+
+async fn inline_policies_are_their_principals_alone(harness: Iam) -> CaseResult {
+    let fixtures = Everything::named(&["ada", "bob"], &["ada"], &[]);
+    let Opened { first, second, .. } = harness.open(fixtures).await?;
+    let (ada, bob) = (key::<User>("ada"), key::<User>("bob"));
+    first
+        .put_inline(&ada, InlinePolicy::new("own", "{}"))
+        .await?;
+    let document = async |iam: &dyn IamStore, user: &Key<User>| -> Result<Option<String>> {
+        let found = iam.get_inline(user, "own").await?;
+        Ok(found.map(|policy| policy.policy_document.clone()))
+    };
+    assert_eq!(document(&*second, &ada).await?.as_deref(), Some("{}"));
+    assert!(document(&*second, &bob).await?.is_none());
+    assert!(
+        second
+            .get_inline(&key::<Group>("ada"), "own")
+            .await?
+            .is_none()
+    );
+    second
+        .put_inline(&ada, InlinePolicy::new("own", "[]"))
+        .await?;
+    assert_eq!(document(&*first, &ada).await?.as_deref(), Some("[]"));
+    let limit = INLINE.limit.expect("inline policies are bounded");
+    for i in 1..limit {
+        first
+            .put_inline(&ada, InlinePolicy::new(format!("{i}"), "{}"))
+            .await?;
+    }
+    let more = first
+        .put_inline(&ada, InlinePolicy::new("more", "{}"))
+        .await;
+    assert_eq!(kind(more), ErrorKind::LimitExceeded);
+    // Another document for one that is there is no more.
+    first
+        .put_inline(&ada, InlinePolicy::new("own", "{}"))
+        .await?;
+    for iam in [&first, &second] {
+        iam.delete_inline(&ada, "own").await?;
+        assert!(document(&**iam, &ada).await?.is_none());
+    }
+    first
+        .put_inline(&ada, InlinePolicy::new("more", "{}"))
+        .await?;
+    let eve = key::<User>("eve");
+    let absent = first.put_inline(&eve, InlinePolicy::new("own", "{}")).await;
+    assert_eq!(kind(absent), ErrorKind::NotFound);
+    assert_eq!(
+        kind(first.get_inline(&eve, "own").await),
+        ErrorKind::NotFound
+    );
+    Ok(())
+}
+
+async fn inline_policies_are_listed_in_order(harness: Iam) -> CaseResult {
+    let fixtures = Everything::named(&["ada"], &[], &[]);
+    let Opened { first, second, .. } = harness.open(fixtures).await?;
+    let long = "n".repeat(300);
+    let mut names = ["b", "a", "a/b", "%", "#x", "ü", &long];
+    for name in names {
+        let policy = InlinePolicy::new(name, "{}");
+        first.put_inline(&key::<User>("ada"), policy).await?;
+    }
+    let listed = pages(|cursor| {
+        let iam = &second;
+        async move {
+            let mut paging = Paging::new().limit(2)?;
+            if let Some(cursor) = cursor {
+                paging = paging.after(cursor);
+            }
+            PrincipalStore::<User>::list_inline(&**iam, &key("ada"), &paging).await
+        }
+    })
+    .await?;
+    let mut short: Vec<String> = listed.concat();
+    // The two that are kept as a digest are in its order, among themselves.
+    let digested = |name: &String| name.starts_with('#') || name.len() > 200;
+    assert_eq!(short.iter().filter(|name| digested(name)).count(), 2);
+    short.retain(|name| !digested(name));
+    names.sort_unstable();
+    let expected: Vec<&str> = names
+        .into_iter()
+        .filter(|name| !name.starts_with('#') && name.len() < 200)
+        .collect();
+    assert_eq!(short, expected);
+    Ok(())
+}
