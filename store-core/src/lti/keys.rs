@@ -3,7 +3,8 @@
 use serde::{Deserialize, Deserializer, Serialize, de};
 use serde_json::Value;
 
-use super::registration::{MAX_ID, check_id, check_private_key};
+use super::fields::{check_id, check_private_key};
+use super::registration::MAX_ID;
 use crate::body::Unknown;
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};

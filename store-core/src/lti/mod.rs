@@ -178,6 +178,7 @@
 //! - **`Config` that names a key**: a key left the ring before
 //!   [`RecordLti::reseal`] was run.
 
+mod fields;
 mod handle;
 mod keys;
 mod records;
