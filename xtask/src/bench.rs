@@ -1,5 +1,7 @@
 //! `cargo xtask bench`: the benchmarks.
 
+use std::ffi::OsString;
+
 use crate::backends;
 use crate::workspace::Workspace;
 use crate::{Result, process};
@@ -25,16 +27,21 @@ Examples:
 
 pub fn run(mut arguments: lexopt::Parser) -> Result {
     use lexopt::prelude::*;
-    let (mut only, mut names, mut rest) = (Vec::new(), Vec::new(), Vec::new());
-    while let Some(argument) = arguments.next()? {
+    let (mut only, mut names) = (Vec::new(), Vec::new());
+    let mut rest: Vec<OsString> = Vec::new();
+    loop {
+        if let Some(mut raw) = arguments.try_raw_args()
+            && raw.next_if(|argument| argument == "--").is_some()
+        {
+            rest.extend(raw);
+            break;
+        }
+        let Some(argument) = arguments.next()? else {
+            break;
+        };
         match argument {
             Long("backend") => only.push(arguments.value()?.string()?),
             Long("name") => names.push(arguments.value()?.string()?),
-            // Only what follows `--` is a value here.
-            Value(first) => {
-                rest.push(first);
-                rest.extend(arguments.raw_args()?);
-            }
             other => return Err(other.unexpected().into()),
         }
     }

@@ -5,7 +5,7 @@ use std::time::Instant;
 use crate::generated::Mode;
 use crate::tally::Tally;
 use crate::test_all::{self, Options};
-use crate::{Result, deny, matrix, package_check, process, tidy, tree_check};
+use crate::{Result, deny, matrix, package_check, process, promises, soak, tidy, tree_check};
 
 pub const HELP: &str = "
 Everything that must hold before a merge, cheapest first. All steps run, also
@@ -17,7 +17,9 @@ after one has failed; what failed is said again at the end. The last line is
   clippy          cargo clippy, all targets and features, no warning
   documentation   cargo doc, no warning
   test-all        every test over every backend
+  promises        store-conformance/PROMISES.md is up to date
   matrix          the capability matrix in README.md is up to date
+  soak            a sample of the long tests
   tree-check      what a user of one backend compiles
   deny            licences, bans and sources of all dependencies
   package-check   the packages, and a program that uses them
@@ -40,7 +42,9 @@ const BEFORE: &[Step] = &[
     ("documentation", |_| documentation()),
 ];
 const AFTER: &[Step] = &[
+    ("promises", |_| promises::promises(Mode::Check)),
     ("matrix", |_| matrix::matrix(Mode::Check)),
+    ("soak", |_| soak::sample()),
     ("tree-check", |_| tree_check::tree_check()),
     ("deny", |options| deny::deny(options.install)),
     ("package-check", |_| package_check::package_check()),

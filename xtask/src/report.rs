@@ -92,6 +92,27 @@ pub fn same_cases(backends: &[&Backend], cases: &[Case]) -> Vec<String> {
     faults
 }
 
+/// Every bare backend that ran has a case of every contract.
+pub fn every_contract(contracts: &[String], backends: &[&Backend], cases: &[Case]) -> Vec<String> {
+    let mut faults = Vec::new();
+    for backend in backends {
+        let own: BTreeSet<_> = cases
+            .iter()
+            .filter(|case| case.backend == backend.name)
+            .map(|case| case.contract.as_str())
+            .collect();
+        for contract in contracts {
+            if !own.is_empty() && !own.contains(contract.as_str()) {
+                faults.push(format!(
+                    "{}: no case of the contract {contract}",
+                    backend.name
+                ));
+            }
+        }
+    }
+    faults
+}
+
 /// Backend × contract, with counts and servers; the first row is the heading.
 pub fn table(selected: &[&Backend], cases: &[Case]) -> Vec<Vec<String>> {
     let mut contracts: Vec<&str> = Vec::new();
@@ -236,6 +257,18 @@ mod tests {
             same_cases(&[&MEMORY, &REDIS], &cases),
             ["redis: did not run limits::b"]
         );
+    }
+
+    #[test]
+    fn a_contract_without_a_case_is_named() {
+        let contracts = ["records", "iam"].map(String::from);
+        let ran = [case("memory", "records", "a", Outcome::Passed)];
+        assert_eq!(
+            every_contract(&contracts, &[&MEMORY], &ran),
+            ["memory: no case of the contract iam"]
+        );
+        // What did not run at all is named as that alone.
+        assert!(every_contract(&contracts, &[&REDIS], &ran).is_empty());
     }
 
     #[test]

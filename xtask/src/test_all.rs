@@ -115,6 +115,9 @@ pub fn test_all(options: &Options) -> Result<Tally> {
     for fault in report::same_cases(&backends, &cases) {
         tally.fail(fault);
     }
+    for fault in report::every_contract(&contracts(&workspace)?, &backends, &cases) {
+        tally.fail(fault);
+    }
     let file = workspace.target.join("conformance.json");
     fs::write(&file, serde_json::to_vec_pretty(&cases)?)?;
     println!("\n{}", table::plain(&report::table(&backends, &cases)));
@@ -127,6 +130,26 @@ pub fn test_all(options: &Options) -> Result<Tally> {
         }
     }
     Ok(tally)
+}
+
+/// The contracts that have a suite over a backend: the modules of the suite's
+/// cases that say so.
+fn contracts(workspace: &Workspace) -> Result<Vec<String>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(workspace.root.join("store-conformance/src/cases"))? {
+        let path = entry?.path();
+        let module = if path.is_dir() {
+            path.join("mod.rs")
+        } else {
+            path.clone()
+        };
+        if fs::read_to_string(module)?.contains("pub fn over(") {
+            let name = path.file_stem().unwrap_or_default();
+            found.push(name.to_string_lossy().into_owned());
+        }
+    }
+    found.sort();
+    Ok(found)
 }
 
 /// A test program, built.
@@ -214,7 +237,8 @@ impl Program {
 
     fn name(&self) -> String {
         match self.kind.as_str() {
-            "test" => format!("{}/tests/{}.rs", self.package, self.target),
+            "test" => format!("{}/tests/{}", self.package, self.target),
+            "example" => format!("{}/examples/{}", self.package, self.target),
             _ => format!("{} ({})", self.package, self.kind),
         }
     }
