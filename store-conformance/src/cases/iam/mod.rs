@@ -1,10 +1,9 @@
 //! Users, groups, policies.
 //!
 //! [`user_cases`], [`group_cases`] and [`policy_cases`] run over any
-//! [`EntityStore`](store_core::entity::EntityStore) of the family, so that a
-//! person who serves users from a table of his own can prove that alone.
-//! [`cases`] are about what families have to do with each other, and run over
-//! any [`IamStore`](store_core::iam::IamStore).
+//! [`EntityStore`] of the family, so that a person who serves users from a table
+//! of his own can prove that alone. [`cases`] are about what families have to do
+//! with each other, and run over any [`IamStore`].
 
 mod crashes;
 mod family;
