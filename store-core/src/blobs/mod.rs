@@ -1,4 +1,112 @@
-//! Streamed objects.
+//! Streamed objects: content of any size with its metadata, published at once.
+//!
+//! An object is written through a sink and is not there until the sink commits.
+//! It is read in pieces, any part of it, and a reader gets the bytes of the
+//! publication that it opened, whatever happens to the object meanwhile.
+//!
+//! # Use
+//!
+//! ```
+//! # use store_memory::MemoryStore;
+//! use store_core::Store;
+//! use store_core::blobs::{BlobMetadata, BlobRef, BlobStoreExt, OpenOptions, PutMode, PutOptions};
+//!
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> store_core::Result<()> {
+//! let store = Store::from(MemoryStore::new());
+//! let blobs = store.blobs();
+//! let at = BlobRef::new("reports", "2030/q1.csv")?;
+//!
+//! // Piece by piece; nothing is visible before the commit.
+//! let options = PutOptions::from(BlobMetadata::tagged("\"v1\"")).mode(PutMode::CreateOnly);
+//! let mut sink = blobs.begin(at, options).await?;
+//! sink.write("day,visits\n".into()).await?;
+//! sink.write("1,200\n".into()).await?;
+//! assert!(blobs.stat(at).await?.is_none());
+//! let stat = sink.commit().await?.published()?;
+//! assert_eq!(stat.size, 17);
+//!
+//! // The last six bytes of it.
+//! let mut blob = blobs.open(at, OpenOptions::from(11..)).await?.expect("just published");
+//! assert_eq!(blob.reader.next().await?.as_deref(), Some(&b"1,200\n"[..]));
+//! assert_eq!(blob.reader.next().await?, None);
+//!
+//! assert!(blobs.delete(at).await?);
+//! # Ok(()) }
+//! ```
+//!
+//! [`BlobStoreExt`] writes and reads what is in memory already, pours an
+//! `AsyncRead` in, and copies; [`AsyncBlobReader`] and [`AsyncBlobWriter`] fit
+//! objects into code that speaks tokio's traits.
+//!
+//! Promises:
+//! - **All or nothing.** A dropped or aborted sink publishes nothing, and
+//!   neither does one that lost a write half-way. Until a commit the old object
+//!   is there as it was. Content and metadata are never of two publications.
+//! - **Order.** Writes of one object are ordered by when they *began*. A commit
+//!   wins only over writes that began before it; a delete beats every write
+//!   that is open, without waiting for it. Who lost is told so:
+//!   [`Publication::Superseded`].
+//! - **Readers** finish what they opened, for a grace after it was replaced or
+//!   deleted. After that they get a `Superseded` error: never short data, never
+//!   bytes of another publication.
+//! - **Bounded.** However large an object is, a sink or reader holds a few
+//!   chunks of it, and a sink waits when the store is slower than its writer.
+//! - **No garbage for ever.** A write that stands still loses its lease.
+//!   [`BlobStore::sweep`] frees what abandoned writes, replacements and deletes
+//!   left behind. Nothing calls it for you: call [`BlobStoreExt::sweep_all`]
+//!   every minute or so, from one process or from all.
+//!
+//! # Buckets and keys
+//!
+//! A bucket is one [`Partition`]: its objects are listed together, in bytewise
+//! order of their keys, and each publication is a small write in that partition.
+//! The content is elsewhere, spread. So one bucket serves as many publications
+//! a second as one partition of the backend serves writes; put a busier set into
+//! several buckets, by tenant or by a digest of the key. Keys longer than 197
+//! bytes that begin alike are listed next to each other, in no particular order.
+//!
+//! # Bring your own
+//!
+//! Over a record store of your own there is nothing to do: [`RecordBlobs`] is
+//! what [`Store::new`](crate::Store::new) uses. To keep objects elsewhere,
+//! implement [`BlobStore`]'s first four methods and hand it to
+//! [`Store::with_blobs`](crate::Store::with_blobs):
+//!
+//! - Write content under a name that is used once. Publish by one conditional
+//!   write of one small thing that holds the metadata and names the content:
+//!   two writes can be torn.
+//! - Give each write a number when it begins, from that same small thing. A
+//!   commit wins if its number is above the published one and above the last
+//!   delete's. That is all the ordering there is.
+//! - Decide [`PutMode`] in that conditional write, not before.
+//! - Take the write off the small thing before you free what it wrote.
+//!
+//! `cases::blobs` of `store-conformance` runs against any implementation.
+//!
+//! # Leaving memory for a server
+//!
+//! The calls are the same. What changes is what they cost: through
+//! [`RecordBlobs`], `begin` is a read and a write, `commit` a write or two after
+//! the content, `stat` one read, and content moves in chunks of 256 KiB, eight
+//! at a time ([`RecordBlobs::in_flight`]). Run the sweep from somewhere. A
+//! backend whose server streams better than it keeps records has a `BlobStore`
+//! of its own.
+//!
+//! # Troubleshooting
+//!
+//! - *A commit says `Superseded`, and nobody else wrote.* More time passed
+//!   between two writes than the [lease](RecordBlobs::lease) allows, or the
+//!   object was deleted meanwhile.
+//! - *A reader says `Superseded`.* It was slower than the
+//!   [grace](RecordBlobs::grace) allows. Raise it; or open the object again with
+//!   [`OpenOptions::version`] unset and start over.
+//! - *Storage grows.* Is somebody calling the sweep? Content replaced often is
+//!   kept for the grace each time: lower it.
+//! - *`LimitExceeded` at `begin`.* Many writes of one object are open. Let one
+//!   caller write for all.
+//! - *A write failed with an outage.* Nothing was published; drop the sink and
+//!   begin again. Only a commit can be [`Ambiguous`](crate::Retry::Ambiguous):
+//!   `stat` tells.
 
 mod ext;
 mod io;
