@@ -53,3 +53,10 @@ async fn the_table_without_a_flaw_keeps_every_promise_of_lti() {
         .filter(|case| case.outcome == Outcome::Unsupported);
     assert_eq!(declined.count(), 2, "it seals no keys and must say so");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_shelf_without_a_flaw_keeps_every_promise_of_blobs() {
+    let report = saboteurs::sound_blobs().run().await;
+    let failed: Vec<_> = report.failed().collect();
+    assert!(failed.is_empty(), "{failed:#?}");
+}

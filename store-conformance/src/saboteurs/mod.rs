@@ -9,6 +9,7 @@ mod lti;
 mod records;
 mod tenants;
 
+pub use blobs::sound_blobs;
 pub use lti::sound as sound_lti;
 pub use records::sound;
 

@@ -240,6 +240,15 @@ async fn create_only_never_replaces_an_object(harness: Given) -> CaseResult {
     opened.first.delete(object()).await?;
     put(&opened.second, object(), create_only(), b"third").await?;
     holds(handles, object(), b"third").await?;
+
+    // What counts is the object there at commit, not when the write began.
+    opened.first.delete(object()).await?;
+    let earlier = written(&opened.first, object(), create_only(), b"earlier").await?;
+    let later = written(&opened.second, object(), create_only(), b"later").await?;
+    earlier.commit().await?.published()?;
+    let answer = later.commit().await?;
+    assert!(matches!(answer, Publication::AlreadyExists), "{answer:?}");
+    holds(handles, object(), b"earlier").await?;
     Ok(())
 }
 
