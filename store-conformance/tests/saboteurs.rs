@@ -60,3 +60,15 @@ async fn the_shelf_without_a_flaw_keeps_every_promise_of_blobs() {
     let failed: Vec<_> = report.failed().collect();
     assert!(failed.is_empty(), "{failed:#?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn identity_without_a_flaw_keeps_every_promise() {
+    let suites = saboteurs::sound_iam()
+        .into_iter()
+        .chain(saboteurs::sound_tenants());
+    for suite in suites {
+        let report = suite.run().await;
+        let failed: Vec<_> = report.failed().collect();
+        assert!(failed.is_empty(), "{failed:#?}");
+    }
+}

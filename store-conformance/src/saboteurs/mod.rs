@@ -10,8 +10,10 @@ mod records;
 mod tenants;
 
 pub use blobs::sound_blobs;
+pub use iam::sound as sound_iam;
 pub use lti::sound as sound_lti;
 pub use records::sound;
+pub use tenants::sound as sound_tenants;
 
 use crate::suite::Suite;
 

@@ -1,0 +1,204 @@
+//! Bugs that break the promises of `iam`.
+
+mod flawed;
+mod forgetful;
+
+use std::sync::Arc;
+
+use self::flawed::{Flaw, Sabotaged};
+use super::Saboteur;
+use crate::cases::iam;
+use crate::suite::Suite;
+
+pub(super) use forgetful::forgetful_of;
+
+/// A flaw that the cases of a store of users catch.
+macro_rules! users {
+    ($flaw:ident, $name:literal, $caught_by:literal) => {
+        Saboteur {
+            name: $name,
+            contract: "iam",
+            caught_by: concat!("users::", $caught_by),
+            suite: || Suite::new("iam", Arc::new(Sabotaged(Flaw::$flaw)), iam::user_cases()),
+        }
+    };
+}
+
+/// A flaw that the cases of all families together catch.
+macro_rules! families {
+    ($flaw:ident, $name:literal, $caught_by:literal) => {
+        Saboteur {
+            name: $name,
+            contract: "iam",
+            caught_by: $caught_by,
+            suite: || Suite::new("iam", Arc::new(Sabotaged(Flaw::$flaw)), iam::cases()),
+        }
+    };
+}
+
+/// A commit that does not expect what was read of a collection.
+macro_rules! forgets {
+    ($collection:literal, $name:literal, $cases:ident, $caught_by:literal) => {
+        Saboteur {
+            name: $name,
+            contract: "iam",
+            caught_by: $caught_by,
+            suite: || Suite::new("iam", forgetful_of($collection), iam::$cases()),
+        }
+    };
+}
+
+/// The stores that the flaws are planted in, without one.
+pub fn sound() -> Vec<Suite> {
+    let sound = || Arc::new(Sabotaged(Flaw::Nothing));
+    vec![
+        Suite::new("iam", sound(), iam::user_cases()),
+        Suite::new("iam", sound(), iam::cases()),
+    ]
+}
+
+/// All of them.
+pub fn all() -> Vec<Saboteur> {
+    vec![
+        users!(
+            CreateOverwrites,
+            "create replaces what is there",
+            "creating_a_held_name_is_refused"
+        ),
+        users!(
+            UpdateResurrects,
+            "update brings back what was deleted",
+            "an_update_never_resurrects"
+        ),
+        users!(
+            UpdateDropsUnknown,
+            "update drops fields it does not know",
+            "unknown_fields_survive_an_update"
+        ),
+        users!(
+            TakesPrefixesForPatterns,
+            "a path prefix is a LIKE pattern",
+            "a_prefix_is_literal"
+        ),
+        users!(
+            IgnoresCursors,
+            "each page is the first",
+            "a_list_neither_skips_nor_repeats"
+        ),
+        users!(
+            SortsIgnoringCase,
+            "names sort as a collation says",
+            "names_sort_bytewise"
+        ),
+        users!(
+            FoldsCase,
+            "names differ only by more than case",
+            "names_sort_bytewise"
+        ),
+        users!(
+            CutsLongNames,
+            "long names are cut",
+            "long_names_are_told_apart"
+        ),
+        users!(
+            LeafIsTheTenant,
+            "a tenant is known by its leaf alone",
+            "equal_names_in_two_tenants_are_two"
+        ),
+        families!(
+            DeleteKeepsWhatIsUnderTheName,
+            "dependants are keyed by name",
+            "a_recreated_user_inherits_nothing"
+        ),
+        families!(
+            DeleteForgetsCounts,
+            "a deleted user's attachments stay counted",
+            "a_deleted_principal_takes_everything_along"
+        ),
+        families!(
+            RenameCopies,
+            "a rename loses the attachments",
+            "a_renamed_user_keeps_everything_and_leaves_nothing"
+        ),
+        families!(
+            RenameLeavesTheOld,
+            "a rename leaves the old name behind",
+            "a_renamed_group_keeps_everything_and_leaves_nothing"
+        ),
+        families!(
+            RenameOverwrites,
+            "a rename replaces who has the name",
+            "a_rename_to_a_held_name_is_refused"
+        ),
+        families!(
+            DeletesAttachedPolicies,
+            "an attached policy is deleted",
+            "an_attached_policy_is_not_deleted"
+        ),
+        families!(
+            AttachesForeign,
+            "another tenant's policy is attached",
+            "a_foreign_policy_and_an_absent_one_are_one_answer"
+        ),
+        families!(
+            TellsForeignApart,
+            "another tenant's policy is told from an absent one",
+            "a_foreign_policy_and_an_absent_one_are_one_answer"
+        ),
+        families!(
+            CountsTwice,
+            "attaching again counts again",
+            "attaching_is_idempotent_and_counted"
+        ),
+        families!(
+            UpdateTakesCounts,
+            "an update overwrites the count",
+            "an_update_leaves_the_counts_true"
+        ),
+        families!(
+            JoinsAcrossTenants,
+            "a user joins another tenant's group",
+            "a_membership_needs_both_in_one_tenant"
+        ),
+        families!(
+            TransactsOneByOne,
+            "half a transaction is written",
+            "a_transaction_is_all_or_nothing"
+        ),
+        forgets!(
+            "iam_users",
+            "create looks first and writes later",
+            user_cases,
+            "users::of_many_who_create_one_name_one_wins"
+        ),
+        forgets!(
+            "iam_users",
+            "update is read, change, write",
+            user_cases,
+            "users::an_update_loses_no_other"
+        ),
+        forgets!(
+            "iam_ids",
+            "ids are looked up before the commit",
+            user_cases,
+            "users::an_id_is_unique"
+        ),
+        forgets!(
+            "iam_policies",
+            "attachment counts are lost in races",
+            cases,
+            "an_attachment_count_is_true_after_any_race"
+        ),
+        forgets!(
+            "iam_rosters",
+            "the limit of attachments is checked first",
+            cases,
+            "a_principal_has_only_so_many_attachments"
+        ),
+        families!(
+            IgnoresCursors,
+            "each page of members is the first",
+            "members_are_listed_without_gap_or_repeat"
+        ),
+    ]
+}

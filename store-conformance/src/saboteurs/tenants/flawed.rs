@@ -1,0 +1,234 @@
+//! Tenants kept right, but for one flaw in the code around them.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use store_core::entity::{Edit, EntityStore, EntityStoreExt, Incarnation, Listing};
+use store_core::iam::{Iam, Identity};
+use store_core::scan::Page;
+use store_core::tenants::{
+    Among, Quotas, RecordTenants, Tenant, TenantPath, TenantStore, Tenants, Usage,
+};
+use store_core::{
+    Batch, Body, Collection, Error, ErrorKind, Expect, Partition, RecordKey, RecordStore, Result,
+    Store,
+};
+
+use crate::cases::iam::load_tenants;
+use crate::cases::tenants::Fixtures;
+use crate::harness::{Harness, Opened};
+use crate::saboteurs::sound;
+
+/// What is wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Flaw {
+    Nothing,
+    AncestryByText,
+    AncestorsFromBelow,
+    MakesParents,
+    DeletesBelow,
+    OwnQuotasOnly,
+    RootQuotasOnly,
+    IgnoresCursors,
+    ListsOneTree,
+    UpdateForges,
+    DropsTheNode,
+    CountsLeaves,
+    BindsNothing,
+}
+
+/// One handle.
+#[derive(Debug)]
+struct Flawed {
+    inner: RecordTenants,
+    records: Arc<dyn RecordStore>,
+    flaw: Flaw,
+}
+
+impl Flawed {
+    fn has(&self, flaw: Flaw) -> bool {
+        self.flaw == flaw
+    }
+
+    /// The node alone, changed or dropped behind everybody's back.
+    async fn write(&self, path: &TenantPath, node: Option<Tenant>) -> Result<()> {
+        let root = path.ancestors().first().unwrap_or(path).clone();
+        let above = path.parent().map(|p| p.to_string()).unwrap_or_default();
+        let key = RecordKey::new(
+            Collection::new("tenants"),
+            format!("{above}:{}", path.number()),
+        )?;
+        let partition = Partition::new(format!("tenants/{root}"))?;
+        let mut batch = Batch::new(partition, self.records.clock().now());
+        match node {
+            Some(node) => batch.put(key, Expect::Any, Body::json(node)?)?,
+            None => batch.delete(key, Expect::Any)?,
+        };
+        self.records.commit(&batch).await.map(drop)
+    }
+}
+
+#[async_trait]
+impl EntityStore<Tenant> for Flawed {
+    async fn create(&self, tenant: Tenant) -> Result<Arc<Tenant>> {
+        if self.has(Flaw::MakesParents) {
+            for above in tenant.id.ancestors() {
+                if self.inner.get(&above).await?.is_none() {
+                    self.inner.create(Tenant::new(&above, "made up")).await?;
+                }
+            }
+        }
+        self.inner.create(tenant).await
+    }
+
+    async fn get(&self, path: &TenantPath) -> Result<Option<Arc<Tenant>>> {
+        self.inner.get(path).await
+    }
+
+    async fn update(&self, path: &TenantPath, edit: Edit<'_, Tenant>) -> Result<Arc<Tenant>> {
+        if self.has(Flaw::BindsNothing) {
+            // The gate is what binds; the node alone is only a word.
+            let found = self.inner.get(path).await?;
+            let mut node = (*found.ok_or_else(|| Error::not_found("no such tenant"))?).clone();
+            edit(&mut node)?;
+            self.write(path, Some(node.clone())).await?;
+            return Ok(Arc::new(node));
+        }
+        let updated = self.inner.update(path, edit).await?;
+        if self.has(Flaw::UpdateForges) {
+            let mut forged = (*updated).clone();
+            forged.incarnation = Incarnation::unique();
+            self.write(path, Some(forged)).await?;
+        }
+        Ok(updated)
+    }
+
+    async fn delete(&self, path: &TenantPath) -> Result<()> {
+        match self.inner.delete(path).await {
+            Err(error) if error.is(ErrorKind::InUse) && self.has(Flaw::DeletesBelow) => {
+                let below = Among::Descendants(path.clone());
+                let mut below = self.inner.list_all(&below, Listing::new()).await?;
+                below.sort_by_key(|tenant| std::cmp::Reverse(tenant.id.depth()));
+                for tenant in below {
+                    self.inner.delete(&tenant.id).await?;
+                }
+                self.inner.delete(path).await
+            }
+            Err(error) if error.is(ErrorKind::InUse) && self.has(Flaw::DropsTheNode) => {
+                self.write(path, None).await
+            }
+            answer => answer,
+        }
+    }
+
+    async fn list(&self, among: &Among, listing: &Listing<Tenant>) -> Result<Page<Arc<Tenant>>> {
+        match (self.flaw, among) {
+            (Flaw::AncestryByText, Among::Descendants(path)) => {
+                let all = self.inner.list_all(&Among::All, Listing::new()).await?;
+                let below = |tenant: &Arc<Tenant>| {
+                    tenant.id != *path && tenant.id.as_str().starts_with(path.as_str())
+                };
+                Ok(Page::last(all.into_iter().filter(below).collect()))
+            }
+            (Flaw::IgnoresCursors, _) => {
+                let first = Listing::new().limit(listing.page_size())?;
+                self.inner.list(among, &first).await
+            }
+            (Flaw::ListsOneTree, Among::All) => {
+                let page = self.inner.list(among, listing).await?;
+                let of_one = |tenant: &Arc<Tenant>| tenant.id.numbers().next() == Some(1);
+                Ok(Page {
+                    items: page.items.into_iter().filter(of_one).collect(),
+                    next: page.next,
+                })
+            }
+            _ => self.inner.list(among, listing).await,
+        }
+    }
+}
+
+#[async_trait]
+impl TenantStore for Flawed {
+    async fn ancestors(&self, path: &TenantPath) -> Result<Vec<Arc<Tenant>>> {
+        let mut ancestors = self.inner.ancestors(path).await?;
+        if self.has(Flaw::AncestorsFromBelow) {
+            ancestors.reverse();
+        }
+        Ok(ancestors)
+    }
+
+    async fn effective_quotas(&self, path: &TenantPath) -> Result<Quotas> {
+        let effective = self.inner.effective_quotas(path).await?;
+        let of = match self.flaw {
+            Flaw::OwnQuotasOnly => path.clone(),
+            Flaw::RootQuotasOnly => path.ancestors().first().unwrap_or(path).clone(),
+            _ => return Ok(effective),
+        };
+        let tenant = self.inner.get(&of).await?;
+        Ok(tenant.map_or(effective, |tenant| tenant.quotas.clone()))
+    }
+
+    async fn usage(&self, path: &TenantPath) -> Result<Usage> {
+        self.inner.usage(path).await
+    }
+
+    async fn usage_with_descendants(&self, path: &TenantPath) -> Result<Usage> {
+        if self.has(Flaw::CountsLeaves) {
+            return self.inner.usage(path).await;
+        }
+        self.inner.usage_with_descendants(path).await
+    }
+
+    async fn bind_quotas(&self, path: &TenantPath) -> Result<()> {
+        self.inner.bind_quotas(path).await
+    }
+}
+
+/// Opens flawed stores.
+pub(super) struct Sabotaged(pub(super) Flaw);
+
+impl Sabotaged {
+    async fn open_with(&self, tenants: Fixtures) -> Result<Opened<Store>> {
+        let opened = sound().backend_harness().open(()).await?;
+        load_tenants(&opened.first, tenants).await?;
+        Ok(opened)
+    }
+
+    fn flawed(&self, store: &Store) -> Arc<dyn TenantStore> {
+        let records = Arc::clone(store.records());
+        Arc::new(Flawed {
+            inner: RecordTenants::new(Arc::clone(&records)),
+            records,
+            flaw: self.0,
+        })
+    }
+}
+
+#[async_trait]
+impl Harness<dyn TenantStore, Fixtures> for Sabotaged {
+    fn backend(&self) -> String {
+        format!("{:?}", self.0)
+    }
+
+    async fn open(&self, fixtures: Fixtures) -> Result<Opened<dyn TenantStore>> {
+        let opened = self.open_with(fixtures).await?;
+        Ok(opened.map(|store| self.flawed(store)))
+    }
+}
+
+#[async_trait]
+impl Harness<Identity, Fixtures> for Sabotaged {
+    fn backend(&self) -> String {
+        format!("{:?}", self.0)
+    }
+
+    async fn open(&self, fixtures: Fixtures) -> Result<Opened<Identity>> {
+        let opened = self.open_with(fixtures).await?;
+        Ok(opened.map(|store| {
+            Arc::new(Identity {
+                iam: Iam::new(&**store),
+                tenants: Tenants::over(self.flawed(store)),
+            })
+        }))
+    }
+}

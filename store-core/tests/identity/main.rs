@@ -1,0 +1,5 @@
+//! Identity over the store in memory: what conformance cases, which run over
+//! any implementation, cannot ask.
+
+mod family;
+mod golden;
