@@ -27,6 +27,10 @@ const COLLECTIONS: [Collection; 12] = [
 
 const GOLDEN: &str = include_str!("../golden/identity_1.json");
 
+fn golden() -> Vec<Value> {
+    serde_json::from_str(GOLDEN).expect("it was written by this test")
+}
+
 fn memory() -> Store {
     let memory = MemoryStore::builder().clock(ManualClock::default());
     Store::from(memory.strict(true).build())
@@ -82,13 +86,12 @@ async fn dump(store: &Store) -> Result<Vec<Value>> {
 }
 
 async fn load(store: &Store) -> Result<()> {
-    let all: Vec<Value> = serde_json::from_str(GOLDEN).unwrap();
-    for record in all {
-        let text = |field: &str| record[field].as_str().unwrap().to_owned();
+    for record in golden() {
+        let text = |field: &str| record[field].as_str().expect("a text").to_owned();
         let collection = COLLECTIONS
             .into_iter()
             .find(|c| c.name() == text("collection"));
-        let key = RecordKey::new(collection.unwrap(), text("id"))?;
+        let key = RecordKey::new(collection.expect("one of ours"), text("id"))?;
         let mut batch = Batch::new(Partition::new(text("partition"))?, store.clock().now());
         batch.put(key, Expect::Absent, Body::json(record["body"].clone())?)?;
         store.records().commit(&batch).await?;
@@ -128,7 +131,7 @@ async fn what_is_written_now_is_written_as_format_1_was() -> Result<()> {
         shapes
     };
     let now = dump(&store).await?;
-    let golden: Vec<Value> = serde_json::from_str(GOLDEN).unwrap();
+    let golden = golden();
     let of_golden: Vec<Value> = golden.into_iter().map(without_newer).collect();
     assert_eq!(
         shapes(&now),
@@ -141,7 +144,10 @@ async fn what_is_written_now_is_written_as_format_1_was() -> Result<()> {
 
 /// The golden records carry one field that this version does not know.
 fn without_newer(mut record: Value) -> Value {
-    record["body"].as_object_mut().unwrap().remove("newer");
+    record["body"]
+        .as_object_mut()
+        .expect("an object")
+        .remove("newer");
     record
 }
 
@@ -180,7 +186,7 @@ async fn what_format_1_wrote_is_read_changed_and_removed() -> Result<()> {
         .await?;
     team.users().create(User::new(&path, "bob")).await?;
     // What a newer program added to each record came along on every rewrite.
-    let golden: Vec<Value> = serde_json::from_str(GOLDEN).unwrap();
+    let golden = golden();
     let all = dump(&store).await?;
     let kept = all
         .iter()
