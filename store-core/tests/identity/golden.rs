@@ -137,7 +137,7 @@ async fn what_is_written_now_is_written_as_format_1_was() -> Result<()> {
         shapes(&now),
         shapes(&of_golden),
         "{}",
-        serde_json::to_string_pretty(&now).unwrap()
+        serde_json::to_string_pretty(&now).expect("plain data")
     );
     Ok(())
 }
