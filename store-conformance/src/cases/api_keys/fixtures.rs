@@ -13,6 +13,7 @@ use store_core::secret::KeyRing;
 use store_core::{Batch, Body, Error, ManualClock, Record, Result, Scan, Store, Timestamp};
 
 use super::Given;
+use crate::faults::Outage;
 use crate::harness::{Harness, Opened, Over};
 
 /// What a harness for API keys loads.
@@ -174,12 +175,14 @@ impl Harness<dyn ApiKeyStore, Fixtures> for Over {
         for fixture in &fixtures.keys {
             load(&opened.first, &ring, fixture).await?;
         }
-        if fixtures.outage {
-            opened.first.close().await?;
-            opened.second.close().await?;
-        }
         Ok(opened.map(|store| {
-            Arc::new(RecordApiKeys::new(Arc::clone(store.records()), &ring)) as Arc<dyn ApiKeyStore>
+            let mut records = Arc::clone(store.records());
+            if fixtures.outage {
+                let gone = Outage::new(records);
+                gone.set_down(true);
+                records = Arc::new(gone);
+            }
+            Arc::new(RecordApiKeys::new(records, &ring)) as Arc<dyn ApiKeyStore>
         }))
     }
 
