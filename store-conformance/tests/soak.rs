@@ -1,0 +1,135 @@
+//! Long recorded races, each checked for an order that explains it.
+//!
+//! `cargo test` runs a moment of it. `cargo xtask soak --seconds N` runs longer:
+//! every run begins at another seed, prints the seeds that it covered, and
+//! stops at the first history that no order explains.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use store_conformance::cases::records::Race;
+use store_conformance::core::{ManualClock, RecordStore, Result, Store};
+use store_conformance::{Harness, Opened, Over};
+use store_memory::MemoryStore;
+
+const HELP: &str = "\
+Runs recorded races in memory and checks every history.
+
+  --seconds N   how long; 1 by default
+  --seed N      where to begin; from the time by default
+  --seeds N     how many seeds instead of how long";
+
+struct Memory;
+
+#[async_trait::async_trait]
+impl Harness<Store> for Memory {
+    fn backend(&self) -> String {
+        "memory".into()
+    }
+
+    async fn open(&self, (): ()) -> Result<Opened<Store>> {
+        let clock = ManualClock::default();
+        let memory = MemoryStore::builder().clock(clock.clone()).build();
+        let handle = || Arc::new(Store::from(&memory));
+        Ok(Opened::new(handle(), handle(), clock))
+    }
+}
+
+struct Arguments {
+    seconds: u64,
+    seed: u64,
+    seeds: u64,
+}
+
+/// `None` if there is nothing to run: help was asked for, or a list of tests,
+/// or others by name.
+fn arguments() -> Result<Option<Arguments>, String> {
+    let since = std::time::UNIX_EPOCH.elapsed().unwrap_or_default();
+    let mut arguments = Arguments {
+        seconds: 1,
+        seed: since.as_secs() % 1_000_000_000,
+        seeds: u64::MAX,
+    };
+    let mut given = std::env::args().skip(1);
+    while let Some(name) = given.next() {
+        let mut number = || {
+            let text = given.next().unwrap_or_default();
+            let wrong = |_| format!("{name} wants a number, not {text:?}\n{HELP}");
+            text.parse::<u64>().map_err(wrong)
+        };
+        match &*name {
+            "--seconds" => arguments.seconds = number()?,
+            "--seed" => arguments.seed = number()?,
+            "--seeds" => {
+                arguments.seeds = number()?;
+                arguments.seconds = u64::MAX / 2;
+            }
+            "--help" | "-h" => {
+                println!("{HELP}");
+                return Ok(None);
+            }
+            "--list" => return Ok(None),
+            // What `cargo test` hands to every test program.
+            "--quiet" | "-q" | "--nocapture" | "--exact" | "--include-ignored" => {}
+            filter if !filter.starts_with('-') => {
+                if !"soak".contains(filter) {
+                    return Ok(None);
+                }
+            }
+            other => return Err(format!("{other} is not an option\n{HELP}")),
+        }
+    }
+    Ok(Some(arguments))
+}
+
+/// Four races from one seed: narrow, wide, over several records, and over a
+/// network that loses things.
+fn races(seed: u64) -> [Race; 4] {
+    let mut wide = Race::new(seed);
+    (wide.tasks, wide.calls, wide.records) = (8, 60, 6);
+    let mut long = Race::new(seed);
+    (long.calls, long.records) = (120, 2);
+    [wide, long, Race::together(seed), Race::lossy(seed)]
+}
+
+fn main() -> ExitCode {
+    let arguments = match arguments() {
+        Ok(Some(arguments)) => arguments,
+        Ok(None) => return ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("{message}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(4)
+        .enable_all()
+        .build()
+        .expect("a runtime can be started");
+    let over: Arc<dyn Harness<dyn RecordStore>> = Arc::new(Over::new(Arc::new(Memory)));
+    let begin = Instant::now();
+    let (mut histories, mut calls, mut seed) = (0u64, 0, arguments.seed);
+    while seed - arguments.seed < arguments.seeds
+        && begin.elapsed() < Duration::from_secs(arguments.seconds)
+    {
+        for race in races(seed) {
+            match runtime.block_on(race.run(&over)) {
+                Ok(checked) => calls += checked,
+                Err(violation) => {
+                    eprintln!("{race:?}\n{violation}");
+                    return ExitCode::FAILURE;
+                }
+            }
+            histories += 1;
+        }
+        seed += 1;
+    }
+    println!(
+        "soak: seeds {} to {}, {histories} histories, {calls} calls, each history explained, {:.1} s",
+        arguments.seed,
+        seed - 1,
+        begin.elapsed().as_secs_f64()
+    );
+    ExitCode::SUCCESS
+}
