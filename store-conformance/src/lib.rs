@@ -16,6 +16,7 @@ pub mod cases;
 pub mod faults;
 pub mod harness;
 pub mod history;
+pub mod promises;
 pub mod report;
 pub mod saboteurs;
 pub mod suite;

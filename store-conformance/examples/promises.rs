@@ -1,0 +1,6 @@
+//! Prints which cases keep which promise and which saboteurs prove the cases:
+//! `cargo run -p store-conformance --example promises`.
+
+fn main() {
+    print!("{}", store_conformance::promises::table());
+}

@@ -1,0 +1,334 @@
+//! What is promised, by id, and the table that shows who keeps watch over it.
+//!
+//! `R1` to `R10` are the record store's rules; the numbers are what is hard to
+//! get right in the contracts above it. A case names the promises that it
+//! checks, a saboteur the case that catches it; [`table`] puts the three side by
+//! side, from the very lists that run.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use crate::saboteurs::{self, Saboteur};
+use crate::{Suite, cases};
+
+/// One promise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Promise {
+    /// `R1` to `R10`, or a number.
+    pub id: &'static str,
+    /// The promise in one line.
+    pub text: &'static str,
+    /// What must be built before there can be a case, if it is not yet.
+    pub waits_for: Option<&'static str>,
+}
+
+const fn promise(id: &'static str, text: &'static str) -> Promise {
+    Promise {
+        id,
+        text,
+        waits_for: None,
+    }
+}
+
+const fn waits(id: &'static str, text: &'static str, waits_for: &'static str) -> Promise {
+    Promise {
+        id,
+        text,
+        waits_for: Some(waits_for),
+    }
+}
+
+/// All of them.
+pub const PROMISES: &[Promise] = &[
+    promise(
+        "R1",
+        "No partition, id or prefix reaches another's record; names keep bytewise order",
+    ),
+    promise(
+        "R2",
+        "A record never written, deleted or expired is absent, to everyone and at once",
+    ),
+    promise(
+        "R3",
+        "A commit is all or nothing and serializable in its partition; later reads see it",
+    ),
+    promise(
+        "R4",
+        "A failed expectation writes nothing, and the conflict tells what is there",
+    ),
+    promise(
+        "R5",
+        "A scan is in bytewise order and neither skips nor repeats what exists throughout",
+    ),
+    promise("R6", "Limits and values are the same on every backend"),
+    promise(
+        "R7",
+        "An outage is an error, never an absence, and says whether the write surely did not happen",
+    ),
+    promise(
+        "R8",
+        "A dropped future leaves the write wholly done or wholly not, and the client usable",
+    ),
+    promise("R9", "No secret is printed, and none is stored in clear"),
+    promise(
+        "R10",
+        "Close is idempotent and final, and leaves a borrowed client open",
+    ),
+    promise(
+        "1",
+        "Disabled, unknown and a backend's failure are three answers",
+    ),
+    promise(
+        "2",
+        "A missing `enabled` means enabled; an explicit false survives",
+    ),
+    promise(
+        "3",
+        "A permission check of malformed data is false, never a panic",
+    ),
+    promise("4", "Scopes keep their type"),
+    promise("5", "Extra fields come back"),
+    promise(
+        "6",
+        "A partial update is a shallow merge and keeps the identity",
+    ),
+    promise("7", "Concurrent partial updates lose nothing"),
+    waits(
+        "8",
+        "Disabling and deleting show through caches within the promised bound",
+        "the cache layer",
+    ),
+    waits("9", "A refresh removes deleted keys", "the cache layer"),
+    promise("10", "Two namespaces never see each other"),
+    promise(
+        "11",
+        "Keys that an attacker chooses do not grow anything without bound",
+    ),
+    promise(
+        "12",
+        "Creating what exists and updating what does not are refused",
+    ),
+    promise("13", "Of concurrent creates one wins"),
+    promise("14", "Paging has neither gap nor repetition"),
+    promise("15", "A page of zero is refused and a huge one is capped"),
+    promise("16", "An exactly full last page is the last"),
+    promise("17", "A cursor outlives its record"),
+    promise("18", "Prefixes are literal, whatever their characters"),
+    promise("19", "The order is bytewise on every backend"),
+    promise("20", "One name in two tenants is two things"),
+    waits("21", "A tenant's ancestry goes by segment", "tenants"),
+    waits(
+        "22",
+        "Tenant ids keep u64::MAX and refuse `+5` and `007`",
+        "tenants",
+    ),
+    promise("23", "A recreated principal inherits nothing"),
+    waits(
+        "24",
+        "A rename carries everything and leaves nothing",
+        "identity",
+    ),
+    waits(
+        "25",
+        "Tagging, attaching and joining are idempotent",
+        "identity",
+    ),
+    waits("26", "Expired sessions are hidden everywhere", "sessions"),
+    waits(
+        "27",
+        "An assignment is found by its id once created",
+        "single sign-on",
+    ),
+    waits(
+        "28",
+        "Quotas resolve up the tree and hold under a race",
+        "tenants",
+    ),
+    waits("29", "A tenant with children is not deleted", "tenants"),
+    promise("30", "An atomic update loses nothing under many writers"),
+    promise("31", "An update never resurrects what was deleted"),
+    promise("32", "Deleted and recreated is not unchanged"),
+    promise(
+        "33",
+        "An update that changes nothing writes nothing and returns the current state",
+    ),
+    promise(
+        "34",
+        "Contention that outlasts the attempts is an error of its own",
+    ),
+    promise(
+        "35",
+        "What has expired is absent before it is swept, and can be created over",
+    ),
+    promise("36", "A bucket lives at least until it is full again"),
+    promise("37", "Nanoseconds and tokens keep their precision"),
+    promise("38", "A clock that goes backwards mints nothing"),
+    promise(
+        "39",
+        "A cancelled call leaves no partial write and a usable client",
+    ),
+    promise("40", "A dropped sink publishes nothing"),
+    promise("41", "The old value is readable while a new one is written"),
+    promise("42", "Data and metadata of two versions never mix"),
+    promise("43", "A reader survives overwrite and delete"),
+    promise("44", "A sink that closes late loses"),
+    promise("45", "A delete waits for no open sink"),
+    promise(
+        "46",
+        "Empty, negative and many-chunked objects are kept alike",
+    ),
+    promise("47", "Strange names never collide"),
+    promise("48", "An outage is an error, never a miss"),
+    promise("49", "Abandoned uploads are reclaimed"),
+    promise("50", "What is stored is accounted for exactly"),
+    promise("51", "Of many who use one nonce, one wins"),
+    promise("52", "A used nonce is not an unknown one"),
+    promise("53", "An expired nonce is refused before it is cleaned up"),
+    promise("54", "A nonce is bound to its issuer"),
+    promise(
+        "55",
+        "A lookup by issuer alone is deterministic where there are several clients",
+    ),
+    promise(
+        "56",
+        "A deployment is scoped to its registration and case-sensitive",
+    ),
+    promise("57", "Concurrent upserts leave one row"),
+    promise(
+        "58",
+        "Close may be repeated, and borrowed clients stay open",
+    ),
+];
+
+/// Every suite, over a backend that keeps every promise; for their lists.
+pub fn suites() -> Vec<Suite> {
+    let sound = saboteurs::sound();
+    cases::all(sound.backend_harness().clone())
+}
+
+/// The table as Markdown: promise, cases, saboteurs.
+pub fn table() -> String {
+    let suites = suites();
+    let saboteurs = saboteurs::all();
+    let cases = suites.iter().map(|suite| suite.cases().count());
+    let mut text = format!(
+        "# Who watches over which promise\n\n\
+         Made by `cargo xtask promises` from the lists that run; not edited by hand.\n\n\
+         {} promises, {} cases on each backend, {} saboteurs. A case fails if its promise is\n\
+         broken; a saboteur is a store with one planted bug, and the case beside it must fail\n\
+         on it.\n\n\
+         | | promise | cases | saboteurs |\n\
+         |---|---|---|---|\n",
+        PROMISES.len(),
+        cases.sum::<usize>(),
+        saboteurs.len(),
+    );
+    for promise in PROMISES {
+        let kept_by = |promises: &[&str]| promises.contains(&promise.id);
+        let (cases, caught) = columns(&suites, &saboteurs, kept_by);
+        let cases = match promise.waits_for {
+            Some(waits_for) if cases.is_empty() => format!("not yet: waits for {waits_for}"),
+            _ => cases,
+        };
+        let _ = writeln!(
+            text,
+            "| {} | {} | {cases} | {caught} |",
+            promise.id, promise.text
+        );
+    }
+    let (cases, caught) = columns(&suites, &saboteurs, |promises| promises.is_empty());
+    if !cases.is_empty() {
+        let _ = writeln!(text, "| | Of a contract's own | {cases} | {caught} |");
+    }
+    text
+}
+
+/// The cells of the cases whose promises are `wanted`, and of their saboteurs.
+fn columns(
+    suites: &[Suite],
+    saboteurs: &[Saboteur],
+    wanted: impl Fn(&[&str]) -> bool,
+) -> (String, String) {
+    let mut cases: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    let mut caught = Vec::new();
+    for suite in suites {
+        for (name, _) in suite.cases().filter(|(_, promises)| wanted(promises)) {
+            cases.entry(suite.contract()).or_default().push(name);
+            let of_this = |s: &&Saboteur| (s.contract, s.caught_by) == (suite.contract(), name);
+            caught.extend(saboteurs.iter().filter(of_this).map(|s| s.name));
+        }
+    }
+    let cell = |(contract, names): (&str, Vec<&str>)| {
+        let names: Vec<_> = names.iter().map(|name| format!("`{name}`")).collect();
+        format!("**{contract}**: {}", names.join(", "))
+    };
+    let cases: Vec<_> = cases.into_iter().map(cell).collect();
+    (cases.join("<br>"), caught.join("; "))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_promise_that_a_case_names_exists() {
+        let known: BTreeSet<_> = PROMISES.iter().map(|promise| promise.id).collect();
+        assert_eq!(known.len(), PROMISES.len(), "an id is given twice");
+        for suite in suites() {
+            for (name, promises) in suite.cases() {
+                for id in promises {
+                    assert!(
+                        known.contains(id),
+                        "{}::{name} names {id:?}",
+                        suite.contract()
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_promise_that_can_be_kept_has_a_case() {
+        let suites = suites();
+        let named: BTreeSet<_> = suites
+            .iter()
+            .flat_map(|suite| suite.cases().flat_map(|(_, promises)| promises))
+            .collect();
+        let bare = PROMISES
+            .iter()
+            .filter(|promise| promise.waits_for.is_none());
+        let bare: Vec<_> = bare
+            .filter(|promise| !named.contains(&promise.id))
+            .collect();
+        assert!(bare.is_empty(), "nobody watches over {bare:#?}");
+    }
+
+    #[test]
+    fn every_case_has_a_name_of_its_own() {
+        for suite in suites() {
+            let mut names = BTreeSet::new();
+            for (name, _) in suite.cases() {
+                assert!(names.insert(name), "{}::{name} twice", suite.contract());
+            }
+        }
+    }
+
+    #[test]
+    fn every_saboteur_is_caught_by_a_case_that_exists() {
+        let suites = suites();
+        let saboteurs = saboteurs::all();
+        assert!(saboteurs.len() >= 20, "only {} saboteurs", saboteurs.len());
+        let mut names = BTreeSet::new();
+        for saboteur in &saboteurs {
+            let mut of_contract = suites.iter().filter(|s| s.contract() == saboteur.contract);
+            let exists = of_contract.any(|s| s.cases().any(|(name, _)| name == saboteur.caught_by));
+            assert!(exists, "{saboteur:?}");
+            assert!(
+                names.insert((saboteur.contract, saboteur.name)),
+                "{saboteur:?} twice"
+            );
+        }
+    }
+}
