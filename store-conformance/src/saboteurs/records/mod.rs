@@ -14,7 +14,6 @@ use crate::harness::{Harness, Opened, Over};
 use crate::suite::Suite;
 
 /// What is wrong with a store.
-#[allow(dead_code)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Flaw {
     MixesCollections,
@@ -276,6 +275,11 @@ pub fn all() -> Vec<Saboteur> {
             PrintsIds,
             "prints ids for debugging",
             "nothing_printed_holds_a_name_or_a_body"
+        ),
+        flaw!(
+            ChecksBeforeItLocks,
+            "looks at what is there before it takes the lock",
+            "neither_of_two_checks_misses_the_others_write"
         ),
     ]
 }
