@@ -93,10 +93,9 @@ pub const PROMISES: &[Promise] = &[
         "A partial update is a shallow merge and keeps the identity",
     ),
     promise("7", "Concurrent partial updates lose nothing"),
-    waits(
+    promise(
         "8",
         "Disabling and deleting show through caches within the promised bound",
-        "the cache layer",
     ),
     waits("9", "A refresh removes deleted keys", "the cache layer"),
     promise("10", "Two namespaces never see each other"),
