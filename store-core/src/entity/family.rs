@@ -37,8 +37,9 @@ pub struct Dependant {
     pub collection: Collection,
     /// The most that one principal has.
     pub limit: Option<u64>,
-    /// How many records of a commit the removal of one touches, at most.
-    pub touches: usize,
+    /// How many of a deleted principal are removed in one commit: so few that
+    /// the records that `unlink` touches stay within a commit's items and bytes.
+    pub swept_at_once: usize,
     /// Mends what else the record counts in, when its principal is gone. The
     /// record itself is removed by the caller.
     pub unlink: fn(&mut TenantTransaction<'_>, &Record) -> Result<()>,

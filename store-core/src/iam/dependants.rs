@@ -14,7 +14,8 @@ pub const ATTACHED: Dependant = Dependant {
     kind: "attached_policies",
     collection: Collection::new("iam_attachments"),
     limit: Some(20),
-    touches: 2,
+    // Each rewrites a policy, which may be as large as a body can be.
+    swept_at_once: 10,
     unlink: |tx, record| {
         let attachment = record.decode::<Attachment>()?;
         tx.count_attachment(&attachment.policy_name, -1)
@@ -26,7 +27,7 @@ pub const INLINE: Dependant = Dependant {
     kind: "inline_policies",
     collection: Collection::new("iam_inline_policies"),
     limit: Some(50),
-    touches: 1,
+    swept_at_once: 50,
     unlink: |_, _| Ok(()),
 };
 
@@ -35,7 +36,8 @@ pub const JOINED: Dependant = Dependant {
     kind: "groups",
     collection: Collection::new("iam_memberships"),
     limit: Some(100),
-    touches: 3,
+    // Each touches both halves and the other's roster.
+    swept_at_once: 30,
     unlink: |tx, record| {
         let membership = record.decode::<Membership>()?;
         unlink_membership(tx, &MEMBERS, membership.group, membership.user)
@@ -47,7 +49,8 @@ pub const MEMBERS: Dependant = Dependant {
     kind: "members",
     collection: Collection::new("iam_members"),
     limit: None,
-    touches: 3,
+    // Each touches both halves and the other's roster.
+    swept_at_once: 30,
     unlink: |tx, record| {
         let membership = record.decode::<Membership>()?;
         unlink_membership(tx, &JOINED, membership.user, membership.group)

@@ -6,7 +6,6 @@
 //! of, some to a commit. Whoever finds the note can go on with it; two who do
 //! so at once remove each thing once.
 
-use crate::batch::MAX_ITEMS;
 use crate::entity::Dependant;
 use crate::error::Result;
 use crate::iam::RecordEntities;
@@ -63,7 +62,7 @@ impl RecordEntities {
     ) -> Result<()> {
         let scan = Scan::partition(dependant.collection, partition(tenant)?)
             .id_prefix(under(left.incarnation))
-            .limit(MAX_ITEMS / dependant.touches.max(1))?;
+            .limit(dependant.swept_at_once.max(1))?;
         loop {
             let page = self.records.scan(&scan).await?;
             if page.items.is_empty() {

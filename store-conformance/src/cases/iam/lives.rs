@@ -21,6 +21,7 @@ pub(super) fn cases() -> Cases {
         case!(a_recreated_user_inherits_nothing, "23"),
         case!(a_recreated_group_inherits_nothing, "23"),
         case!(a_deleted_principal_takes_everything_along, "23"),
+        case!(a_user_of_large_policies_is_deleted, "23"),
         case!(a_group_of_many_is_deleted_with_every_membership, "23"),
         case!(a_renamed_user_keeps_everything_and_leaves_nothing, "24"),
         case!(a_renamed_group_keeps_everything_and_leaves_nothing, "24"),
@@ -117,6 +118,24 @@ async fn a_deleted_principal_takes_everything_along(harness: Iam) -> CaseResult 
     for name in ["read", "write"] {
         assert_eq!(count(&first, name).await?, 0);
         EntityStore::<Policy>::delete(&*second, &key(name)).await?;
+    }
+    Ok(())
+}
+
+async fn a_user_of_large_policies_is_deleted(harness: Iam) -> CaseResult {
+    let names: Vec<String> = (0..16).map(|i| format!("large {i}")).collect();
+    let mut fixtures = Everything::named(&["ada"], &[], &[]);
+    let document = "x".repeat(250 * 1024);
+    let large = |name: &String| Policy::new(&path("1"), name, &document);
+    fixtures.policies = names.iter().map(large).collect();
+    let Opened { first, second, .. } = harness.open(fixtures).await?;
+    for name in &names {
+        let arn = store_core::entity::resource_name(name);
+        first.attach(&key::<User>("ada"), &self::arn(&arn)).await?;
+    }
+    EntityStore::<User>::delete(&*second, &key("ada")).await?;
+    for name in &names {
+        assert_eq!(count(&first, name).await?, 0, "{name}");
     }
     Ok(())
 }

@@ -8,6 +8,7 @@
 mod crashes;
 mod family;
 mod fixtures;
+mod inline;
 mod lives;
 mod memberships;
 mod policies;
@@ -20,7 +21,7 @@ use store_core::entity::EntityStore;
 use store_core::iam::IamStore;
 
 use crate::harness::{Harness, Over};
-use crate::suite::{Case, Suite};
+use crate::suite::{Case, CaseResult, Suite};
 
 pub use family::{group_cases, policy_cases, user_cases};
 pub use fixtures::{Everything, Fixtures, Sample, key, path};
@@ -44,11 +45,28 @@ type Cases = Vec<Case<dyn IamStore, Everything>>;
 pub fn cases() -> Vec<Case<dyn IamStore, Everything>> {
     [
         policies::cases(),
+        inline::cases(),
         memberships::cases(),
         lives::cases(),
         transactions::cases(),
     ]
     .concat()
+}
+
+/// A longer version of the case that races attachments, for a soak: `rounds`
+/// rounds over `users` users.
+///
+/// # Errors
+/// The store's.
+///
+/// # Panics
+/// If a promise is broken.
+pub async fn race_attachments(
+    harness: Arc<dyn Harness<dyn IamStore, Everything>>,
+    rounds: usize,
+    users: usize,
+) -> CaseResult {
+    policies::race_attachments(harness, rounds, users).await
 }
 
 /// A harness of one family.

@@ -1,0 +1,107 @@
+//! Policies that one principal alone has.
+
+use store_core::entity::Key;
+use store_core::iam::{Group, INLINE, IamStore, InlinePolicy, Paging, PrincipalStore, User};
+use store_core::{ErrorKind, Result};
+
+use super::fixtures::{Everything, key};
+use super::tools::{kind, pages};
+use super::{Cases, Iam};
+use crate::case;
+use crate::harness::Opened;
+use crate::suite::CaseResult;
+
+pub(super) fn cases() -> Cases {
+    vec![
+        case!(inline_policies_are_their_principals_alone),
+        case!(inline_policies_are_listed_in_order, "14", "19"),
+    ]
+}
+
+async fn inline_policies_are_their_principals_alone(harness: Iam) -> CaseResult {
+    let fixtures = Everything::named(&["ada", "bob"], &["ada"], &[]);
+    let Opened { first, second, .. } = harness.open(fixtures).await?;
+    let (ada, bob) = (key::<User>("ada"), key::<User>("bob"));
+    first
+        .put_inline(&ada, InlinePolicy::new("own", "{}"))
+        .await?;
+    let document = async |iam: &dyn IamStore, user: &Key<User>| -> Result<Option<String>> {
+        let found = iam.get_inline(user, "own").await?;
+        Ok(found.map(|policy| policy.policy_document.clone()))
+    };
+    assert_eq!(document(&*second, &ada).await?.as_deref(), Some("{}"));
+    assert!(document(&*second, &bob).await?.is_none());
+    assert!(
+        second
+            .get_inline(&key::<Group>("ada"), "own")
+            .await?
+            .is_none()
+    );
+    second
+        .put_inline(&ada, InlinePolicy::new("own", "[]"))
+        .await?;
+    assert_eq!(document(&*first, &ada).await?.as_deref(), Some("[]"));
+    let limit = INLINE.limit.expect("inline policies are bounded");
+    for i in 1..limit {
+        first
+            .put_inline(&ada, InlinePolicy::new(format!("{i}"), "{}"))
+            .await?;
+    }
+    let more = first
+        .put_inline(&ada, InlinePolicy::new("more", "{}"))
+        .await;
+    assert_eq!(kind(more), ErrorKind::LimitExceeded);
+    // Another document for one that is there is no more.
+    first
+        .put_inline(&ada, InlinePolicy::new("own", "{}"))
+        .await?;
+    for iam in [&first, &second] {
+        iam.delete_inline(&ada, "own").await?;
+        assert!(document(&**iam, &ada).await?.is_none());
+    }
+    first
+        .put_inline(&ada, InlinePolicy::new("more", "{}"))
+        .await?;
+    let eve = key::<User>("eve");
+    let absent = first.put_inline(&eve, InlinePolicy::new("own", "{}")).await;
+    assert_eq!(kind(absent), ErrorKind::NotFound);
+    assert_eq!(
+        kind(first.get_inline(&eve, "own").await),
+        ErrorKind::NotFound
+    );
+    Ok(())
+}
+
+async fn inline_policies_are_listed_in_order(harness: Iam) -> CaseResult {
+    let fixtures = Everything::named(&["ada"], &[], &[]);
+    let Opened { first, second, .. } = harness.open(fixtures).await?;
+    let long = "n".repeat(300);
+    let mut names = ["b", "a", "a/b", "%", "#x", "ü", &long];
+    for name in names {
+        let policy = InlinePolicy::new(name, "{}");
+        first.put_inline(&key::<User>("ada"), policy).await?;
+    }
+    let listed = pages(|cursor| {
+        let iam = &second;
+        async move {
+            let mut paging = Paging::new().limit(2)?;
+            if let Some(cursor) = cursor {
+                paging = paging.after(cursor);
+            }
+            PrincipalStore::<User>::list_inline(&**iam, &key("ada"), &paging).await
+        }
+    })
+    .await?;
+    let mut short: Vec<String> = listed.concat();
+    // The two that are kept as a digest are in its order, among themselves.
+    let digested = |name: &String| name.starts_with('#') || name.len() > 200;
+    assert_eq!(short.iter().filter(|name| digested(name)).count(), 2);
+    short.retain(|name| !digested(name));
+    names.sort_unstable();
+    let expected: Vec<&str> = names
+        .into_iter()
+        .filter(|name| !name.starts_with('#') && name.len() < 200)
+        .collect();
+    assert_eq!(short, expected);
+    Ok(())
+}
