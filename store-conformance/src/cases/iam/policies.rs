@@ -348,15 +348,23 @@ async fn a_principal_has_only_so_many_attachments(harness: Iam) -> CaseResult {
     for name in &names[..limit - 2] {
         first.attach(&key::<User>("ada"), &arn(name)).await?;
     }
-    // Room for two, and six who want it.
-    let answers = race(names[limit - 2..].iter().enumerate().map(|(i, name)| {
-        let iam = Arc::clone(if i % 2 == 0 { &first } else { &second });
-        let arn = arn(name);
-        async move { iam.attach(&key::<User>("ada"), &arn).await }
-    }))
-    .await;
-    assert_eq!(won(&answers, ErrorKind::LimitExceeded), 2);
-    assert_eq!(attached::<User>(&first, "ada").await?.len(), limit);
+    for _ in 0..4 {
+        // Room for two, and six who want it.
+        let answers = race(names[limit - 2..].iter().enumerate().map(|(i, name)| {
+            let iam = Arc::clone(if i % 2 == 0 { &first } else { &second });
+            let arn = arn(name);
+            async move { iam.attach(&key::<User>("ada"), &arn).await }
+        }))
+        .await;
+        assert_eq!(won(&answers, ErrorKind::LimitExceeded), 2);
+        assert_eq!(attached::<User>(&first, "ada").await?.len(), limit);
+        for name in &names[limit - 2..] {
+            second.detach(&key::<User>("ada"), &arn(name)).await?;
+        }
+    }
+    for name in &names[limit - 2..limit] {
+        first.attach(&key::<User>("ada"), &arn(name)).await?;
+    }
     first.detach(&key::<User>("ada"), &arn("p0")).await?;
     first.attach(&key::<User>("ada"), &arn("p0")).await?;
     Ok(())

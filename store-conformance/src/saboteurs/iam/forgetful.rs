@@ -45,7 +45,7 @@ impl RecordStore for Forgetful {
             forgetful.item(item.key().clone(), expect, item.change().clone())?;
         }
         // Time for somebody else, as a network would give.
-        for _ in 0..3 {
+        for _ in 0..30 {
             tokio::task::yield_now().await;
         }
         self.store.commit(&forgetful).await

@@ -131,12 +131,6 @@ pub fn all() -> Vec<Saboteur> {
             "a_quota_of_tenants_holds_under_a_race"
         ),
         forgets!(
-            "tenant_rosters",
-            "a deletion looks for children first",
-            cases,
-            "no_race_leaves_a_tenant_without_its_parent"
-        ),
-        forgets!(
             "tenants",
             "a tenant is created where one is",
             cases,
