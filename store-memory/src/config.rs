@@ -20,6 +20,7 @@ pub struct Builder {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) max_records: usize,
     pub(crate) max_bytes: usize,
+    pub(crate) max_buckets: usize,
     pub(crate) strict: bool,
 }
 
@@ -29,6 +30,7 @@ impl Default for Builder {
             clock: Arc::new(SystemClock),
             max_records: usize::MAX,
             max_bytes: usize::MAX,
+            max_buckets: 100_000,
             strict: cfg!(debug_assertions),
         }
     }
@@ -51,6 +53,16 @@ impl Builder {
     /// The most bytes of partitions, ids and bodies to hold, likewise.
     pub fn max_bytes(mut self, bytes: usize) -> Self {
         self.max_bytes = bytes;
+        self
+    }
+
+    /// The most buckets of rate limits to hold, 100 000 if never called: of
+    /// about 100 bytes each, and longer keys beside. Without room, buckets that
+    /// are full again are forgotten first; if all are in use, a take under a
+    /// new key is refused with `LimitExceeded`, so that whoever chooses the
+    /// keys cannot fill the memory.
+    pub fn max_buckets(mut self, buckets: usize) -> Self {
+        self.max_buckets = buckets;
         self
     }
 

@@ -26,7 +26,9 @@
 //! # Ok(()) }
 //! ```
 
+mod buckets;
 mod config;
+mod limits;
 mod records;
 mod scans;
 mod shard;
@@ -37,12 +39,14 @@ pub use store_core as core;
 use store_core::Store;
 
 pub use config::Builder;
+use limits::MemoryLimits;
 use records::MemoryRecords;
 
 /// A store in this process's memory. Cheap to clone; clones share everything.
 #[derive(Clone, Debug)]
 pub struct MemoryStore {
     records: Arc<MemoryRecords>,
+    limits: Arc<MemoryLimits>,
 }
 
 impl MemoryStore {
@@ -57,15 +61,25 @@ impl MemoryStore {
     }
 
     fn open(config: Builder) -> Self {
+        let closed = Arc::default();
+        let limits = MemoryLimits::new(
+            config.max_buckets,
+            Arc::clone(&config.clock),
+            Arc::clone(&closed),
+        );
         Self {
-            records: Arc::new(MemoryRecords::new(config)),
+            records: Arc::new(MemoryRecords::new(config, closed)),
+            limits: Arc::new(limits),
         }
     }
 
-    /// How many records are held, and how many bytes of names and bodies they
-    /// count for. Expired ones count until they are removed.
+    /// How many records are held, how many bytes of names and bodies they count
+    /// for, and how many buckets. What has expired counts until it is removed.
     pub fn usage(&self) -> Usage {
-        self.records.usage()
+        Usage {
+            buckets: self.limits.len(),
+            ..self.records.usage()
+        }
     }
 }
 
@@ -77,7 +91,7 @@ impl Default for MemoryStore {
 
 impl From<MemoryStore> for Store {
     fn from(store: MemoryStore) -> Self {
-        Self::new(store.records)
+        Self::new(store.records).with_limits(store.limits)
     }
 }
 
@@ -94,4 +108,6 @@ pub struct Usage {
     pub records: usize,
     /// Bytes of partitions, ids and bodies.
     pub bytes: usize,
+    /// Buckets of rate limits.
+    pub buckets: usize,
 }

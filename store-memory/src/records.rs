@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::hash::{BuildHasher, Hasher};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -35,7 +36,8 @@ pub(crate) struct MemoryRecords {
     hasher: RandomState,
     records: AtomicUsize,
     bytes: AtomicUsize,
-    closed: AtomicBool,
+    /// Shared with the other parts of the store.
+    closed: Arc<AtomicBool>,
     /// Whether any record was ever given an expiry, so that others need no clock.
     expires: AtomicBool,
     config: Builder,
@@ -66,13 +68,13 @@ fn weight(record: &Record) -> isize {
 }
 
 impl MemoryRecords {
-    pub(crate) fn new(config: Builder) -> Self {
+    pub(crate) fn new(config: Builder, closed: Arc<AtomicBool>) -> Self {
         Self {
             shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
             hasher: RandomState::default(),
             records: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
-            closed: AtomicBool::new(false),
+            closed,
             expires: AtomicBool::new(false),
             config,
         }
@@ -82,6 +84,7 @@ impl MemoryRecords {
         Usage {
             records: self.records.load(Ordering::Relaxed),
             bytes: self.bytes.load(Ordering::Relaxed),
+            buckets: 0,
         }
     }
 

@@ -1,5 +1,7 @@
 //! What is kept under one key.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
@@ -67,12 +69,16 @@ pub struct Bucket {
     entries: Vec<Entry>,
 }
 
+/// What a [`Bucket`] keeps of one quota.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Entry {
-    quota: String,
+pub struct Entry {
+    /// The quota's name.
+    pub quota: Arc<str>,
+    /// Its state.
     #[serde(flatten)]
-    state: State,
-    expires_at: Timestamp,
+    pub state: State,
+    /// From when on it may be forgotten, because the bucket is full by then.
+    pub expires_at: Timestamp,
 }
 
 impl Bucket {
@@ -133,9 +139,10 @@ impl Bucket {
         self.entries.is_empty()
     }
 
-    /// The names of the quotas that something is kept of.
-    pub fn quotas(&self) -> impl Iterator<Item = &str> {
-        self.entries.iter().map(|entry| entry.quota.as_str())
+    /// What is kept of each quota, in order of name; for stores that keep it in
+    /// a form of their own.
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
     }
 
     fn set(&mut self, quota: &Quota, state: State, expires_at: Timestamp) {
@@ -147,7 +154,7 @@ impl Bucket {
             Err(i) => self.entries.insert(
                 i,
                 Entry {
-                    quota: quota.name().into(),
+                    quota: Arc::clone(quota.shared_name()),
                     state,
                     expires_at,
                 },
@@ -157,6 +164,21 @@ impl Bucket {
 
     fn find(&self, quota: &str) -> Result<usize, usize> {
         self.entries
-            .binary_search_by(|entry| entry.quota.as_str().cmp(quota))
+            .binary_search_by(|entry| (*entry.quota).cmp(quota))
+    }
+}
+
+impl FromIterator<Entry> for Bucket {
+    /// The bucket of these entries, whatever their order; of two for one quota,
+    /// the later.
+    fn from_iter<I: IntoIterator<Item = Entry>>(entries: I) -> Self {
+        let mut bucket = Self::default();
+        for entry in entries {
+            match bucket.find(&entry.quota) {
+                Ok(i) => bucket.entries[i] = entry,
+                Err(i) => bucket.entries.insert(i, entry),
+            }
+        }
+        bucket
     }
 }

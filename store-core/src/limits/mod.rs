@@ -10,7 +10,7 @@ mod records;
 mod store;
 mod take;
 
-pub use bucket::{Bucket, State, Tokens};
+pub use bucket::{Bucket, Entry, State, Tokens};
 pub use events::{Denial, Event, Outcome, Refused};
 pub use key::{LimitKey, MAX_LIMIT_KEY};
 pub use limiter::{KeyedLimiter, Level, RateLimiter};
