@@ -8,8 +8,9 @@
 
 use std::fmt;
 use std::ops::{Add, Sub};
-use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -88,9 +89,9 @@ impl Sub<Duration> for Timestamp {
 
 impl From<SystemTime> for Timestamp {
     /// Moments before the epoch become the epoch.
+    #[inline]
     fn from(time: SystemTime) -> Self {
-        let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self::EPOCH + since
+        Self::from_nanos(nanos(time.duration_since(UNIX_EPOCH).unwrap_or_default()))
     }
 }
 
@@ -139,13 +140,58 @@ pub trait Clock: Send + Sync + fmt::Debug {
 }
 
 /// The machine's clock.
+///
+/// Between two readings of the machine's wall clock it counts on by the
+/// monotonic clock, which is quicker to read and never steps. The wall clock
+/// is read again once a millisecond of that count: a step of the machine's
+/// clock is noticed within a millisecond of running time.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
+
+/// For how many nanoseconds the wall clock is counted on.
+const COUNTED_ON: u64 = 1_000_000;
+
+/// Where the count began.
+static BEGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
+/// The wall clock less the count, when both were last read; wrapping.
+static OFFSET: AtomicU64 = AtomicU64::new(0);
+/// Up to which count that offset serves.
+static SERVES_UNTIL: AtomicU64 = AtomicU64::new(0);
+
+/// How long reading the wall clock may take for others to count on from it: the
+/// offset is wrong by as much.
+const READ_WITHIN: u64 = 100_000;
+
+/// Reads the wall clock, and lets others count on from there, unless this
+/// thread was interrupted meanwhile. Whoever meets the two numbers half changed
+/// gets one offset or the other, both good.
+#[cold]
+fn read_wall_clock(before: u64) -> Timestamp {
+    let wall = Timestamp::from(SystemTime::now());
+    let after = nanos(BEGIN.elapsed());
+    if after - before < READ_WITHIN {
+        OFFSET.store(wall.as_nanos().wrapping_sub(after), Ordering::Relaxed);
+        SERVES_UNTIL.store(after + COUNTED_ON, Ordering::Release);
+    }
+    wall
+}
+
+/// In 64 bits: enough for 584 years, and most of the cost if it were 128.
+fn nanos(duration: Duration) -> u64 {
+    let seconds = duration.as_secs().saturating_mul(1_000_000_000);
+    seconds.saturating_add(u64::from(duration.subsec_nanos()))
+}
 
 #[async_trait]
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
-        SystemTime::now().into()
+        let count = nanos(BEGIN.elapsed());
+        if count < SERVES_UNTIL.load(Ordering::Acquire) {
+            let offset = OFFSET.load(Ordering::Relaxed);
+            Timestamp::from_nanos(offset.wrapping_add(count))
+        } else {
+            read_wall_clock(count)
+        }
     }
 
     async fn sleep_until(&self, deadline: Timestamp) {
@@ -237,6 +283,25 @@ mod tests {
         assert_eq!(Timestamp::MAX + Duration::MAX, Timestamp::MAX);
         assert_eq!(Timestamp::EPOCH - Duration::MAX, Timestamp::EPOCH);
         assert_eq!(Timestamp::EPOCH.since(Timestamp::MAX), Duration::ZERO);
+    }
+
+    #[test]
+    fn the_machines_clock_is_the_wall_clock_to_a_millisecond() {
+        let mut last = Timestamp::EPOCH;
+        let mut readings = 0u32;
+        let begin = Instant::now();
+        // Through several readings of the wall clock.
+        while begin.elapsed() < Duration::from_millis(20) {
+            let before = Timestamp::from(SystemTime::now());
+            let now = SystemClock.now();
+            let after = Timestamp::from(SystemTime::now());
+            let slack = Duration::from_millis(1);
+            assert!(before - slack <= now && now <= after + slack, "{now}");
+            assert!(last - slack <= now);
+            last = now;
+            readings += 1;
+        }
+        assert!(readings > 1);
     }
 
     #[tokio::test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry as TableEntry;
 use store_core::Timestamp;
-use store_core::limits::{Bucket, Decision, Decisions, Entry, Quota, State, Take};
+use store_core::limits::{Bucket, Decision, Entry, Quota, State, Take};
 
 /// How many places an insertion looks at for what has expired: several for
 /// each bucket that it adds, so that garbage never outgrows what is live.
@@ -22,7 +22,8 @@ pub(crate) struct Buckets {
     cursor: usize,
 }
 
-/// One key's bucket: a cache line.
+/// One key's bucket: exactly one cache line, whichever it is of a table.
+#[repr(align(64))]
 struct Slot {
     hash: u64,
     key: Key,
@@ -46,6 +47,7 @@ enum Kept {
 
 impl Buckets {
     /// Takes from the bucket of the request's key; `None` if there is none.
+    #[inline]
     pub(crate) fn take(&mut self, hash: u64, take: &Take<'_>) -> Option<Decision> {
         let slot = self.find(hash, take.key().as_str())?;
         if let (
@@ -58,15 +60,14 @@ impl Buckets {
         ) = (&mut slot.kept, &**take.quotas())
             && is_named(only, quota)
         {
-            let terms = take.terms(only);
-            let mut decisions = Decisions::new(take);
-            if let Some(next) = decisions.add(only, Some(*tat)) {
+            let (decision, next) = take.apply_to_one(only, Some(*tat));
+            if let Some(next) = next {
                 *tat = next;
-                *expires_at = terms.expires_at;
+                *expires_at = take.now() + only.full_refill();
             }
-            return Some(decisions.finish());
+            return Some(decision);
         }
-        Some(slot.kept.change(|bucket| take.apply(bucket)))
+        Some(slot.kept.take(take))
     }
 
     /// The bucket of `key`, expired or not.
@@ -193,14 +194,15 @@ impl Kept {
         }
     }
 
-    fn change<R>(&mut self, change: impl FnOnce(&mut Bucket) -> R) -> R {
+    #[inline(never)]
+    fn take(&mut self, take: &Take<'_>) -> Decision {
         if let Self::Any(bucket) = self {
-            return change(bucket);
+            return take.apply(bucket);
         }
         let mut bucket = self.to_bucket();
-        let answer = change(&mut bucket);
+        let decision = take.apply(&mut bucket);
         *self = bucket.into();
-        answer
+        decision
     }
 }
 

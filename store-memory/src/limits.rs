@@ -19,7 +19,7 @@ use store_core::{Clock, Error, ErrorKind, RateLimitStore, Result, Timestamp};
 use crate::buckets::Buckets;
 
 /// A power of two: enough that threads rarely meet, few enough to walk over.
-const SHARDS: usize = 128;
+const SHARDS: usize = 64;
 
 pub(crate) struct MemoryLimits {
     shards: Box<[Shard]>,
@@ -60,6 +60,7 @@ impl MemoryLimits {
         self.buckets.load(Ordering::Relaxed)
     }
 
+    #[inline]
     fn check_open(&self) -> Result<()> {
         if self.closed.load(Ordering::Acquire) {
             return Err(Error::closed().with_backend("memory"));
@@ -78,6 +79,7 @@ impl MemoryLimits {
         &self.shards[(hash >> 32) as usize % SHARDS]
     }
 
+    #[inline]
     fn decide(&self, take: &Take<'_>) -> Result<Decision> {
         self.check_open()?;
         let hash = self.hash(take.key());

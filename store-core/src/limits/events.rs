@@ -71,26 +71,34 @@ impl fmt::Debug for Event<'_> {
 
 type Hook = Arc<dyn Fn(&Event<'_>) + Send + Sync>;
 
-/// The callbacks of a limiter.
+/// The callbacks of a limiter. Most have none.
 #[derive(Clone, Default)]
-pub(super) struct Hooks {
+pub(super) struct Hooks(Option<Arc<Set>>);
+
+#[derive(Clone, Default)]
+pub(super) struct Set {
     pub(super) on_allow: Option<Hook>,
     pub(super) on_limit: Option<Hook>,
     pub(super) audit: Option<Hook>,
 }
 
 impl Hooks {
+    pub(super) fn set(&mut self) -> &mut Set {
+        Arc::make_mut(self.0.get_or_insert_default())
+    }
+
     pub(super) fn any(&self) -> bool {
-        self.on_allow.is_some() || self.on_limit.is_some() || self.audit.is_some()
+        self.0.is_some()
     }
 
     pub(super) fn tell(&self, event: &Event<'_>) {
+        let Some(set) = &self.0 else { return };
         let by_outcome = match event.outcome {
-            Outcome::Allowed { .. } | Outcome::FailedOpen(_) => &self.on_allow,
-            Outcome::Denied { .. } => &self.on_limit,
+            Outcome::Allowed { .. } | Outcome::FailedOpen(_) => &set.on_allow,
+            Outcome::Denied { .. } => &set.on_limit,
             Outcome::Failed(_) | Outcome::Reset => &None,
         };
-        for hook in [&self.audit, by_outcome].into_iter().flatten() {
+        for hook in [&set.audit, by_outcome].into_iter().flatten() {
             hook(event);
         }
     }

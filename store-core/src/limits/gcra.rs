@@ -41,6 +41,7 @@ pub struct Terms {
 
 impl Terms {
     /// A request for `tokens`, at most the quota's burst.
+    #[inline]
     pub fn new(quota: &Quota, tokens: u32, now: Timestamp) -> Self {
         // At most ten years: see MAX_REFILL.
         let increment = quota.period_nanos() * u64::from(tokens.min(quota.burst()));
@@ -56,6 +57,7 @@ impl Terms {
 
     /// Decides for a bucket of this arrival time, `None` for one that nobody
     /// wrote: the new arrival time, or `None` if the request does not fit.
+    #[inline]
     pub fn decide(self, tat: Option<Timestamp>) -> Option<Timestamp> {
         let base = self.base(tat);
         (base <= self.latest).then(|| Timestamp::from_nanos(base.as_nanos() + self.increment))
@@ -71,12 +73,14 @@ impl Terms {
         self.base(tat).since(self.latest).min(longest)
     }
 
+    #[inline]
     fn base(self, tat: Option<Timestamp>) -> Timestamp {
         tat.map_or(self.now, |tat| tat.max(self.now))
     }
 }
 
 /// How many tokens a bucket of this arrival time holds, rounded down.
+#[inline]
 pub fn remaining(quota: &Quota, tat: Option<Timestamp>, now: Timestamp) -> u32 {
     let missing = tat.map_or(0, |tat| tat.as_nanos().saturating_sub(now.as_nanos()));
     let left = quota.full_nanos().saturating_sub(missing);

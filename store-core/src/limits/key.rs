@@ -19,6 +19,7 @@ impl<'a> LimitKey<'a> {
     ///
     /// # Errors
     /// `InvalidInput` over [`MAX_LIMIT_KEY`] bytes.
+    #[inline]
     pub fn new(key: &'a str) -> Result<Self> {
         if key.len() > MAX_LIMIT_KEY {
             return Err(Error::invalid(format!(
@@ -30,6 +31,7 @@ impl<'a> LimitKey<'a> {
     }
 
     /// The key.
+    #[inline]
     pub fn as_str(self) -> &'a str {
         self.0
     }

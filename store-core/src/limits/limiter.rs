@@ -80,13 +80,13 @@ impl RateLimiter {
 
     /// Calls `hook` for each call that was allowed, failed open or not. See [`RateLimiter::audit`].
     pub fn on_allow(mut self, hook: impl Fn(&Event<'_>) + Send + Sync + 'static) -> Self {
-        self.hooks.on_allow = Some(Arc::new(hook));
+        self.hooks.set().on_allow = Some(Arc::new(hook));
         self
     }
 
     /// Calls `hook` for each call that was denied. See [`RateLimiter::audit`].
     pub fn on_limit(mut self, hook: impl Fn(&Event<'_>) + Send + Sync + 'static) -> Self {
-        self.hooks.on_limit = Some(Arc::new(hook));
+        self.hooks.set().on_limit = Some(Arc::new(hook));
         self
     }
 
@@ -97,7 +97,7 @@ impl RateLimiter {
     /// nothing locked: keep them short. If one panics, the caller panics; the
     /// tokens stay taken and the limiter stays usable.
     pub fn audit(mut self, hook: impl Fn(&Event<'_>) + Send + Sync + 'static) -> Self {
-        self.hooks.audit = Some(Arc::new(hook));
+        self.hooks.set().audit = Some(Arc::new(hook));
         self
     }
 
@@ -176,13 +176,15 @@ impl RateLimiter {
 
     /// Like [`RateLimiter::take_now`], at a time that the caller read already.
     pub fn take_now_at(&self, key: &str, tokens: u32, now: Timestamp) -> Option<Result<Decision>> {
-        match Take::new(key, &self.quotas, tokens, now) {
-            Ok(take) => {
-                let answer = self.limits.take_now(&take)?;
-                Some(self.conclude(&take, answer))
-            }
-            Err(error) => Some(Err(error)),
+        let take = match Take::new(key, &self.quotas, tokens, now) {
+            Ok(take) => take,
+            Err(error) => return Some(Err(error)),
+        };
+        let answer = self.limits.take_now(&take);
+        if matches!(answer, Some(Ok(_))) && !self.hooks.any() {
+            return answer;
         }
+        Some(self.conclude(&take, answer?))
     }
 
     /// Takes `tokens` as soon as there are enough, but not after `deadline` by
@@ -312,33 +314,29 @@ impl RateLimiter {
 
     /// Fails open or closed, and tells the hooks.
     fn conclude(&self, take: &Take<'_>, answer: Result<Decision>) -> Result<Decision> {
+        // Of a call that is allowed because the store could not be asked,
+        // nothing is known, so nothing is promised to remain.
         let opened = match &answer {
-            Err(error) if self.fail_open && is_outage(error) => Some(OPENED),
+            Err(error) if self.fail_open && is_outage(error) => Some(Decision::Allowed {
+                remaining: 0,
+                full_at: take.now(),
+            }),
             _ => None,
         };
-        if self.hooks.any() {
-            self.hooks.tell(&Event {
-                key: take.key().as_str(),
-                tokens: take.tokens(),
-                at: take.now(),
-                quotas: &self.quotas,
-                outcome: match &answer {
-                    Ok(decision) => Outcome::of(*decision),
-                    Err(error) if opened.is_some() => Outcome::FailedOpen(error),
-                    Err(error) => Outcome::Failed(error),
-                },
-            });
-        }
+        self.hooks.tell(&Event {
+            key: take.key().as_str(),
+            tokens: take.tokens(),
+            at: take.now(),
+            quotas: &self.quotas,
+            outcome: match &answer {
+                Ok(decision) => Outcome::of(*decision),
+                Err(error) if opened.is_some() => Outcome::FailedOpen(error),
+                Err(error) => Outcome::Failed(error),
+            },
+        });
         opened.map_or(answer, Ok)
     }
 }
-
-/// Of a call that was allowed because the store could not be asked: nothing is
-/// known of the bucket, so nothing is promised to remain.
-const OPENED: Decision = Decision::Allowed {
-    remaining: 0,
-    full_after: Duration::ZERO,
-};
 
 /// Whether the store could not be asked, as opposed to having refused.
 fn is_outage(error: &Error) -> bool {

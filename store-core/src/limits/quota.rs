@@ -153,6 +153,7 @@ impl Quota {
     }
 
     /// The name, shared.
+    #[inline]
     pub fn shared_name(&self) -> &Arc<str> {
         &self.name
     }
@@ -163,6 +164,7 @@ impl Quota {
     }
 
     /// How many tokens the bucket holds.
+    #[inline]
     pub fn burst(&self) -> u32 {
         self.burst
     }
@@ -187,11 +189,13 @@ impl Quota {
         Duration::from_nanos(self.full_nanos())
     }
 
+    #[inline]
     pub(super) fn period_nanos(&self) -> u64 {
         self.period_nanos
     }
 
     /// Cannot overflow: it was bounded by [`MAX_REFILL`] when the quota was made.
+    #[inline]
     pub(super) fn full_nanos(&self) -> u64 {
         self.period_nanos * u64::from(self.burst)
     }
@@ -256,6 +260,7 @@ impl Quotas {
     }
 
     /// The most tokens that one request may take: the least of the quotas' bounds.
+    #[inline]
     pub fn max_tokens(&self) -> u32 {
         self.max_tokens
     }
@@ -275,6 +280,7 @@ impl From<&Quotas> for Quotas {
 
 impl std::ops::Deref for Quotas {
     type Target = [Quota];
+    #[inline]
     fn deref(&self) -> &[Quota] {
         &self.quotas
     }

@@ -24,6 +24,7 @@ impl<'a> Take<'a> {
     /// `InvalidInput` if the key is over [`MAX_LIMIT_KEY`](super::MAX_LIMIT_KEY)
     /// bytes, for no tokens, and for more than [`Quotas::max_tokens`]: such a
     /// request could never be allowed, however long it waited.
+    #[inline]
     pub fn new(key: &'a str, quotas: &'a Quotas, tokens: u32, now: Timestamp) -> Result<Self> {
         let key = LimitKey::new(key)?;
         if tokens == 0 {
@@ -46,26 +47,31 @@ impl<'a> Take<'a> {
     }
 
     /// The key.
+    #[inline]
     pub fn key(&self) -> LimitKey<'a> {
         self.key
     }
 
     /// The quotas.
+    #[inline]
     pub fn quotas(&self) -> &'a Quotas {
         self.quotas
     }
 
     /// How many tokens, of each quota.
+    #[inline]
     pub fn tokens(&self) -> u32 {
         self.tokens
     }
 
     /// The time of the request.
+    #[inline]
     pub fn now(&self) -> Timestamp {
         self.now
     }
 
     /// What the request comes to against one of its quotas.
+    #[inline]
     pub fn terms(&self, quota: &Quota) -> Terms {
         Terms::new(quota, self.tokens, self.now)
     }
@@ -85,6 +91,33 @@ impl<'a> Take<'a> {
         }
         decisions.finish()
     }
+
+    /// Takes from a single quota's bucket, for a request of that one alone: the
+    /// answer, and the arrival time to write if it is allowed.
+    #[inline]
+    pub fn apply_to_one(
+        &self,
+        quota: &Quota,
+        tat: Option<Timestamp>,
+    ) -> (Decision, Option<Timestamp>) {
+        let terms = self.terms(quota);
+        match terms.decide(tat) {
+            Some(next) => {
+                let decision = Decision::Allowed {
+                    remaining: gcra::remaining(quota, Some(next), terms.now),
+                    full_at: next,
+                };
+                (decision, Some(next))
+            }
+            None => {
+                let decision = Decision::Denied {
+                    quota: 0,
+                    retry_after: terms.retry_after(tat),
+                };
+                (decision, None)
+            }
+        }
+    }
 }
 
 /// Makes one [`Decision`] of each quota's arrival time; for stores that keep
@@ -94,7 +127,7 @@ pub struct Decisions<'a> {
     take: &'a Take<'a>,
     seen: usize,
     remaining: u32,
-    full_after: Duration,
+    full_at: Timestamp,
     denied: Option<(usize, Duration)>,
 }
 
@@ -105,7 +138,7 @@ impl<'a> Decisions<'a> {
             take,
             seen: 0,
             remaining: u32::MAX,
-            full_after: Duration::ZERO,
+            full_at: take.now,
             denied: None,
         }
     }
@@ -113,18 +146,15 @@ impl<'a> Decisions<'a> {
     /// Decides for the next quota, whose bucket had this arrival time; `None`
     /// if nobody wrote one. Returns the arrival time to write if all allow.
     pub fn add(&mut self, quota: &Quota, tat: Option<Timestamp>) -> Option<Timestamp> {
-        let terms = self.take.terms(quota);
-        let next = terms.decide(tat);
-        match next {
-            Some(next) => {
-                let left = gcra::remaining(quota, next.into(), terms.now);
-                self.remaining = self.remaining.min(left);
-                self.full_after = self.full_after.max(next.since(terms.now));
+        let (decision, next) = self.take.apply_to_one(quota, tat);
+        match decision {
+            Decision::Allowed { remaining, full_at } => {
+                self.remaining = self.remaining.min(remaining);
+                self.full_at = self.full_at.max(full_at);
             }
-            None => {
-                let wait = terms.retry_after(tat);
-                if self.denied.is_none_or(|(_, longest)| wait > longest) {
-                    self.denied = Some((self.seen, wait));
+            Decision::Denied { retry_after, .. } => {
+                if self.denied.is_none_or(|(_, longest)| retry_after > longest) {
+                    self.denied = Some((self.seen, retry_after));
                 }
             }
         }
@@ -142,7 +172,7 @@ impl<'a> Decisions<'a> {
         match self.denied {
             None => Decision::Allowed {
                 remaining: self.remaining,
-                full_after: self.full_after,
+                full_at: self.full_at,
             },
             Some((quota, retry_after)) => Decision::Denied { quota, retry_after },
         }
@@ -157,8 +187,8 @@ pub enum Decision {
     Allowed {
         /// How many could be taken now, of the quota that has the least.
         remaining: u32,
-        /// How long until every quota's bucket is full, if nobody takes more.
-        full_after: Duration,
+        /// When every quota's bucket will be full, if nobody takes more.
+        full_at: Timestamp,
     },
     /// Nothing was taken.
     Denied {

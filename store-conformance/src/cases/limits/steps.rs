@@ -80,19 +80,16 @@ impl Exact {
                 retry_after: Duration::from_nanos(longest),
             };
         }
-        let (mut remaining, mut full_after) = (u32::MAX, Duration::ZERO);
+        let (mut remaining, mut full_at) = (u32::MAX, now);
         for quota in quotas.iter() {
             let name = (key.to_owned(), quota.name().to_owned());
             let (level, _) = self.buckets.get_mut(&name).expect("made above");
             *level -= nanos(quota.period()) * u64::from(tokens);
             let left = u32::try_from(*level / nanos(quota.period())).expect("at most the burst");
             remaining = remaining.min(left);
-            full_after = full_after.max(quota.full_refill() - Duration::from_nanos(*level));
+            full_at = full_at.max(now + quota.full_refill() - Duration::from_nanos(*level));
         }
-        Decision::Allowed {
-            remaining,
-            full_after,
-        }
+        Decision::Allowed { remaining, full_at }
     }
 }
 

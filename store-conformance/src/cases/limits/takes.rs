@@ -12,7 +12,7 @@ pub(super) async fn a_new_bucket_grants_its_burst_and_no_more(harness: Limits) -
             decision,
             Decision::Allowed {
                 remaining: left,
-                full_after: SECOND * (5 - left),
+                full_at: opened.clock.now() + SECOND * (5 - left),
             }
         );
     }
