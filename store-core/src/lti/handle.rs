@@ -109,7 +109,9 @@ impl<R: Registerable, D: Deployable> Lti<R, D> {
     }
 
     /// The JSON Web Key Set to publish: the public half of every active key,
-    /// the newest first.
+    /// the newest first. A key that a registration has of its own
+    /// ([`ToolJwk`](super::ToolJwk)) is not among them: publish it where that
+    /// platform was told to look.
     ///
     /// # Errors
     /// The store's.

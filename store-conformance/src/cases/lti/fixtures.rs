@@ -105,11 +105,12 @@ impl<R: Platform, D: Site> Harness<dyn LtiStore<R, D>, Fixtures<R, D>> for Over 
     }
 }
 
-/// Loads fixtures through the contract itself.
+/// Loads fixtures through the contract itself, for an implementation that offers
+/// to manage them.
 ///
 /// # Errors
 /// The store's.
-pub(crate) async fn load<R: Platform, D: Site>(
+pub async fn load<R: Platform, D: Site>(
     lti: &dyn LtiStore<R, D>,
     fixtures: Fixtures<R, D>,
 ) -> Result<()> {

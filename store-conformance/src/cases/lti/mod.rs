@@ -3,7 +3,8 @@
 //! The cases run over any implementation of [`LtiStore`](store_core::lti::LtiStore), with the record types
 //! that it has: they load their platforms and deployments through the harness
 //! and need no more than the trait's four required methods, except where a
-//! case says what it needs. Over a backend they run with [`Campus`] and
+//! case says what it needs. `tests/own_lti.rs` of this crate adopts them for an
+//! implementation of those four. Over a backend they run with [`Campus`] and
 //! [`Placement`], types such as an application would have.
 
 mod deployments;
@@ -24,8 +25,7 @@ use store_core::ErrorKind;
 use crate::harness::Over;
 use crate::suite::{CaseResult, Suite};
 
-pub(crate) use fixtures::load;
-pub use fixtures::{Cases, Fixtures, Given, Platform, Site};
+pub use fixtures::{Cases, Fixtures, Given, Platform, Site, load};
 pub use own_types::{Campus, Placement};
 
 /// Needs of cases that an implementation may decline to meet: see

@@ -65,44 +65,62 @@ async fn sealing_is_declined<R: Platform, D: Site>(harness: Given<R, D>) -> Case
     )
 }
 
-fn marked(mark: usize) -> store_core::Result<Registration> {
+fn marked(client_id: &str, mark: usize) -> store_core::Result<Registration> {
     Registration::new(RegistrationParts {
         extra: Unknown::from_iter([("mark".into(), mark.into())]),
-        ..parts(ISSUER, "tool-1")
+        ..parts(ISSUER, client_id)
     })
+}
+
+const TASKS: usize = 12;
+
+/// `TASKS` upserts of one registration at one moment, marked from `from` on;
+/// asserts that what is left is one of them.
+async fn race_upserts<R: Platform, D: Site>(
+    tool: &Tool<R, D>,
+    client_id: &str,
+    from: usize,
+) -> CaseResult {
+    let together = Arc::new(Barrier::new(TASKS));
+    let tasks: Vec<_> = (0..TASKS)
+        .map(|number| {
+            let (handle, together) = (tool.handle(number), Arc::clone(&together));
+            let record = marked(client_id, from + number);
+            tokio::spawn(async move {
+                together.wait().await;
+                handle.upsert_registration(R::from(record?)).await
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await??;
+    }
+    let mut held = Vec::new();
+    for handle in [&tool.first, &tool.second] {
+        let row = handle.get_registration(ISSUER, Some(client_id)).await?;
+        let row = row.expect("it was stored").to_registration()?;
+        held.push(row.extra()["mark"].as_u64().expect("a number") as usize);
+    }
+    assert_eq!(held[0], held[1], "the handles disagree");
+    assert!(
+        (from..from + TASKS).contains(&held[0]),
+        "an older row is back"
+    );
+    Ok(())
 }
 
 async fn concurrent_upserts_of_a_registration_leave_one_row<R: Platform, D: Site>(
     harness: Given<R, D>,
 ) -> CaseResult {
-    const TASKS: usize = 16;
     let tool = Tool::<R, D>::with(&harness, &[platform(ISSUER, "other")?]).await?;
-    for round in 0..3 {
-        let together = Arc::new(Barrier::new(TASKS));
-        let tasks: Vec<_> = (0..TASKS)
-            .map(|number| {
-                let (handle, together) = (tool.handle(number), Arc::clone(&together));
-                let record = marked(round * TASKS + number);
-                tokio::spawn(async move {
-                    together.wait().await;
-                    handle.upsert_registration(R::from(record?)).await
-                })
-            })
-            .collect();
-        for task in tasks {
-            task.await??;
-        }
+    for round in 0..6 {
+        let client_id = format!("tool-{round}");
+        // First they create it, then they replace it.
+        race_upserts(&tool, &client_id, 0).await?;
+        race_upserts(&tool, &client_id, TASKS).await?;
         let page = tool.second.list_registrations(Some(ISSUER), None, 100);
         let rows = page.await?.items;
-        assert_eq!(rows.len(), 2, "{rows:?}");
-        let mut held = Vec::new();
-        for handle in [&tool.first, &tool.second] {
-            let row = handle.get_registration(ISSUER, Some("tool-1")).await?;
-            held.push(row.expect("it is there").to_registration()?.extra()["mark"].clone());
-        }
-        assert_eq!(held[0], held[1]);
-        let mark = held[0].as_u64().expect("a mark is a number") as usize;
-        assert_eq!(mark / TASKS, round, "an older row is back");
+        assert_eq!(rows.len(), round + 2, "{rows:?}");
     }
     Ok(())
 }
@@ -110,17 +128,19 @@ async fn concurrent_upserts_of_a_registration_leave_one_row<R: Platform, D: Site
 async fn concurrent_upserts_of_a_deployment_leave_one_row<R: Platform, D: Site>(
     harness: Given<R, D>,
 ) -> CaseResult {
-    const TASKS: usize = 16;
     let tool = Tool::<R, D>::with(&harness, &[lms()?]).await?;
-    for round in 0..3 {
+    for round in 0..6 {
+        // Each is created, then replaced.
+        let id = format!("d-{}", round / 2);
         let together = Arc::new(Barrier::new(TASKS));
         let tasks: Vec<_> = (0..TASKS)
             .map(|number| {
                 let (handle, together) = (tool.handle(number), Arc::clone(&together));
+                let id = id.clone();
                 tokio::spawn(async move {
                     let mark =
                         Unknown::from_iter([("mark".into(), (round * TASKS + number).into())]);
-                    let record = Deployment::new("d")?.with_extra(mark)?;
+                    let record = Deployment::new(id)?.with_extra(mark)?;
                     together.wait().await;
                     handle.upsert_deployment(&lms()?, D::from(record)).await
                 })
@@ -130,10 +150,10 @@ async fn concurrent_upserts_of_a_deployment_leave_one_row<R: Platform, D: Site>(
             task.await??;
         }
         let page = tool.second.list_deployments(&lms()?, None, 100).await?;
-        assert_eq!(page.items.len(), 1, "{:?}", page.items);
+        assert_eq!(page.items.len(), round / 2 + 1, "{:?}", page.items);
         let mut held = Vec::new();
         for handle in [&tool.first, &tool.second] {
-            let row = handle.get_deployment(&lms()?, "d").await?;
+            let row = handle.get_deployment(&lms()?, &id).await?;
             held.push(row.expect("it is there").to_deployment()?);
         }
         assert_eq!(held[0], held[1]);
@@ -146,7 +166,7 @@ async fn concurrent_upserts_of_a_deployment_leave_one_row<R: Platform, D: Site>(
 async fn an_upsert_replaces_the_record_whole<R: Platform, D: Site>(
     harness: Given<R, D>,
 ) -> CaseResult {
-    let tool = Tool::<R, D>::with(&harness, &[marked(1)?]).await?;
+    let tool = Tool::<R, D>::with(&harness, &[marked("tool-1", 1)?]).await?;
     for handle in [&tool.first, &tool.second] {
         let before = handle.get_registration(ISSUER, Some("tool-1")).await?;
         assert!(before.is_some());
@@ -190,7 +210,9 @@ async fn a_deleted_registration_takes_its_deployments_along<R: Platform, D: Site
     tool.first.upsert_deployment(&lms()?, deployment).await?;
     assert!(tool.second.get_deployment(&lms()?, "d").await?.is_some());
     // An update is not a new registration.
-    tool.first.upsert_registration(R::from(marked(1)?)).await?;
+    tool.first
+        .upsert_registration(R::from(marked("tool-1", 1)?))
+        .await?;
     assert!(tool.second.get_deployment(&lms()?, "d").await?.is_some());
     Ok(())
 }

@@ -197,14 +197,18 @@ impl LtiStore for Table {
         }
         let record = Arc::new(record);
         let row = (issuer.to_owned(), client.to_owned(), Arc::clone(&record));
+        let held = |tables: &Tables| {
+            let mut rows = tables.deployments.iter();
+            rows.position(|row| self.same_deployment(row, registration, record.deployment_id()))
+        };
+        let racy = self.has(Flaw::InsertsDeploymentsWithoutAUniqueIndex);
+        let seen = held(&self.tables()).is_some();
+        self.pause_if(Flaw::InsertsDeploymentsWithoutAUniqueIndex)
+            .await;
         let mut tables = self.tables();
-        let held = tables
-            .deployments
-            .iter()
-            .position(|row| self.same_deployment(row, registration, record.deployment_id()));
-        match held {
-            Some(index) => tables.deployments[index] = row,
-            None => tables.deployments.push(row),
+        match held(&tables) {
+            Some(index) if seen || !racy => tables.deployments[index] = row,
+            _ => tables.deployments.push(row),
         }
         Ok(record)
     }

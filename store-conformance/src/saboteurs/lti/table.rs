@@ -87,7 +87,9 @@ impl Table {
     /// Where an implementer would go to his database once more.
     pub(super) async fn pause_if(&self, flaw: Flaw) {
         if self.has(flaw) {
-            tokio::task::yield_now().await;
+            for _ in 0..8 {
+                tokio::task::yield_now().await;
+            }
         }
     }
 
