@@ -11,6 +11,8 @@ mod changes;
 mod fixtures;
 mod lists;
 mod lookups;
+mod races;
+mod records;
 
 use std::sync::Arc;
 
@@ -48,12 +50,12 @@ pub fn over(backend: &Arc<Over>) -> Vec<Suite> {
 /// `insert`, `update_key`, `delete_key`, `list`, and `outage` for a harness that
 /// cannot open an unreachable store.
 pub fn cases() -> Vec<KeyCase> {
-    [lookups::all(), changes::all(), lists::all()].concat()
+    [lookups::all(), changes::all(), lists::all(), races::all()].concat()
 }
 
 /// The cases about how keys are kept as records.
 pub fn record_cases() -> Vec<Case<Store>> {
-    Vec::new()
+    records::all()
 }
 
 fn needs_insert(case: KeyCase) -> KeyCase {
