@@ -74,6 +74,12 @@ impl Fixture {
         data
     }
 
+    /// This, stored otherwise: for saboteurs.
+    pub(crate) fn restored(mut self, store: impl FnOnce(&mut Map<String, Value>)) -> Self {
+        store(&mut self.stored);
+        self
+    }
+
     /// Its data as JSON, without the expiry: a field that is missing here must
     /// be missing in your table too, if it can be.
     pub fn stored(&self) -> &Map<String, Value> {
@@ -155,7 +161,7 @@ impl Space {
 }
 
 /// The ring under which the standard implementation is tested.
-pub(super) fn ring() -> Result<KeyRing> {
+pub(crate) fn ring() -> Result<KeyRing> {
     KeyRing::new("suite", *b"thirty-two bytes for the suite..")
 }
 

@@ -3,10 +3,12 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use store_core::api_keys::{ApiKeyStore, ApiKeyStoreExt, KeyData, KeyEntry, KeyId, ListKeys};
+use store_core::api_keys::{
+    ApiKey, ApiKeyStore, ApiKeyStoreExt, KeyData, KeyEntry, KeyId, ListKeys,
+};
 use store_core::{ErrorKind, Result};
 
-use super::fixtures::{Fixture, Space};
+use super::fixtures::{Fixture, Space, key};
 use super::{Given, KeyCase, needs_delete, needs_list, needs_update};
 use crate::case;
 use crate::suite::CaseResult;
@@ -18,6 +20,7 @@ pub(super) fn all() -> Vec<KeyCase> {
         needs_list(case!(pages_hold_every_key_once, "14", "16")),
         needs_list(case!(a_page_of_zero_is_refused_and_a_huge_one_served, "15")),
         needs_list(case!(a_cursor_fits_only_its_own_list)),
+        needs_list(case!(looking_keys_up_adds_none_to_the_lists, "11")),
         needs_list(needs_delete(case!(
             pages_neither_skip_nor_repeat_while_keys_are_deleted,
             "14",
@@ -233,5 +236,18 @@ async fn a_deleted_key_is_in_no_list(given: Given) -> CaseResult {
         let ids = listed(&space.second, query).await?;
         assert!(!ids.contains(&gone) && ids.len() == 1);
     }
+    Ok(())
+}
+
+async fn looking_keys_up_adds_none_to_the_lists(given: Given) -> CaseResult {
+    let fixtures = of("acme", 2);
+    let space = Space::open(&given, &fixtures).await?;
+    let before = ids(&space, &fixtures).await?;
+    for number in 0..30 {
+        space.assert_unknown(&key()).await?;
+        let odd = ApiKey::parse(format!("odd-{number}"))?;
+        space.assert_unknown(&odd).await?;
+    }
+    assert_eq!(listed(&space.second, ListKeys::all()).await?, before);
     Ok(())
 }

@@ -1,8 +1,0 @@
-//! Bugs that break the promises of `api_keys`.
-
-use super::Saboteur;
-
-/// All of them.
-pub fn all() -> Vec<Saboteur> {
-    Vec::new()
-}
