@@ -35,7 +35,9 @@ async fn every_saboteur_is_caught_by_the_case_that_names_its_fault() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_backend_without_a_flaw_keeps_every_promise() {
-    for suite in cases::records::over(&saboteurs::sound()) {
+    let sound = saboteurs::sound();
+    let contracts = [cases::records::over, cases::api_keys::over];
+    for suite in contracts.iter().flat_map(|suites| suites(&sound)) {
         let report = suite.run().await;
         let failed: Vec<_> = report.failed().collect();
         assert!(failed.is_empty(), "{failed:#?}");
