@@ -1,4 +1,251 @@
-//! API keys: issued, checked, changed and listed.
+//! API keys: issued, checked, changed, listed, rotated.
+//!
+//! [`ApiKeys`] is the handle. It keeps keys through an [`ApiKeyStore`]: the
+//! standard one, [`RecordApiKeys`], over any backend of this workspace, or one of
+//! your own over a table or a service that you have.
+//!
+//! - A look-up has four answers, [`Lookup`]: active, disabled, expired, unknown.
+//!   `Err` means that there is no answer; an outage is never "unknown".
+//! - Secrets are never stored: a record is named by a keyed digest.
+//! - Every change is a compare-and-swap: concurrent partial updates lose nothing,
+//!   and a change never brings a deleted key back.
+//! - What a client presents costs nothing to refuse: a mistyped key fails its
+//!   checksum before any I/O, and looking up keys that do not exist leaves nothing
+//!   behind.
+//!
+//! # Use
+//!
+//! ```
+//! use store_core::api_keys::{Access, ApiKeys, KeyData, KeyFormat, ListKeys, http_answer};
+//! use store_core::secret::KeyRing;
+//! use store_memory::MemoryStore;
+//!
+//! # #[tokio::main] async fn main() -> store_core::Result<()> {
+//! // From your vault: `KeyRing::parse(&std::env::var("API_KEY_RING")?)?`.
+//! let ring = KeyRing::new("2026a", *b"thirty-two bytes out of a vault!")?;
+//! let keys = ApiKeys::new(MemoryStore::new(), &ring).with_format(KeyFormat::new("acme")?);
+//!
+//! // The secret is shown this once. Keep the id.
+//! let data = KeyData::new()
+//!     .with_tenant("initech")
+//!     .with_label("nightly export")
+//!     .permit("orders", ["read"])
+//!     .with_extra("plan", "gold");
+//! let (secret, entry) = keys.issue(data).await?;
+//!
+//! // In a request: the header's value in, an answer out.
+//! let access = keys.check(Some(secret.expose()), "orders", "read").await;
+//! assert_eq!(http_answer(&access).status, 200);
+//! let access = keys.check(Some(secret.expose()), "orders", "delete").await?;
+//! assert!(matches!(access, Access::Denied(..)));
+//!
+//! // Later, by the secret or by the id.
+//! keys.update(entry.id(), |data| data.permissions.grant("orders", "delete")).await?;
+//! keys.disable(entry.id()).await?;
+//! let access = keys.check(Some(secret.expose()), "orders", "read").await?;
+//! assert!(matches!(access, Access::Disabled(_)));
+//!
+//! let page = keys.list(&ListKeys::of_tenant("initech").limit(50)).await?;
+//! assert_eq!(page.items[0].data().extra["plan"], "gold");
+//! keys.delete(entry.id()).await?;
+//! # Ok(()) }
+//! ```
+//!
+//! [`http_answer`] gives 401 without a key, 400 for what cannot be one, 503 when
+//! nobody knows, and 403 for everything else; [`http_answer_hardened`] does not let
+//! a client tell an unknown key from a disabled one.
+//!
+//! ## Rules for a company or a role
+//!
+//! A rule is asked before a key's own permissions, and about active keys alone: no
+//! rule makes a disabled key work. A closure is a rule; implement [`Rules`] for one
+//! that has to ask someone.
+//!
+//! ```
+//! use store_core::api_keys::{ApiKeys, KeyData, KeyEntry, Verdict};
+//! # use store_core::secret::KeyRing;
+//! # use store_memory::MemoryStore;
+//! # #[tokio::main] async fn main() -> store_core::Result<()> {
+//! # let ring = KeyRing::random();
+//! let auditors_read = |key: &KeyEntry, _resource: &str, action: &str| {
+//!     match key.data().extra.get("role") {
+//!         Some(role) if role == "auditor" && action == "read" => Verdict::Allow,
+//!         _ => Verdict::Abstain,
+//!     }
+//! };
+//! let keys = ApiKeys::new(MemoryStore::new(), &ring).with_rules(auditors_read);
+//! let (secret, _) = keys.issue(KeyData::new().with_extra("role", "auditor")).await?;
+//! assert!(keys.authorize(&secret, "reports", "read").await?.is_granted());
+//! assert!(!keys.authorize(&secret, "reports", "write").await?.is_granted());
+//! # Ok(()) }
+//! ```
+//!
+//! ## Another store for one call or one route
+//!
+//! A handle is cheap: [`ApiKeys::with_store`] makes one over another store, with
+//! the same format and rules.
+//!
+//! ## Rotating the ring
+//!
+//! Only whoever presents a key knows its secret, so keys move to a new ring key as
+//! they are used:
+//!
+//! 1. Add the new key to the ring of every process as an older one
+//!    ([`KeyRing::with_older`](crate::secret::KeyRing::with_older)): now all can
+//!    find what will be written under it.
+//! 2. Make it the current one, the former current one older. New keys are digested
+//!    under it. Turn on [`RecordApiKeys::redigest_on_use`], or call
+//!    [`RecordApiKeys::redigest`] where you authenticate.
+//! 3. Wait until [`RecordApiKeys::count_under`] says that none is left under the
+//!    older key, or delete those that are: nobody used them. Then leave it out.
+//!
+//! # Bring your own
+//!
+//! One method is enough to authenticate and authorize; what you do not offer is
+//! refused with `Unsupported`. Here the permissions come by tenant and role, from a
+//! table that was there before:
+//!
+//! ```
+//! use async_trait::async_trait;
+//! use store_core::api_keys::{ApiKey, ApiKeyStore, ApiKeys, KeyData, KeyEntry, KeyId, Lookup};
+//! use store_core::{Clock, ErrorKind, Result, SystemClock, Timestamp};
+//! # /// Stands for a table of yours.
+//! # struct Row { id: &'static str, tenant: &'static str, role: &'static str, active: Option<bool> }
+//! # struct Db;
+//! # impl Db {
+//! #     async fn key_by_digest(&self, _: &[u8]) -> Result<Option<Row>> {
+//! #         Ok(Some(Row { id: "17", tenant: "initech", role: "clerk", active: None }))
+//! #     }
+//! #     async fn scopes_of(&self, _: &str, _: &str) -> Result<Vec<String>> {
+//! #         Ok(vec!["read".into()])
+//! #     }
+//! # }
+//! # fn digest(key: &ApiKey) -> &[u8] { key.expose().as_bytes() }
+//!
+//! struct MyKeys {
+//!     db: Db,
+//! }
+//!
+//! #[async_trait]
+//! impl ApiKeyStore for MyKeys {
+//!     async fn get_key(&self, key: &ApiKey) -> Result<Lookup> {
+//!         // An outage leaves through `?`: it is never "unknown".
+//!         let Some(row) = self.db.key_by_digest(digest(key)).await? else {
+//!             return Ok(Lookup::Unknown);
+//!         };
+//!         let scopes = self.db.scopes_of(row.tenant, row.role).await?;
+//!         let mut data = KeyData::new().with_tenant(row.tenant).permit("orders", scopes);
+//!         data.enabled = row.active.unwrap_or(true);
+//!         let entry = KeyEntry::new(KeyId::new(row.id)?, Timestamp::EPOCH, data);
+//!         Ok(Lookup::of(entry, SystemClock.now()))
+//!     }
+//! }
+//!
+//! # #[tokio::main] async fn main() -> Result<()> {
+//! let keys = ApiKeys::over(std::sync::Arc::new(MyKeys { db: Db }));
+//! let key = keys.parse("a-key-that-was-there-before")?;
+//! assert!(keys.authorize(&key, "orders", "read").await?.is_granted());
+//! let refused = keys.disable(&key).await.unwrap_err();
+//! assert_eq!(refused.kind(), ErrorKind::Unsupported);
+//! # Ok(()) }
+//! ```
+//!
+//! A service over HTTP is no different. Pass in how to send, and a test needs no
+//! service, only a closure:
+//!
+//! ```
+//! use async_trait::async_trait;
+//! use store_core::api_keys::{ApiKey, ApiKeyStore, ApiKeys, KeyData, KeyEntry, KeyId, Lookup};
+//! use store_core::{Clock, Error, ErrorKind, Result, Retry, SystemClock, Timestamp};
+//!
+//! /// A status and a body; `Err` if there was no answer.
+//! type Reply = Result<(u16, serde_json::Value), std::io::Error>;
+//!
+//! struct AuthService<F> {
+//!     send: F,
+//! }
+//!
+//! #[async_trait]
+//! impl<F, Sent> ApiKeyStore for AuthService<F>
+//! where
+//!     F: Fn(String) -> Sent + Send + Sync,
+//!     Sent: Future<Output = Reply> + Send,
+//! {
+//!     async fn get_key(&self, key: &ApiKey) -> Result<Lookup> {
+//!         let unavailable = |what| {
+//!             Error::new(ErrorKind::Unavailable, what).with_retry(Retry::Safe)
+//!         };
+//!         match (self.send)(format!("Bearer {}", key.expose())).await {
+//!             Ok((200, body)) => {
+//!                 let data: KeyData = serde_json::from_value(body["key"].clone())
+//!                     .map_err(|_| Error::corrupt("the service's answer is no key"))?;
+//!                 let id = KeyId::new(body["id"].as_str().unwrap_or("unnamed"))?;
+//!                 let entry = KeyEntry::new(id, Timestamp::EPOCH, data);
+//!                 Ok(Lookup::of(entry, SystemClock.now()))
+//!             }
+//!             Ok((404, _)) => Ok(Lookup::Unknown),
+//!             Ok(_) => Err(unavailable("the auth service refused to answer; try again later")),
+//!             Err(e) => Err(unavailable("the auth service is not reachable").with_source(e)),
+//!         }
+//!     }
+//! }
+//!
+//! # #[tokio::main] async fn main() -> Result<()> {
+//! let stand_in = |header: String| async move {
+//!     match &*header {
+//!         "Bearer known-key" => Ok((200, serde_json::json!({"id": "7", "key": {"enabled": false}}))),
+//!         "Bearer unlucky-key" => Err(std::io::Error::other("connection reset")),
+//!         _ => Ok((404, serde_json::Value::Null)),
+//!     }
+//! };
+//! let keys = ApiKeys::over(std::sync::Arc::new(AuthService { send: stand_in }));
+//! let ask = async |text| keys.authenticate(&ApiKey::parse(text)?).await;
+//! assert!(matches!(ask("known-key").await?, Lookup::Disabled(_)));
+//! assert_eq!(ask("another-key").await?, Lookup::Unknown);
+//! assert_eq!(ask("unlucky-key").await.unwrap_err().kind(), ErrorKind::Unavailable);
+//! # Ok(()) }
+//! ```
+//!
+//! Run the suite over your store: `store-conformance` has the cases for any
+//! [`ApiKeyStore`], whatever part of it you implement.
+//!
+//! A cache around a store forwards every method, drops what it holds on each change
+//! that passes through it and on [`ApiKeyStore::invalidate`], keeps no answer
+//! longer than it says, and decides with [`Lookup::of`] on every hit, so that
+//! neither a disabled nor an expired key works from memory. It is bounded, misses
+//! included: clients choose what they present.
+//!
+//! # Leaving memory for a server
+//!
+//! Replace `MemoryStore::new()` by another backend's store; nothing else changes,
+//! as long as the ring stays the same. Keep the ring outside the database, in a
+//! vault or the environment: without it nobody, you included, finds a key again.
+//!
+//! # How keys are stored
+//!
+//! A look-up is one request to one partition; partitions are 65 536, chosen by 16
+//! bits of an unkeyed hash of the secret. Records are JSON, readable with the
+//! database's own tools: `api_keys` (the data, named by the digest), `api_key_ids`
+//! (leads from the id to the digest), `api_key_hints` (which keys a tenant may
+//! have). An expired key answers `Expired` for 30 days
+//! ([`RecordApiKeys::keep_expired`]) and is then collected.
+//!
+//! # Troubleshooting
+//!
+//! - *Every key is suddenly unknown.* The ring is not the one that the keys were
+//!   inserted under, or its older key was left out too early. Put it back.
+//! - *`Corrupt` on a look-up.* Somebody edited the record: `enabled` is no
+//!   boolean, `expires_at` no time. The error names the record, redacted. A key is
+//!   never taken for a working one because nobody understands it.
+//! - *[`Denial::MalformedPermissions`].* The stored permissions are no list of
+//!   `{resource, scopes}`; set them anew as a whole, with
+//!   [`ApiKeyStoreExt::merge`]. Nothing is permitted meanwhile.
+//! - *A caller-chosen key is refused as easy to guess.* See
+//!   [`ApiKey::require_strong`]; better, let [`ApiKeys::issue`] make one.
+//! - *`Conflict` from `update_if`, though nobody changed the key.* It was
+//!   re-digested, which is a change to the record.
+//! - *A list grows slower than its hints.* A process that dies between two writes
+//!   leaves a hint that lists nothing; it costs a list one look-up each time.
 
 mod access;
 mod data;

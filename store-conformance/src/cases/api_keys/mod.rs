@@ -26,9 +26,10 @@ use crate::suite::{Case, CaseResult, Suite};
 pub(crate) use fixtures::ring;
 pub use fixtures::{Fixture, Fixtures};
 use fixtures::{Space, key};
+pub use races::{changes_have_an_order, lives_have_an_order};
 
 /// What every case about the contract is given.
-type Given = Arc<dyn Harness<dyn ApiKeyStore, Fixtures>>;
+pub type Given = Arc<dyn Harness<dyn ApiKeyStore, Fixtures>>;
 
 /// A case about the contract.
 type KeyCase = Case<dyn ApiKeyStore, Fixtures>;

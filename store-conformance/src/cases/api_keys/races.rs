@@ -274,7 +274,7 @@ async fn explain(
     space: &Space,
     key: &ApiKey,
     there: bool,
-    (workers, each): (usize, usize),
+    (workers, each, seed): (usize, usize, u64),
     draw: fn(&mut Dice, u32) -> Call,
 ) -> CaseResult {
     let recorder = Arc::new(Recorder::new());
@@ -282,7 +282,7 @@ async fn explain(
         let (store, key) = (space.handle(worker), key.clone());
         let recorder = Arc::clone(&recorder);
         async move {
-            let mut dice = Dice::new(worker as u64);
+            let mut dice = Dice::new(seed.wrapping_add(worker as u64));
             for turn in 0..each {
                 let call = draw(&mut dice, (worker * each + turn) as u32);
                 let begun = recorder.begin(worker, "key", call);
@@ -310,13 +310,35 @@ async fn explain(
 }
 
 async fn racing_changes_have_an_order_that_explains_them(given: Given) -> CaseResult {
+    changes_have_an_order(given, 6, 8, 0).await
+}
+
+async fn racing_inserts_changes_and_deletes_have_an_order_that_explains_them(
+    given: Given,
+) -> CaseResult {
+    lives_have_an_order(given, 6, 8, 0).await
+}
+
+/// Lets `workers` make `each` changes to and look-ups of one key, and looks for
+/// an order that explains every answer. For long runs: another `seed`, another
+/// history.
+///
+/// # Errors
+/// The calls that no order explains, or the store's own error.
+pub async fn changes_have_an_order(
+    given: Given,
+    workers: usize,
+    each: usize,
+    seed: u64,
+) -> CaseResult {
     let fixture = Fixture::new(KeyData::new());
     let space = Space::open(&given, [&fixture]).await?;
+    let turns = (workers, each, seed);
     explain(
         &space,
         fixture.key(),
         true,
-        (6, 8),
+        turns,
         |dice, turn| match dice.below(5) {
             0 => Call::SetEnabled(true),
             1 => Call::SetEnabled(false),
@@ -327,11 +349,19 @@ async fn racing_changes_have_an_order_that_explains_them(given: Given) -> CaseRe
     .await
 }
 
-async fn racing_inserts_changes_and_deletes_have_an_order_that_explains_them(
+/// Like [`changes_have_an_order`], with a key that is inserted and deleted too.
+///
+/// # Errors
+/// As there.
+pub async fn lives_have_an_order(
     given: Given,
+    workers: usize,
+    each: usize,
+    seed: u64,
 ) -> CaseResult {
     let space = Space::open(&given, []).await?;
-    explain(&space, &key(), false, (6, 8), |dice, turn| {
+    let turns = (workers, each, seed);
+    explain(&space, &key(), false, turns, |dice, turn| {
         match dice.below(8) {
             0 | 1 => Call::Insert,
             2 => Call::Delete,

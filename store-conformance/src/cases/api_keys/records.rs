@@ -94,8 +94,11 @@ async fn a_redigested_key_is_found_by_its_new_digest_alone(given: Given) -> Case
         let key = key();
         let entry = before.insert(&key, data).await?;
         assert_eq!(after.get_key(&key).await?, Lookup::Unknown);
+        assert_eq!(during.count_under("older").await?, 1);
         assert!(during.redigest(&key).await?, "there was something to do");
         assert!(!during.redigest(&key).await?, "and then no more");
+        assert_eq!(during.count_under("older").await?, 0);
+        assert_eq!(during.count_under("suite").await?, 1);
         assert_eq!(before.get_key(&key).await?, Lookup::Unknown);
         for keys in [&during, &after] {
             let found = keys.get_key(&key).await?;
@@ -374,6 +377,16 @@ async fn a_hint_without_its_key_lists_nothing(given: Given) -> CaseResult {
     let lossy = behind(&[Fault::None, Fault::LoseRequest])?;
     lossy.delete_key((&secrets[1]).into()).await?;
     assert_eq!(count(&opened.first).await?, [1, 1, 6]);
+    // The key gets another hint, and its old one stays.
+    let later = opened.first.now() + Duration::from_secs(60);
+    let lossy = behind(&[Fault::None, Fault::None, Fault::LoseRequest])?;
+    lossy
+        .update(&secrets[0], |data| {
+            data.expires_at = Some(later);
+            Ok(())
+        })
+        .await?;
+    assert_eq!(count(&opened.first).await?, [1, 1, 7]);
     let mut query = ListKeys::of_tenant("acme").limit(1);
     let mut listed = 0;
     loop {

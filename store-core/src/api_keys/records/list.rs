@@ -12,7 +12,7 @@ use crate::api_keys::store::ListKeys;
 use crate::error::Result;
 use crate::key::RecordRef;
 use crate::record::Record;
-use crate::scan::{Page, Scan};
+use crate::scan::{MAX_PAGE, Page, Scan};
 
 /// Where a list found a key's id.
 struct Lead {
@@ -44,6 +44,24 @@ impl RecordApiKeys {
             }
             cursor = page.next;
         }
+    }
+
+    /// How many keys are still digested under this key of the ring. It walks
+    /// over all of them: for an operator, not for a request.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn count_under(&self, ring_key: &str) -> Result<u64> {
+        let scan = Scan::collection(API_KEYS, PARTITIONS)
+            .id_prefix(format!("{ring_key}."))
+            .limit(MAX_PAGE)?;
+        let mut page = self.records.scan(&scan).await?;
+        let mut count = page.items.len() as u64;
+        while let Some(cursor) = page.next {
+            page = self.records.scan(&scan.clone().after(&cursor)?).await?;
+            count += page.items.len() as u64;
+        }
+        Ok(count)
     }
 
     /// The keys that `leads` lead to, in two requests. A lead that leads
