@@ -74,3 +74,10 @@ async fn identity_without_a_flaw_keeps_every_promise() {
         assert!(failed.is_empty(), "{failed:#?}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_buckets_without_a_flaw_keep_every_promise_of_limits() {
+    let report = saboteurs::sound_limits().run().await;
+    let failed: Vec<_> = report.failed().collect();
+    assert!(failed.is_empty(), "{failed:#?}");
+}

@@ -11,6 +11,7 @@ mod tenants;
 
 pub use blobs::sound_blobs;
 pub use iam::sound as sound_iam;
+pub use limits::sound as sound_limits;
 pub use lti::sound as sound_lti;
 pub use records::sound;
 pub use tenants::sound as sound_tenants;
