@@ -4,15 +4,17 @@
 //! A store of your own that only answers [`ApiKeyStore::get_key`] runs
 //! [`cases`] too: its harness loads the [`Fixtures`] into its table and names
 //! the methods that it does not offer, and the cases that need them then assert
-//! that they are refused. The example `own_api_keys` in this crate's tests
-//! shows it whole.
+//! that they are refused. This crate's example `own_api_keys` shows it
+//! whole.
 
 mod changes;
 mod fixtures;
+mod histories;
 mod lists;
 mod lookups;
 mod races;
 mod records;
+mod rotation;
 
 use std::sync::Arc;
 
@@ -26,7 +28,7 @@ use crate::suite::{Case, CaseResult, Suite};
 pub(crate) use fixtures::ring;
 pub use fixtures::{Fixture, Fixtures};
 use fixtures::{Space, key};
-pub use races::{changes_have_an_order, lives_have_an_order};
+pub use histories::{changes_have_an_order, lives_have_an_order};
 
 /// What every case about the contract is given.
 pub type Given = Arc<dyn Harness<dyn ApiKeyStore, Fixtures>>;
@@ -52,12 +54,19 @@ pub fn over(backend: &Arc<Over>) -> Vec<Suite> {
 /// `insert`, `update_key`, `delete_key`, `list`, and `outage` for a harness that
 /// cannot open an unreachable store.
 pub fn cases() -> Vec<KeyCase> {
-    [lookups::all(), changes::all(), lists::all(), races::all()].concat()
+    [
+        lookups::all(),
+        changes::all(),
+        lists::all(),
+        races::all(),
+        histories::all(),
+    ]
+    .concat()
 }
 
 /// The cases about how keys are kept as records.
 pub fn record_cases() -> Vec<Case<Store>> {
-    records::all()
+    [records::all(), rotation::all()].concat()
 }
 
 fn needs_insert(case: KeyCase) -> KeyCase {
