@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
-use store_core::{Clock, SystemClock};
+use store_core::{Clock, Error, ErrorKind, Result, SystemClock};
 
 use crate::MemoryStore;
+
+const FORM: &str = "write memory:// or memory://?max_records=N&max_bytes=N&max_buckets=N";
 
 /// Options for a [`MemoryStore`].
 ///
@@ -73,8 +75,65 @@ impl Builder {
         self
     }
 
+    /// The options that a URL names: `memory://`, and after a `?` any of
+    /// `max_records`, `max_bytes` and `max_buckets`, joined by `&`.
+    ///
+    /// # Errors
+    /// `Config` for another scheme, a host or path, or an unknown option.
+    pub fn from_url(url: &str) -> Result<Self> {
+        let wrong = |what: &str| Error::new(ErrorKind::Config, format!("{what}; {FORM}"));
+        let rest = url
+            .strip_prefix("memory://")
+            .ok_or_else(|| wrong("the URL is not of this backend"))?;
+        let (place, options) = rest.split_once('?').unwrap_or((rest, ""));
+        if !place.is_empty() {
+            return Err(wrong("memory has neither host nor path"));
+        }
+        let mut builder = Self::default();
+        for option in options.split('&').filter(|option| !option.is_empty()) {
+            let (name, value) = option.split_once('=').unwrap_or((option, ""));
+            let number = || value.parse().map_err(|_| wrong("an option is no number"));
+            builder = match name {
+                "max_records" => builder.max_records(number()?),
+                "max_bytes" => builder.max_bytes(number()?),
+                "max_buckets" => builder.max_buckets(number()?),
+                _ => return Err(wrong("an option is unknown")),
+            };
+        }
+        Ok(builder)
+    }
+
     /// Opens the store.
     pub fn build(self) -> MemoryStore {
         MemoryStore::open(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_names_the_bounds() {
+        let builder = Builder::from_url("memory://?max_records=7&max_bytes=900").unwrap();
+        assert_eq!((builder.max_records, builder.max_bytes), (7, 900));
+        assert_eq!(
+            Builder::from_url("memory://").unwrap().max_records,
+            usize::MAX
+        );
+    }
+
+    #[test]
+    fn a_url_of_another_form_is_refused_and_not_quoted() {
+        for url in [
+            "redis://:hunter2@localhost",
+            "memory://hunter2",
+            "memory://?hunter2=1",
+            "memory://?max_records=hunter2",
+        ] {
+            let error = Builder::from_url(url).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Config);
+            assert!(!error.to_string().contains("hunter2"), "{error}");
+        }
     }
 }

@@ -36,7 +36,7 @@ mod shard;
 use std::sync::Arc;
 
 pub use store_core as core;
-use store_core::Store;
+use store_core::{Result, Store};
 
 pub use config::Builder;
 use limits::MemoryLimits;
@@ -50,9 +50,35 @@ pub struct MemoryStore {
 }
 
 impl MemoryStore {
-    /// An empty, unbounded store on the machine's clock.
+    /// An empty store on the machine's clock, with room for any number of
+    /// records and for 100 000 buckets.
     pub fn new() -> Self {
         Self::builder().build()
+    }
+
+    /// An empty store with the options that `url` names, as every backend has
+    /// it: see [`Builder::from_url`]. Each call opens another store.
+    ///
+    /// ```
+    /// # use store_memory::MemoryStore;
+    /// # #[tokio::main] async fn main() -> store_memory::core::Result<()> {
+    /// let store = MemoryStore::connect("memory://?max_bytes=67108864").await?;
+    /// store.setup().await?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// `Config` if the URL is of another form.
+    pub async fn connect(url: &str) -> Result<Self> {
+        Ok(Builder::from_url(url)?.build())
+    }
+
+    /// Does nothing, as every backend does it: there is nothing to prepare.
+    ///
+    /// # Errors
+    /// None.
+    pub async fn setup(&self) -> Result<()> {
+        Ok(())
     }
 
     /// Options: the clock, bounds, strict mode.
