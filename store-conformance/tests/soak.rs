@@ -1,4 +1,5 @@
-//! Long recorded races, each checked for an order that explains it.
+//! Long recorded races, each checked for an order that explains it, and the
+//! races of the contracts, each checked for its exact outcome.
 //!
 //! `cargo test` runs a moment of it. `cargo xtask soak --seconds N` runs longer:
 //! every run begins at another seed, prints the seeds that it covered, and
@@ -8,9 +9,11 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use store_conformance::cases::lti::{Campus, Placement};
 use store_conformance::cases::records::Race;
-use store_conformance::core::{ManualClock, RecordStore, Result, Store};
-use store_conformance::{Harness, Opened, Over};
+use store_conformance::cases::{api_keys, iam, limits, lti};
+use store_conformance::core::{ManualClock, RateLimitStore, RecordStore, Result, Store};
+use store_conformance::{CaseResult, Harness, Opened, Over};
 use store_memory::MemoryStore;
 
 const HELP: &str = "\
@@ -93,6 +96,22 @@ fn races(seed: u64) -> [Race; 4] {
     [wide, long, Race::together(seed), Race::lossy(seed)]
 }
 
+/// They take long beside a history: one run for so many seeds.
+const EACH: u64 = 16;
+
+/// What one run of the contracts' races does, for the last line.
+const CONTRACTS: &str = "144 API key calls, 64 launches, 16 attachments, 2000 takes";
+
+/// The contracts' own races.
+async fn contracts(over: &Arc<Over>, seed: u64) -> CaseResult {
+    api_keys::changes_have_an_order(over.clone(), 6, 12, seed).await?;
+    api_keys::lives_have_an_order(over.clone(), 6, 12, seed).await?;
+    lti::race_launches::<Campus, Placement>(over.clone(), 4, 16).await?;
+    iam::race_attachments(over.clone(), 2, 8).await?;
+    let opened = Harness::<dyn RateLimitStore>::open(&**over, ()).await?;
+    limits::walk(&opened, seed, 2000).await
+}
+
 fn main() -> ExitCode {
     let arguments = match arguments() {
         Ok(Some(arguments)) => arguments,
@@ -107,14 +126,15 @@ fn main() -> ExitCode {
         .enable_all()
         .build()
         .expect("a runtime can be started");
-    let over: Arc<dyn Harness<dyn RecordStore>> = Arc::new(Over::new(Arc::new(Memory)));
+    let over = Arc::new(Over::new(Arc::new(Memory)));
+    let records: Arc<dyn Harness<dyn RecordStore>> = over.clone();
     let begin = Instant::now();
-    let (mut histories, mut calls, mut seed) = (0u64, 0, arguments.seed);
+    let (mut histories, mut calls, mut rounds, mut seed) = (0u64, 0, 0, arguments.seed);
     while seed - arguments.seed < arguments.seeds
         && begin.elapsed() < Duration::from_secs(arguments.seconds)
     {
         for race in races(seed) {
-            match runtime.block_on(race.run(&over)) {
+            match runtime.block_on(race.run(&records)) {
                 Ok(checked) => calls += checked,
                 Err(violation) => {
                     eprintln!("{race:?}\n{violation}");
@@ -123,10 +143,18 @@ fn main() -> ExitCode {
             }
             histories += 1;
         }
+        if (seed - arguments.seed).is_multiple_of(EACH) {
+            if let Err(error) = runtime.block_on(contracts(&over, seed)) {
+                eprintln!("the contracts' races, seed {seed}: {error}");
+                return ExitCode::FAILURE;
+            }
+            rounds += 1;
+        }
         seed += 1;
     }
     println!(
-        "soak: seeds {} to {}, {histories} histories, {calls} calls, each history explained, {:.1} s",
+        "soak: seeds {} to {}, {histories} histories, {calls} calls, each history explained; \
+         {rounds} times {CONTRACTS}; {:.1} s",
         arguments.seed,
         seed - 1,
         begin.elapsed().as_secs_f64()
