@@ -13,27 +13,41 @@
 //!
 //! [`history`] checks recorded races for linearizability, [`faults`] stands for
 //! a bad network, [`promises`] tells who watches over what, and [`saboteurs`]
-//! are stores with one planted bug each, which the suite must catch.
+//! are stores with one planted bug each, which the suite must catch. All of it is
+//! the feature `suite`, on by default; [`bench`] is there without it.
 
 pub mod bench;
+#[cfg(feature = "suite")]
 pub mod cases;
+#[cfg(feature = "suite")]
 pub mod faults;
+#[cfg(feature = "suite")]
 pub mod harness;
+#[cfg(feature = "suite")]
 pub mod history;
+#[cfg(feature = "suite")]
 pub mod promises;
+#[cfg(feature = "suite")]
 pub mod report;
+#[cfg(feature = "suite")]
 pub mod saboteurs;
+#[cfg(feature = "suite")]
 pub mod suite;
 
+#[cfg(feature = "suite")]
 mod front;
 
+#[cfg(feature = "suite")]
 pub use front::main;
+#[cfg(feature = "suite")]
 pub use harness::{Harness, Opened, Over};
+#[cfg(feature = "suite")]
 pub use report::{CaseReport, Outcome, Report};
 pub use store_core as core;
+#[cfg(feature = "suite")]
 pub use suite::{Case, CaseResult, Suite};
 
 /// Compiles the README's example.
-#[cfg(doctest)]
+#[cfg(all(doctest, feature = "suite"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
