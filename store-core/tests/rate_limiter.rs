@@ -1,0 +1,164 @@
+//! When the store gives no answer: what opens, what does not, and who is told.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use store_conformance::faults::Outage;
+use store_core::limits::{
+    Bucket, Change, Decision, LimitKey, Outcome, Quota, RateLimitStore, RateLimiter, RecordLimits,
+    Refused, Take,
+};
+use store_core::{Error, ErrorKind, ManualClock, Result, Store, Timestamp};
+use store_memory::MemoryStore;
+
+/// A limiter of three tokens over a server that can go away.
+fn limiter() -> (RateLimiter, Arc<Outage>) {
+    let memory = MemoryStore::builder().clock(ManualClock::default()).build();
+    let records = Arc::clone(Store::from(memory).records());
+    let server = Arc::new(Outage::new(records));
+    let limits = RecordLimits::new(Arc::clone(&server) as _);
+    let quota = Quota::per_second(3).expect("a good quota");
+    (RateLimiter::over(Arc::new(limits), quota), server)
+}
+
+fn kind<T: std::fmt::Debug>(answer: Result<T>) -> ErrorKind {
+    answer.expect_err("there is no answer").kind()
+}
+
+#[tokio::test]
+async fn a_limiter_that_fails_closed_gives_the_error() {
+    let (limiter, server) = limiter();
+    let failed = Arc::new(AtomicU32::new(0));
+    let limiter = limiter.audit({
+        let failed = Arc::clone(&failed);
+        move |event| {
+            assert!(matches!(event.outcome, Outcome::Failed(_)));
+            failed.fetch_add(1, Ordering::Relaxed);
+        }
+    });
+    server.set_down(true);
+    assert_eq!(kind(limiter.take("k", 1).await), ErrorKind::Unavailable);
+    assert_eq!(kind(limiter.allow("k").await), ErrorKind::Unavailable);
+    // An error is no denial, so there is nothing to wait for.
+    let waited = limiter.wait("k", 1, Timestamp::MAX).await;
+    assert_eq!(kind(waited), ErrorKind::Unavailable);
+    let ran = limiter.execute("k", async || panic!("ran")).await;
+    assert!(matches!(ran, Err(Refused::Failed(_))));
+    assert_eq!(failed.load(Ordering::Relaxed), 4);
+}
+
+#[tokio::test]
+async fn a_limiter_that_fails_open_allows_only_while_the_store_is_away() {
+    let (limiter, server) = limiter();
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let limiter = limiter.fail_open(true).audit({
+        let told = Arc::clone(&told);
+        move |event| {
+            let told_of = match event.outcome {
+                Outcome::Allowed { .. } => "allowed",
+                Outcome::Denied { .. } => "denied",
+                Outcome::FailedOpen(_) => "failed open",
+                _ => "something else",
+            };
+            told.lock().expect("no panics").push(told_of);
+        }
+    });
+    assert!(limiter.take("k", 2).await.unwrap().is_allowed());
+    server.set_down(true);
+    for _ in 0..3 {
+        let decision = limiter.take("k", 2).await.unwrap();
+        assert!(matches!(decision, Decision::Allowed { remaining: 0, .. }));
+    }
+    server.set_down(false);
+    // Nothing was taken meanwhile, and the limit holds again.
+    assert!(limiter.take("k", 1).await.unwrap().is_allowed());
+    assert!(!limiter.take("k", 1).await.unwrap().is_allowed());
+    let expected = [
+        "allowed",
+        "failed open",
+        "failed open",
+        "failed open",
+        "allowed",
+        "denied",
+    ];
+    assert_eq!(*told.lock().unwrap(), expected);
+}
+
+#[tokio::test]
+async fn while_open_work_runs_and_waits_end_at_once() {
+    let (limiter, server) = limiter();
+    let limiter = limiter.fail_open(true);
+    server.set_down(true);
+    assert_eq!(limiter.execute("k", async || 7).await.unwrap(), 7);
+    let waited = limiter.wait("k", 3, limiter.now()).await.unwrap();
+    assert!(waited.is_allowed());
+}
+
+#[tokio::test]
+async fn while_open_what_could_never_be_allowed_is_refused() {
+    let (limiter, server) = limiter();
+    let limiter = limiter.fail_open(true);
+    server.set_down(true);
+    assert_eq!(kind(limiter.take("k", 4).await), ErrorKind::InvalidInput);
+    assert_eq!(kind(limiter.take("k", 0).await), ErrorKind::InvalidInput);
+    let long = "k".repeat(1025);
+    assert_eq!(kind(limiter.take(&long, 1).await), ErrorKind::InvalidInput);
+}
+
+#[tokio::test]
+async fn while_open_only_takes_are_answered() {
+    let (limiter, server) = limiter();
+    let limiter = limiter.fail_open(true);
+    server.set_down(true);
+    assert_eq!(kind(limiter.health().await), ErrorKind::Unavailable);
+    assert_eq!(kind(limiter.peek("k").await), ErrorKind::Unavailable);
+    assert_eq!(kind(limiter.reset("k").await), ErrorKind::Unavailable);
+}
+
+/// Answers everything with an error of one kind, at once or not.
+#[derive(Debug)]
+struct Failing {
+    kind: ErrorKind,
+    at_once: bool,
+}
+
+#[async_trait]
+impl RateLimitStore for Failing {
+    async fn update(&self, _: LimitKey<'_>, _: Change<'_>) -> Result<Option<Bucket>> {
+        Err(Error::new(self.kind, "as planned"))
+    }
+
+    fn take_now(&self, _: &Take<'_>) -> Option<Result<Decision>> {
+        self.at_once
+            .then(|| Err(Error::new(self.kind, "as planned")))
+    }
+}
+
+#[tokio::test]
+async fn only_an_outage_opens() {
+    let quota = Quota::per_second(3).unwrap();
+    for (kind, opens) in [
+        (ErrorKind::Unavailable, true),
+        (ErrorKind::Timeout, true),
+        // Whoever sends the requests could bring these about.
+        (ErrorKind::Contended, false),
+        (ErrorKind::LimitExceeded, false),
+        // Somebody must look at these.
+        (ErrorKind::Closed, false),
+        (ErrorKind::Config, false),
+        (ErrorKind::Corrupt, false),
+        (ErrorKind::PermissionDenied, false),
+        (ErrorKind::Unauthenticated, false),
+    ] {
+        for at_once in [false, true] {
+            let store = Arc::new(Failing { kind, at_once });
+            let limiter = RateLimiter::over(store, quota.clone()).fail_open(true);
+            let answer = limiter.take("k", 1).await;
+            assert_eq!(answer.is_ok(), opens, "{kind:?}");
+            if let Some(answer) = limiter.take_now("k", 1) {
+                assert_eq!(answer.is_ok(), opens, "{kind:?}");
+            }
+        }
+    }
+}
