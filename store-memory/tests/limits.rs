@@ -10,7 +10,7 @@ use store_memory::MemoryStore;
 use store_memory::core::limits::{
     Bucket, LimitKey, Quota, Quotas, RateLimitStoreExt, RateLimiter, Tokens,
 };
-use store_memory::core::{ErrorKind, ManualClock, RateLimitStore, Store};
+use store_memory::core::{ErrorKind, ManualClock, RateLimitStore, Store, Timestamp};
 
 const HALF_A_SECOND: Duration = Duration::from_millis(500);
 
@@ -76,21 +76,29 @@ async fn a_new_key_is_refused_while_all_buckets_are_in_use() {
 
 #[tokio::test]
 async fn room_is_made_from_full_buckets_and_never_from_others() {
-    let (memory, limiter, clock) = open(3);
-    assert!(limiter.take("busy", 2).await.unwrap().is_allowed());
-    assert!(limiter.allow("idle").await.unwrap());
-    assert!(limiter.allow("idle too").await.unwrap());
+    // So many that busy and idle ones are neighbours, however they are spread.
+    const EACH: usize = 200;
+    let (memory, limiter, clock) = open(2 * EACH);
+    let key = |name: &str, i: usize| format!("{name}:{i}");
+    for i in 0..EACH {
+        let busy = limiter.take(&key("busy", i), 2).await;
+        assert!(busy.unwrap().is_allowed());
+        assert!(limiter.allow(&key("idle", i)).await.unwrap());
+    }
     clock.advance(HALF_A_SECOND - Duration::from_nanos(1));
     assert!(limiter.allow("new").await.is_err());
     // Now what is idle is full again, and what is busy is not.
     clock.advance(Duration::from_nanos(1));
-    assert!(limiter.take("new", 2).await.unwrap().is_allowed());
-    assert!(limiter.take("newer", 2).await.unwrap().is_allowed());
-    assert!(limiter.allow("newest").await.is_err());
-    assert_eq!(memory.usage().buckets, 3);
-    assert_eq!(left(&limiter, "busy").await, 1);
-    assert_eq!(left(&limiter, "new").await, 0);
-    assert_eq!(left(&limiter, "newer").await, 0);
+    for i in 0..EACH {
+        let new = limiter.take(&key("new", i), 2).await;
+        assert!(new.unwrap().is_allowed());
+    }
+    assert!(limiter.allow("one too many").await.is_err());
+    assert_eq!(memory.usage().buckets, 2 * EACH);
+    for i in 0..EACH {
+        assert_eq!(left(&limiter, &key("busy", i)).await, 1);
+        assert_eq!(left(&limiter, &key("new", i)).await, 0);
+    }
 }
 
 #[test]
@@ -148,7 +156,10 @@ async fn usage_is_exact_after_reset_and_delete() {
         limits.delete(key("b")).await.unwrap();
         assert_eq!(buckets(), 2);
     }
-    // What writes nothing counts nothing.
+    // What writes nothing counts nothing, a take that is denied at the end of
+    // time included.
+    let late = one.take_now_at("late", 1, Timestamp::MAX).expect("at once");
+    assert!(!late.unwrap().is_allowed());
     one.reset("never used").await.unwrap();
     limits.delete(key("never used")).await.unwrap();
     assert_eq!(limits.peek(key("never used")).await.unwrap(), None);
