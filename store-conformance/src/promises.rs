@@ -226,6 +226,21 @@ pub fn table() -> String {
     text
 }
 
+/// A bug's name as words: some are sentences, some the name of a variant.
+fn words(name: &str) -> String {
+    if name.contains(' ') {
+        return name.into();
+    }
+    let mut words = String::new();
+    for c in name.chars() {
+        if c.is_uppercase() && !words.is_empty() {
+            words.push(' ');
+        }
+        words.extend(c.to_lowercase());
+    }
+    words
+}
+
 /// The cells of the cases whose promises are `wanted`, and of their saboteurs.
 fn columns(
     suites: &[Suite],
@@ -238,7 +253,7 @@ fn columns(
         for (name, _) in suite.cases().filter(|(_, promises)| wanted(promises)) {
             cases.entry(suite.contract()).or_default().push(name);
             let of_this = |s: &&Saboteur| (s.contract, s.caught_by) == (suite.contract(), name);
-            caught.extend(saboteurs.iter().filter(of_this).map(|s| s.name));
+            caught.extend(saboteurs.iter().filter(of_this).map(|s| words(s.name)));
         }
     }
     let cell = |(contract, names): (&str, Vec<&str>)| {
