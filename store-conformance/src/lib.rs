@@ -14,7 +14,7 @@
 //! [`history`] checks recorded races for linearizability, [`faults`] stands for
 //! a bad network, [`promises`] tells who watches over what, and [`saboteurs`]
 //! are stores with one planted bug each, which the suite must catch. All of it is
-//! the feature `suite`, on by default; [`bench`] is there without it.
+//! the feature `suite`, on by default; [`mod@bench`] is there without it.
 
 pub mod bench;
 #[cfg(feature = "suite")]
