@@ -90,10 +90,13 @@ impl MemoryLimits {
     /// A take from a bucket that nobody wrote yet.
     #[cold]
     fn take_from_full(&self, hash: u64, take: &Take<'_>) -> Result<Decision> {
-        self.reserve(take.now())?;
+        // Not by the caller's time alone: if it is far ahead, buckets that are
+        // in use look full, and forgetting them would mint.
+        let now = take.now().min(self.clock.now());
+        self.reserve(now)?;
         let shard = self.shard(hash);
         let mut buckets = shard.buckets.lock();
-        let forgotten = buckets.forget_in_passing(take.now());
+        let forgotten = buckets.forget_in_passing(now);
         let mut added = false;
         // Somebody may have been faster.
         let decision = buckets.take(hash, take).unwrap_or_else(|| {

@@ -133,6 +133,23 @@ fn keys_of_an_attackers_choice_never_pass_the_bound() {
 }
 
 #[tokio::test]
+async fn a_caller_whose_clock_is_far_ahead_refills_nobody_else() {
+    let (_, limiter, _) = open(10_000);
+    let keys: Vec<_> = (0..500).map(|i| format!("drained:{i}")).collect();
+    for key in &keys {
+        while limiter.allow(key).await.unwrap() {}
+    }
+    for i in 0..500 {
+        let ahead = limiter.now() + Duration::from_secs(86_400);
+        let taken = limiter.take_now_at(&format!("ahead:{i}"), 1, ahead);
+        assert!(taken.expect("at once").unwrap().is_allowed());
+    }
+    for key in &keys {
+        assert!(!limiter.allow(key).await.unwrap());
+    }
+}
+
+#[tokio::test]
 async fn usage_is_exact_after_reset_and_delete() {
     let (memory, one, _) = open(100);
     let both = Quotas::new(["default", "other"].map(|name| {

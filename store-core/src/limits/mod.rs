@@ -116,7 +116,7 @@
 //! use std::sync::atomic::{AtomicBool, Ordering};
 //! use store_core::limits::{Bucket, Change, LimitKey, RateLimitStore};
 //! use store_core::update::{MAX_ATTEMPTS, back_off, contended};
-//! use store_core::{Clock, Error, ManualClock, Result};
+//! use store_core::{Clock, Error, ManualClock, Ping, Result};
 //!
 //! #[derive(Debug)]
 //! struct Mine {
@@ -125,13 +125,34 @@
 //!     closed: AtomicBool,
 //! }
 //!
+//! impl Mine {
+//!     fn check_open(&self) -> Result<()> {
+//!         if self.closed.load(Ordering::Acquire) {
+//!             return Err(Error::closed());
+//!         }
+//!         Ok(())
+//!     }
+//!
+//!     // In SQL: UPDATE … WHERE version = what was read, or INSERT, or DELETE.
+//!     fn swap(&self, key: &str, found: Option<&Bucket>, next: &Bucket) -> bool {
+//!         let mut table = self.table.lock().expect("no panics");
+//!         if table.get(key) != found {
+//!             return false;
+//!         }
+//!         if next.is_empty() {
+//!             table.remove(key);
+//!         } else {
+//!             table.insert(key.into(), next.clone());
+//!         }
+//!         true
+//!     }
+//! }
+//!
 //! #[async_trait::async_trait]
 //! impl RateLimitStore for Mine {
 //!     async fn update(&self, key: LimitKey<'_>, change: Change<'_>) -> Result<Option<Bucket>> {
 //!         for attempt in 0..MAX_ATTEMPTS {
-//!             if self.closed.load(Ordering::Acquire) {
-//!                 return Err(Error::closed());
-//!             }
+//!             self.check_open()?;
 //!             let found = self.table.lock().expect("no panics").get(key.as_str()).cloned();
 //!             // What has expired is absent, whether it was removed or not.
 //!             let mut bucket = found.clone().unwrap_or_default();
@@ -141,17 +162,9 @@
 //!             let Some(next) = change(bucket.as_ref()) else {
 //!                 return Ok(bucket);
 //!             };
-//!             // In SQL: UPDATE … WHERE version = what was read, or INSERT.
-//!             let mut table = self.table.lock().expect("no panics");
-//!             if table.get(key.as_str()) == found.as_ref() {
-//!                 if next.is_empty() {
-//!                     table.remove(key.as_str());
-//!                     return Ok(None);
-//!                 }
-//!                 table.insert(key.as_str().into(), next.clone());
-//!                 return Ok(Some(next));
+//!             if self.swap(key.as_str(), found.as_ref(), &next) {
+//!                 return Ok((!next.is_empty()).then_some(next));
 //!             }
-//!             drop(table);
 //!             back_off(attempt).await;
 //!         }
 //!         Err(contended())
@@ -159,6 +172,10 @@
 //!
 //!     fn clock(&self) -> &dyn Clock {
 //!         &self.clock
+//!     }
+//!
+//!     async fn ping(&self) -> Result<Ping> {
+//!         self.check_open().map(|()| Ping::default())
 //!     }
 //!
 //!     async fn close(&self) -> Result<()> {
