@@ -17,17 +17,23 @@ impl MemoryRecords {
             Some(after) => Bound::Excluded(after),
             None => Bound::Included(scan.prefix()),
         };
+        let asked_for = |record: &Record| record.id().starts_with(scan.prefix());
         let wanted = scan.page_size() + 1;
         let mut found: Vec<Record> = Vec::with_capacity(wanted);
         let shard = self.shard_of(partition).read();
-        let records = shard
-            .in_partition(scan.in_collection(), partition, from)
-            .take_while(|record| record.id().starts_with(scan.prefix()))
-            .filter(|record| !record.is_expired(now))
-            .take(wanted)
-            .cloned();
-        found.extend(records);
+        if let Some(records) = shard.in_partition(scan.in_collection(), partition, from) {
+            let records = records
+                .take_while(|record| !record.is_expired(now) || asked_for(record))
+                .filter(|record| !record.is_expired(now))
+                .take(wanted)
+                .cloned();
+            found.extend(records);
+        }
         drop(shard);
+        // They are in order: only where the last one goes too far did any.
+        if !found.last().is_some_and(asked_for) {
+            found.truncate(found.partition_point(asked_for));
+        }
         let next = (found.len() == wanted).then(|| {
             found.truncate(scan.page_size());
             scan.cursor(found[found.len() - 1].id())

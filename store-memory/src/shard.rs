@@ -110,19 +110,16 @@ impl Shard {
         self.expiring.first().is_some_and(|first| first.at <= until)
     }
 
-    /// A partition's records in order of id.
+    /// A partition's records in order of id; `None` if it has none.
     pub(crate) fn in_partition(
         &self,
         collection: Collection,
         partition: &str,
         from: Bound<&str>,
-    ) -> impl Iterator<Item = &Record> {
-        self.ordered
-            .get(&collection)
-            .and_then(|partitions| partitions.get(partition))
-            .into_iter()
-            .flat_map(move |records| records.range::<str, _>((from, Bound::Unbounded)))
-            .map(|by_id| &by_id.0)
+    ) -> Option<impl Iterator<Item = &Record>> {
+        let records = self.ordered.get(&collection)?.get(partition)?;
+        let range = records.range::<str, _>((from, Bound::Unbounded));
+        Some(range.map(|by_id| &by_id.0))
     }
 
     /// The records of the partitions whose names start with `prefix`, in order
