@@ -1,0 +1,156 @@
+-- The two functions through which every record changes.
+--
+-- Why functions, VOLATILE, at READ COMMITTED, with the lock in a statement of
+-- its own: each statement in them then sees everything committed before the
+-- lock was granted. In one plain statement, or at a stricter level, the
+-- snapshot is older than the lock, and two commits that each check what the
+-- other creates both succeed.
+--
+-- A commit of several records holds its partition's lock exclusively; one of a
+-- single record shares it, and is atomic by its row. So a commit of several is
+-- alone in its partition, and those of one meet only at the row. There is one
+-- advisory lock per commit and rows are written in key order: no deadlock.
+-- Sweeping takes no lock: it removes only what is absent to everyone already.
+--
+-- expect: 0 any, 1 absent, 2 present, 3 this version.
+-- change: 0 check, 1 put, 2 delete.
+-- Both answer nothing if they committed; otherwise they wrote nothing, and
+-- answer each failed item with the record that is there, if there is one.
+
+CREATE FUNCTION {schema}.check_isolation() RETURNS void LANGUAGE plpgsql STABLE AS $check$
+BEGIN
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        RAISE EXCEPTION 'the store commits at READ COMMITTED only' USING ERRCODE = 'ST001';
+    END IF;
+END
+$check$;
+
+CREATE FUNCTION {schema}.commit_one(
+    p_table text, p_partition text, p_id text, p_version uuid, p_now bigint,
+    p_expect smallint, p_expected uuid,
+    p_change smallint, p_expires_at bigint, p_json jsonb, p_bytes bytea
+) RETURNS TABLE (item int, version uuid, expires_at bigint, json jsonb, bytes bytea)
+LANGUAGE plpgsql VOLATILE AS $commit$
+DECLARE
+    t constant text := format('{schema}.%I AS r', p_table);
+    here constant text := ' WHERE r.partition = $1 AND r.id = $2';
+    alive constant text := ' AND (r.expires_at IS NULL OR r.expires_at > $4)';
+    expected constant text := here || CASE p_expect
+        WHEN 2 THEN alive
+        WHEN 3 THEN alive || ' AND r.version = $8'
+        ELSE '' END;
+    change text;
+    rows bigint;
+    as_expected boolean;
+BEGIN
+    PERFORM {schema}.check_isolation();
+    PERFORM pg_advisory_xact_lock_shared({schema}.lock_of(p_partition));
+    change := CASE
+        WHEN p_change = 1 AND p_expect IN (0, 1) THEN
+            'INSERT INTO ' || t || ' (partition, id, version, expires_at, json, bytes)'
+            ' VALUES ($1, $2, $3, $5, $6, $7) ON CONFLICT (partition, id) DO UPDATE SET'
+            ' version = $3, expires_at = $5, json = $6, bytes = $7'
+            || CASE p_expect WHEN 1 THEN ' WHERE r.expires_at <= $4' ELSE '' END
+        WHEN p_change = 1 THEN
+            'UPDATE ' || t || ' SET version = $3, expires_at = $5, json = $6, bytes = $7' || expected
+        WHEN p_change = 2 AND p_expect <> 1 THEN
+            'DELETE FROM ' || t || expected
+        END;
+    LOOP
+        IF change IS NOT NULL THEN
+            EXECUTE change
+                USING p_partition, p_id, p_version, p_now, p_expires_at, p_json, p_bytes, p_expected;
+            GET DIAGNOSTICS rows = ROW_COUNT;
+            IF rows > 0 OR p_expect = 0 THEN
+                RETURN;
+            END IF;
+        END IF;
+        EXECUTE 'SELECT r.version, r.expires_at, r.json, r.bytes FROM ' || t || here || alive
+            INTO version, expires_at, json, bytes
+            USING p_partition, p_id, NULL::uuid, p_now;
+        as_expected := CASE p_expect
+            WHEN 0 THEN true
+            WHEN 1 THEN version IS NULL
+            WHEN 2 THEN version IS NOT NULL
+            ELSE version IS NOT DISTINCT FROM p_expected END;
+        IF NOT as_expected THEN
+            item := 0;
+            RETURN NEXT;
+            RETURN;
+        END IF;
+        -- As expected. If something was to be written, another commit of this
+        -- one record came between: look again.
+        IF change IS NULL THEN
+            RETURN;
+        END IF;
+    END LOOP;
+END
+$commit$;
+
+CREATE FUNCTION {schema}.commit_many(
+    p_partition text, p_version uuid, p_now bigint,
+    p_tables text[], p_ends int[],
+    p_items int[], p_ids text[], p_expects smallint[], p_expected uuid[],
+    p_changes smallint[], p_expires_at bigint[], p_jsons jsonb[], p_bytes bytea[]
+) RETURNS TABLE (item int, version uuid, expires_at bigint, json jsonb, bytes bytea)
+LANGUAGE plpgsql VOLATILE AS $commit$
+DECLARE
+    -- The items come sorted by table and id; table g has those from lo to hi.
+    lo int := 1;
+    hi int;
+    rows_failed boolean := false;
+BEGIN
+    PERFORM {schema}.check_isolation();
+    PERFORM pg_advisory_xact_lock({schema}.lock_of(p_partition));
+    FOR g IN 1 .. cardinality(p_tables) LOOP
+        hi := p_ends[g];
+        IF 0 < ANY (p_expects[lo:hi]) THEN
+            RETURN QUERY EXECUTE format($check$
+                SELECT w.item, r.version, r.expires_at, r.json, r.bytes
+                FROM unnest($2, $3, $4, $5) AS w (item, id, expect, expected)
+                LEFT JOIN {schema}.%I AS r ON r.partition = $1 AND r.id = w.id
+                    AND (r.expires_at IS NULL OR r.expires_at > $6)
+                WHERE NOT CASE w.expect
+                    WHEN 0 THEN true
+                    WHEN 1 THEN r.id IS NULL
+                    WHEN 2 THEN r.id IS NOT NULL
+                    ELSE r.id IS NOT NULL AND r.version = w.expected END
+                $check$, p_tables[g])
+                USING p_partition, p_items[lo:hi], p_ids[lo:hi], p_expects[lo:hi],
+                    p_expected[lo:hi], p_now;
+            IF FOUND THEN
+                rows_failed := true;
+            END IF;
+        END IF;
+        lo := hi + 1;
+    END LOOP;
+    IF rows_failed THEN
+        RETURN;
+    END IF;
+    lo := 1;
+    FOR g IN 1 .. cardinality(p_tables) LOOP
+        hi := p_ends[g];
+        IF 1 = ANY (p_changes[lo:hi]) THEN
+            EXECUTE format($put$
+                INSERT INTO {schema}.%I (partition, id, version, expires_at, json, bytes)
+                SELECT $1, w.id, $2, w.expires_at, w.json, w.bytes
+                FROM unnest($3, $4, $5, $6, $7) AS w (id, change, expires_at, json, bytes)
+                WHERE w.change = 1 ORDER BY w.id COLLATE "C"
+                ON CONFLICT (partition, id) DO UPDATE SET version = excluded.version,
+                    expires_at = excluded.expires_at, json = excluded.json, bytes = excluded.bytes
+                $put$, p_tables[g])
+                USING p_partition, p_version, p_ids[lo:hi], p_changes[lo:hi],
+                    p_expires_at[lo:hi], p_jsons[lo:hi], p_bytes[lo:hi];
+        END IF;
+        IF 2 = ANY (p_changes[lo:hi]) THEN
+            EXECUTE format($delete$
+                DELETE FROM {schema}.%I AS r
+                USING unnest($2, $3) AS w (id, change)
+                WHERE w.change = 2 AND r.partition = $1 AND r.id = w.id
+                $delete$, p_tables[g])
+                USING p_partition, p_ids[lo:hi], p_changes[lo:hi];
+        END IF;
+        lo := hi + 1;
+    END LOOP;
+END
+$commit$;

@@ -1,0 +1,271 @@
+//! How to open a store in PostgreSQL.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::PgPool;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgSslMode};
+use store_core::{Clock, Collection, Error, ErrorKind, Result, SystemClock};
+
+use crate::PostgresStore;
+use crate::error::BACKEND;
+
+/// A connection idle for longer is asked for a sign of life before it is used,
+/// so that a server restarted meanwhile does not make a write ambiguous.
+const TRUSTED_IDLE: Duration = Duration::from_secs(30);
+
+/// Statements that each connection keeps prepared: a few for each collection.
+const STATEMENTS: usize = 1000;
+
+/// Options for a [`PostgresStore`].
+///
+/// ```no_run
+/// # async fn f() -> store_postgres::core::Result<()> {
+/// use store_postgres::PostgresStore;
+/// use store_postgres::core::Collection;
+///
+/// const INVOICES: Collection = Collection::new("invoices");
+/// let store = PostgresStore::builder()
+///     .url("postgres://app@db.example.org/app?sslmode=verify-full")
+///     .schema("store")
+///     .collection(INVOICES)
+///     .max_connections(20)
+///     .connect()
+///     .await?;
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+#[must_use = "a builder opens nothing until `connect`"]
+pub struct Builder {
+    source: Source,
+    pub(crate) schema: String,
+    pub(crate) collections: Vec<Collection>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) timeout: Duration,
+    pub(crate) sweep: Option<(Duration, Duration)>,
+    pub(crate) grant_to: Option<String>,
+    ca: Option<std::path::PathBuf>,
+    max_connections: u32,
+    min_connections: u32,
+    acquire_timeout: Duration,
+    idle_timeout: Option<Duration>,
+    max_lifetime: Option<Duration>,
+    statement_timeout: Option<Duration>,
+}
+
+#[derive(Clone)]
+enum Source {
+    None,
+    Url(String),
+    Options(Box<PgConnectOptions>),
+    Pool(PgPool),
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        Self {
+            source: Source::None,
+            schema: "store".into(),
+            collections: Vec::new(),
+            clock: Arc::new(SystemClock),
+            timeout: Duration::from_secs(30),
+            sweep: None,
+            grant_to: None,
+            ca: None,
+            max_connections: 10,
+            min_connections: 0,
+            acquire_timeout: Duration::from_secs(10),
+            idle_timeout: Some(Duration::from_secs(600)),
+            max_lifetime: Some(Duration::from_secs(1800)),
+            statement_timeout: None,
+        }
+    }
+}
+
+impl Builder {
+    /// Where the server is: `postgres://user:password@host:port/database?sslmode=…`.
+    /// TLS is by rustls; `sslmode=verify-full` checks the certificate against
+    /// the system's authorities, or those of `sslrootcert`.
+    pub fn url(mut self, url: impl Into<String>) -> Self {
+        self.source = Source::Url(url.into());
+        self
+    }
+
+    /// The same as sqlx's own options, instead of a URL.
+    pub fn connect_options(mut self, options: PgConnectOptions) -> Self {
+        self.source = Source::Options(Box::new(options));
+        self
+    }
+
+    /// A pool that the application has. It is lent: `close` leaves it open, and
+    /// its own settings hold instead of those that this builder has for a pool.
+    /// Turn its `test_before_acquire` off to save a round trip per call.
+    pub fn pool(mut self, pool: PgPool) -> Self {
+        self.source = Source::Pool(pool);
+        self
+    }
+
+    /// The schema that holds everything; `store` by default. Two schemas in one
+    /// database are two stores.
+    pub fn schema(mut self, name: impl Into<String>) -> Self {
+        self.schema = name.into();
+        self
+    }
+
+    /// Declares a collection of the application's own; `setup` makes its table.
+    pub fn collection(mut self, collection: Collection) -> Self {
+        self.collections.push(collection);
+        self
+    }
+
+    /// Declares several collections.
+    pub fn collections(mut self, collections: impl IntoIterator<Item = Collection>) -> Self {
+        self.collections.extend(collections);
+        self
+    }
+
+    /// The clock that decides expiry and refill. The machine's by default.
+    pub fn clock(mut self, clock: impl Clock + 'static) -> Self {
+        self.clock = Arc::new(clock);
+        self
+    }
+
+    /// How long a call may wait for the server's answer, 30 s by default. A
+    /// commit that takes longer is `Timeout` and ambiguous.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// The server's own `statement_timeout`, set when a connection starts; none
+    /// by default. A statement it ends surely wrote nothing. A pooler must let
+    /// the startup parameter `options` pass.
+    pub fn statement_timeout(mut self, timeout: Duration) -> Self {
+        self.statement_timeout = Some(timeout);
+        self
+    }
+
+    /// The most connections, 10 by default.
+    pub fn max_connections(mut self, connections: u32) -> Self {
+        self.max_connections = connections;
+        self
+    }
+
+    /// How many connections to keep open even if unused; none by default.
+    pub fn min_connections(mut self, connections: u32) -> Self {
+        self.min_connections = connections;
+        self
+    }
+
+    /// How long to wait for a free connection, 10 s by default.
+    pub fn acquire_timeout(mut self, timeout: Duration) -> Self {
+        self.acquire_timeout = timeout;
+        self
+    }
+
+    /// How long an unused connection stays open; 10 minutes by default, `None`
+    /// for ever.
+    pub fn idle_timeout(mut self, timeout: Option<Duration>) -> Self {
+        self.idle_timeout = timeout;
+        self
+    }
+
+    /// How old a connection may get; 30 minutes by default, `None` for any age.
+    pub fn max_lifetime(mut self, lifetime: Option<Duration>) -> Self {
+        self.max_lifetime = lifetime;
+        self
+    }
+
+    /// The file of the certificate authorities to trust instead of the
+    /// system's, in PEM. Turns full verification on.
+    pub fn ca_certificate(mut self, file: impl AsRef<Path>) -> Self {
+        self.ca = Some(file.as_ref().into());
+        self
+    }
+
+    /// Removes records that expired longer than `grace` ago, each `interval`,
+    /// in a task that the store owns and `close` stops. Off by default:
+    /// one process, or a job of the application's, is enough.
+    pub fn sweep_every(mut self, interval: Duration, grace: Duration) -> Self {
+        self.sweep = Some((interval, grace));
+        self
+    }
+
+    /// The role that will run the store; `setup` grants it what that takes,
+    /// which is no right to change the schema.
+    pub fn grant_to(mut self, role: impl Into<String>) -> Self {
+        self.grant_to = Some(role.into());
+        self
+    }
+
+    /// Opens the store. At least one connection is made, so that a wrong URL is
+    /// found here.
+    ///
+    /// # Errors
+    /// `Config` for a wrong option or a server whose encoding is not UTF-8,
+    /// `Unauthenticated`, or `Unavailable`.
+    pub async fn connect(self) -> Result<PostgresStore> {
+        PostgresStore::open(self).await
+    }
+
+    /// The pool, and whether it was lent.
+    pub(crate) fn make_pool(&self) -> Result<(PgPool, bool)> {
+        let mut options = match &self.source {
+            Source::None => {
+                return Err(config(
+                    "no server is named; call Builder::url or Builder::pool",
+                ));
+            }
+            Source::Pool(pool) => return Ok((pool.clone(), true)),
+            Source::Url(url) => url.parse().map_err(|_| {
+                // The parser's own words may hold the URL, password and all.
+                config("the URL is not of the form postgres://user@host:port/database")
+            })?,
+            Source::Options(options) => (**options).clone(),
+        };
+        options = options.statement_cache_capacity(STATEMENTS);
+        if let Some(ca) = &self.ca {
+            options = options.ssl_mode(PgSslMode::VerifyFull).ssl_root_cert(ca);
+        }
+        if let Some(timeout) = self.statement_timeout {
+            options = options.options([("statement_timeout", timeout.as_millis().to_string())]);
+        }
+        let pool = PgPoolOptions::new()
+            .max_connections(self.max_connections)
+            .min_connections(self.min_connections)
+            .acquire_timeout(self.acquire_timeout)
+            .idle_timeout(self.idle_timeout)
+            .max_lifetime(self.max_lifetime)
+            .test_before_acquire(false)
+            .before_acquire(|connection, meta| {
+                Box::pin(async move {
+                    if meta.idle_for > TRUSTED_IDLE {
+                        sqlx::Connection::ping(connection).await?;
+                    }
+                    Ok(true)
+                })
+            })
+            .connect_lazy_with(options);
+        Ok((pool, false))
+    }
+}
+
+pub(crate) fn config(message: &'static str) -> Error {
+    Error::new(ErrorKind::Config, message).with_backend(BACKEND)
+}
+
+impl fmt::Debug for Builder {
+    /// Without the URL, which may hold a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder")
+            .field("schema", &self.schema)
+            .field("collections", &self.collections)
+            .field("clock", &self.clock)
+            .field("timeout", &self.timeout)
+            .field("sweep", &self.sweep)
+            .field("max_connections", &self.max_connections)
+            .finish_non_exhaustive()
+    }
+}

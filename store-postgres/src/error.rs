@@ -1,0 +1,207 @@
+//! What PostgreSQL and sqlx report, as one [`Error`].
+//!
+//! A source is kept without the server's detail and context, which quote keys
+//! and bodies.
+
+use std::fmt;
+
+use sqlx::error::DatabaseError;
+use store_core::{Collection, Error, ErrorKind, Retry};
+
+pub(crate) const BACKEND: &str = "postgres";
+
+/// How far a call had come when it failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Nothing that writes was sent.
+    Before,
+    /// A write was sent and its answer is missing.
+    Sent,
+}
+
+/// The server's own words, without what they quote.
+#[derive(Debug)]
+struct Report {
+    code: String,
+    message: String,
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SQLSTATE {}", self.code)?;
+        if !self.message.is_empty() {
+            write!(f, ": {}", self.message)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Report {}
+
+/// The error for `e`, which ended a call in `phase`.
+pub(crate) fn from_sqlx(e: sqlx::Error, phase: Phase, operation: &'static str) -> Error {
+    let lost = match phase {
+        Phase::Before => Retry::Safe,
+        Phase::Sent => Retry::Ambiguous,
+    };
+    let unavailable = |message: &'static str, e: sqlx::Error| {
+        Error::new(ErrorKind::Unavailable, message)
+            .with_retry(lost)
+            .with_source(e)
+    };
+    let error = match e {
+        sqlx::Error::Database(report) => from_report(&*report, lost),
+        sqlx::Error::PoolTimedOut => Error::new(
+            ErrorKind::Unavailable,
+            "no connection came free in time; nothing was sent. Try again, \
+             or allow the pool more connections",
+        )
+        .with_retry(Retry::Safe),
+        sqlx::Error::PoolClosed => Error::closed(),
+        sqlx::Error::Configuration(_) => Error::new(
+            ErrorKind::Config,
+            "the connection is configured wrongly; check the URL and the TLS files",
+        )
+        .with_source(e),
+        sqlx::Error::Tls(_) => Error::new(
+            ErrorKind::Config,
+            "no trusted connection could be made; check sslmode and the certificates",
+        )
+        .with_source(e),
+        sqlx::Error::Io(_) => unavailable("the connection to the server failed", e),
+        sqlx::Error::Protocol(_) => unavailable("the server's answer broke off", e),
+        // Encoding and decoding errors may quote values.
+        _ => Error::new(
+            ErrorKind::Corrupt,
+            "the server's answer could not be read; was the schema changed by hand?",
+        ),
+    };
+    error.with_backend(BACKEND).with_operation(operation)
+}
+
+/// The error of a call whose collection is `collection`.
+pub(crate) fn in_collection(error: Error, collection: Collection) -> Error {
+    let no_table = std::error::Error::source(&error)
+        .and_then(|source| source.downcast_ref::<Report>())
+        .is_some_and(|report| report.code == "42P01");
+    if !no_table {
+        return error;
+    }
+    Error::new(
+        ErrorKind::Config,
+        format!(
+            "the collection `{collection:?}` has no table here; declare it with \
+             Builder::collection and run setup once, as a role that may create tables"
+        ),
+    )
+    .with_backend(BACKEND)
+}
+
+fn from_report(report: &dyn DatabaseError, lost: Retry) -> Error {
+    use ErrorKind::*;
+    let code = report.code().unwrap_or_default().into_owned();
+    let (kind, retry, advice) = classify(&code, lost);
+    // These classes' messages may quote a value.
+    let quotes = ["22", "23", "P0"]
+        .iter()
+        .any(|class| code.starts_with(class));
+    let message = if quotes {
+        String::new()
+    } else {
+        report.message().into()
+    };
+    debug_assert!(kind != Conflict, "a conflict is an answer, not an error");
+    Error::new(kind, advice)
+        .with_retry(retry)
+        .with_source(Report { code, message })
+}
+
+fn classify(code: &str, lost: Retry) -> (ErrorKind, Retry, &'static str) {
+    use ErrorKind::*;
+    const SETUP: &str = "the store's tables or functions are missing or old; \
+        run setup once, as a role that may create tables";
+    match code {
+        // Shutdown, crash of another backend: whether a commit was in time is unknown.
+        "57P01" | "57P02" | "57P05" => (Unavailable, lost, "the server is shutting down"),
+        "57P03" => (
+            Unavailable,
+            Retry::Safe,
+            "the server is not accepting connections yet",
+        ),
+        "57014" => (
+            Timeout,
+            Retry::Safe,
+            "the server cancelled the statement; nothing was written",
+        ),
+        "55P03" | "40001" | "40P01" => (
+            Contended,
+            Retry::Safe,
+            "others held what the call needed; nothing was written, try again",
+        ),
+        "25006" => (
+            Unavailable,
+            Retry::Safe,
+            "the server is read-only, a standby perhaps; connect to the primary",
+        ),
+        "ST001" => (
+            InvalidInput,
+            Retry::Never,
+            "the transaction is not READ COMMITTED; begin it at that level, or set \
+             default_transaction_isolation to it if the store began it",
+        ),
+        "42501" => (
+            PermissionDenied,
+            Retry::Never,
+            "the role may not do this; grant it what the crate's documentation lists",
+        ),
+        "42P01" | "42883" | "42703" | "3F000" => (Config, Retry::Never, SETUP),
+        "3D000" => (
+            Config,
+            Retry::Never,
+            "the database does not exist; create it or correct the URL",
+        ),
+        _ => match code.get(..2).unwrap_or_default() {
+            "08" => (Unavailable, lost, "the connection to the server failed"),
+            "28" => (
+                Unauthenticated,
+                Retry::Never,
+                "the server refused the credentials; check the URL",
+            ),
+            "53" => (
+                Unavailable,
+                Retry::Safe,
+                "the server lacks memory, disk or connections; nothing was written",
+            ),
+            "58" | "XX" => (
+                Unavailable,
+                lost,
+                "the server had an internal error; see its log",
+            ),
+            "40" => (Unavailable, lost, "the transaction was ended by the server"),
+            "22" | "54" => (
+                InvalidInput,
+                Retry::Never,
+                "the server cannot hold this value; see the source's SQLSTATE",
+            ),
+            _ => (
+                Config,
+                Retry::Never,
+                "the server refused the statement; see the source's SQLSTATE",
+            ),
+        },
+    }
+}
+
+/// The error of a call that took longer than the store allows.
+pub(crate) fn timed_out(phase: Phase, operation: &'static str) -> Error {
+    Error::new(
+        ErrorKind::Timeout,
+        "the server did not answer in time; see Builder::timeout",
+    )
+    .with_retry(match phase {
+        Phase::Before => Retry::Safe,
+        Phase::Sent => Retry::Ambiguous,
+    })
+    .with_backend(BACKEND)
+    .with_operation(operation)
+}

@@ -1,0 +1,161 @@
+//! The store in PostgreSQL, 15 and newer, through sqlx.
+//!
+//! ```no_run
+//! use store_postgres::PostgresStore;
+//! use store_postgres::core::{Batch, Body, Collection, Expect, Partition, RecordKey, Store};
+//!
+//! # #[tokio::main] async fn main() -> store_postgres::core::Result<()> {
+//! const VISITS: Collection = Collection::new("visits");
+//! let postgres = PostgresStore::builder()
+//!     .url("postgres://localhost/app")
+//!     .collection(VISITS)
+//!     .connect()
+//!     .await?;
+//! postgres.setup().await?;
+//! let store = Store::from(&postgres);
+//! let site = Partition::new("example.org")?;
+//! let key = RecordKey::new(VISITS, "front page")?;
+//!
+//! let mut batch = Batch::new(site.clone(), store.now());
+//! batch.put(key.clone(), Expect::Absent, Body::json(1u64)?)?;
+//! store.records().commit(&batch).await?;
+//!
+//! let visits = store.records().get(key.at(&site)).await?.expect("just written");
+//! assert_eq!(*visits.decode::<u64>()?, 1);
+//! # Ok(()) }
+//! ```
+//!
+//! # Setup
+//! [`PostgresStore::setup`] makes the schema, or brings an older one up to
+//! date. It may run at every start and in many processes at once. It needs a
+//! role that may create a schema in the database, or one that owns the schema.
+//! Running the store needs less: `USAGE` on the schema and reading and writing
+//! its tables, which [`Builder::grant_to`] grants. A process with such a role
+//! need not call `setup`.
+//!
+//! # Collections
+//! Each collection is a table, `records_<name>`. Those of the contracts are made
+//! by `setup`; declare your own with [`Builder::collection`]. A call on a
+//! collection without a table is refused with `Config`.
+//!
+//! # What a call costs
+//! Each read, page and commit is one statement and one round trip, prepared
+//! once per connection. The pool of sqlx checks a connection after its use, off
+//! the caller's path.
+//!
+//! # Poolers
+//! Through PgBouncer in transaction mode: 1.21 or newer with
+//! `max_prepared_statements` above zero. Older ones are not supported.
+//!
+//! # A lost connection
+//! A failed read changed nothing and is `Retry::Safe`. A commit whose answer is
+//! missing is looked up by its version; where that proves nothing the error is
+//! `Retry::Ambiguous`.
+
+mod commit;
+mod config;
+mod error;
+mod records;
+mod scan;
+mod setup;
+mod shared;
+mod sql;
+mod sweeper;
+mod wire;
+mod within;
+
+use std::fmt;
+use std::sync::Arc;
+
+use sqlx::{PgConnection, PgPool};
+pub use store_core as core;
+use store_core::{RecordStore, Result, Store};
+
+pub use config::Builder;
+use records::PostgresRecords;
+pub use within::Within;
+
+/// A store in PostgreSQL. Cheap to clone; clones share everything.
+#[derive(Clone)]
+pub struct PostgresStore {
+    records: Arc<PostgresRecords>,
+}
+
+impl PostgresStore {
+    /// Opens the store in the schema `store` of the database at `url`.
+    ///
+    /// # Errors
+    /// As [`Builder::connect`].
+    pub async fn connect(url: impl Into<String>) -> Result<Self> {
+        Self::builder().url(url).connect().await
+    }
+
+    /// Options: schema, collections, pool, timeouts, TLS, the clock.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// Opens the store over a pool that stays the application's.
+    ///
+    /// # Errors
+    /// As [`Builder::connect`].
+    pub async fn from_pool(pool: PgPool) -> Result<Self> {
+        Self::builder().pool(pool).connect().await
+    }
+
+    async fn open(builder: Builder) -> Result<Self> {
+        Ok(Self {
+            records: Arc::new(PostgresRecords::open(builder).await?),
+        })
+    }
+
+    /// Makes the schema and the tables of all declared collections, or brings
+    /// an older schema up to date. Idempotent, and safe when many processes
+    /// start at once; where nothing is to do, no right to change anything is
+    /// needed. Once begun it goes on to its end, also if the caller gives up.
+    ///
+    /// # Errors
+    /// `Config` if a newer program made the schema, `PermissionDenied` if the
+    /// role may not create it.
+    pub async fn setup(&self) -> Result<()> {
+        self.records.setup().await
+    }
+
+    /// The store inside a transaction of the application's own, so that records
+    /// and the application's rows change together or not at all. See [`Within`].
+    pub fn within<'a>(&'a self, transaction: &'a mut PgConnection) -> Within<'a> {
+        Within::new(self.records.shared(), transaction)
+    }
+
+    /// The server's version, as it tells it: `15.18 (Debian …)`.
+    pub fn server_version(&self) -> &str {
+        self.records.shared().server_version()
+    }
+
+    /// Closes the store, as [`RecordStore::close`] says. A pool that was lent
+    /// stays open.
+    ///
+    /// # Errors
+    /// None; the result is for uniformity.
+    pub async fn close(&self) -> Result<()> {
+        self.records.close().await
+    }
+}
+
+impl fmt::Debug for PostgresStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PostgresStore").finish_non_exhaustive()
+    }
+}
+
+impl From<PostgresStore> for Store {
+    fn from(store: PostgresStore) -> Self {
+        Self::new(store.records)
+    }
+}
+
+impl From<&PostgresStore> for Store {
+    fn from(store: &PostgresStore) -> Self {
+        store.clone().into()
+    }
+}

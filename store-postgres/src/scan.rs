@@ -1,0 +1,113 @@
+//! Pages by keyset: each begins after the last name of the one before.
+
+use sqlx::postgres::PgRow;
+use store_core::key::MAX_NAME;
+use store_core::{Error, Partition, Record, RecordKey, Records, Result, Scan, Scope};
+
+use crate::error::Phase;
+use crate::shared::Shared;
+use crate::sql::{after_prefix, safe};
+use crate::wire::{nanos, record, text};
+
+/// No name holds a NUL or is longer than the longest, and the server refuses
+/// the former.
+pub(crate) fn matches_nothing(scan: &Scan) -> bool {
+    let impossible = |prefix: &str| prefix.len() > MAX_NAME || prefix.contains('\0');
+    let partitions = match scan.scope() {
+        Scope::Partition(_) => false,
+        Scope::Partitions(prefix) => impossible(prefix),
+    };
+    partitions || impossible(scan.prefix())
+}
+
+/// One more than asked for tells whether there is a next page.
+fn wanted(scan: &Scan) -> i64 {
+    // At most a thousand.
+    scan.page_size() as i64 + 1
+}
+
+fn page(scan: &Scan, mut found: Vec<Record>, position: fn(&Record) -> Vec<u8>) -> Records {
+    let more = found.len() > scan.page_size();
+    found.truncate(scan.page_size());
+    let next = found
+        .last()
+        .filter(|_| more)
+        .map(|last| scan.cursor(position(last)));
+    Records { items: found, next }
+}
+
+fn expect_record(scan: &Scan, row: &PgRow, partition: Partition) -> Result<Record> {
+    let key = RecordKey::new(scan.in_collection(), text(row, 4)?)?;
+    record(row, 0, partition, key)?.ok_or_else(|| Error::corrupt("a stored record has no version"))
+}
+
+/// A page of one partition.
+pub(crate) async fn partition(
+    shared: &Shared,
+    scan: &Scan,
+    partition: &Partition,
+) -> Result<Records> {
+    let statements = shared.statements(scan.in_collection());
+    let after = scan.position_text()?;
+    let text = after.map_or(&statements.scan, |_| &statements.scan_after);
+    let mut connection = shared.connection("scan").await?;
+    let query = sqlx::query(safe(text))
+        .bind(partition.as_str())
+        .bind(after.unwrap_or(scan.prefix()))
+        .bind(after_prefix(scan.prefix()))
+        .bind(nanos(shared.now()))
+        .bind(wanted(scan))
+        .fetch_all(&mut *connection);
+    let rows = shared.answer("scan", Phase::Before, query).await?;
+    let found = rows
+        .iter()
+        .map(|row| expect_record(scan, row, partition.clone()))
+        .collect::<Result<Vec<_>>>()?;
+    Ok(page(scan, found, |last| last.id().into()))
+}
+
+/// A page of all partitions whose name starts with `prefix`.
+pub(crate) async fn collection(shared: &Shared, scan: &Scan, prefix: &str) -> Result<Records> {
+    let statements = shared.statements(scan.in_collection());
+    let after = scan.position().map(position).transpose()?;
+    let statement = after.map_or(&statements.walk, |_| &statements.walk_after);
+    let (from, id) = after.unwrap_or((prefix, ""));
+    let mut connection = shared.connection("scan").await?;
+    let query = sqlx::query(safe(statement))
+        .bind(from)
+        .bind(id)
+        .bind(after_prefix(prefix))
+        .bind(scan.prefix())
+        .bind(after_prefix(scan.prefix()))
+        .bind(nanos(shared.now()))
+        .bind(wanted(scan))
+        .fetch_all(&mut *connection);
+    let rows = shared.answer("scan", Phase::Before, query).await?;
+    let found = rows
+        .iter()
+        .map(|row| expect_record(scan, row, Partition::new(text(row, 5)?)?))
+        .collect::<Result<Vec<_>>>()?;
+    Ok(page(scan, found, |last| {
+        let partition = last.partition().as_str();
+        // A name is at most 255 bytes long.
+        let mut position = vec![partition.len() as u8];
+        position.extend_from_slice(partition.as_bytes());
+        position.extend_from_slice(last.id().as_bytes());
+        position
+    }))
+}
+
+/// Partition and id of a position that a page of a collection ended at.
+fn position(bytes: &[u8]) -> Result<(&str, &str)> {
+    let parse = || {
+        let (&length, rest) = bytes.split_first()?;
+        let (partition, id) = rest.split_at_checked(usize::from(length))?;
+        Some((
+            std::str::from_utf8(partition).ok()?,
+            std::str::from_utf8(id).ok()?,
+        ))
+    };
+    parse()
+        .filter(|(partition, id)| !partition.contains('\0') && !id.contains('\0'))
+        .ok_or_else(|| Error::invalid("the cursor was altered; pass one as it was returned"))
+}

@@ -1,0 +1,179 @@
+//! The schema: making it, and bringing an older one up to date.
+
+use sqlx::postgres::PgConnection;
+use sqlx::{Connection, PgPool, Row};
+use store_core::{Collection, Error, ErrorKind, Result};
+
+use crate::config::config;
+use crate::error::{BACKEND, Phase, from_sqlx};
+use crate::sql::Schema;
+
+/// In order; a released one never changes. `{schema}` is replaced.
+const MIGRATIONS: &[(&str, &str)] = &[
+    ("records", include_str!("../migrations/0001_records.sql")),
+    ("commit", include_str!("../migrations/0002_commit.sql")),
+    ("sweep", include_str!("../migrations/0003_sweep.sql")),
+];
+
+/// What `setup` does, and for whom.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    pub(crate) schema: Schema,
+    pub(crate) collections: Vec<Collection>,
+    pub(crate) grant_to: Option<String>,
+}
+
+impl Plan {
+    /// Brings the schema up to date, unless it is.
+    pub(crate) async fn run(self, pool: PgPool) -> Result<()> {
+        // In a task of its own, which a caller that gives up does not cancel: a
+        // transaction must not stay open on a connection of the pool.
+        let task = tokio::spawn(async move {
+            let mut connection = pool.acquire().await.map_err(before)?;
+            if self.is_done(&mut connection).await? {
+                return Ok(());
+            }
+            self.migrate(&mut connection).await
+        });
+        task.await
+            .unwrap_or_else(|_| Err(config("setup was stopped with the runtime; start it again")))
+    }
+
+    /// Whether there is nothing to do, which any role may find out.
+    async fn is_done(&self, connection: &mut PgConnection) -> Result<bool> {
+        if self.grant_to.is_some() || self.version(connection).await? < MIGRATIONS.len() {
+            return Ok(false);
+        }
+        Ok(self.missing(connection).await?.is_empty())
+    }
+
+    /// How many migrations were made.
+    async fn version(&self, connection: &mut PgConnection) -> Result<usize> {
+        let there: bool = self
+            .fetch(
+                "SELECT to_regclass('{schema}.migrations') IS NOT NULL",
+                connection,
+            )
+            .await?;
+        if !there {
+            return Ok(0);
+        }
+        let made: i64 = self
+            .fetch(
+                "SELECT coalesce(max(version), 0) FROM {schema}.migrations",
+                connection,
+            )
+            .await?;
+        let made = usize::try_from(made).unwrap_or(usize::MAX);
+        if made > MIGRATIONS.len() {
+            return Err(Error::new(
+                ErrorKind::Config,
+                format!(
+                    "the schema is of version {made} and this program knows {}; \
+                     a newer program made it, run a newer version here too",
+                    MIGRATIONS.len()
+                ),
+            )
+            .with_backend(BACKEND));
+        }
+        Ok(made)
+    }
+
+    async fn missing(&self, connection: &mut PgConnection) -> Result<Vec<Collection>> {
+        let text = self.schema.in_text("SELECT name FROM {schema}.collections");
+        let known: Vec<String> = sqlx::query_scalar(sqlx::AssertSqlSafe(text))
+            .fetch_all(connection)
+            .await
+            .map_err(before)?;
+        let is_known = |collection: &Collection| known.iter().any(|name| name == collection.name());
+        Ok(self
+            .collections
+            .iter()
+            .copied()
+            .filter(|c| !is_known(c))
+            .collect())
+    }
+
+    async fn migrate(&self, connection: &mut PgConnection) -> Result<()> {
+        let mut transaction = connection.begin().await.map_err(before)?;
+        // Twenty processes may start at once: one migrates, the others find it done.
+        self.execute(
+            "SELECT pg_advisory_xact_lock(hashtextextended('{schema}', 1))",
+            &mut transaction,
+        )
+        .await?;
+        // Asked first: a role may own the schema without the right to make others.
+        let there: bool = self
+            .fetch(
+                "SELECT to_regnamespace('{schema}') IS NOT NULL",
+                &mut transaction,
+            )
+            .await?;
+        if !there {
+            self.execute("CREATE SCHEMA {schema}", &mut transaction)
+                .await?;
+        }
+        self.execute(
+            include_str!("../migrations/0000_migrations.sql"),
+            &mut transaction,
+        )
+        .await?;
+        let made = self.version(&mut transaction).await?;
+        for (index, (name, text)) in MIGRATIONS.iter().enumerate().skip(made) {
+            self.execute(text, &mut transaction).await?;
+            let record = self
+                .schema
+                .in_text("INSERT INTO {schema}.migrations (version, name) VALUES ($1, $2)");
+            sqlx::query(sqlx::AssertSqlSafe(record))
+                .bind(index as i64 + 1)
+                .bind(*name)
+                .execute(&mut *transaction)
+                .await
+                .map_err(before)?;
+        }
+        for collection in self.missing(&mut transaction).await? {
+            let create = self
+                .schema
+                .in_text("SELECT {schema}.create_collection($1, $2)");
+            sqlx::query(sqlx::AssertSqlSafe(create))
+                .bind(collection.name())
+                .bind(collection.is_chunks())
+                .execute(&mut *transaction)
+                .await
+                .map_err(before)?;
+        }
+        if let Some(role) = &self.grant_to {
+            let grants = self
+                .schema
+                .in_text(include_str!("../migrations/grants.sql"));
+            let quoted = format!("\"{}\"", role.replace('"', "\"\""));
+            self.execute(&grants.replace("{role}", &quoted), &mut transaction)
+                .await?;
+        }
+        transaction.commit().await.map_err(before)
+    }
+
+    async fn execute(&self, text: &str, connection: &mut PgConnection) -> Result<()> {
+        sqlx::raw_sql(sqlx::AssertSqlSafe(self.schema.in_text(text)))
+            .execute(connection)
+            .await
+            .map(drop)
+            .map_err(before)
+    }
+
+    async fn fetch<T>(&self, text: &str, connection: &mut PgConnection) -> Result<T>
+    where
+        T: for<'r> sqlx::Decode<'r, sqlx::Postgres> + sqlx::Type<sqlx::Postgres>,
+    {
+        sqlx::query(sqlx::AssertSqlSafe(self.schema.in_text(text)))
+            .fetch_one(connection)
+            .await
+            .and_then(|row| row.try_get(0))
+            .map_err(before)
+    }
+}
+
+/// Setup may be repeated whatever became of it.
+fn before(e: sqlx::Error) -> Error {
+    from_sqlx(e, Phase::Before, "setup")
+}

@@ -1,0 +1,157 @@
+//! What every part of an opened store uses: the pool, the clock, the statements.
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use sqlx::pool::PoolConnection;
+use sqlx::{PgPool, Postgres, Row};
+use store_core::{Clock, Collection, Durability, Error, Result, Timestamp};
+
+use crate::commit::{COMMIT_MANY, COMMIT_ONE};
+use crate::config::{Builder, config};
+use crate::error::{BACKEND, Phase, from_sqlx, timed_out};
+use crate::sql::{Schema, StatementCache, Statements};
+
+pub(crate) struct Shared {
+    pub(crate) pool: PgPool,
+    lent: bool,
+    pub(crate) schema: Schema,
+    pub(crate) clock: Arc<dyn Clock>,
+    statements: StatementCache,
+    pub(crate) commit_one: Arc<str>,
+    pub(crate) commit_many: Arc<str>,
+    pub(crate) sweep: Arc<str>,
+    timeout: Duration,
+    closed: AtomicBool,
+    server: Server,
+}
+
+/// What the server said about itself when the store was opened.
+struct Server {
+    version: String,
+    durability: Durability,
+}
+
+impl Shared {
+    pub(crate) async fn open(builder: &Builder) -> Result<Self> {
+        let schema = Schema::new(&builder.schema)?;
+        let (pool, lent) = builder.make_pool()?;
+        let server = Server::ask(&pool).await?;
+        let text = |text: &str| -> Arc<str> { schema.in_text(text).into() };
+        Ok(Self {
+            commit_one: text(COMMIT_ONE),
+            commit_many: text(COMMIT_MANY),
+            sweep: text("SELECT removed, more FROM {schema}.sweep($1, $2)"),
+            pool,
+            lent,
+            schema,
+            clock: Arc::clone(&builder.clock),
+            statements: StatementCache::default(),
+            timeout: builder.timeout,
+            closed: AtomicBool::new(false),
+            server,
+        })
+    }
+
+    pub(crate) fn statements(&self, collection: Collection) -> Arc<Statements> {
+        self.statements.of(&self.schema, collection)
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    pub(crate) fn server_version(&self) -> &str {
+        &self.server.version
+    }
+
+    pub(crate) fn durability(&self) -> Durability {
+        self.server.durability
+    }
+
+    pub(crate) fn check_open(&self) -> Result<()> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(Error::closed().with_backend(BACKEND));
+        }
+        Ok(())
+    }
+
+    /// A connection; nothing was sent if there is none.
+    pub(crate) async fn connection(
+        &self,
+        operation: &'static str,
+    ) -> Result<PoolConnection<Postgres>> {
+        self.check_open()?;
+        self.pool
+            .acquire()
+            .await
+            .map_err(|e| from_sqlx(e, Phase::Before, operation))
+    }
+
+    /// The answer of `query`, a statement that was begun in `phase`.
+    ///
+    /// A statement given up on runs to its end on the server; the pool waits
+    /// for that before the connection is used again.
+    pub(crate) async fn answer<T>(
+        &self,
+        operation: &'static str,
+        phase: Phase,
+        query: impl Future<Output = Result<T, sqlx::Error>>,
+    ) -> Result<T> {
+        match tokio::time::timeout(self.timeout, query).await {
+            Ok(answer) => answer.map_err(|e| from_sqlx(e, phase, operation)),
+            Err(_) => Err(timed_out(phase, operation)),
+        }
+    }
+
+    pub(crate) async fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        if !self.lent {
+            self.pool.close().await;
+        }
+    }
+}
+
+impl Server {
+    async fn ask(pool: &PgPool) -> Result<Self> {
+        let row = sqlx::query(include_str!("../sql/server.sql"))
+            .fetch_one(pool)
+            .await
+            .map_err(|e| from_sqlx(e, Phase::Before, "connect"))?;
+        let setting = |name: &str| -> Result<String> {
+            row.try_get(name)
+                .map_err(|e| from_sqlx(e, Phase::Before, "connect"))
+        };
+        if setting("server_encoding")? != "UTF8" {
+            return Err(config(
+                "the database's encoding is not UTF8; create one with ENCODING 'UTF8'",
+            ));
+        }
+        let commit = setting("synchronous_commit")?;
+        let standbys = setting("synchronous_standby_names")?;
+        let durability = if setting("fsync")? == "off" || commit == "off" {
+            Durability::Restart
+        } else if !standbys.is_empty() && commit != "local" {
+            Durability::Replicated
+        } else {
+            Durability::Crash
+        };
+        Ok(Self {
+            version: setting("server_version")?,
+            durability,
+        })
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared")
+            .field("schema", &self.schema)
+            .field("clock", &self.clock)
+            .field("closed", &self.closed)
+            .finish_non_exhaustive()
+    }
+}

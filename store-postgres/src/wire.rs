@@ -1,0 +1,135 @@
+//! Values in PostgreSQL's binary form, where sqlx has a type only with more
+//! crates behind it: a version as `uuid`, a body's JSON as `jsonb`.
+
+use bytes::Bytes;
+use sqlx::encode::IsNull;
+use sqlx::error::BoxDynError;
+use sqlx::postgres::types::Oid;
+use sqlx::postgres::{PgArgumentBuffer, PgHasArrayType, PgRow, PgTypeInfo};
+use sqlx::{Encode, Postgres, Row, Type, ValueRef};
+use store_core::body::Encoded;
+use store_core::{Body, Error, Partition, Record, RecordKey, Result, Timestamp, Version};
+
+/// The object ids of PostgreSQL's own types never change.
+const UUID: PgTypeInfo = PgTypeInfo::with_oid(Oid(2950));
+const UUID_ARRAY: PgTypeInfo = PgTypeInfo::with_oid(Oid(2951));
+const JSONB: PgTypeInfo = PgTypeInfo::with_oid(Oid(3802));
+const JSONB_ARRAY: PgTypeInfo = PgTypeInfo::with_oid(Oid(3807));
+
+/// `jsonb` on the wire is this byte, then text.
+const JSONB_FORMAT: u8 = 1;
+
+#[derive(Clone, Copy)]
+pub(crate) struct Uuid(pub(crate) Version);
+
+impl Type<Postgres> for Uuid {
+    fn type_info() -> PgTypeInfo {
+        UUID
+    }
+}
+
+impl PgHasArrayType for Uuid {
+    fn array_type_info() -> PgTypeInfo {
+        UUID_ARRAY
+    }
+}
+
+impl Encode<'_, Postgres> for Uuid {
+    fn encode_by_ref(&self, buffer: &mut PgArgumentBuffer) -> Result<IsNull, BoxDynError> {
+        buffer.extend_from_slice(&self.0.to_bytes());
+        Ok(IsNull::No)
+    }
+}
+
+pub(crate) struct Json(pub(crate) Bytes);
+
+impl Type<Postgres> for Json {
+    fn type_info() -> PgTypeInfo {
+        JSONB
+    }
+}
+
+impl PgHasArrayType for Json {
+    fn array_type_info() -> PgTypeInfo {
+        JSONB_ARRAY
+    }
+}
+
+impl Encode<'_, Postgres> for Json {
+    fn encode_by_ref(&self, buffer: &mut PgArgumentBuffer) -> Result<IsNull, BoxDynError> {
+        buffer.push(JSONB_FORMAT);
+        buffer.extend_from_slice(&self.0);
+        Ok(IsNull::No)
+    }
+}
+
+/// A body as its two columns, of which one is null.
+pub(crate) fn columns(body: &Body) -> Result<(Option<Json>, Option<Bytes>)> {
+    Ok(match body.encoded()? {
+        Encoded::Json(json) => (Some(Json(json)), None),
+        Encoded::Bytes(bytes) => (None, Some(bytes)),
+    })
+}
+
+/// A time as its column.
+pub(crate) fn nanos(time: Timestamp) -> i64 {
+    // A timestamp is at most `i64::MAX`.
+    time.as_nanos() as i64
+}
+
+/// Bytes of the column at `index`, or `None` if it is null.
+fn raw(row: &PgRow, index: usize) -> Result<Option<&[u8]>> {
+    let value = row.try_get_raw(index).map_err(|_| unexpected())?;
+    if value.is_null() {
+        return Ok(None);
+    }
+    value.as_bytes().map(Some).map_err(|_| unexpected())
+}
+
+fn unexpected() -> Error {
+    Error::corrupt(
+        "the server's answer does not have the expected columns; \
+         was the schema changed by hand?",
+    )
+}
+
+pub(crate) fn integer(row: &PgRow, index: usize) -> Result<Option<i64>> {
+    raw(row, index)?
+        .map(|bytes| match *bytes {
+            [a, b, c, d] => Ok(i64::from(i32::from_be_bytes([a, b, c, d]))),
+            _ => bytes
+                .try_into()
+                .map(i64::from_be_bytes)
+                .map_err(|_| unexpected()),
+        })
+        .transpose()
+}
+
+pub(crate) fn text(row: &PgRow, index: usize) -> Result<&str> {
+    let bytes = raw(row, index)?.ok_or_else(unexpected)?;
+    std::str::from_utf8(bytes).map_err(|_| unexpected())
+}
+
+/// The record whose `version`, `expires_at`, `json` and `bytes` start at `first`;
+/// `None` if its version is null.
+pub(crate) fn record(
+    row: &PgRow,
+    first: usize,
+    partition: Partition,
+    key: RecordKey,
+) -> Result<Option<Record>> {
+    let Some(version) = raw(row, first)? else {
+        return Ok(None);
+    };
+    let version = Version::from_bytes(version.try_into().map_err(|_| unexpected())?);
+    let expires_at = integer(row, first + 1)?
+        .map(|nanos| Timestamp::from_nanos(u64::try_from(nanos).unwrap_or_default()));
+    let body = match (raw(row, first + 2)?, raw(row, first + 3)?) {
+        (Some([JSONB_FORMAT, json @ ..]), None) => Body::from_json(Bytes::copy_from_slice(json)),
+        (None, Some(bytes)) => Body::bytes(Bytes::copy_from_slice(bytes)).map_err(|e| {
+            Error::corrupt("the stored body is larger than any may be").with_source(e)
+        })?,
+        _ => return Err(unexpected()),
+    };
+    Ok(Some(Record::new(partition, key, version, expires_at, body)))
+}
