@@ -31,6 +31,8 @@ pub mod promises;
 pub mod report;
 #[cfg(feature = "suite")]
 pub mod saboteurs;
+#[cfg(feature = "servers")]
+pub mod servers;
 #[cfg(feature = "suite")]
 pub mod suite;
 

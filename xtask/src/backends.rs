@@ -21,13 +21,22 @@ pub struct Backend {
 }
 
 /// All of them, in the order of every table.
-pub const BACKENDS: &[Backend] = &[Backend {
-    name: "memory",
-    package: "store-memory",
-    server: None,
-    heavy: &[],
-    most_crates: 55,
-}];
+pub const BACKENDS: &[Backend] = &[
+    Backend {
+        name: "memory",
+        package: "store-memory",
+        server: None,
+        heavy: &[],
+        most_crates: 55,
+    },
+    Backend {
+        name: "postgres",
+        package: "store-postgres",
+        server: Some("PostgreSQL"),
+        heavy: &["ring", "rustls", "sqlx"],
+        most_crates: 170,
+    },
+];
 
 /// What every user of every backend compiles: the crate, the heavy crates that
 /// it may bring, and the most crates in all, itself included. A rise is a

@@ -188,6 +188,7 @@ fn build(workspace: &Workspace, options: &Options) -> Result<Vec<Program>> {
     println!("Building the tests");
     let mut command = process::cargo();
     command.args(["test", "--workspace", "--no-run"]);
+    command.args(["--features", "store-conformance/servers"]);
     command.arg("--message-format=json-render-diagnostics");
     for name in &options.backends {
         command.args(["--test", name]);

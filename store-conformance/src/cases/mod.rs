@@ -10,7 +10,7 @@ pub mod tenants;
 
 use std::sync::Arc;
 
-use store_core::Store;
+use store_core::{Collection, Store};
 
 use crate::harness::{Harness, Over};
 use crate::suite::Suite;
@@ -28,4 +28,12 @@ pub fn all(backend: Arc<dyn Harness<Store>>) -> Vec<Suite> {
         lti::over,
     ];
     contracts.iter().flat_map(|suites| suites(&over)).collect()
+}
+
+/// The collections of their own that the cases use, beside those of the
+/// contracts, for a backend that must know them beforehand.
+pub fn collections() -> Vec<Collection> {
+    ["things", "others", "things_more"]
+        .map(Collection::new)
+        .into()
 }

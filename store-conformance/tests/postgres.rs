@@ -1,0 +1,79 @@
+//! Every contract, in PostgreSQL.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use store_conformance::core::{ManualClock, Result, Store};
+use store_conformance::servers::{Options, postgres};
+use store_conformance::{Harness, Opened, cases};
+use store_postgres::PostgresStore;
+
+struct Postgres {
+    url: String,
+    server: String,
+    /// Makes schemas of two runs against one server differ.
+    run: u32,
+    next: AtomicU32,
+}
+
+#[async_trait::async_trait]
+impl Harness<Store> for Postgres {
+    fn backend(&self) -> String {
+        "postgres".into()
+    }
+
+    fn server(&self) -> String {
+        self.server.clone()
+    }
+
+    async fn open(&self, (): ()) -> Result<Opened<Store>> {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let clock = ManualClock::default();
+        let builder = PostgresStore::builder()
+            .url(&self.url)
+            .schema(format!("store_test_{}_{number}", self.run))
+            .collections(cases::collections())
+            .max_connections(8)
+            .clock(clock.clone());
+        let first = builder.clone().connect().await?;
+        first.setup().await?;
+        let second = builder.connect().await?;
+        Ok(Opened::new(
+            Arc::new(first.into()),
+            Arc::new(second.into()),
+            clock,
+        ))
+    }
+}
+
+fn main() -> ExitCode {
+    let server = match postgres::find(&Options::from_env()) {
+        Ok(server) => server,
+        Err(advice) => {
+            eprintln!("{advice}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let version = tokio::runtime::Runtime::new()
+        .expect("a runtime can be started")
+        .block_on(async {
+            PostgresStore::connect(server.url())
+                .await
+                .map(|s| s.server_version().to_owned())
+        });
+    let version = match version {
+        Ok(version) => version,
+        Err(error) => {
+            eprintln!("{error:?}");
+            return ExitCode::FAILURE;
+        }
+    };
+    println!("PostgreSQL {version}, {}", server.origin());
+    store_conformance::main(cases::all(Arc::new(Postgres {
+        url: server.url().into(),
+        server: format!("PostgreSQL {version}"),
+        run: std::process::id(),
+        next: AtomicU32::new(0),
+    })))
+}
