@@ -10,6 +10,7 @@ pub mod blobs;
 pub mod body;
 pub mod capability;
 pub mod clock;
+pub mod collections;
 pub mod entity;
 pub mod error;
 pub mod iam;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgSslMode};
-use store_core::{Clock, Collection, Error, ErrorKind, Result, SystemClock};
+use store_core::{Clock, Collection, Error, ErrorKind, Result, SystemClock, collections};
 
 use crate::PostgresStore;
 use crate::error::BACKEND;
@@ -68,7 +68,7 @@ impl Default for Builder {
         Self {
             source: Source::None,
             schema: "store".into(),
-            collections: Vec::new(),
+            collections: collections::ALL.to_vec(),
             clock: Arc::new(SystemClock),
             timeout: Duration::from_secs(30),
             sweep: None,

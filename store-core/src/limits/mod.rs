@@ -312,6 +312,7 @@ pub use events::{Denial, Event, Outcome, Refused};
 pub use key::{LimitKey, MAX_LIMIT_KEY};
 pub use limiter::{KeyedLimiter, Level, RateLimiter};
 pub use quota::{MAX_QUOTA_NAME, MAX_QUOTAS, MAX_REFILL, Quota, Quotas};
+pub(crate) use records::BUCKETS;
 pub use records::RecordLimits;
 pub use store::{Change, RateLimitStore, RateLimitStoreExt};
 pub use take::{Decision, Decisions, Take};

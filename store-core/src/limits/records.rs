@@ -17,7 +17,7 @@ use crate::record_store::{Ping, RecordStore};
 use crate::update::{Decided, RecordStoreExt};
 
 /// One record a key, in a partition of its own.
-const BUCKETS: Collection = Collection::new("buckets");
+pub(crate) const BUCKETS: Collection = Collection::new("buckets");
 
 const FORMAT: u32 = 1;
 
