@@ -5,3 +5,6 @@ CREATE TABLE IF NOT EXISTS {schema}.migrations (
 );
 COMMENT ON TABLE {schema}.migrations IS
     'The steps that brought this schema to its form, each made once, in order.';
+COMMENT ON COLUMN {schema}.migrations.version IS 'The step''s number, from 1.';
+COMMENT ON COLUMN {schema}.migrations.name IS 'The step''s name.';
+COMMENT ON COLUMN {schema}.migrations.made_at IS 'When it was made.';

@@ -9,6 +9,8 @@ CREATE TABLE {schema}.collections (
 );
 COMMENT ON TABLE {schema}.collections IS
     'The store''s collections. Each one''s records are in the table records_<name>.';
+COMMENT ON COLUMN {schema}.collections.name IS 'The collection''s name.';
+COMMENT ON COLUMN {schema}.collections.created_at IS 'When its table was made.';
 COMMENT ON COLUMN {schema}.collections.chunks IS
     'Bodies are large opaque bytes, kept out of line and uncompressed.';
 

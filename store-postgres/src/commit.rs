@@ -5,7 +5,7 @@ use sqlx::postgres::PgRow;
 use store_core::error::FailedItem;
 use store_core::{Batch, Change, Conflict, Error, Expect, Result, Version};
 
-use crate::error::{BACKEND, Phase, in_collection};
+use crate::error::{BACKEND, Phase, in_collections};
 use crate::shared::Shared;
 use crate::sql::{safe, table};
 use crate::wire::{Json, Uuid, columns, integer, nanos, record};
@@ -82,9 +82,11 @@ pub(crate) async fn send(
     } else {
         send_many(shared, connection, batch).await
     };
-    let failed = failed.map_err(|error| match batch.items() {
-        [item] => in_collection(error, item.key().collection()),
-        _ => error,
+    let failed = failed.map_err(|error| {
+        in_collections(
+            error,
+            batch.items().iter().map(|item| item.key().collection()),
+        )
     })?;
     if failed.is_empty() {
         return Ok(());

@@ -8,6 +8,8 @@ use std::fmt;
 use sqlx::error::DatabaseError;
 use store_core::{Collection, Error, ErrorKind, Retry};
 
+use crate::sql::table;
+
 pub(crate) const BACKEND: &str = "postgres";
 
 /// How far a call had come when it failed.
@@ -79,18 +81,26 @@ pub(crate) fn from_sqlx(e: sqlx::Error, phase: Phase, operation: &'static str) -
     error.with_backend(BACKEND).with_operation(operation)
 }
 
-/// The error of a call whose collection is `collection`.
-pub(crate) fn in_collection(error: Error, collection: Collection) -> Error {
-    let no_table = std::error::Error::source(&error)
+/// The error of a call on `collections`: if it is that a table is missing,
+/// says whose.
+pub(crate) fn in_collections(
+    error: Error,
+    collections: impl IntoIterator<Item = Collection>,
+) -> Error {
+    let Some(missing) = std::error::Error::source(&error)
         .and_then(|source| source.downcast_ref::<Report>())
-        .is_some_and(|report| report.code == "42P01");
-    if !no_table {
+        .filter(|report| report.code == "42P01")
+        .and_then(|report| {
+            let is_named = |c: &Collection| report.message.contains(&format!("{}\"", table(*c)));
+            collections.into_iter().find(is_named)
+        })
+    else {
         return error;
-    }
+    };
     Error::new(
         ErrorKind::Config,
         format!(
-            "the collection `{collection:?}` has no table here; declare it with \
+            "the collection `{missing:?}` has no table here; declare it with \
              Builder::collection and run setup once, as a role that may create tables"
         ),
     )

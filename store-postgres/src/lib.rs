@@ -67,6 +67,7 @@ mod within;
 use std::fmt;
 use std::sync::Arc;
 
+pub use sqlx;
 use sqlx::{PgConnection, PgPool};
 pub use store_core as core;
 use store_core::{RecordStore, Result, Store};

@@ -13,7 +13,7 @@ use store_core::{
 
 use crate::commit::{Hold, send};
 use crate::config::Builder;
-use crate::error::{BACKEND, Phase, in_collection};
+use crate::error::{BACKEND, Phase, in_collections};
 use crate::scan;
 use crate::setup::Plan;
 use crate::shared::Shared;
@@ -77,7 +77,7 @@ pub(crate) async fn get(
     let row = shared
         .answer("get", Phase::Before, query)
         .await
-        .map_err(|error| in_collection(error, at.collection()))?;
+        .map_err(|error| in_collections(error, [at.collection()]))?;
     row.map_or(Ok(None), |row| {
         record(
             &row,
@@ -125,10 +125,7 @@ impl RecordStore for Once {
             .0
             .answer("get_many", Phase::Before, query)
             .await
-            .map_err(|error| match collections[..] {
-                [collection] => in_collection(error, collection),
-                _ => error,
-            })?;
+            .map_err(|error| in_collections(error, collections.iter().copied()))?;
         for row in rows {
             let item = integer(&row, 4)?.and_then(|item| usize::try_from(item).ok());
             let Some((item, at)) = item.and_then(|item| Some((item, at.get(item)?))) else {
@@ -151,7 +148,7 @@ impl RecordStore for Once {
             Scope::Partition(partition) => scan::partition(&self.0, scan, partition).await,
             Scope::Partitions(prefix) => scan::collection(&self.0, scan, prefix).await,
         }
-        .map_err(|error| in_collection(error, scan.in_collection()))
+        .map_err(|error| in_collections(error, [scan.in_collection()]))
     }
 
     async fn commit(&self, batch: &Batch) -> Result<Committed> {

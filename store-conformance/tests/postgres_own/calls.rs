@@ -1,0 +1,159 @@
+//! What calls cost, and what becomes of the pool.
+
+use std::time::Duration;
+
+use store_conformance::core::{Batch, Body, Durability, Expect, Scan, Store};
+use store_postgres::PostgresStore;
+
+use crate::proxy::Proxy;
+use crate::{End, OTHERS, Place, THINGS, key, number, other, partition, put, tests, write};
+
+tests![
+    every_primitive_is_one_statement,
+    a_lent_pool_stays_open,
+    a_closed_store_closes_its_own_pool_for_all_clones,
+    the_background_sweep_removes_and_stops,
+    durability_is_told_as_the_server_is_configured,
+];
+
+async fn every_primitive_is_one_statement(place: Place) -> End {
+    let proxy = Proxy::start(&place.url).await?;
+    let direct = place.open().await?;
+    drop(direct);
+    let store = Store::from(place.builder().url(&proxy.url).connect().await?);
+    let records = store.records();
+    let partition = partition();
+    for round in 0..2 {
+        // The first round prepares, which is no execution.
+        proxy.statements();
+        let mut counted = Vec::new();
+        let mut count = |what: &'static str| counted.push((what, proxy.statements()));
+        write(&store, "a", 1).await?;
+        count("put");
+        records
+            .commit(&put(&store, "a", Expect::Present, 2)?)
+            .await?;
+        count("put of a present one");
+        let refused = records.commit(&put(&store, "a", Expect::Absent, 3)?).await;
+        assert!(refused.is_err());
+        count("conflict");
+        let mut hundred = Batch::new(partition.clone(), store.now());
+        for i in 0..50 {
+            hundred.put(
+                key(&format!("{round}-{i:03}")),
+                Expect::Absent,
+                Body::json(i)?,
+            )?;
+            hundred.check(other(&format!("{i:03}")), Expect::Absent)?;
+        }
+        records.commit(&hundred).await?;
+        count("commit of 100 in two collections");
+        records.get(key("a").at(&partition)).await?;
+        count("get");
+        let (a, b) = (key("a"), other("b"));
+        records
+            .get_many(&[a.at(&partition), b.at(&partition)])
+            .await?;
+        count("get_many over two collections");
+        let page = records
+            .scan(&Scan::partition(THINGS, partition.clone()).limit(10)?)
+            .await?;
+        count("page");
+        let cursor = page.next.ok_or("there are fifty")?;
+        let next = Scan::partition(THINGS, partition.clone())
+            .limit(10)?
+            .after(&cursor)?;
+        records.scan(&next).await?;
+        count("next page");
+        records.scan(&Scan::collection(OTHERS, "")).await?;
+        count("page of a collection");
+        records.sweep(Duration::ZERO).await?;
+        count("sweep");
+        records.ping().await?;
+        count("ping");
+        records
+            .commit(&Batch::new(partition.clone(), store.now()))
+            .await?;
+        records.get_many(&[]).await?;
+        assert_eq!(proxy.statements(), 0, "nothing is to do");
+        for (what, statements) in counted {
+            assert_eq!(statements, 1, "{what}");
+        }
+    }
+    Ok(())
+}
+
+async fn a_lent_pool_stays_open(place: Place) -> End {
+    place.open().await?;
+    let pool = place.pool().await?;
+    let store = place.builder().pool(pool.clone()).connect().await?;
+    write(&Store::from(&store), "a", 1).await?;
+    store.close().await?;
+    store.close().await?;
+    let error = number(&Store::from(&store), "a")
+        .await
+        .expect_err("the store is closed");
+    assert_eq!(error.kind(), store_conformance::core::ErrorKind::Closed);
+    assert!(!pool.is_closed());
+    store_postgres::sqlx::query("SELECT 1")
+        .execute(&pool)
+        .await?;
+    Ok(())
+}
+
+async fn a_closed_store_closes_its_own_pool_for_all_clones(place: Place) -> End {
+    let store = place.open().await?;
+    let clone: PostgresStore = store.clone();
+    store.close().await?;
+    for closed in [Store::from(&store), Store::from(&clone)] {
+        let error = number(&closed, "a").await.expect_err("closed");
+        assert_eq!(error.kind(), store_conformance::core::ErrorKind::Closed);
+    }
+    assert!(clone.setup().await.is_err());
+    Ok(())
+}
+
+async fn the_background_sweep_removes_and_stops(place: Place) -> End {
+    place.open().await?;
+    let swept = place
+        .builder()
+        .sweep_every(Duration::from_millis(5), Duration::ZERO)
+        .connect()
+        .await?;
+    let store = Store::from(&swept);
+    let mut batch = Batch::new(partition(), store.now());
+    for i in 0..100 {
+        batch.put_until(
+            key(&i.to_string()),
+            Expect::Any,
+            Body::json(i)?,
+            Some(store.now()),
+        )?;
+    }
+    store.records().commit(&batch).await?;
+    let left = || place.ask::<i64>("SELECT count(*) FROM {schema}.records_things");
+    while left().await? > 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    swept.close().await?;
+    let again = Store::from(place.open().await?);
+    again.records().commit(&batch).await?;
+    tokio::time::sleep(Duration::from_millis(30)).await;
+    assert_eq!(left().await?, 100, "nobody sweeps after close");
+    Ok(())
+}
+
+async fn durability_is_told_as_the_server_is_configured(place: Place) -> End {
+    let fsync: String = place.ask("SHOW fsync").await?;
+    let told = Store::from(place.open().await?)
+        .records()
+        .capabilities()
+        .durability;
+    let expected = if fsync == "on" {
+        Durability::Crash
+    } else {
+        Durability::Restart
+    };
+    assert_eq!(told, expected);
+    Ok(())
+}

@@ -1,0 +1,206 @@
+//! Lost connections, servers that are gone, callers that give up.
+
+use std::time::Duration;
+
+use store_conformance::core::{ErrorKind, Expect, Retry, Store};
+use store_postgres::sqlx::{Connection, PgConnection};
+
+use crate::proxy::Proxy;
+use crate::{End, Place, key, number, partition, put, tests, write};
+
+tests![
+    a_commit_whose_reply_was_lost_is_found,
+    a_commit_that_may_apply_twice_is_ambiguous,
+    a_commit_whose_request_was_lost_is_sent_again,
+    an_outage_is_an_error_and_never_an_absence,
+    a_server_that_is_not_there_is_unavailable,
+    a_dropped_call_leaves_a_clean_pool,
+    a_commit_that_waits_too_long_times_out,
+];
+
+async fn behind(place: &Place) -> Result<(Proxy, Store), Box<dyn std::error::Error + Send + Sync>> {
+    place.open().await?;
+    let proxy = Proxy::start(&place.url).await?;
+    let store = place.builder().url(&proxy.url).connect().await?;
+    Ok((proxy, store.into()))
+}
+
+async fn a_commit_whose_reply_was_lost_is_found(place: Place) -> End {
+    let (proxy, store) = behind(&place).await?;
+    for (id, expect) in [("a", Expect::Absent), ("b", Expect::Any)] {
+        write(&store, "warm", 0).await?;
+        proxy.lose_next_reply();
+        // It landed, and carries its own version.
+        store.records().commit(&put(&store, id, expect, 1)?).await?;
+        assert_eq!(number(&store, id).await?, Some(1));
+    }
+    let batch = put(&store, "a", Expect::Present, 2)?;
+    let mut two = batch.clone();
+    two.check(key("b"), Expect::Present)?;
+    proxy.lose_next_reply();
+    store.records().commit(&two).await?;
+    assert_eq!(number(&store, "a").await?, Some(2));
+    Ok(())
+}
+
+async fn a_commit_that_may_apply_twice_is_ambiguous(place: Place) -> End {
+    let (proxy, store) = behind(&place).await?;
+    write(&store, "warm", 0).await?;
+    proxy.lose_next_request();
+    let answer = store
+        .records()
+        .commit(&put(&store, "a", Expect::Any, 1)?)
+        .await;
+    let error = answer.expect_err("its request was lost");
+    assert_eq!(
+        (error.kind(), error.retry()),
+        (ErrorKind::Unavailable, Retry::Ambiguous)
+    );
+    assert_eq!(number(&store, "a").await?, None);
+    Ok(())
+}
+
+async fn a_commit_whose_request_was_lost_is_sent_again(place: Place) -> End {
+    let (proxy, store) = behind(&place).await?;
+    write(&store, "warm", 0).await?;
+    proxy.lose_next_request();
+    store
+        .records()
+        .commit(&put(&store, "a", Expect::Absent, 1)?)
+        .await?;
+    assert_eq!(number(&store, "a").await?, Some(1));
+    Ok(())
+}
+
+async fn an_outage_is_an_error_and_never_an_absence(place: Place) -> End {
+    let (proxy, store) = behind(&place).await?;
+    write(&store, "a", 1).await?;
+    proxy.go_down();
+    for _ in 0..3 {
+        let error = number(&store, "a").await.expect_err("the server is gone");
+        assert_eq!(
+            (error.kind(), error.retry()),
+            (ErrorKind::Unavailable, Retry::Safe),
+            "{error:?}"
+        );
+    }
+    let error = write(&store, "a", 2).await.expect_err("the server is gone");
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert_eq!(
+        error.retry(),
+        Retry::Safe,
+        "no connection, so nothing was sent: {error:?}"
+    );
+    proxy.come_back();
+    // A connection of before may be left in the pool; each fails once.
+    while number(&store, "a").await.is_err() {}
+    assert_eq!(number(&store, "a").await?, Some(1));
+    Ok(())
+}
+
+async fn a_server_that_is_not_there_is_unavailable(_: Place) -> End {
+    let port = std::net::TcpListener::bind("127.0.0.1:0")?
+        .local_addr()?
+        .port();
+    let error = store_postgres::PostgresStore::builder()
+        .url(format!("postgres://store:hunter2@127.0.0.1:{port}/db"))
+        .acquire_timeout(Duration::from_millis(300))
+        .connect()
+        .await
+        .expect_err("nobody listens");
+    assert_eq!(
+        (error.kind(), error.retry()),
+        (ErrorKind::Unavailable, Retry::Safe)
+    );
+    assert!(!format!("{error:?} {error}").contains("hunter2"));
+    Ok(())
+}
+
+async fn a_dropped_call_leaves_a_clean_pool(place: Place) -> End {
+    place.open().await?;
+    let store = Store::from(place.builder().max_connections(2).connect().await?);
+    for i in 0..300u64 {
+        let mut two = put(&store, "a", Expect::Any, i)?;
+        two.put(
+            key("b"),
+            Expect::Any,
+            store_conformance::core::Body::json(i)?,
+        )?;
+        let commit = store.records().commit(&two);
+        // From not at all to nearly always done.
+        let _ = tokio::time::timeout(Duration::from_micros(i * 10), commit).await;
+        if i % 3 == 0 {
+            let _ = tokio::time::timeout(Duration::from_micros(i), number(&store, "a")).await;
+        }
+        if i % 10 == 0 {
+            // One statement sees one moment.
+            let both = [key("a"), key("b")];
+            let partition = partition();
+            let both = both.each_ref().map(|key| key.at(&partition));
+            let found = store.records().get_many(&both).await?;
+            let versions: Vec<_> = found
+                .iter()
+                .flatten()
+                .map(|record| record.version())
+                .collect();
+            assert!(
+                versions.is_empty() || versions.len() == 2,
+                "a commit by half"
+            );
+            assert!(
+                versions.windows(2).all(|pair| pair[0] == pair[1]),
+                "a commit by half"
+            );
+        }
+    }
+    write(&store, "a", 1).await?;
+    let open: i64 = place
+        .ask(
+            "SELECT count(*) FROM pg_stat_activity
+             WHERE state LIKE 'idle in transaction%' AND query LIKE '%{schema}%'",
+        )
+        .await?;
+    assert_eq!(open, 0);
+    Ok(())
+}
+
+async fn a_commit_that_waits_too_long_times_out(place: Place) -> End {
+    let postgres = place.open().await?;
+    let mut holder = PgConnection::connect(&place.url).await?;
+    let mut transaction = holder.begin().await?;
+    let open = Store::from(&postgres);
+    let mut held = put(&open, "a", Expect::Any, 1)?;
+    held.check(key("b"), Expect::Any)?;
+    postgres.within(&mut transaction).commit(&held).await?;
+
+    let short = Duration::from_millis(100);
+    let ours = Store::from(place.builder().timeout(short).connect().await?);
+    let error = write(&ours, "a", 2)
+        .await
+        .expect_err("the partition is held");
+    assert_eq!(
+        (error.kind(), error.retry()),
+        (ErrorKind::Timeout, Retry::Ambiguous)
+    );
+    assert_eq!(number(&ours, "a").await?, None, "a read waits for nobody");
+
+    let servers = Store::from(place.builder().statement_timeout(short).connect().await?);
+    let error = write(&servers, "a", 3)
+        .await
+        .expect_err("the partition is held");
+    assert_eq!(
+        (error.kind(), error.retry()),
+        (ErrorKind::Timeout, Retry::Safe),
+        "{error:?}"
+    );
+    transaction.rollback().await?;
+    write(&servers, "a", 4).await?;
+    assert!(
+        servers
+            .records()
+            .get(key("a").at(&partition()))
+            .await?
+            .is_some()
+    );
+    Ok(())
+}
