@@ -2,11 +2,24 @@
 //! that must know them before they are used, to make a table for each.
 
 use crate::key::Collection;
-use crate::limits::BUCKETS;
+use crate::{api_keys, blobs, limits, lti};
 
 /// All of them.
 ///
 /// ```
-/// assert!(store_core::collections::ALL.iter().any(|c| c.name() == "buckets"));
+/// let all = store_core::collections::all();
+/// assert!(all.iter().any(|collection| collection.name() == "api_keys"));
 /// ```
-pub const ALL: &[Collection] = &[BUCKETS];
+pub fn all() -> Vec<Collection> {
+    [
+        &[limits::BUCKETS][..],
+        &[blobs::BLOBS, blobs::BLOB_CHUNKS, blobs::BLOB_RECLAIM],
+        &[
+            api_keys::API_KEYS,
+            api_keys::API_KEY_IDS,
+            api_keys::API_KEY_HINTS,
+        ],
+        lti::COLLECTIONS,
+    ]
+    .concat()
+}

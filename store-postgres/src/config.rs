@@ -68,7 +68,7 @@ impl Default for Builder {
         Self {
             source: Source::None,
             schema: "store".into(),
-            collections: collections::ALL.to_vec(),
+            collections: collections::all(),
             clock: Arc::new(SystemClock),
             timeout: Duration::from_secs(30),
             sweep: None,

@@ -18,7 +18,7 @@ use crate::record::{Record, Version};
 use crate::scan::{Cursor, Page, Scan};
 use crate::update::{MAX_ATTEMPTS, back_off, contended};
 
-const DEPLOYMENTS: Collection = Collection::new("lti_deployments").cacheable();
+pub(super) const DEPLOYMENTS: Collection = Collection::new("lti_deployments").cacheable();
 
 #[derive(Serialize, Deserialize)]
 struct StoredDeployment<D> {

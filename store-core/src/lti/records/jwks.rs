@@ -15,7 +15,7 @@ use crate::error::Result;
 use crate::key::{Collection, Partition, RecordKey, bounded};
 use crate::lti::store::{CachedJwks, MAX_JWKS_AGE};
 
-const JWKS: Collection = Collection::new("lti_jwks").cacheable();
+pub(super) const JWKS: Collection = Collection::new("lti_jwks").cacheable();
 
 #[derive(Serialize, Deserialize)]
 struct StoredJwks {

@@ -37,11 +37,22 @@ use super::registration::{Deployable, Deployment, Registerable, Registration};
 use super::store::{AccessToken, CachedJwks, LtiStore, NonceCheck, NonceLifetime};
 use crate::clock::Timestamp;
 use crate::error::Result;
-use crate::key::{Partition, bounded, join};
+use crate::key::{Collection, Partition, bounded, join};
 use crate::record_store::RecordStore;
 use crate::scan::{Cursor, Page};
 use crate::secret::KeyRing;
 use crate::store::Store;
+
+/// All of the contract's collections.
+pub(crate) const COLLECTIONS: &[Collection] = &[
+    registrations::REGISTRATIONS,
+    registrations::DEFAULTS,
+    deployments::DEPLOYMENTS,
+    nonces::NONCES,
+    keys::KEYS,
+    jwks::JWKS,
+    tokens::TOKENS,
+];
 
 /// The [`LtiStore`] of every backend: over records, generic in the
 /// application's own types.

@@ -14,7 +14,7 @@ use crate::key::{Collection, Partition, RecordKey, bounded, join};
 use crate::lti::store::{MAX_NONCE, NonceCheck};
 use crate::update::{Decided, RecordStoreExt};
 
-const NONCES: Collection = Collection::new("lti_nonces").single_use();
+pub(super) const NONCES: Collection = Collection::new("lti_nonces").single_use();
 
 #[derive(Clone, Serialize, Deserialize)]
 struct StoredNonce {

@@ -20,7 +20,7 @@ use crate::secret::KeyRing;
 use crate::update::{Decided, MAX_ATTEMPTS, RecordStoreExt, back_off, contended};
 
 pub(super) const REGISTRATIONS: Collection = Collection::new("lti_registrations").cacheable();
-const DEFAULTS: Collection = Collection::new("lti_defaults").cacheable();
+pub(super) const DEFAULTS: Collection = Collection::new("lti_defaults").cacheable();
 /// What a private key is sealed as.
 const PRIVATE_KEY: &str = "private_key";
 
