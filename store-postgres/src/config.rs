@@ -46,6 +46,7 @@ pub struct Builder {
     pub(crate) timeout: Duration,
     pub(crate) sweep: Option<(Duration, Duration)>,
     pub(crate) grant_to: Option<String>,
+    pub(crate) relaxed_limits: bool,
     ca: Option<std::path::PathBuf>,
     max_connections: u32,
     min_connections: u32,
@@ -73,6 +74,7 @@ impl Default for Builder {
             timeout: Duration::from_secs(30),
             sweep: None,
             grant_to: None,
+            relaxed_limits: false,
             ca: None,
             max_connections: 10,
             min_connections: 0,
@@ -190,6 +192,14 @@ impl Builder {
     /// one process, or a job of the application's, is enough.
     pub fn sweep_every(mut self, interval: Duration, grace: Duration) -> Self {
         self.sweep = Some((interval, grace));
+        self
+    }
+
+    /// Whether a take is acknowledged before it is on disk. Off by default. A
+    /// crash of the server may then forget the takes of its last moments
+    /// (three times its `wal_writer_delay`, 0.6 s), which grants as many again.
+    pub fn relaxed_limits(mut self, relaxed: bool) -> Self {
+        self.relaxed_limits = relaxed;
         self
     }
 

@@ -55,6 +55,7 @@
 mod commit;
 mod config;
 mod error;
+mod limits;
 mod records;
 mod scan;
 mod setup;
@@ -73,6 +74,7 @@ pub use store_core as core;
 use store_core::{RecordStore, Result, Store};
 
 pub use config::Builder;
+use limits::PostgresLimits;
 use records::PostgresRecords;
 pub use within::Within;
 
@@ -151,7 +153,8 @@ impl fmt::Debug for PostgresStore {
 
 impl From<PostgresStore> for Store {
     fn from(store: PostgresStore) -> Self {
-        Self::new(store.records)
+        let limits = PostgresLimits::new(store.records.shared_arc());
+        Self::new(store.records).with_limits(Arc::new(limits))
     }
 }
 

@@ -8,7 +8,7 @@ use sqlx::PgConnection;
 use store_core::batch::resolve_lost_reply;
 use store_core::{
     Batch, Capabilities, Clock, Committed, Error, ErrorKind, Partition, Ping, Record, RecordKey,
-    RecordRef, RecordStore, Records, Result, Retry, Scan, Scope, Support, Swept, Timestamp,
+    RecordRef, RecordStore, Records, Result, Retry, Scan, Scope, Support, Swept,
 };
 
 use crate::commit::{Hold, send};
@@ -54,6 +54,10 @@ impl PostgresRecords {
 
     pub(crate) fn shared(&self) -> &Shared {
         &self.once.0
+    }
+
+    pub(crate) fn shared_arc(&self) -> Arc<Shared> {
+        Arc::clone(&self.once.0)
     }
 
     pub(crate) async fn setup(&self) -> Result<()> {
@@ -170,20 +174,13 @@ impl RecordStore for Once {
         capabilities.ordered_scans = Support::Native;
         capabilities.collection_scans = Support::Native;
         capabilities.blobs = Support::Emulated;
-        capabilities.rate_limits = Support::Emulated;
+        capabilities.rate_limits = Support::Native;
         capabilities.durability = self.0.durability();
         capabilities
     }
 
     async fn ping(&self) -> Result<Ping> {
-        let mut connection = self.0.connection("ping").await?;
-        let query =
-            sqlx::query("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint * 1000")
-                .fetch_one(&mut *connection);
-        let row = self.0.answer("ping", Phase::Before, query).await?;
-        let server = integer(&row, 0)?.and_then(|nanos| u64::try_from(nanos).ok());
-        let server = server.map_or(Timestamp::EPOCH, Timestamp::from_nanos);
-        Ok(Ping::at(server, self.0.now()))
+        self.0.ping().await
     }
 
     async fn sweep(&self, grace: Duration) -> Result<Swept> {

@@ -12,7 +12,8 @@ use crate::sql::Schema;
 const MIGRATIONS: &[(&str, &str)] = &[
     ("records", include_str!("../migrations/0001_records.sql")),
     ("commit", include_str!("../migrations/0002_commit.sql")),
-    ("sweep", include_str!("../migrations/0003_sweep.sql")),
+    ("buckets", include_str!("../migrations/0003_buckets.sql")),
+    ("sweep", include_str!("../migrations/0004_sweep.sql")),
 ];
 
 /// What `setup` does, and for whom.

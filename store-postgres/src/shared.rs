@@ -8,12 +8,14 @@ use std::time::Duration;
 
 use sqlx::pool::PoolConnection;
 use sqlx::{PgPool, Postgres, Row};
-use store_core::{Clock, Collection, Durability, Error, Result, Timestamp};
+use store_core::{Clock, Collection, Durability, Error, Ping, Result, Timestamp};
 
 use crate::commit::{COMMIT_MANY, COMMIT_ONE};
 use crate::config::{Builder, config};
 use crate::error::{BACKEND, Phase, from_sqlx, timed_out};
+use crate::limits::Texts;
 use crate::sql::{Schema, StatementCache, Statements};
+use crate::wire::integer;
 
 pub(crate) struct Shared {
     pub(crate) pool: PgPool,
@@ -24,6 +26,7 @@ pub(crate) struct Shared {
     pub(crate) commit_one: Arc<str>,
     pub(crate) commit_many: Arc<str>,
     pub(crate) sweep: Arc<str>,
+    pub(crate) limits: Texts,
     timeout: Duration,
     closed: AtomicBool,
     server: Server,
@@ -45,6 +48,7 @@ impl Shared {
             commit_one: text(COMMIT_ONE),
             commit_many: text(COMMIT_MANY),
             sweep: text("SELECT removed, more FROM {schema}.sweep($1, $2)"),
+            limits: Texts::new(&schema, builder.relaxed_limits),
             pool,
             lent,
             schema,
@@ -105,6 +109,17 @@ impl Shared {
             Ok(answer) => answer.map_err(|e| from_sqlx(e, phase, operation)),
             Err(_) => Err(timed_out(phase, operation)),
         }
+    }
+
+    pub(crate) async fn ping(&self) -> Result<Ping> {
+        let mut connection = self.connection("ping").await?;
+        let query =
+            sqlx::query("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint * 1000")
+                .fetch_one(&mut *connection);
+        let row = self.answer("ping", Phase::Before, query).await?;
+        let server = integer(&row, 0)?.and_then(|nanos| u64::try_from(nanos).ok());
+        let server = server.map_or(Timestamp::EPOCH, Timestamp::from_nanos);
+        Ok(Ping::at(server, self.now()))
     }
 
     pub(crate) async fn close(&self) {

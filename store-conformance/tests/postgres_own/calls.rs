@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use store_conformance::core::limits::{Quota, Quotas, Take};
 use store_conformance::core::{Batch, Body, Durability, Expect, Scan, Store};
 use store_postgres::PostgresStore;
 
@@ -67,6 +68,14 @@ async fn every_primitive_is_one_statement(place: Place) -> End {
         count("next page");
         records.scan(&Scan::collection(OTHERS, "")).await?;
         count("page of a collection");
+        for (what, quotas) in [("take", quotas(1)?), ("take of two quotas", quotas(2)?)] {
+            for attempt in ["allowed", "denied"] {
+                let take = Take::new(what, &quotas, 1, store.now())?;
+                let decision = store.limits().take(&take).await?;
+                assert_eq!(decision.is_allowed(), attempt == "allowed" && round == 0);
+                count(what);
+            }
+        }
         records.sweep(Duration::ZERO).await?;
         count("sweep");
         records.ping().await?;
@@ -81,6 +90,12 @@ async fn every_primitive_is_one_statement(place: Place) -> End {
         }
     }
     Ok(())
+}
+
+/// So many, of one token each.
+fn quotas(count: u32) -> store_conformance::core::Result<Quotas> {
+    let quota = |i| Quota::per_second(1)?.named(format!("q{i}"));
+    Quotas::new((0..count).map(quota).collect::<Result<Vec<_>, _>>()?)
 }
 
 async fn a_lent_pool_stays_open(place: Place) -> End {

@@ -314,5 +314,5 @@ pub use limiter::{KeyedLimiter, Level, RateLimiter};
 pub use quota::{MAX_QUOTA_NAME, MAX_QUOTAS, MAX_REFILL, Quota, Quotas};
 pub(crate) use records::BUCKETS;
 pub use records::RecordLimits;
-pub use store::{Change, RateLimitStore, RateLimitStoreExt};
+pub use store::{Change, RateLimitStore, RateLimitStoreExt, take_by_update};
 pub use take::{Decision, Decisions, Take};

@@ -53,7 +53,7 @@ pub trait RateLimitStore: Send + Sync + fmt::Debug {
     /// # Errors
     /// As [`RateLimitStore::update`]. A denial is no error.
     async fn take(&self, take: &Take<'_>) -> Result<Decision> {
-        decide_by_update(self, take).await
+        take_by_update(self, take).await
     }
 
     /// Like [`RateLimitStore::take`] for a store that can answer at once,
@@ -113,8 +113,12 @@ pub trait RateLimitStore: Send + Sync + fmt::Debug {
     }
 }
 
-/// A [`take`](RateLimitStore::take) by compare-and-swap, for any store.
-async fn decide_by_update<S: RateLimitStore + ?Sized>(
+/// A [`take`](RateLimitStore::take) by compare-and-swap, for any store: what it
+/// does by default, and where its server cannot decide by itself.
+///
+/// # Errors
+/// As [`RateLimitStore::update`].
+pub async fn take_by_update<S: RateLimitStore + ?Sized>(
     store: &S,
     take: &Take<'_>,
 ) -> Result<Decision> {

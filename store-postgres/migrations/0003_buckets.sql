@@ -1,0 +1,105 @@
+-- Rate limits, each quota of a key a row, so that a take is one statement.
+--
+-- A take of one quota shares its key's lock and is atomic by its row; whatever
+-- concerns several rows of a key holds the lock alone.
+
+CREATE TABLE {schema}.buckets (
+    key bytea NOT NULL,
+    quota text COLLATE "C" NOT NULL,
+    tat bigint,
+    tokens float8,
+    last_refill bigint,
+    expires_at bigint NOT NULL,
+    PRIMARY KEY (key, quota),
+    CHECK ((tat IS NULL) = (tokens IS NOT NULL) AND (tat IS NULL) = (last_refill IS NOT NULL))
+-- Room for a row's next version beside it, and no index on what changes.
+) WITH (fillfactor = 70);
+COMMENT ON TABLE {schema}.buckets IS
+    'Rate limits as kept; the view rate_limits shows them. A quota without a row is full.';
+COMMENT ON COLUMN {schema}.buckets.key IS 'The limit''s key: UTF-8, any character.';
+COMMENT ON COLUMN {schema}.buckets.quota IS 'The quota''s name.';
+COMMENT ON COLUMN {schema}.buckets.tat IS
+    'When the bucket will be full, in nanoseconds since 1970, if a take wrote it.';
+COMMENT ON COLUMN {schema}.buckets.tokens IS 'The tokens, if a closure wrote them.';
+COMMENT ON COLUMN {schema}.buckets.last_refill IS
+    'When these tokens were counted, in nanoseconds since 1970.';
+COMMENT ON COLUMN {schema}.buckets.expires_at IS
+    'From then on the bucket is full, in nanoseconds since 1970.';
+
+CREATE FUNCTION {schema}.lock_of_bucket(key bytea) RETURNS bigint
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+RETURN hashtextextended('{schema}/' || encode(key, 'hex'), 2);
+COMMENT ON FUNCTION {schema}.lock_of_bucket IS 'The advisory lock of a limit''s key.';
+
+-- Takes from several quotas of a key, or from none. Answers each one's row as
+-- it was, whether the take was allowed or not; the caller decides by the same
+-- arithmetic. A row that a closure wrote makes the take not happen: `p_allowed`
+-- cannot be decided here.
+CREATE FUNCTION {schema}.take_many(
+    p_key bytea, p_now bigint, p_quotas text[], p_increments bigint[],
+    p_latest bigint[], p_expires_at bigint[]
+) RETURNS TABLE (quota text, tat bigint, tokens float8, last_refill bigint, expires_at bigint)
+LANGUAGE plpgsql VOLATILE AS $take$
+#variable_conflict use_column
+DECLARE
+    refused boolean;
+BEGIN
+    PERFORM {schema}.check_isolation();
+    PERFORM pg_advisory_xact_lock({schema}.lock_of_bucket(p_key));
+    RETURN QUERY SELECT b.quota, b.tat, b.tokens, b.last_refill, b.expires_at
+        FROM {schema}.buckets AS b
+        WHERE b.key = p_key AND b.quota = ANY (p_quotas) AND b.expires_at > p_now;
+    SELECT bool_or(greatest(b.tat, p_now) > w.latest OR b.tokens IS NOT NULL) INTO refused
+        FROM unnest(p_quotas, p_latest) AS w (quota, latest)
+        LEFT JOIN {schema}.buckets AS b
+            ON b.key = p_key AND b.quota = w.quota AND b.expires_at > p_now;
+    IF refused THEN
+        RETURN;
+    END IF;
+    INSERT INTO {schema}.buckets AS b (key, quota, tat, expires_at)
+    SELECT p_key, w.quota, p_now + w.increment, w.expires_at
+    FROM unnest(p_quotas, p_increments, p_expires_at) AS w (quota, increment, expires_at)
+    ORDER BY w.quota COLLATE "C"
+    ON CONFLICT (key, quota) DO UPDATE SET
+        tat = excluded.tat + CASE WHEN b.expires_at > p_now THEN greatest(b.tat - p_now, 0) ELSE 0 END,
+        tokens = NULL, last_refill = NULL, expires_at = excluded.expires_at;
+END
+$take$;
+
+-- Replaces all of a key's rows if they are still as the caller saw them;
+-- answers nothing then, and otherwise the rows that are there, and one without
+-- a quota if there are none.
+CREATE FUNCTION {schema}.swap_bucket(
+    p_key bytea, p_now bigint,
+    p_old_quotas text[], p_old_tats bigint[], p_old_tokens float8[], p_old_refills bigint[],
+    p_old_expires_at bigint[],
+    p_quotas text[], p_tats bigint[], p_tokens float8[], p_refills bigint[], p_expires_at bigint[]
+) RETURNS TABLE (quota text, tat bigint, tokens float8, last_refill bigint, expires_at bigint)
+LANGUAGE plpgsql VOLATILE AS $swap$
+#variable_conflict use_column
+BEGIN
+    PERFORM {schema}.check_isolation();
+    PERFORM pg_advisory_xact_lock({schema}.lock_of_bucket(p_key));
+    PERFORM FROM (
+        (SELECT b.quota, b.tat, b.tokens, b.last_refill, b.expires_at
+         FROM {schema}.buckets AS b WHERE b.key = p_key AND b.expires_at > p_now)
+    ) AS now FULL JOIN unnest(p_old_quotas, p_old_tats, p_old_tokens, p_old_refills, p_old_expires_at)
+        AS old (quota, tat, tokens, last_refill, expires_at) USING (quota)
+    WHERE (now.tat, now.tokens, now.last_refill, now.expires_at)
+        IS DISTINCT FROM (old.tat, old.tokens, old.last_refill, old.expires_at);
+    IF FOUND THEN
+        RETURN QUERY SELECT b.quota, b.tat, b.tokens, b.last_refill, b.expires_at
+            FROM {schema}.buckets AS b WHERE b.key = p_key AND b.expires_at > p_now;
+        IF NOT FOUND THEN
+            quota := NULL;
+            RETURN NEXT;
+        END IF;
+        RETURN;
+    END IF;
+    DELETE FROM {schema}.buckets AS b WHERE b.key = p_key AND b.quota <> ALL (p_quotas);
+    INSERT INTO {schema}.buckets (key, quota, tat, tokens, last_refill, expires_at)
+    SELECT p_key, w.* FROM unnest(p_quotas, p_tats, p_tokens, p_refills, p_expires_at) AS w
+    ON CONFLICT (key, quota) DO UPDATE SET tat = excluded.tat, tokens = excluded.tokens,
+        last_refill = excluded.last_refill, expires_at = excluded.expires_at;
+END
+$swap$;

@@ -1,0 +1,326 @@
+//! Rate limits: a take is one statement; a closure's change is a read and a
+//! swap.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use async_trait::async_trait;
+use sqlx::Row;
+use sqlx::postgres::{PgConnection, PgRow};
+use store_core::limits::gcra::Terms;
+use store_core::limits::{
+    Bucket, Change, Decision, Decisions, Entry, LimitKey, Quota, RateLimitStore, State, Take,
+    Tokens, take_by_update,
+};
+use store_core::update::{MAX_ATTEMPTS, back_off, contended};
+use store_core::{Clock, Error, Ping, Result, Timestamp};
+
+use crate::error::{BACKEND, Phase, from_sqlx};
+use crate::shared::Shared;
+use crate::sql::{Schema, safe};
+use crate::wire::{integer, nanos, text};
+
+/// The statements, in the store's schema.
+#[derive(Debug)]
+pub(crate) struct Texts {
+    take: Arc<str>,
+    take_many: Arc<str>,
+    read: Arc<str>,
+    swap: Arc<str>,
+}
+
+const COLUMNS: &str = "quota, tat, tokens, last_refill, expires_at";
+
+impl Texts {
+    /// `relaxed` takes do not wait for the disk.
+    pub(crate) fn new(schema: &Schema, relaxed: bool) -> Self {
+        let text = |text: String| -> Arc<str> { schema.in_text(&text).into() };
+        let relaxed = if relaxed {
+            ", set_config('synchronous_commit', 'off', true)"
+        } else {
+            ""
+        };
+        Self {
+            take: text(include_str!("../sql/take.sql").replace("{relaxed}", relaxed)),
+            take_many: text(format!(
+                "SELECT {COLUMNS}{relaxed} FROM {{schema}}.take_many($1, $2, $3, $4, $5, $6)"
+            )),
+            read: text(format!(
+                "SELECT {COLUMNS} FROM {{schema}}.buckets WHERE key = $1 AND expires_at > $2"
+            )),
+            swap: text(format!(
+                "SELECT {COLUMNS} FROM {{schema}}.swap_bucket\
+                 ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)"
+            )),
+        }
+    }
+}
+
+/// Buckets in a table of their own, a row for each quota of a key.
+#[derive(Debug)]
+pub(crate) struct PostgresLimits {
+    shared: Arc<Shared>,
+    closed: AtomicBool,
+}
+
+/// A bucket as the columns of its rows.
+#[derive(Default)]
+struct Columns {
+    quotas: Vec<String>,
+    tats: Vec<Option<i64>>,
+    tokens: Vec<Option<f64>>,
+    refills: Vec<Option<i64>>,
+    expires_at: Vec<i64>,
+}
+
+impl Columns {
+    fn of(bucket: Option<&Bucket>) -> Self {
+        let mut columns = Self::default();
+        for entry in bucket.into_iter().flat_map(Bucket::entries) {
+            let (tat, tokens) = match entry.state {
+                State::Tat(tat) => (Some(tat), None),
+                State::Tokens(tokens) => (None, Some(tokens)),
+            };
+            columns.quotas.push(String::from(&*entry.quota));
+            columns.tats.push(tat.map(nanos));
+            columns.tokens.push(tokens.map(|tokens| tokens.tokens));
+            let last_refill = tokens.map(|tokens| nanos(tokens.last_refill));
+            columns.refills.push(last_refill);
+            columns.expires_at.push(nanos(entry.expires_at));
+        }
+        columns
+    }
+}
+
+fn time(row: &PgRow, index: usize) -> Result<Option<Timestamp>> {
+    let time = |nanos| Timestamp::from_nanos(u64::try_from(nanos).unwrap_or_default());
+    Ok(integer(row, index)?.map(time))
+}
+
+/// The rows of a key as a bucket; `None` for none.
+fn bucket(rows: &[PgRow]) -> Result<Option<Bucket>> {
+    let mut entries = Vec::with_capacity(rows.len());
+    for row in rows {
+        let tokens: Option<f64> = row
+            .try_get(2)
+            .map_err(|e| from_sqlx(e, Phase::Before, "limits"))?;
+        let state = match (time(row, 1)?, tokens, time(row, 3)?) {
+            (Some(tat), None, None) => State::Tat(tat),
+            (None, Some(tokens), Some(last_refill)) => State::Tokens(Tokens {
+                tokens,
+                last_refill,
+            }),
+            // The row that stands for none.
+            (None, None, None) => continue,
+            _ => return Err(malformed()),
+        };
+        let expires_at = time(row, 4)?.ok_or_else(malformed)?;
+        let quota = Arc::from(text(row, 0)?);
+        entries.push(Entry {
+            quota,
+            state,
+            expires_at,
+        });
+    }
+    Ok((!entries.is_empty()).then(|| entries.into_iter().collect()))
+}
+
+fn malformed() -> Error {
+    Error::corrupt("a stored bucket is of neither form; was it changed by hand?")
+        .with_backend(BACKEND)
+}
+
+/// At most ten years.
+fn increment(terms: &Terms) -> i64 {
+    terms.increment as i64
+}
+
+impl PostgresLimits {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self {
+            shared,
+            closed: AtomicBool::new(false),
+        }
+    }
+
+    fn check_open(&self) -> Result<()> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(Error::closed().with_backend(BACKEND));
+        }
+        Ok(())
+    }
+
+    async fn read(&self, key: LimitKey<'_>, now: Timestamp) -> Result<Option<Bucket>> {
+        let mut connection = self.shared.connection("peek").await?;
+        let query = sqlx::query(safe(&self.shared.limits.read))
+            .bind(key.as_str().as_bytes())
+            .bind(nanos(now))
+            .fetch_all(&mut *connection);
+        bucket(&self.shared.answer("peek", Phase::Before, query).await?)
+    }
+
+    /// Writes `new` if the bucket is still `old`; else gives what it is.
+    async fn swap(
+        &self,
+        key: LimitKey<'_>,
+        now: Timestamp,
+        old: Option<&Bucket>,
+        new: &Bucket,
+    ) -> Result<Result<(), Option<Bucket>>> {
+        let (old, new) = (Columns::of(old), Columns::of(Some(new)));
+        let mut connection = self.shared.connection("update").await?;
+        let query = sqlx::query(safe(&self.shared.limits.swap))
+            .bind(key.as_str().as_bytes())
+            .bind(nanos(now))
+            .bind(old.quotas)
+            .bind(old.tats)
+            .bind(old.tokens)
+            .bind(old.refills)
+            .bind(old.expires_at)
+            .bind(new.quotas)
+            .bind(new.tats)
+            .bind(new.tokens)
+            .bind(new.refills)
+            .bind(new.expires_at)
+            .fetch_all(&mut *connection);
+        let rows = self.shared.answer("update", Phase::Sent, query).await?;
+        if rows.is_empty() {
+            return Ok(Ok(()));
+        }
+        Ok(Err(bucket(&rows)?))
+    }
+
+    /// A take from one quota; `None` if a closure wrote its bucket.
+    async fn take_one(&self, take: &Take<'_>, quota: &Quota) -> Result<Option<Decision>> {
+        let terms = take.terms(quota);
+        let mut connection = self.shared.connection("take").await?;
+        for _ in 0..MAX_ATTEMPTS {
+            let row = self.send_take(&mut connection, take, quota, terms).await?;
+            let Some(row) = row else {
+                // Refused by a row that another made after this one looked.
+                continue;
+            };
+            let Some(tat) = time(&row, 1)? else {
+                return Ok(None);
+            };
+            let taken = integer(&row, 0)? == Some(1);
+            // As it was before this take.
+            let before = if taken {
+                Timestamp::from_nanos(tat.as_nanos() - terms.increment)
+            } else {
+                tat
+            };
+            let mut decisions = Decisions::new(take);
+            decisions.add(quota, Some(before));
+            if decisions.allows() == taken {
+                return Ok(Some(decisions.finish()));
+            }
+            // Refused, and what was seen is older than the reason: look again.
+        }
+        Err(contended().with_backend(BACKEND).with_operation("take"))
+    }
+
+    async fn send_take(
+        &self,
+        connection: &mut PgConnection,
+        take: &Take<'_>,
+        quota: &Quota,
+        terms: Terms,
+    ) -> Result<Option<PgRow>> {
+        let query = sqlx::query(safe(&self.shared.limits.take))
+            .bind(take.key().as_str().as_bytes())
+            .bind(quota.name())
+            .bind(nanos(terms.now))
+            .bind(increment(&terms))
+            .bind(nanos(terms.latest))
+            .bind(nanos(terms.expires_at))
+            // To the end: only then has the server committed.
+            .fetch_all(connection);
+        let mut rows = self.shared.answer("take", Phase::Sent, query).await?;
+        Ok(rows.pop())
+    }
+
+    /// A take from several quotas; `None` if a closure wrote a bucket of theirs.
+    async fn take_many(&self, take: &Take<'_>) -> Result<Option<Decision>> {
+        let quotas = take.quotas();
+        let terms: Vec<Terms> = quotas.iter().map(|quota| take.terms(quota)).collect();
+        let column = |f: fn(&Terms) -> i64| terms.iter().map(f).collect::<Vec<_>>();
+        let mut connection = self.shared.connection("take").await?;
+        let query = sqlx::query(safe(&self.shared.limits.take_many))
+            .bind(take.key().as_str().as_bytes())
+            .bind(nanos(take.now()))
+            .bind(quotas.iter().map(Quota::name).collect::<Vec<_>>())
+            .bind(column(increment))
+            .bind(column(|terms| nanos(terms.latest)))
+            .bind(column(|terms| nanos(terms.expires_at)))
+            .fetch_all(&mut *connection);
+        let rows = self.shared.answer("take", Phase::Sent, query).await?;
+        let before = bucket(&rows)?.unwrap_or_default();
+        let mut decisions = Decisions::new(take);
+        for quota in quotas.iter() {
+            let tat = match before.state(quota.name()) {
+                Some(State::Tokens(_)) => return Ok(None),
+                Some(State::Tat(tat)) => Some(tat),
+                None => None,
+            };
+            decisions.add(quota, tat);
+        }
+        Ok(Some(decisions.finish()))
+    }
+}
+
+#[async_trait]
+impl RateLimitStore for PostgresLimits {
+    async fn update(&self, key: LimitKey<'_>, change: Change<'_>) -> Result<Option<Bucket>> {
+        self.check_open()?;
+        let mut current = self.read(key, self.shared.now()).await?;
+        for attempt in 0..MAX_ATTEMPTS {
+            let now = self.shared.now();
+            if let Some(bucket) = &mut current {
+                bucket.forget_expired(now);
+            }
+            current = current.filter(|bucket| !bucket.is_empty());
+            let Some(new) = change(current.as_ref()) else {
+                return Ok(current);
+            };
+            match self.swap(key, now, current.as_ref(), &new).await? {
+                Ok(()) => return Ok((!new.is_empty()).then_some(new)),
+                Err(found) => current = found,
+            }
+            back_off(attempt).await;
+        }
+        Err(contended().with_backend(BACKEND).with_operation("update"))
+    }
+
+    async fn take(&self, take: &Take<'_>) -> Result<Decision> {
+        self.check_open()?;
+        let mut quotas = take.quotas().iter();
+        let decided = match (quotas.next(), quotas.next()) {
+            // At the end of time not even a full bucket has room.
+            (Some(quota), None) if take.terms(quota).latest >= take.now() => {
+                self.take_one(take, quota).await?
+            }
+            _ => self.take_many(take).await?,
+        };
+        match decided {
+            Some(decision) => Ok(decision),
+            // Converted here, by compare-and-swap.
+            None => take_by_update(self, take).await,
+        }
+    }
+
+    fn clock(&self) -> &dyn Clock {
+        &*self.shared.clock
+    }
+
+    async fn ping(&self) -> Result<Ping> {
+        self.check_open()?;
+        self.shared.ping().await
+    }
+
+    /// Closes this view on the store, not its records.
+    async fn close(&self) -> Result<()> {
+        self.closed.store(true, Ordering::Release);
+        Ok(())
+    }
+}
