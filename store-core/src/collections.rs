@@ -1,8 +1,9 @@
 //! The collections in which the contracts keep their records, for a backend
 //! that must know them before they are used, to make a table for each.
 
+use crate::entity::TenantEntity;
 use crate::key::Collection;
-use crate::{api_keys, blobs, limits, lti};
+use crate::{api_keys, blobs, iam, limits, lti, tenants};
 
 /// All of them.
 ///
@@ -20,6 +21,10 @@ pub fn all() -> Vec<Collection> {
             api_keys::API_KEY_HINTS,
         ],
         lti::COLLECTIONS,
+        tenants::COLLECTIONS,
+        iam::COLLECTIONS,
+        &[iam::User::FAMILY, iam::Group::FAMILY, iam::Policy::FAMILY].map(|f| f.collection),
+        &[iam::ATTACHED, iam::INLINE, iam::JOINED, iam::MEMBERS].map(|d| d.collection),
     ]
     .concat()
 }

@@ -28,6 +28,9 @@ const IDS: Collection = Collection::new("iam_ids");
 const ROSTERS: Collection = Collection::new("iam_rosters").single_use();
 pub(super) const LEFTOVERS: Collection = Collection::new("iam_leftovers").single_use();
 
+/// Those that are no family's and no dependant's.
+pub(crate) const COLLECTIONS: &[Collection] = &[IDS, ROSTERS, LEFTOVERS];
+
 /// The partition of a tenant's identities.
 pub(crate) fn partition(tenant: &TenantPath) -> Result<Partition> {
     Partition::new(format!("iam/{tenant}"))

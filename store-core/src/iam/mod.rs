@@ -124,6 +124,7 @@ mod user;
 pub use dependants::{ATTACHED, AttachedPolicy, INLINE, InlinePolicy, JOINED, MEMBERS};
 pub use group::Group;
 pub use handle::{Entities, Iam, Identity, TenantIam};
+pub(crate) use layout::COLLECTIONS;
 pub use policy::{Policy, PolicyFilter, PolicyScope};
 pub use records::RecordEntities;
 pub use store::{IamStore, MembershipStore, Paging, Principal, PrincipalStore, Work};

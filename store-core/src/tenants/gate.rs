@@ -24,7 +24,7 @@ use crate::tenants::store::resolve;
 use crate::tenants::{Quotas, TenantPath, Usage};
 use crate::transaction::transact;
 
-const STATE: Collection = Collection::new("tenant_state");
+pub(super) const STATE: Collection = Collection::new("tenant_state");
 
 /// The record `gate` of a tenant's identity partition.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

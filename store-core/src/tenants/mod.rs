@@ -78,4 +78,8 @@ pub use records::RecordTenants;
 pub use store::TenantStore;
 pub use tenant::{Among, QuotaMode, Quotas, Tenant, TenantStatus, Usage};
 
+/// All of the contract's collections.
+pub(crate) const COLLECTIONS: &[crate::key::Collection] =
+    &[records::NODES, records::ROSTERS, gate::STATE];
+
 pub(crate) use gate::{Counters, Gate, gate_key, no_tenant, open, usage_key};

@@ -22,8 +22,8 @@ use crate::tenants::{Among, Quotas, Tenant, TenantPath, TenantStore, Usage};
 use crate::transaction::{Transaction, transact};
 use crate::update::{MAX_ATTEMPTS, back_off, contended};
 
-const NODES: Collection = Collection::new("tenants").cacheable();
-const ROSTERS: Collection = Collection::new("tenant_rosters");
+pub(super) const NODES: Collection = Collection::new("tenants").cacheable();
+pub(super) const ROSTERS: Collection = Collection::new("tenant_rosters");
 const TREES: &str = "tenants/";
 
 /// How many tenants there are right below one.
