@@ -32,10 +32,10 @@ BEGIN
             id text COLLATE "C" NOT NULL,
             version uuid NOT NULL,
             expires_at bigint,
-            json jsonb,
+            body jsonb,
             bytes bytea,
             PRIMARY KEY (partition, id),
-            CHECK (num_nonnulls(json, bytes) = 1)
+            CHECK (num_nonnulls(body, bytes) = 1)
         );
         CREATE INDEX %2$I ON %1$s (expires_at) WHERE expires_at IS NOT NULL;
         COMMENT ON TABLE %1$s IS
@@ -47,7 +47,7 @@ BEGIN
         COMMENT ON COLUMN %1$s.expires_at IS
             'From then on the record counts as absent: nanoseconds since 1970, exact. '
             '{schema}.moment() makes a timestamp of it.';
-        COMMENT ON COLUMN %1$s.json IS 'The body, if it is a value.';
+        COMMENT ON COLUMN %1$s.body IS 'The body, if it is a value.';
         COMMENT ON COLUMN %1$s.bytes IS 'The body, if it is plain bytes.';
         $ddl$, t, 'records_' || p_name || '_expiry');
     IF p_chunks THEN

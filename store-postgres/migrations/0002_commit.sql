@@ -29,7 +29,7 @@ CREATE FUNCTION {schema}.commit_one(
     p_table text, p_partition text, p_id text, p_version uuid, p_now bigint,
     p_expect smallint, p_expected uuid,
     p_change smallint, p_expires_at bigint, p_json jsonb, p_bytes bytea
-) RETURNS TABLE (item int, version uuid, expires_at bigint, json jsonb, bytes bytea)
+) RETURNS TABLE (item int, version uuid, expires_at bigint, body jsonb, bytes bytea)
 LANGUAGE plpgsql VOLATILE AS $commit$
 DECLARE
     t constant text := format('{schema}.%I AS r', p_table);
@@ -47,12 +47,12 @@ BEGIN
     PERFORM pg_advisory_xact_lock_shared({schema}.lock_of(p_partition));
     change := CASE
         WHEN p_change = 1 AND p_expect IN (0, 1) THEN
-            'INSERT INTO ' || t || ' (partition, id, version, expires_at, json, bytes)'
+            'INSERT INTO ' || t || ' (partition, id, version, expires_at, body, bytes)'
             ' VALUES ($1, $2, $3, $5, $6, $7) ON CONFLICT (partition, id) DO UPDATE SET'
-            ' version = $3, expires_at = $5, json = $6, bytes = $7'
+            ' version = $3, expires_at = $5, body = $6, bytes = $7'
             || CASE p_expect WHEN 1 THEN ' WHERE r.expires_at <= $4' ELSE '' END
         WHEN p_change = 1 THEN
-            'UPDATE ' || t || ' SET version = $3, expires_at = $5, json = $6, bytes = $7' || expected
+            'UPDATE ' || t || ' SET version = $3, expires_at = $5, body = $6, bytes = $7' || expected
         WHEN p_change = 2 AND p_expect <> 1 THEN
             'DELETE FROM ' || t || expected
         END;
@@ -65,8 +65,8 @@ BEGIN
                 RETURN;
             END IF;
         END IF;
-        EXECUTE 'SELECT r.version, r.expires_at, r.json, r.bytes FROM ' || t || here || alive
-            INTO version, expires_at, json, bytes
+        EXECUTE 'SELECT r.version, r.expires_at, r.body, r.bytes FROM ' || t || here || alive
+            INTO version, expires_at, body, bytes
             USING p_partition, p_id, NULL::uuid, p_now;
         as_expected := CASE p_expect
             WHEN 0 THEN true
@@ -92,7 +92,7 @@ CREATE FUNCTION {schema}.commit_many(
     p_tables text[], p_ends int[],
     p_items int[], p_ids text[], p_expects smallint[], p_expected uuid[],
     p_changes smallint[], p_expires_at bigint[], p_jsons jsonb[], p_bytes bytea[]
-) RETURNS TABLE (item int, version uuid, expires_at bigint, json jsonb, bytes bytea)
+) RETURNS TABLE (item int, version uuid, expires_at bigint, body jsonb, bytes bytea)
 LANGUAGE plpgsql VOLATILE AS $commit$
 DECLARE
     -- The items come sorted by table and id; table g has those from lo to hi.
@@ -106,7 +106,7 @@ BEGIN
         hi := p_ends[g];
         IF 0 < ANY (p_expects[lo:hi]) THEN
             RETURN QUERY EXECUTE format($check$
-                SELECT w.item, r.version, r.expires_at, r.json, r.bytes
+                SELECT w.item, r.version, r.expires_at, r.body, r.bytes
                 FROM unnest($2, $3, $4, $5) AS w (item, id, expect, expected)
                 LEFT JOIN {schema}.%I AS r ON r.partition = $1 AND r.id = w.id
                     AND (r.expires_at IS NULL OR r.expires_at > $6)
@@ -132,12 +132,12 @@ BEGIN
         hi := p_ends[g];
         IF 1 = ANY (p_changes[lo:hi]) THEN
             EXECUTE format($put$
-                INSERT INTO {schema}.%I (partition, id, version, expires_at, json, bytes)
-                SELECT $1, w.id, $2, w.expires_at, w.json, w.bytes
-                FROM unnest($3, $4, $5, $6, $7) AS w (id, change, expires_at, json, bytes)
+                INSERT INTO {schema}.%I (partition, id, version, expires_at, body, bytes)
+                SELECT $1, w.id, $2, w.expires_at, w.body, w.bytes
+                FROM unnest($3, $4, $5, $6, $7) AS w (id, change, expires_at, body, bytes)
                 WHERE w.change = 1 ORDER BY w.id COLLATE "C"
                 ON CONFLICT (partition, id) DO UPDATE SET version = excluded.version,
-                    expires_at = excluded.expires_at, json = excluded.json, bytes = excluded.bytes
+                    expires_at = excluded.expires_at, body = excluded.body, bytes = excluded.bytes
                 $put$, p_tables[g])
                 USING p_partition, p_version, p_ids[lo:hi], p_changes[lo:hi],
                     p_expires_at[lo:hi], p_jsons[lo:hi], p_bytes[lo:hi];

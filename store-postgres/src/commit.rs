@@ -10,9 +10,9 @@ use crate::shared::Shared;
 use crate::sql::{safe, table};
 use crate::wire::{Json, Uuid, columns, integer, nanos, record};
 
-pub(crate) const COMMIT_ONE: &str = "SELECT item, version, expires_at, json, bytes \
+pub(crate) const COMMIT_ONE: &str = "SELECT item, version, expires_at, body, bytes \
     FROM {schema}.commit_one($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
-pub(crate) const COMMIT_MANY: &str = "SELECT item, version, expires_at, json, bytes \
+pub(crate) const COMMIT_MANY: &str = "SELECT item, version, expires_at, body, bytes \
     FROM {schema}.commit_many($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)";
 
 /// One item, as its columns.

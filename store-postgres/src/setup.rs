@@ -14,6 +14,9 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("commit", include_str!("../migrations/0002_commit.sql")),
     ("buckets", include_str!("../migrations/0003_buckets.sql")),
     ("sweep", include_str!("../migrations/0004_sweep.sql")),
+    // The views are made anew after the last step, once every table is there; a
+    // change to them is a step without text.
+    ("views", ""),
 ];
 
 /// What `setup` does, and for whom.
@@ -143,6 +146,8 @@ impl Plan {
                 .await
                 .map_err(before)?;
         }
+        self.execute(include_str!("../migrations/views.sql"), &mut transaction)
+            .await?;
         if let Some(role) = &self.grant_to {
             let grants = self
                 .schema

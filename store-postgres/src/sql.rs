@@ -63,7 +63,7 @@ pub(crate) struct Statements {
     pub(crate) walk_after: Arc<str>,
 }
 
-const COLUMNS: &str = "r.version, r.expires_at, r.json, r.bytes";
+const COLUMNS: &str = "r.version, r.expires_at, r.body, r.bytes";
 
 impl Statements {
     fn new(schema: &Schema, collection: Collection) -> Self {

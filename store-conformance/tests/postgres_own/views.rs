@@ -1,0 +1,137 @@
+//! What people see with psql.
+
+use store_conformance::core::Store;
+use store_conformance::core::api_keys::{ApiKeys, KeyData};
+use store_conformance::core::blobs::{BlobRef, PutOptions};
+use store_conformance::core::iam::{Group, Identity, Policy, User};
+use store_conformance::core::limits::{Quota, RateLimiter};
+use store_conformance::core::lti::{Deployment, Lti, Registration};
+use store_conformance::core::secret::KeyRing;
+use store_conformance::core::tenants::{Tenant, TenantPath};
+
+use crate::{End, Place, tests};
+
+tests![
+    every_contract_can_be_looked_at_in_columns,
+    no_view_shows_a_secret,
+];
+
+/// A little of everything that the contracts keep; gives the key that was issued.
+async fn furnish(store: &Store) -> Result<String, store_conformance::core::Error> {
+    let keys = ApiKeys::new(store, &KeyRing::random());
+    let data = KeyData::new().with_tenant("acme").with_label("nightly");
+    let (key, _) = keys.issue(data).await?;
+
+    let limiter = RateLimiter::new(store, Quota::per_second(2)?);
+    let _ = limiter.take("so\0me key", 1).await?;
+
+    let mut sink = store
+        .blobs()
+        .begin(BlobRef::new("box", "a/b")?, PutOptions::default())
+        .await?;
+    sink.write(vec![7; 1000].into()).await?;
+    let _ = sink.commit().await?;
+
+    let identity = Identity::new(store);
+    let acme = TenantPath::root(1);
+    identity.tenants.create(Tenant::new(&acme, "Acme")).await?;
+    let at_acme = identity.iam.tenant(&acme);
+    at_acme.users().create(User::new(&acme, "ada")).await?;
+    at_acme
+        .groups()
+        .create(Group::new(&acme, "engineers"))
+        .await?;
+    at_acme.groups().add_member("engineers", "ada").await?;
+    let policy = at_acme
+        .policies()
+        .create(Policy::new(&acme, "deploy", "{}"))
+        .await?;
+    at_acme.users().attach("ada", &policy.arn).await?;
+
+    let lti: Lti = Lti::new(store, KeyRing::random());
+    let platform = Registration::from_json(include_str!(
+        "../../../store-memory/examples/tour/platform.json"
+    ))?;
+    let platform = lti.store().upsert_registration(platform).await?;
+    lti.store()
+        .upsert_deployment(&platform, Deployment::new("7")?)
+        .await?;
+    lti.begin_login(platform.issuer(), None).await?;
+    Ok(key.expose().to_owned())
+}
+
+async fn every_contract_can_be_looked_at_in_columns(place: Place) -> End {
+    let store = Store::from(place.open().await?);
+    furnish(&store).await?;
+    for (question, answer) in [
+        (
+            "SELECT tenant || ' ' || label || ' ' || enabled FROM {schema}.api_keys",
+            "acme nightly true",
+        ),
+        (
+            r"SELECT quota || ' ' || key FROM {schema}.rate_limits",
+            r"default so\000me key",
+        ),
+        (
+            "SELECT key || ' ' || bytes FROM {schema}.objects",
+            "a/b 1000",
+        ),
+        ("SELECT id || ' ' || name FROM {schema}.tenants", "1 Acme"),
+        (
+            "SELECT tenant_id || ' ' || user_name FROM {schema}.users",
+            "1 ada",
+        ),
+        (
+            "SELECT tenant_id || ' ' || group_name FROM {schema}.groups",
+            "1 engineers",
+        ),
+        (
+            "SELECT policy_name || ' ' || attachment_count FROM {schema}.policies",
+            "deploy 1",
+        ),
+        (
+            "SELECT principal || ' ' || policy_name FROM {schema}.attachments",
+            "ada deploy",
+        ),
+        (
+            "SELECT user_name || ' ' || group_name FROM {schema}.memberships",
+            "ada engineers",
+        ),
+        (
+            "SELECT client_id || ' ' || (record->>'issuer' = issuer) FROM {schema}.lti_registrations",
+            "10000000000001 true",
+        ),
+        ("SELECT deployment_id FROM {schema}.lti_deployments", "7"),
+        (
+            "SELECT (used_at IS NULL)::text FROM {schema}.lti_nonces",
+            "true",
+        ),
+        ("SELECT count(*)::text FROM {schema}.lti_tool_keys", "0"),
+    ] {
+        let seen: String = place
+            .ask(question)
+            .await
+            .map_err(|e| format!("{question}: {e}"))?;
+        assert_eq!(seen, answer, "{question}");
+    }
+    Ok(())
+}
+
+async fn no_view_shows_a_secret(place: Place) -> End {
+    let store = Store::from(place.open().await?);
+    let secret = furnish(&store).await?;
+    let views: Vec<String> = place
+        .ask("SELECT array_agg(viewname::text) FROM pg_views WHERE schemaname = '{schema}'")
+        .await?;
+    assert!(views.len() >= 13, "{views:?}");
+    for view in views {
+        let all: String = place
+            .ask(&format!(
+                "SELECT coalesce(jsonb_agg(to_jsonb(v))::text, '') FROM {{schema}}.{view} AS v"
+            ))
+            .await?;
+        assert!(!all.contains(&secret), "{view}");
+        assert!(!all.contains("PRIVATE KEY"), "{view}");
+    }
+    Ok(())
+}
