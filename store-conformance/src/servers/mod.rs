@@ -82,6 +82,17 @@ impl Server {
             Running::Lent | Running::Container { .. } => false,
         }
     }
+
+    /// Starts it again after [`Server::kill`], on what it had written.
+    ///
+    /// # Errors
+    /// What it said, if it does not come back.
+    pub fn restart(&mut self) -> Result<(), String> {
+        match &mut self.running {
+            Running::Program(program) => postgres::restart(program),
+            Running::Lent | Running::Container { .. } => Err("it is not ours to start".into()),
+        }
+    }
 }
 
 impl fmt::Debug for Server {

@@ -141,6 +141,20 @@ fn install_folder() -> PathBuf {
     installed().join("postgres-18")
 }
 
+/// A server of programs on this machine, which can be killed and started again.
+///
+/// # Errors
+/// What to do, if there is none.
+pub fn killable(options: &Options) -> Result<Server, String> {
+    let programs = programs().ok_or_else(|| {
+        format!(
+            "no PostgreSQL programs on this machine; apt-get install postgresql, \
+             or set {PROGRAMS} to their folder"
+        )
+    })?;
+    start(&programs, options)
+}
+
 /// The folder of the newest server programs.
 fn programs() -> Option<PathBuf> {
     if let Some(folder) = std::env::var_os(PROGRAMS) {
@@ -213,6 +227,14 @@ fn start(programs: &Path, options: &Options) -> Result<Server, String> {
         origin: format!("program in {}", programs.display()),
         running: Running::Program(program),
     })
+}
+
+/// Starts a killed one again.
+pub(super) fn restart(program: &mut Program) -> Result<(), String> {
+    // It says "ready" still, and nobody is left of those that it names.
+    let _ = fs::remove_file(program.folder().join("data/postmaster.pid"));
+    program.restart().map_err(|e| e.to_string())?;
+    program.wait(is_ready)
 }
 
 /// As `pg_ctl` finds out: the server writes its state into its lock file.

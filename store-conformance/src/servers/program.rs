@@ -14,11 +14,17 @@ use std::time::{Duration, Instant};
 const NOBODY: u32 = 65534;
 
 /// Runs the rest of its arguments, and ends it when the pipe from this process
-/// closes: on `drop`, and also when this process is killed.
+/// closes: on `drop`, and also when this process is killed, or told to end
+/// together with its children.
 const GUARD: &str = r#"folder=$1; shift
 "$@" & server=$!
+trap : TERM INT HUP
 read -r order
-if [ "$order" = crash ]; then kill -KILL $server; wait $server; exit; fi
+if [ "$order" = crash ]; then
+    kill -KILL $server $(cat /proc/$server/task/*/children 2>/dev/null)
+    wait $server
+    exit
+fi
 kill -TERM $server; wait $server
 rm -rf "$folder""#;
 
@@ -67,25 +73,30 @@ impl Folder {
 pub(super) struct Program {
     guard: Child,
     folder: Folder,
+    program: PathBuf,
+    arguments: Vec<String>,
 }
 
 impl Program {
     /// Runs `program` with `arguments` in `folder`; its output goes to `log` there.
     pub(super) fn start(folder: Folder, program: &Path, arguments: &[String]) -> io::Result<Self> {
-        let log = fs::File::create(folder.path().join("log"))?;
-        let guard = folder
-            .command("sh")
-            .arg("-c")
-            .arg(GUARD)
-            .arg("guard")
-            .arg(folder.path())
-            .arg(program)
-            .args(arguments)
-            .stdin(Stdio::piped())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .spawn()?;
-        Ok(Self { guard, folder })
+        let guard = guard(&folder, program, arguments)?;
+        Ok(Self {
+            guard,
+            folder,
+            program: program.into(),
+            arguments: arguments.into(),
+        })
+    }
+
+    /// Runs it again after [`Program::kill`].
+    pub(super) fn restart(&mut self) -> io::Result<()> {
+        self.guard = guard(&self.folder, &self.program, &self.arguments)?;
+        Ok(())
+    }
+
+    pub(super) fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// Waits until `ready` says so, at most a minute.
@@ -120,7 +131,25 @@ impl Program {
 impl Drop for Program {
     fn drop(&mut self) {
         self.order("\n");
+        // The guard did that, unless the server was killed.
+        let _ = fs::remove_dir_all(self.folder.path());
     }
+}
+
+fn guard(folder: &Folder, program: &Path, arguments: &[String]) -> io::Result<Child> {
+    let log = fs::File::create(folder.path().join("log"))?;
+    folder
+        .command("sh")
+        .arg("-c")
+        .arg(GUARD)
+        .arg("guard")
+        .arg(folder.path())
+        .arg(program)
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(log.try_clone()?)
+        .stderr(log)
+        .spawn()
 }
 
 /// A port that nobody listens on now.

@@ -3,6 +3,7 @@
 
 mod calls;
 mod commits;
+mod crash;
 mod faults;
 mod proxy;
 mod setup;
@@ -158,6 +159,7 @@ fn main() -> ExitCode {
         commits::all(),
         faults::all(),
         views::all(),
+        crash::all(),
     ]
     .concat();
     let trials = tests.into_iter().map(|(name, test)| {
