@@ -38,9 +38,17 @@
 //! by `setup`; declare your own with [`Builder::collection`]. A call on a
 //! collection without a table is refused with `Config`.
 //!
+//! # With psql
+//! Views show what the contracts keep, in columns: `api_keys`, `rate_limits`,
+//! `objects`, `tenants`, `users`, `groups`, `policies`, `attachments`,
+//! `memberships`, `lti_registrations`, `lti_deployments`, `lti_nonces`,
+//! `lti_tool_keys`. Look, but change records only through the functions
+//! `commit_one` and `commit_many`: they hold the partition's lock, on which
+//! every promise about commits rests.
+//!
 //! # What a call costs
-//! Each read, page and commit is one statement and one round trip, prepared
-//! once per connection. The pool of sqlx checks a connection after its use, off
+//! Each read, page, commit and take is one statement and one round trip,
+//! prepared once per connection. The pool of sqlx checks a connection after its use, off
 //! the caller's path.
 //!
 //! # Poolers
@@ -50,7 +58,17 @@
 //! # A lost connection
 //! A failed read changed nothing and is `Retry::Safe`. A commit whose answer is
 //! missing is looked up by its version; where that proves nothing the error is
-//! `Retry::Ambiguous`.
+//! `Retry::Ambiguous`. A pool goes on trying to connect for
+//! [`Builder::acquire_timeout`], so an outage is told after that long.
+//!
+//! # Numbers in bodies
+//! `jsonb` keeps a number's value to the last digit, not its spelling: `1e3`
+//! comes back as `1000`, and the sign of a zero is lost. A field of type `f64`
+//! or `u64` reads back what was written, but for `-0.0`, which reads `0.0`.
+//!
+//! # Isolation
+//! Commits need `READ COMMITTED`, which is the default. A role or database with
+//! another `default_transaction_isolation` is refused at its first commit.
 
 mod commit;
 mod config;

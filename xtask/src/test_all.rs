@@ -99,7 +99,7 @@ pub fn test_all(options: &Options) -> Result<Tally> {
     if options.backends.is_empty() {
         println!("\nUnit and integration tests");
         for program in programs.iter().filter(|program| !program.is_conformance()) {
-            tally.add(program.test(&workspace)?);
+            tally.add(program.test(&workspace, options)?);
         }
         println!("\nDocumentation tests");
         tally.add(documentation(&workspace)?);
@@ -244,12 +244,20 @@ impl Program {
         }
     }
 
-    /// As cargo would run it.
-    fn command(&self) -> Command {
+    /// As cargo would run it, told what it may use for servers.
+    fn command(&self, options: &Options) -> Command {
         let mut command = Command::new(&self.executable);
         command
             .current_dir(&self.dir)
             .env("CARGO_MANIFEST_DIR", &self.dir);
+        for (name, wanted) in [
+            ("STORE_TEST_NO_DOCKER", options.no_docker),
+            ("STORE_TEST_INSTALL", options.install),
+        ] {
+            if wanted {
+                command.env(name, "1");
+            }
+        }
         command
     }
 
@@ -258,10 +266,10 @@ impl Program {
         workspace.target.join("test-logs").join(name)
     }
 
-    fn test(&self, workspace: &Workspace) -> Result<Tally> {
+    fn test(&self, workspace: &Workspace, options: &Options) -> Result<Tally> {
         let begin = Instant::now();
         let log = self.log(workspace);
-        let (status, output) = process::logged(&mut self.command(), &log)?;
+        let (status, output) = process::logged(&mut self.command(options), &log)?;
         let mut tally = Tally::read(&output);
         if tally == Tally::default() && status.success() && !output.contains("test result: ") {
             // A program of its own kind: it counts as one test.
@@ -318,16 +326,8 @@ fn conformance(
     let file = folder.join(format!("{}.json", backend.name));
     // A report of an earlier run must not be taken for this one's.
     let _ = fs::remove_file(&file);
-    let mut command = program.command();
+    let mut command = program.command(options);
     command.env("STORE_CONFORMANCE_REPORT", &file);
-    for (name, wanted) in [
-        ("STORE_TEST_NO_DOCKER", options.no_docker),
-        ("STORE_TEST_INSTALL", options.install),
-    ] {
-        if wanted {
-            command.env(name, "1");
-        }
-    }
     let log = program.log(workspace);
     let (status, output) = process::logged(&mut command, &log)?;
     let log = workspace.shown(&log);
