@@ -273,7 +273,7 @@ impl Bench {
     fn blobs(&self) {
         let chunk = Bytes::from(
             (0..CHUNK)
-                .map(|i| (i * 7919 >> 3) as u8)
+                .map(|i| ((i * 7919) >> 3) as u8)
                 .collect::<Vec<_>>(),
         );
         let at = BlobRef::new("bench", "object").unwrap();

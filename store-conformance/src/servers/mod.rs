@@ -59,7 +59,7 @@ enum Running {
     Program(program::Program),
     /// Stopped when it is dropped.
     Container {
-        _container: container::Running,
+        _container: Box<container::Running>,
     },
 }
 

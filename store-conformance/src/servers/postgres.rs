@@ -103,7 +103,7 @@ fn contained(options: &Options) -> Result<Server, String> {
         url: format!("postgres://store@127.0.0.1:{}/postgres", container.port),
         origin: format!("container of {name}"),
         running: Running::Container {
-            _container: container,
+            _container: Box::new(container),
         },
     })
 }
