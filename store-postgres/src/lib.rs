@@ -94,6 +94,7 @@ use store_core::{RecordStore, Result, Store};
 pub use config::Builder;
 use limits::PostgresLimits;
 use records::PostgresRecords;
+pub use records::capabilities;
 pub use within::Within;
 
 /// A store in PostgreSQL. Cheap to clone; clones share everything.

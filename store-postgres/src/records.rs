@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use sqlx::PgConnection;
 use store_core::batch::resolve_lost_reply;
 use store_core::{
-    Batch, Capabilities, Clock, Committed, Error, ErrorKind, Partition, Ping, Record, RecordKey,
-    RecordRef, RecordStore, Records, Result, Retry, Scan, Scope, Support, Swept,
+    Batch, Capabilities, Clock, Committed, Durability, Error, ErrorKind, Partition, Ping, Record,
+    RecordKey, RecordRef, RecordStore, Records, Result, Retry, Scan, Scope, Support, Swept,
 };
 
 use crate::commit::{Hold, send};
@@ -20,6 +20,18 @@ use crate::shared::Shared;
 use crate::sql::{many, safe};
 use crate::sweeper::Sweeper;
 use crate::wire::{integer, nanos, record};
+
+/// What every store in PostgreSQL can do, on a server of this durability.
+pub fn capabilities(durability: Durability) -> Capabilities {
+    let mut capabilities = Capabilities::new(BACKEND);
+    capabilities.transactions = Support::Native;
+    capabilities.ordered_scans = Support::Native;
+    capabilities.collection_scans = Support::Native;
+    capabilities.blobs = Support::Emulated;
+    capabilities.rate_limits = Support::Native;
+    capabilities.durability = durability;
+    capabilities
+}
 
 /// The most records that a sweep removes of one collection.
 const SWEEP_BATCH: i32 = 1000;
@@ -169,14 +181,7 @@ impl RecordStore for Once {
     }
 
     fn capabilities(&self) -> Capabilities {
-        let mut capabilities = Capabilities::new(BACKEND);
-        capabilities.transactions = Support::Native;
-        capabilities.ordered_scans = Support::Native;
-        capabilities.collection_scans = Support::Native;
-        capabilities.blobs = Support::Emulated;
-        capabilities.rate_limits = Support::Native;
-        capabilities.durability = self.0.durability();
-        capabilities
+        capabilities(self.0.durability())
     }
 
     async fn ping(&self) -> Result<Ping> {

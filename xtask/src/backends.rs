@@ -34,7 +34,7 @@ pub const BACKENDS: &[Backend] = &[
         package: "store-postgres",
         server: Some("PostgreSQL"),
         heavy: &["ring", "rustls", "sqlx"],
-        most_crates: 150,
+        most_crates: 151,
     },
 ];
 

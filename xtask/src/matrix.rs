@@ -88,7 +88,11 @@ fn tested_on(backend: &str, cases: &[Case]) -> String {
     if of_it.is_empty() || of_it.iter().any(|case| case.outcome == Outcome::Failed) {
         return "not tested".into();
     }
-    let mut servers: Vec<_> = of_it.iter().map(|case| case.server.as_str()).collect();
+    // Without the version, which differs from machine to machine.
+    let mut servers: Vec<_> = of_it
+        .iter()
+        .filter_map(|case| case.server.split(' ').next())
+        .collect();
     servers.sort_unstable();
     servers.dedup();
     match servers.as_slice() {
@@ -116,10 +120,7 @@ mod tests {
     #[test]
     fn a_server_is_named_only_if_every_case_passed_on_it() {
         let passed = case("Redis 7.0", Outcome::Passed);
-        assert_eq!(
-            tested_on("redis", std::slice::from_ref(&passed)),
-            "Redis 7.0"
-        );
+        assert_eq!(tested_on("redis", std::slice::from_ref(&passed)), "Redis");
         let failed = case("Redis 7.0", Outcome::Failed);
         assert_eq!(tested_on("redis", &[passed, failed]), "not tested");
         assert_eq!(tested_on("redis", &[]), "not tested");

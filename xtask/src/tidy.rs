@@ -42,6 +42,22 @@ const SLEEPERS: &[(&str, &str)] = &[
         "store-conformance/src/saboteurs/blobs/shelf.rs",
         "its planted bug leaves a gap between two writes",
     ),
+    (
+        "store-conformance/src/servers/container.rs",
+        "asks a server that starts until it answers",
+    ),
+    (
+        "store-conformance/src/servers/program.rs",
+        "asks a server that starts until it answers",
+    ),
+    (
+        "store-conformance/tests/postgres_own/calls.rs",
+        "waits for a sweeper on the machine's clock",
+    ),
+    (
+        "store-conformance/tests/postgres_own/crash.rs",
+        "kills a server at any moment of its work",
+    ),
     ("store-core/src/clock.rs", "the machine's clock"),
     ("store-core/src/update.rs", "backs off under contention"),
 ];
