@@ -12,13 +12,15 @@
 //! does not support is asserted to be refused, never skipped.
 //!
 //! [`history`] checks recorded races for linearizability, [`faults`] stands for
-//! a bad network, [`promises`] tells who watches over what, and [`saboteurs`]
+//! a bad network, [`crash`] kills servers, [`promises`] tells who watches over what, and [`saboteurs`]
 //! are stores with one planted bug each, which the suite must catch. All of it is
 //! the feature `suite`, on by default; [`mod@bench`] is there without it.
 
 pub mod bench;
 #[cfg(feature = "suite")]
 pub mod cases;
+#[cfg(feature = "suite")]
+pub mod crash;
 #[cfg(feature = "suite")]
 pub mod faults;
 #[cfg(feature = "suite")]

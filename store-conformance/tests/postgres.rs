@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use store_conformance::core::{ManualClock, Result, Store};
-use store_conformance::servers::{Options, postgres};
+use store_conformance::servers::{Options, missing, postgres};
 use store_conformance::{Harness, Opened, cases};
 use store_postgres::PostgresStore;
 
@@ -50,10 +50,7 @@ impl Harness<Store> for Postgres {
 fn main() -> ExitCode {
     let server = match postgres::find(&Options::from_env()) {
         Ok(server) => server,
-        Err(advice) => {
-            eprintln!("{advice}");
-            return ExitCode::FAILURE;
-        }
+        Err(advice) => return missing(&advice),
     };
     let version = tokio::runtime::Runtime::new()
         .expect("a runtime can be started")
@@ -70,9 +67,11 @@ fn main() -> ExitCode {
         }
     };
     println!("PostgreSQL {version}, {}", server.origin());
+    // `15.18 (Debian 15.18-0+deb12u1)`
+    let number = version.split(' ').next().unwrap_or_default();
     store_conformance::main(cases::all(Arc::new(Postgres {
         url: server.url().into(),
-        server: format!("PostgreSQL {version}"),
+        server: format!("PostgreSQL {number}, {}", server.way()),
         run: std::process::id(),
         next: AtomicU32::new(0),
     })))

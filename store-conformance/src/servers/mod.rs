@@ -162,6 +162,7 @@ fn find(kind: &dyn Kind, options: &Options) -> Result<Server, String> {
 pub struct Server {
     url: String,
     origin: String,
+    way: &'static str,
     /// What was started, in the order to stop it: none if it is someone else's,
     /// several if it is a cluster or has a pooler in front.
     parts: Vec<Part>,
@@ -181,6 +182,7 @@ impl Server {
         Self {
             url,
             origin,
+            way: "lent",
             parts: Vec::new(),
         }
     }
@@ -193,6 +195,15 @@ impl Server {
     /// Where it came from, for the report: the environment, a container, a program.
     pub fn origin(&self) -> &str {
         &self.origin
+    }
+
+    /// The same in a word or two, beside its version: `lent`, `container`,
+    /// `program`, `installed`; and what is before it.
+    pub fn way(&self) -> String {
+        match self.origin.rsplit_once(", through ") {
+            Some((_, pooler)) => format!("{}, through {pooler}", self.way),
+            None => self.way.into(),
+        }
     }
 
     /// Ends it as a crash would, if all of it was started here as programs, and

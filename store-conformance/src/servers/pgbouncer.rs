@@ -83,6 +83,7 @@ pub(super) fn before(server: Server, prepared: u32, options: &Options) -> Result
     Ok(Server {
         url: format!("postgres://store@127.0.0.1:{port}/postgres"),
         origin: format!("{}, through {version}", server.origin),
+        way: server.way,
         parts,
     })
 }

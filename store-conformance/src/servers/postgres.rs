@@ -197,6 +197,7 @@ impl Kind for Postgres {
         Ok(Server {
             url: url(container.port),
             origin: format!("container of {name}"),
+            way: "container",
             parts: vec![Part::Container(Box::new(container))],
         })
     }
@@ -240,7 +241,8 @@ impl Kind for Postgres {
     fn start(&self, programs: &Path, options: &Options) -> Result<Server, String> {
         let folder = Folder::new("postgres")?;
         let root = programs.parent().unwrap_or(programs);
-        let run_from = if programs.starts_with(installed()) {
+        let is_installed = programs.starts_with(installed());
+        let run_from = if is_installed {
             folder.reach(root, "bin/postgres")?.join("bin")
         } else {
             programs.into()
@@ -272,6 +274,7 @@ impl Kind for Postgres {
         Ok(Server {
             url: url(port),
             origin: format!("program in {}", programs.display()),
+            way: if is_installed { "installed" } else { "program" },
             parts: vec![Part::Program(Program::start(folder, launch)?)],
         })
     }

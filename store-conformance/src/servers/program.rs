@@ -22,14 +22,16 @@ const NOBODY: u32 = 65534;
 const GUARD: &str = r#"folder=$1; stop=$2; shift 2
 trap : TERM INT HUP QUIT
 "$@" & server=$!
+end() { kill -s $1 $server $(cat /proc/$server/task/*/children 2>/dev/null) 2>/dev/null; }
 read -r order
 if [ "$order" = crash ]; then
-    kill -KILL $server $(cat /proc/$server/task/*/children 2>/dev/null)
+    end KILL
     wait $server
     exit
 fi
-kill -s $stop 0
-wait $server; wait $server
+# A shell that makes data first heeds the first signal alone.
+end TERM; end $stop
+wait $server
 until rm -rf "$folder"; do :; done"#;
 
 /// A folder for one server, owned by whom the server runs as. Dropping it
@@ -151,10 +153,16 @@ impl Program {
         Ok(())
     }
 
-    /// Whether the server itself has; its guard waits for orders still.
+    /// Whether the server has: its guard, which waits for orders still, has a
+    /// child that is a zombie.
     fn has_ended(&self) -> bool {
         let children = format!("/proc/{0}/task/{0}/children", self.guard.id());
-        fs::read_to_string(children).is_ok_and(|children| children.trim().is_empty())
+        let children = fs::read_to_string(children).unwrap_or_default();
+        let is_zombie = |child: &str| {
+            let stat = fs::read_to_string(format!("/proc/{child}/stat")).unwrap_or_default();
+            stat.contains(") Z ")
+        };
+        children.split_whitespace().any(is_zombie)
     }
 
     /// Ends the server without a word and keeps its folder.

@@ -19,7 +19,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use store_conformance::core::{
     Batch, Body, Collection, Expect, Expectation, ManualClock, Partition, RecordKey, Result, Store,
 };
-use store_conformance::servers::{Options, postgres};
+use store_conformance::servers::{Options, missing, postgres};
 use store_postgres::sqlx::{Connection, PgConnection, PgPool, Row};
 use store_postgres::{Builder, PostgresStore, sqlx};
 
@@ -141,10 +141,7 @@ async fn write(store: &Store, id: &str, number: u64) -> Result<()> {
 fn main() -> ExitCode {
     let server = match postgres::find(&Options::from_env()) {
         Ok(server) => server,
-        Err(advice) => {
-            eprintln!("{advice}");
-            return ExitCode::FAILURE;
-        }
+        Err(advice) => return missing(&advice),
     };
     let runtime = Arc::new(
         tokio::runtime::Builder::new_multi_thread()
