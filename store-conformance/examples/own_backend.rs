@@ -155,7 +155,9 @@ impl Harness<Store> for Mine {
     }
 
     fn unsupported(&self) -> Vec<&'static str> {
-        vec!["close"] // nothing to close: the suite asserts that it stays open
+        // Nothing to close, and nobody is told of changes: the suite asserts that
+        // it stays open, and that who asks to be told is refused.
+        vec!["close", "change notice"]
     }
 }
 

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use store_core::batch::resolve_lost_reply;
+use store_core::changes::Changes;
 use store_core::{
     Batch, Capabilities, Clock, Committed, Error, ErrorKind, Ping, Record, RecordRef, RecordStore,
     Records, Result, Retry, Scan, Swept,
@@ -199,6 +200,10 @@ impl RecordStore for Lossy {
         self.store.ping().await
     }
 
+    async fn changes(&self) -> Result<Changes> {
+        self.store.changes().await
+    }
+
     async fn sweep(&self, grace: Duration) -> Result<Swept> {
         self.store.sweep(grace).await
     }
@@ -258,6 +263,10 @@ impl RecordStore for Resolving {
 
     async fn ping(&self) -> Result<Ping> {
         self.store.ping().await
+    }
+
+    async fn changes(&self) -> Result<Changes> {
+        self.store.changes().await
     }
 
     async fn sweep(&self, grace: Duration) -> Result<Swept> {
@@ -346,6 +355,11 @@ impl RecordStore for Outage {
     async fn ping(&self) -> Result<Ping> {
         self.up()?;
         self.store.ping().await
+    }
+
+    async fn changes(&self) -> Result<Changes> {
+        self.up()?;
+        self.store.changes().await
     }
 
     async fn sweep(&self, grace: Duration) -> Result<Swept> {

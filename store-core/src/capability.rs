@@ -58,6 +58,9 @@ pub struct Capabilities {
     pub immediate_answers: Support,
     /// What an acknowledged write survives.
     pub durability: Durability,
+    /// What survives less than that, because it was asked to: the name of a
+    /// collection or of another part of the store, and what it survives.
+    pub exceptions: Vec<(&'static str, Durability)>,
 }
 
 impl Capabilities {
@@ -90,7 +93,12 @@ impl Capabilities {
             rate_limits,
             immediate_answers,
             durability,
+            exceptions,
         } = self;
+        let mut survived = durability.to_string();
+        for (part, durability) in exceptions {
+            survived.push_str(&format!("; {part}: {durability}"));
+        }
         vec![
             ("transactions", transactions.to_string()),
             ("ordered scans", ordered_scans.to_string()),
@@ -100,7 +108,7 @@ impl Capabilities {
             ("blobs", blobs.to_string()),
             ("rate limits", rate_limits.to_string()),
             ("immediate answers", immediate_answers.to_string()),
-            ("writes survive", durability.to_string()),
+            ("writes survive", survived),
         ]
     }
 }

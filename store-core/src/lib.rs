@@ -65,6 +65,7 @@ pub mod batch;
 pub mod blobs;
 pub mod body;
 pub mod capability;
+pub mod changes;
 pub mod clock;
 pub mod collections;
 pub mod entity;

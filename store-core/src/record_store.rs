@@ -7,8 +7,9 @@ use async_trait::async_trait;
 
 use crate::batch::{Batch, Committed};
 use crate::capability::Capabilities;
+use crate::changes::Changes;
 use crate::clock::{Clock, SystemClock, Timestamp};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::key::RecordRef;
 use crate::record::Record;
 use crate::scan::{Records, Scan};
@@ -70,6 +71,16 @@ pub trait RecordStore: Send + Sync + fmt::Debug {
     /// [`Ping::skew`] is how far its clock is ahead of or behind ours.
     async fn ping(&self) -> Result<Ping> {
         Ok(Ping::default())
+    }
+
+    /// What is changed in [cacheable](crate::Collection::cacheable) collections
+    /// from now on, by whatever client; see [`changes`](crate::changes). Opt-in
+    /// where it costs, and `Unsupported` unless
+    /// [`Capabilities::change_notice`] says that there is one.
+    async fn changes(&self) -> Result<Changes> {
+        Err(Error::unsupported(
+            "this store tells nobody of changes; bound what is remembered by a time to live",
+        ))
     }
 
     /// Removes some records that expired longer than `grace` ago; says how

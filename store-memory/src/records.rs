@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use foldhash::fast::RandomState;
 use parking_lot::RwLock;
 use smallvec::SmallVec;
+use store_core::changes::{ChangeSender, Changes};
 use store_core::error::FailedItem;
 use store_core::{
     Batch, Capabilities, Change, Clock, Committed, Conflict, Durability, Error, ErrorKind, Ping,
@@ -40,6 +41,7 @@ pub(crate) struct MemoryRecords {
     closed: Arc<AtomicBool>,
     /// Whether any record was ever given an expiry, so that others need no clock.
     expires: AtomicBool,
+    changes: ChangeSender,
     config: Builder,
 }
 
@@ -76,6 +78,7 @@ impl MemoryRecords {
             bytes: AtomicUsize::new(0),
             closed,
             expires: AtomicBool::new(false),
+            changes: ChangeSender::new(),
             config,
         }
     }
@@ -330,7 +333,10 @@ impl RecordStore for MemoryRecords {
             attempt = self.try_commit(batch, &prepared);
         }
         match attempt {
-            Attempt::Done => Ok(Committed::new()),
+            Attempt::Done => {
+                self.changes.committed(batch);
+                Ok(Committed::new())
+            }
             Attempt::Full => Err(Error::new(
                 ErrorKind::LimitExceeded,
                 "the store holds as much as it was given room for; delete something or raise the bound",
@@ -363,6 +369,7 @@ impl RecordStore for MemoryRecords {
         capabilities.ordered_scans = Support::Native;
         capabilities.collection_scans = Support::Native;
         capabilities.native_expiry = Support::Native;
+        capabilities.change_notice = Support::Native;
         capabilities.blobs = Support::Emulated;
         capabilities.rate_limits = Support::Native;
         capabilities.immediate_answers = Support::Native;
@@ -376,6 +383,11 @@ impl RecordStore for MemoryRecords {
         Ok(Ping::at(now, now))
     }
 
+    async fn changes(&self) -> Result<Changes> {
+        self.check_open()?;
+        Ok(self.changes.subscribe())
+    }
+
     async fn sweep(&self, grace: Duration) -> Result<Swept> {
         self.check_open()?;
         Ok(self.sweep_until(self.config.clock.now() - grace, 100_000))
@@ -383,6 +395,7 @@ impl RecordStore for MemoryRecords {
 
     async fn close(&self) -> Result<()> {
         self.closed.store(true, Ordering::Release);
+        self.changes.end();
         Ok(())
     }
 }

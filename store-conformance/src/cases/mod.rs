@@ -33,7 +33,7 @@ pub fn all(backend: Arc<dyn Harness<Store>>) -> Vec<Suite> {
 /// The collections of their own that the cases use, beside those of the
 /// contracts, for a backend that must know them beforehand.
 pub fn collections() -> Vec<Collection> {
-    ["things", "others", "things_more"]
-        .map(Collection::new)
-        .into()
+    let mut all = vec![records::WATCHED];
+    all.extend(["things", "others", "things_more"].map(Collection::new));
+    all
 }

@@ -5,6 +5,7 @@
 //! where the records are.
 
 mod bodies;
+mod changes;
 mod commits;
 mod expiry;
 mod histories;
@@ -24,6 +25,7 @@ use crate::suite::{Case, Suite};
 
 use self::tools::Given;
 
+pub(super) use self::changes::WATCHED;
 pub use self::histories::Race;
 
 /// The suite over a backend.
@@ -43,6 +45,7 @@ pub fn cases() -> Vec<Case<dyn RecordStore>> {
         races::cases(),
         histories::cases(),
         replies::cases(),
+        changes::cases(),
     ]
     .concat()
 }

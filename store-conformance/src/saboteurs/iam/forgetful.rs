@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use store_core::changes::Changes;
 use store_core::{
     Batch, Capabilities, Clock, Committed, Expect, Ping, Record, RecordRef, RecordStore, Records,
     Result, Scan, Store, Swept,
@@ -61,6 +62,10 @@ impl RecordStore for Forgetful {
 
     async fn ping(&self) -> Result<Ping> {
         self.store.ping().await
+    }
+
+    async fn changes(&self) -> Result<Changes> {
+        self.store.changes().await
     }
 
     async fn sweep(&self, grace: Duration) -> Result<Swept> {

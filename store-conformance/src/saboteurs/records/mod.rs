@@ -49,6 +49,10 @@ enum Flaw {
     SweepsRenewed,
     AnswersAfterClose,
     PrintsIds,
+    TellsBeforeItWrites,
+    TellsOfNoDelete,
+    TellsOfWhatFailed,
+    LosesNoticesInSilence,
     SharesNamespaces,
 }
 
@@ -275,6 +279,26 @@ pub fn all() -> Vec<Saboteur> {
             PrintsIds,
             "prints ids for debugging",
             "nothing_printed_holds_a_name_or_a_body"
+        ),
+        flaw!(
+            TellsBeforeItWrites,
+            "tells of a change before it is written",
+            "a_change_can_be_read_when_it_is_told"
+        ),
+        flaw!(
+            TellsOfNoDelete,
+            "tells nobody of deletes",
+            "every_change_is_told_to_all_who_listen"
+        ),
+        flaw!(
+            TellsOfWhatFailed,
+            "tells of commits that were refused",
+            "what_did_not_change_is_not_told"
+        ),
+        flaw!(
+            LosesNoticesInSilence,
+            "loses notices under load, and tells of no gap",
+            "whoever_misses_a_notice_is_told_of_a_gap"
         ),
         flaw!(
             ChecksBeforeItLocks,

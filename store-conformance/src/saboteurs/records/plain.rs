@@ -10,10 +10,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use store_core::body::Encoded;
+use store_core::changes::{ChangeSender, Changes};
 use store_core::error::FailedItem;
 use store_core::{
-    Batch, Body, Change, Clock, Committed, Conflict, Error, Expect, ManualClock, Record, RecordKey,
-    RecordRef, RecordStore, Records, Result, Scan, Scope, Swept, Timestamp,
+    Batch, Body, Capabilities, Change, Clock, Committed, Conflict, Error, Expect, ManualClock,
+    Record, RecordKey, RecordRef, RecordStore, Records, Result, Scan, Scope, Support, Swept,
+    Timestamp,
 };
 
 use super::Flaw;
@@ -27,6 +29,10 @@ pub(super) struct Space {
     records: BTreeMap<Name, Record>,
     /// When to remove what: right as long as a renewal moves the entry.
     deadlines: BTreeMap<Name, Timestamp>,
+    /// Of each handle.
+    listeners: Vec<Arc<ChangeSender>>,
+    /// How many items were told of.
+    told: usize,
 }
 
 /// One handle.
@@ -37,17 +43,44 @@ pub(super) struct Plain {
     closed: AtomicBool,
     /// Only a flawed one has something in it.
     cache: Mutex<HashMap<Name, Option<Record>>>,
+    changes: Arc<ChangeSender>,
 }
 
 impl Plain {
     pub(super) fn new(space: Arc<Mutex<Space>>, clock: ManualClock, flaw: Option<Flaw>) -> Self {
+        let changes = Arc::new(ChangeSender::new());
+        let mut shared = space.lock().expect("nothing panics under this lock");
+        shared.listeners.push(Arc::clone(&changes));
+        drop(shared);
         Self {
             space,
             clock,
             flaw,
             closed: AtomicBool::new(false),
             cache: Mutex::default(),
+            changes,
         }
+    }
+
+    /// Tells the listeners of all handles.
+    fn tell(&self, batch: &Batch) -> Result<()> {
+        let mut told = Batch::new(batch.partition().clone(), batch.now());
+        let mut space = self.space();
+        for item in batch.items() {
+            space.told += 1;
+            let deleted = matches!(item.change(), Change::Delete);
+            let busy = (500..1500).contains(&space.told);
+            if deleted && self.has(Flaw::TellsOfNoDelete)
+                || busy && self.has(Flaw::LosesNoticesInSilence)
+            {
+                continue;
+            }
+            told.item(item.key().clone(), Expect::Any, item.change().clone())?;
+        }
+        for listeners in &space.listeners {
+            listeners.committed(&told);
+        }
+        Ok(())
     }
 
     fn has(&self, flaw: Flaw) -> bool {
@@ -314,6 +347,10 @@ impl RecordStore for Plain {
     async fn commit(&self, batch: &Batch) -> Result<Committed> {
         self.open()?;
         self.cache.lock().expect("no panics").clear();
+        if self.has(Flaw::TellsBeforeItWrites) {
+            self.tell(batch)?;
+            tokio::task::yield_now().await;
+        }
         if self.has(Flaw::AppliesItemByItem) {
             let mut space = self.space();
             for index in 0..batch.items().len() {
@@ -337,6 +374,10 @@ impl RecordStore for Plain {
                 _ => self.failed(&space, batch),
             };
             if !failed.is_empty() {
+                if self.has(Flaw::TellsOfWhatFailed) {
+                    drop(space);
+                    self.tell(batch)?;
+                }
                 return Err(Error::from_conflict(Conflict::new(failed)));
             }
             if !self.has(Flaw::AwaitsBetweenItems) {
@@ -351,11 +392,25 @@ impl RecordStore for Plain {
                 tokio::task::yield_now().await;
             }
         }
+        if !self.has(Flaw::TellsBeforeItWrites) {
+            self.tell(batch)?;
+        }
         Ok(Committed::new())
     }
 
     fn clock(&self) -> &dyn Clock {
         &self.clock
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        let mut capabilities = Capabilities::new("plain");
+        capabilities.change_notice = Support::Native;
+        capabilities
+    }
+
+    async fn changes(&self) -> Result<Changes> {
+        self.open()?;
+        Ok(self.changes.subscribe())
     }
 
     async fn sweep(&self, grace: Duration) -> Result<Swept> {
@@ -380,6 +435,7 @@ impl RecordStore for Plain {
 
     async fn close(&self) -> Result<()> {
         self.closed.store(true, Ordering::Release);
+        self.changes.end();
         Ok(())
     }
 }
