@@ -3,13 +3,16 @@
 
 use store_conformance::core::{Capabilities, Durability, Store};
 use store_memory::MemoryStore;
+use store_postgres::PostgresStore;
 
 fn main() {
     let memory = Store::from(&MemoryStore::new());
     let all = [
         memory.records().capabilities(),
-        // On a server that is configured as it is delivered.
-        store_postgres::capabilities(Durability::Crash),
+        // As the suite opens it, on a server that is configured as it is delivered.
+        PostgresStore::builder()
+            .change_notice(true)
+            .capabilities(Durability::Crash),
     ];
     println!("{}", serde_json::Value::from_iter(all.iter().map(json)));
 }

@@ -35,6 +35,7 @@ impl Harness<Store> for Postgres {
             .schema(format!("store_test_{}_{number}", self.run))
             .collections(cases::collections())
             .max_connections(8)
+            .change_notice(true)
             .clock(clock.clone());
         let first = builder.clone().connect().await?;
         first.setup().await?;

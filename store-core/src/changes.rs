@@ -189,6 +189,10 @@ mod tests {
         }
         assert_eq!(last, Some(named(BACKLOG)));
         assert_eq!(slow.next().await, None, "over is over");
-        assert_eq!(sender.subscribe().next().await, None, "ended before it began");
+        assert_eq!(
+            sender.subscribe().next().await,
+            None,
+            "ended before it began"
+        );
     }
 }

@@ -5,6 +5,7 @@
 CREATE TABLE {schema}.collections (
     name text COLLATE "C" PRIMARY KEY,
     chunks boolean NOT NULL,
+    announces boolean NOT NULL DEFAULT false,
     created_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 COMMENT ON TABLE {schema}.collections IS
@@ -13,6 +14,8 @@ COMMENT ON COLUMN {schema}.collections.name IS 'The collection''s name.';
 COMMENT ON COLUMN {schema}.collections.created_at IS 'When its table was made.';
 COMMENT ON COLUMN {schema}.collections.chunks IS
     'Bodies are large opaque bytes, kept out of line and uncompressed.';
+COMMENT ON COLUMN {schema}.collections.announces IS
+    'Each change is told by NOTIFY, on the channel store_changes/<schema>.';
 
 -- Makes a collection's table, unless it is there. Called by setup; a person may
 -- call it too.

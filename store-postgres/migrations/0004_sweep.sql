@@ -1,7 +1,9 @@
 -- Removes what expired by `p_until`, at most `p_most` rows of each table,
 -- passing over rows that someone is writing.
 CREATE FUNCTION {schema}.sweep(p_until bigint, p_most int)
-RETURNS TABLE (removed bigint, more boolean) LANGUAGE plpgsql VOLATILE AS $sweep$
+RETURNS TABLE (removed bigint, more boolean) LANGUAGE plpgsql VOLATILE
+-- Nobody is told of what is swept: it was absent to all before.
+SET store.sweeps = 'on' AS $sweep$
 DECLARE
     t text;
     n bigint;

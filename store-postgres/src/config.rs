@@ -7,7 +7,11 @@ use std::time::Duration;
 
 use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgSslMode};
-use store_core::{Clock, Collection, Error, ErrorKind, Result, SystemClock, collections};
+use store_core::lti::NONCES;
+use store_core::{
+    Capabilities, Clock, Collection, Durability, Error, ErrorKind, Result, Support, SystemClock,
+    collections,
+};
 
 use crate::PostgresStore;
 use crate::error::BACKEND;
@@ -47,10 +51,13 @@ pub struct Builder {
     pub(crate) sweep: Option<(Duration, Duration)>,
     pub(crate) grant_to: Option<String>,
     pub(crate) relaxed_limits: bool,
+    pub(crate) change_notice: Option<bool>,
+    pub(crate) unlogged_nonces: Option<bool>,
+    listener_url: Option<String>,
     ca: Option<std::path::PathBuf>,
     max_connections: u32,
     min_connections: u32,
-    acquire_timeout: Duration,
+    pub(crate) acquire_timeout: Duration,
     idle_timeout: Option<Duration>,
     max_lifetime: Option<Duration>,
     statement_timeout: Option<Duration>,
@@ -75,6 +82,9 @@ impl Default for Builder {
             sweep: None,
             grant_to: None,
             relaxed_limits: false,
+            change_notice: None,
+            unlogged_nonces: None,
+            listener_url: None,
             ca: None,
             max_connections: 10,
             min_connections: 0,
@@ -195,9 +205,51 @@ impl Builder {
         self
     }
 
-    /// Whether a take is acknowledged before it is on disk. Off by default. A
-    /// crash of the server may then forget the takes of its last moments
+    /// Whether changes of [cacheable](Collection::cacheable) collections are
+    /// told, by NOTIFY, to all who ask for [`changes`](store_core::RecordStore::changes).
+    ///
+    /// `setup` brings about what is said here: a trigger on each such table, so
+    /// that every program tells that writes there, whatever it was opened with.
+    /// Unsaid, `setup` leaves the schema as it is, and tables that it adds tell
+    /// if others do. Only a store that says `true` can be asked for changes.
+    ///
+    /// It has a price: PostgreSQL lets only one commit at a time tell something,
+    /// in all of its databases, from before the commit is written to disk until
+    /// after. Collections that are not cacheable do not take part. And one
+    /// connection listens, beside the pool, once somebody asks.
+    pub fn change_notice(mut self, told: bool) -> Self {
+        self.change_notice = Some(told);
+        self
+    }
+
+    /// Where to listen for changes, if not where the store is: LISTEN does not
+    /// work through a pooler in transaction mode. The server's own address, and
+    /// the same database; TLS options that were called here hold there too.
+    pub fn listener_url(mut self, url: impl Into<String>) -> Self {
+        self.listener_url = Some(url.into());
+        self
+    }
+
+    /// Whether nonces of LTI launches are kept out of the write-ahead log, which
+    /// makes a launch's writes cheaper. `setup` brings about what is said here,
+    /// rewriting the table under a lock; unsaid, it leaves it as it is.
+    ///
+    /// A crash of the server then empties the table, and so does a change to a
+    /// standby, which has none of it. Nonces that were out are unknown
+    /// afterwards: their launches are refused and begin anew. None is ever
+    /// accepted twice.
+    pub fn unlogged_nonces(mut self, unlogged: bool) -> Self {
+        self.unlogged_nonces = Some(unlogged);
+        self
+    }
+
+    /// Whether a change of a rate limit is acknowledged before it is on disk, by
+    /// `synchronous_commit = off` for that transaction alone. Off by default.
+    ///
+    /// A crash of the server may then forget the takes of its last moments
     /// (three times its `wal_writer_delay`, 0.6 s), which grants as many again.
+    /// It forgets them from the newest on, and never leaves one half done.
+    /// Records are not concerned.
     pub fn relaxed_limits(mut self, relaxed: bool) -> Self {
         self.relaxed_limits = relaxed;
         self
@@ -208,6 +260,19 @@ impl Builder {
     pub fn grant_to(mut self, role: impl Into<String>) -> Self {
         self.grant_to = Some(role.into());
         self
+    }
+
+    /// What a store of these options can do on a server of this durability.
+    pub fn capabilities(&self, durability: Durability) -> Capabilities {
+        self.extras().capabilities(durability)
+    }
+
+    pub(crate) fn extras(&self) -> Extras {
+        Extras {
+            change_notice: self.change_notice == Some(true),
+            relaxed_limits: self.relaxed_limits,
+            unlogged_nonces: self.unlogged_nonces == Some(true),
+        }
     }
 
     /// Opens the store. At least one connection is made, so that a wrong URL is
@@ -229,16 +294,10 @@ impl Builder {
                 ));
             }
             Source::Pool(pool) => return Ok((pool.clone(), true)),
-            Source::Url(url) => url.parse().map_err(|_| {
-                // The parser's own words may hold the URL, password and all.
-                config("the URL is not of the form postgres://user@host:port/database")
-            })?,
+            Source::Url(url) => parse(url)?,
             Source::Options(options) => (**options).clone(),
         };
-        options = options.statement_cache_capacity(STATEMENTS);
-        if let Some(ca) = &self.ca {
-            options = options.ssl_mode(PgSslMode::VerifyFull).ssl_root_cert(ca);
-        }
+        options = self.trusting(options).statement_cache_capacity(STATEMENTS);
         if let Some(timeout) = self.statement_timeout {
             options = options.options([("statement_timeout", timeout.as_millis().to_string())]);
         }
@@ -260,6 +319,64 @@ impl Builder {
             .connect_lazy_with(options);
         Ok((pool, false))
     }
+
+    /// How to reach the server to listen to it; `pool` is the store's.
+    pub(crate) fn listener_options(&self, pool: &PgPool) -> Result<PgConnectOptions> {
+        match &self.listener_url {
+            Some(url) => Ok(self.trusting(parse(url)?)),
+            None => Ok((*pool.connect_options()).clone()),
+        }
+    }
+
+    /// `options` with the authorities that were named here.
+    fn trusting(&self, options: PgConnectOptions) -> PgConnectOptions {
+        match &self.ca {
+            Some(ca) => options.ssl_mode(PgSslMode::VerifyFull).ssl_root_cert(ca),
+            None => options,
+        }
+    }
+}
+
+/// What a store has that was asked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Extras {
+    pub(crate) change_notice: bool,
+    pub(crate) relaxed_limits: bool,
+    pub(crate) unlogged_nonces: bool,
+}
+
+impl Extras {
+    pub(crate) fn capabilities(self, durability: Durability) -> Capabilities {
+        let mut capabilities = Capabilities::new(BACKEND);
+        capabilities.transactions = Support::Native;
+        capabilities.ordered_scans = Support::Native;
+        capabilities.collection_scans = Support::Native;
+        capabilities.blobs = Support::Emulated;
+        capabilities.rate_limits = Support::Native;
+        if self.change_notice {
+            capabilities.change_notice = Support::Native;
+        }
+        capabilities.durability = durability;
+        // A server that forgets everything at a crash makes no exceptions.
+        if matches!(durability, Durability::Crash | Durability::Replicated) {
+            let weaker = [
+                (self.relaxed_limits, "rate limits"),
+                (self.unlogged_nonces, NONCES.name()),
+            ];
+            let weaker = weaker.into_iter().filter(|(asked, _)| *asked);
+            capabilities.exceptions = weaker
+                .map(|(_, part)| (part, Durability::Restart))
+                .collect();
+        }
+        capabilities
+    }
+}
+
+fn parse(url: &str) -> Result<PgConnectOptions> {
+    url.parse().map_err(|_| {
+        // The parser's own words may hold the URL, password and all.
+        config("the URL is not of the form postgres://user@host:port/database")
+    })
 }
 
 pub(crate) fn config(message: &'static str) -> Error {

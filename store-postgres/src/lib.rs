@@ -70,6 +70,8 @@
 //! Commits need `READ COMMITTED`, which is the default. A role or database with
 //! another `default_transaction_isolation` is refused at its first commit.
 
+mod background;
+mod changes;
 mod commit;
 mod config;
 mod error;
@@ -94,7 +96,6 @@ use store_core::{RecordStore, Result, Store};
 pub use config::Builder;
 use limits::PostgresLimits;
 use records::PostgresRecords;
-pub use records::capabilities;
 pub use within::Within;
 
 /// A store in PostgreSQL. Cheap to clone; clones share everything.

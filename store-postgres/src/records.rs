@@ -6,11 +6,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use sqlx::PgConnection;
 use store_core::batch::resolve_lost_reply;
+use store_core::changes::Changes;
 use store_core::{
-    Batch, Capabilities, Clock, Committed, Durability, Error, ErrorKind, Partition, Ping, Record,
-    RecordKey, RecordRef, RecordStore, Records, Result, Retry, Scan, Scope, Support, Swept,
+    Batch, Capabilities, Clock, Committed, Error, ErrorKind, Partition, Ping, Record, RecordKey,
+    RecordRef, RecordStore, Records, Result, Retry, Scan, Scope, Swept,
 };
 
+use crate::background::Background;
+use crate::changes::Listener;
 use crate::commit::{Hold, send};
 use crate::config::Builder;
 use crate::error::{BACKEND, Phase, in_collections};
@@ -18,20 +21,8 @@ use crate::scan;
 use crate::setup::Plan;
 use crate::shared::Shared;
 use crate::sql::{many, safe};
-use crate::sweeper::Sweeper;
+use crate::sweeper;
 use crate::wire::{integer, nanos, record};
-
-/// What every store in PostgreSQL can do, on a server of this durability.
-pub fn capabilities(durability: Durability) -> Capabilities {
-    let mut capabilities = Capabilities::new(BACKEND);
-    capabilities.transactions = Support::Native;
-    capabilities.ordered_scans = Support::Native;
-    capabilities.collection_scans = Support::Native;
-    capabilities.blobs = Support::Emulated;
-    capabilities.rate_limits = Support::Native;
-    capabilities.durability = durability;
-    capabilities
-}
 
 /// The most records that a sweep removes of one collection.
 const SWEEP_BATCH: i32 = 1000;
@@ -41,7 +32,8 @@ const SWEEP_BATCH: i32 = 1000;
 pub(crate) struct PostgresRecords {
     once: Once,
     plan: Plan,
-    sweeper: Option<Sweeper>,
+    sweeper: Option<Background>,
+    listener: Listener,
 }
 
 /// The records, each call sent once.
@@ -51,15 +43,24 @@ pub(crate) struct Once(Arc<Shared>);
 impl PostgresRecords {
     pub(crate) async fn open(builder: Builder) -> Result<Self> {
         let once = Once(Arc::new(Shared::open(&builder).await?));
+        let schema = &once.0.schema;
         Ok(Self {
+            listener: Listener::new(
+                builder.listener_options(&once.0.pool)?,
+                builder.acquire_timeout,
+                schema,
+                &builder.collections,
+            ),
             plan: Plan {
-                schema: once.0.schema.clone(),
+                schema: schema.clone(),
                 collections: builder.collections,
                 grant_to: builder.grant_to,
+                change_notice: builder.change_notice,
+                unlogged_nonces: builder.unlogged_nonces,
             },
             sweeper: builder
                 .sweep
-                .map(|(interval, grace)| Sweeper::start(once.clone(), interval, grace)),
+                .map(|(interval, grace)| sweeper::start(once.clone(), interval, grace)),
             once,
         })
     }
@@ -74,7 +75,9 @@ impl PostgresRecords {
 
     pub(crate) async fn setup(&self) -> Result<()> {
         self.shared().check_open()?;
-        self.plan.clone().run(self.shared().pool.clone()).await
+        let state = self.plan.clone().run(self.shared().pool.clone()).await?;
+        self.shared().was_set_up(state.unlogged_nonces);
+        Ok(())
     }
 }
 
@@ -181,7 +184,7 @@ impl RecordStore for Once {
     }
 
     fn capabilities(&self) -> Capabilities {
-        capabilities(self.0.durability())
+        self.0.capabilities()
     }
 
     async fn ping(&self) -> Result<Ping> {
@@ -246,6 +249,17 @@ impl RecordStore for PostgresRecords {
         self.once.ping().await
     }
 
+    async fn changes(&self) -> Result<Changes> {
+        self.shared().check_open()?;
+        if !self.shared().tells() {
+            return Err(Error::unsupported(
+                "this store was opened without change notice; see Builder::change_notice",
+            )
+            .with_backend(BACKEND));
+        }
+        self.listener.subscribe(self.shared()).await
+    }
+
     async fn sweep(&self, grace: Duration) -> Result<Swept> {
         self.once.sweep(grace).await
     }
@@ -254,6 +268,8 @@ impl RecordStore for PostgresRecords {
         if let Some(sweeper) = &self.sweeper {
             sweeper.stop().await;
         }
-        self.once.close().await
+        let closed = self.once.close().await;
+        self.listener.close().await;
+        closed
     }
 }

@@ -2,6 +2,7 @@
 
 use sqlx::postgres::PgConnection;
 use sqlx::{Connection, PgPool, Row};
+use store_core::lti::NONCES;
 use store_core::{Collection, Error, ErrorKind, Result};
 
 use crate::config::config;
@@ -14,6 +15,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("commit", include_str!("../migrations/0002_commit.sql")),
     ("buckets", include_str!("../migrations/0003_buckets.sql")),
     ("sweep", include_str!("../migrations/0004_sweep.sql")),
+    ("changes", include_str!("../migrations/0005_changes.sql")),
     // The views are made anew after the last step, once every table is there; a
     // change to them is a step without text.
     ("views", ""),
@@ -25,30 +27,43 @@ pub(crate) struct Plan {
     pub(crate) schema: Schema,
     pub(crate) collections: Vec<Collection>,
     pub(crate) grant_to: Option<String>,
+    /// Unsaid, the schema stays as it is; likewise below.
+    pub(crate) change_notice: Option<bool>,
+    pub(crate) unlogged_nonces: Option<bool>,
+}
+
+/// What `setup` finds of a schema, or leaves behind.
+#[derive(Debug)]
+pub(crate) struct State {
+    /// Each collection that has a table, and whether its changes are told.
+    collections: Vec<(String, bool)>,
+    pub(crate) unlogged_nonces: bool,
 }
 
 impl Plan {
     /// Brings the schema up to date, unless it is.
-    pub(crate) async fn run(self, pool: PgPool) -> Result<()> {
+    pub(crate) async fn run(self, pool: PgPool) -> Result<State> {
         // In a task of its own, which a caller that gives up does not cancel: a
         // transaction must not stay open on a connection of the pool.
         let task = tokio::spawn(async move {
             let mut connection = pool.acquire().await.map_err(before)?;
-            if self.is_done(&mut connection).await? {
-                return Ok(());
+            if let Some(state) = self.done(&mut connection).await? {
+                return Ok(state);
             }
-            self.migrate(&mut connection).await
+            self.migrate(&mut connection).await?;
+            self.state(&mut connection).await
         });
         task.await
             .unwrap_or_else(|_| Err(config("setup was stopped with the runtime; start it again")))
     }
 
-    /// Whether there is nothing to do, which any role may find out.
-    async fn is_done(&self, connection: &mut PgConnection) -> Result<bool> {
+    /// The state if there is nothing to do, which any role may find out.
+    async fn done(&self, connection: &mut PgConnection) -> Result<Option<State>> {
         if self.grant_to.is_some() || self.version(connection).await? < MIGRATIONS.len() {
-            return Ok(false);
+            return Ok(None);
         }
-        Ok(self.missing(connection).await?.is_empty())
+        let state = self.state(connection).await?;
+        Ok(self.steps(&state).is_empty().then_some(state))
     }
 
     /// How many migrations were made.
@@ -83,19 +98,56 @@ impl Plan {
         Ok(made)
     }
 
-    async fn missing(&self, connection: &mut PgConnection) -> Result<Vec<Collection>> {
-        let text = self.schema.in_text("SELECT name FROM {schema}.collections");
-        let known: Vec<String> = sqlx::query_scalar(sqlx::AssertSqlSafe(text))
-            .fetch_all(connection)
+    async fn state(&self, connection: &mut PgConnection) -> Result<State> {
+        let text = "SELECT name, announces FROM {schema}.collections";
+        let collections = sqlx::query_as(sqlx::AssertSqlSafe(self.schema.in_text(text)))
+            .fetch_all(&mut *connection)
             .await
             .map_err(before)?;
-        let is_known = |collection: &Collection| known.iter().any(|name| name == collection.name());
-        Ok(self
-            .collections
-            .iter()
-            .copied()
-            .filter(|c| !is_known(c))
-            .collect())
+        let text = "SELECT EXISTS (SELECT FROM pg_class WHERE relpersistence = 'u'
+            AND oid = to_regclass('{schema}.records_lti_nonces'))";
+        Ok(State {
+            collections,
+            unlogged_nonces: self.fetch(text, connection).await?,
+        })
+    }
+
+    /// The statements that make of `state` what is declared. Names need no
+    /// escaping.
+    fn steps(&self, state: &State) -> Vec<String> {
+        let mut steps = Vec::new();
+        // Tables that are added tell if the others do, unless it is said.
+        let told = state.collections.iter().any(|(_, announces)| *announces);
+        let tells = self.change_notice.unwrap_or(told);
+        for collection in &self.collections {
+            let name = collection.name();
+            let known = state.collections.iter().find(|(known, _)| known == name);
+            if known.is_none() {
+                let chunks = collection.is_chunks();
+                steps.push(format!(
+                    "SELECT {{schema}}.create_collection('{name}', {chunks})"
+                ));
+            }
+            let announces = known.is_some_and(|(_, announces)| *announces);
+            let wanted = match (known, self.change_notice) {
+                (Some(_), None) => announces,
+                _ => tells && collection.is_cacheable(),
+            };
+            if announces != wanted {
+                steps.push(format!(
+                    "SELECT {{schema}}.set_announcing('{name}', {wanted})"
+                ));
+            }
+        }
+        let unlogged = self.unlogged_nonces.unwrap_or(state.unlogged_nonces);
+        if unlogged != state.unlogged_nonces {
+            let kept = if unlogged { "UNLOGGED" } else { "LOGGED" };
+            steps.push(format!(
+                "ALTER TABLE {{schema}}.records_{} SET {kept}",
+                NONCES.name()
+            ));
+        }
+        steps
     }
 
     async fn migrate(&self, connection: &mut PgConnection) -> Result<()> {
@@ -135,16 +187,9 @@ impl Plan {
                 .await
                 .map_err(before)?;
         }
-        for collection in self.missing(&mut transaction).await? {
-            let create = self
-                .schema
-                .in_text("SELECT {schema}.create_collection($1, $2)");
-            sqlx::query(sqlx::AssertSqlSafe(create))
-                .bind(collection.name())
-                .bind(collection.is_chunks())
-                .execute(&mut *transaction)
-                .await
-                .map_err(before)?;
+        let state = self.state(&mut transaction).await?;
+        for step in self.steps(&state) {
+            self.execute(&step, &mut transaction).await?;
         }
         self.execute(include_str!("../migrations/views.sql"), &mut transaction)
             .await?;

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use sqlx::pool::PoolConnection;
 use sqlx::{PgPool, Postgres, Row};
-use store_core::{Clock, Collection, Durability, Error, Ping, Result, Timestamp};
+use store_core::{Capabilities, Clock, Collection, Durability, Error, Ping, Result, Timestamp};
 
 use crate::commit::{COMMIT_MANY, COMMIT_ONE};
-use crate::config::{Builder, config};
+use crate::config::{Builder, Extras, config};
 use crate::error::{BACKEND, Phase, from_sqlx, timed_out};
 use crate::limits::Texts;
 use crate::sql::{Schema, StatementCache, Statements};
@@ -30,19 +30,23 @@ pub(crate) struct Shared {
     timeout: Duration,
     closed: AtomicBool,
     server: Server,
+    extras: Extras,
+    /// As the schema is, which another program may have set up.
+    unlogged_nonces: AtomicBool,
 }
 
 /// What the server said about itself when the store was opened.
 struct Server {
     version: String,
     durability: Durability,
+    unlogged_nonces: bool,
 }
 
 impl Shared {
     pub(crate) async fn open(builder: &Builder) -> Result<Self> {
         let schema = Schema::new(&builder.schema)?;
         let (pool, lent) = builder.make_pool()?;
-        let server = Server::ask(&pool).await?;
+        let server = Server::ask(&pool, &schema).await?;
         let text = |text: &str| -> Arc<str> { schema.in_text(text).into() };
         Ok(Self {
             commit_one: text(COMMIT_ONE),
@@ -56,6 +60,8 @@ impl Shared {
             statements: StatementCache::default(),
             timeout: builder.timeout,
             closed: AtomicBool::new(false),
+            extras: builder.extras(),
+            unlogged_nonces: AtomicBool::new(server.unlogged_nonces),
             server,
         })
     }
@@ -72,8 +78,23 @@ impl Shared {
         &self.server.version
     }
 
-    pub(crate) fn durability(&self) -> Durability {
-        self.server.durability
+    pub(crate) fn capabilities(&self) -> Capabilities {
+        let extras = Extras {
+            unlogged_nonces: self.unlogged_nonces.load(Ordering::Relaxed),
+            ..self.extras
+        };
+        extras.capabilities(self.server.durability)
+    }
+
+    /// Whether changes can be asked for here.
+    pub(crate) fn tells(&self) -> bool {
+        self.extras.change_notice
+    }
+
+    /// What `setup` made of the schema.
+    pub(crate) fn was_set_up(&self, unlogged_nonces: bool) {
+        self.unlogged_nonces
+            .store(unlogged_nonces, Ordering::Relaxed);
     }
 
     pub(crate) fn check_open(&self) -> Result<()> {
@@ -131,8 +152,9 @@ impl Shared {
 }
 
 impl Server {
-    async fn ask(pool: &PgPool) -> Result<Self> {
-        let row = sqlx::query(include_str!("../sql/server.sql"))
+    async fn ask(pool: &PgPool, schema: &Schema) -> Result<Self> {
+        let text = schema.in_text(include_str!("../sql/server.sql"));
+        let row = sqlx::query(sqlx::AssertSqlSafe(text))
             .fetch_one(pool)
             .await
             .map_err(|e| from_sqlx(e, Phase::Before, "connect"))?;
@@ -157,6 +179,7 @@ impl Server {
         Ok(Self {
             version: setting("server_version")?,
             durability,
+            unlogged_nonces: setting("nonces_persistence")? == "u",
         })
     }
 }

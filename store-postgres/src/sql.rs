@@ -30,6 +30,11 @@ impl Schema {
         Ok(Self(name.into()))
     }
 
+    /// As it was given.
+    pub(crate) fn name(&self) -> &str {
+        &self.0
+    }
+
     /// Quoted, since a schema may be called `user`.
     fn quoted(&self) -> String {
         format!("\"{}\"", self.0)

@@ -188,7 +188,7 @@ mod store;
 pub use handle::{Accepted, Launch, LaunchClaims, Login, Lti, Refusal};
 pub use keys::{NewToolKey, PublicJwk, SigningKey, ToolKey};
 pub(crate) use records::COLLECTIONS;
-pub use records::RecordLti;
+pub use records::{NONCES, RecordLti};
 pub use registration::{
     Deployable, Deployment, MAX_CLIENT_ID, MAX_ID, MAX_URL, Registerable, Registration,
     RegistrationParts, ToolJwk,

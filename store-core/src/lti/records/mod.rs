@@ -22,6 +22,7 @@ mod registrations;
 mod reseal;
 mod tokens;
 
+pub use nonces::NONCES;
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;

@@ -14,7 +14,8 @@ use crate::key::{Collection, Partition, RecordKey, bounded, join};
 use crate::lti::store::{MAX_NONCE, NonceCheck};
 use crate::update::{Decided, RecordStoreExt};
 
-pub(super) const NONCES: Collection = Collection::new("lti_nonces").single_use();
+/// The collection of nonces. Losing one refuses its launch and lets none pass.
+pub const NONCES: Collection = Collection::new("lti_nonces").single_use();
 
 #[derive(Clone, Serialize, Deserialize)]
 struct StoredNonce {
