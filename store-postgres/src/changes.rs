@@ -165,7 +165,7 @@ impl Line {
             }
             Ok(false)
         };
-        match tokio::time::timeout(PATIENCE, heard).await {
+        match tokio::time::timeout(PATIENCE.min(shared.timeout()), heard).await {
             Ok(Ok(true)) => Ok(()),
             Ok(Ok(false)) => Err(timed_out(Phase::Before, "changes")),
             Ok(Err(e)) => Err(from_sqlx(e, Phase::Before, "changes")),

@@ -32,9 +32,15 @@ pub(crate) struct Texts {
 const COLUMNS: &str = "quota, tat, tokens, last_refill, expires_at";
 
 impl Texts {
-    /// `relaxed` takes do not wait for the disk.
+    /// `relaxed` changes do not wait for the disk.
     pub(crate) fn new(schema: &Schema, relaxed: bool) -> Self {
         let text = |text: String| -> Arc<str> { schema.in_text(&text).into() };
+        // Beside an answer of no rows it would not be evaluated; in an argument it is.
+        let key = if relaxed {
+            "CASE WHEN set_config('synchronous_commit', 'off', true) = 'off' THEN $1::bytea END"
+        } else {
+            "$1"
+        };
         let relaxed = if relaxed {
             ", set_config('synchronous_commit', 'off', true)"
         } else {
@@ -43,14 +49,14 @@ impl Texts {
         Self {
             take: text(include_str!("../sql/take.sql").replace("{relaxed}", relaxed)),
             take_many: text(format!(
-                "SELECT {COLUMNS}{relaxed} FROM {{schema}}.take_many($1, $2, $3, $4, $5, $6)"
+                "SELECT {COLUMNS} FROM {{schema}}.take_many({key}, $2, $3, $4, $5, $6)"
             )),
             read: text(format!(
                 "SELECT {COLUMNS} FROM {{schema}}.buckets WHERE key = $1 AND expires_at > $2"
             )),
             swap: text(format!(
                 "SELECT {COLUMNS} FROM {{schema}}.swap_bucket\
-                 ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)"
+                 ({key}, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)"
             )),
         }
     }

@@ -97,6 +97,10 @@ impl Shared {
             .store(unlogged_nonces, Ordering::Relaxed);
     }
 
+    pub(crate) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
     pub(crate) fn check_open(&self) -> Result<()> {
         if self.closed.load(Ordering::Acquire) {
             return Err(Error::closed().with_backend(BACKEND));

@@ -6,6 +6,7 @@ mod commits;
 mod crash;
 mod faults;
 mod proxy;
+mod relaxed;
 mod setup;
 mod views;
 
@@ -155,6 +156,7 @@ fn main() -> ExitCode {
         calls::all(),
         commits::all(),
         faults::all(),
+        relaxed::all(),
         views::all(),
         crash::all(),
     ]
