@@ -2,6 +2,7 @@
 //! trips, what becomes of a call when the server or the caller goes away.
 
 mod calls;
+mod changes;
 mod commits;
 mod crash;
 mod faults;
@@ -154,6 +155,7 @@ fn main() -> ExitCode {
     let tests = [
         setup::all(),
         calls::all(),
+        changes::all(),
         commits::all(),
         faults::all(),
         relaxed::all(),
