@@ -297,6 +297,12 @@ impl Builder {
             Source::Url(url) => parse(url)?,
             Source::Options(options) => (**options).clone(),
         };
+        if let Some(ca) = &self.ca
+            && let Err(e) = std::fs::File::open(ca)
+        {
+            let error = config("the file of certificate authorities cannot be read");
+            return Err(error.with_source(e));
+        }
         options = self.trusting(options).statement_cache_capacity(STATEMENTS);
         if let Some(timeout) = self.statement_timeout {
             options = options.options([("statement_timeout", timeout.as_millis().to_string())]);

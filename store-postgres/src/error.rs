@@ -10,6 +10,8 @@ use store_core::{Collection, Error, ErrorKind, Retry};
 
 use crate::sql::table;
 
+const INVALID: std::io::ErrorKind = std::io::ErrorKind::InvalidData;
+
 pub(crate) const BACKEND: &str = "postgres";
 
 /// How far a call had come when it failed.
@@ -65,11 +67,9 @@ pub(crate) fn from_sqlx(e: sqlx::Error, phase: Phase, operation: &'static str) -
             "the connection is configured wrongly; check the URL and the TLS files",
         )
         .with_source(e),
-        sqlx::Error::Tls(_) => Error::new(
-            ErrorKind::Config,
-            "no trusted connection could be made; check sslmode and the certificates",
-        )
-        .with_source(e),
+        // rustls says of a certificate that it is invalid data.
+        sqlx::Error::Io(ref io) if phase == Phase::Before && io.kind() == INVALID => untrusted(e),
+        sqlx::Error::Tls(_) => untrusted(e),
         sqlx::Error::Io(_) => unavailable("the connection to the server failed", e),
         sqlx::Error::Protocol(_) => unavailable("the server's answer broke off", e),
         // Encoding and decoding errors may quote values.
@@ -79,6 +79,15 @@ pub(crate) fn from_sqlx(e: sqlx::Error, phase: Phase, operation: &'static str) -
         ),
     };
     error.with_backend(BACKEND).with_operation(operation)
+}
+
+fn untrusted(e: sqlx::Error) -> Error {
+    Error::new(
+        ErrorKind::Config,
+        "no trusted connection could be made; check sslmode, the host's name and the \
+         certificate authority (sslrootcert, or Builder::ca_certificate)",
+    )
+    .with_source(e)
 }
 
 /// The error of a call on `collections`: if it is that a table is missing,
@@ -175,7 +184,8 @@ fn classify(code: &str, lost: Retry) -> (ErrorKind, Retry, &'static str) {
             "28" => (
                 Unauthenticated,
                 Retry::Never,
-                "the server refused the credentials; check the URL",
+                "the server refused whoever asked, or the way of asking; check the user, the \
+                 password and sslmode in the URL",
             ),
             "53" => (
                 Unavailable,

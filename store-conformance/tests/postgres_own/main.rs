@@ -9,6 +9,7 @@ mod faults;
 mod proxy;
 mod relaxed;
 mod setup;
+mod tls;
 mod views;
 
 use std::future::Future;
@@ -159,6 +160,7 @@ fn main() -> ExitCode {
         commits::all(),
         faults::all(),
         relaxed::all(),
+        tls::all(),
         views::all(),
         crash::all(),
     ]
