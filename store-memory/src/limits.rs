@@ -32,7 +32,7 @@ pub(crate) struct MemoryLimits {
 }
 
 /// On cache lines of its own, so that threads in different shards never meet.
-#[repr(align(128))]
+#[repr(C, align(128))]
 struct Shard {
     buckets: Mutex<Buckets>,
     /// No bucket here is full before this moment, in nanoseconds: a store
