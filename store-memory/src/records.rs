@@ -20,7 +20,7 @@ use store_core::{
 
 use crate::Usage;
 use crate::config::Builder;
-use crate::shard::Shard;
+use crate::shard::{Shard, weight};
 
 /// A power of two: enough that threads rarely meet, few enough to walk over.
 pub(crate) const SHARDS: usize = 64;
@@ -35,14 +35,22 @@ const SWEEP_BATCH: usize = 256;
 pub(crate) struct MemoryRecords {
     shards: Box<[RwLock<Shard>]>,
     hasher: RandomState,
-    records: AtomicUsize,
-    bytes: AtomicUsize,
+    /// `None` if there is room for anything.
+    bounds: Option<Bounds>,
     /// Shared with the other parts of the store.
     closed: Arc<AtomicBool>,
     /// Whether any record was ever given an expiry, so that others need no clock.
     expires: AtomicBool,
     changes: ChangeSender,
     config: Builder,
+}
+
+/// How much is held or about to be, in all shards, where that is bounded.
+struct Bounds {
+    records: AtomicUsize,
+    bytes: AtomicUsize,
+    max_records: usize,
+    max_bytes: usize,
 }
 
 /// What a commit adds and takes away.
@@ -55,18 +63,53 @@ struct Growth {
 impl Growth {
     fn add(&mut self, record: &Record) {
         self.records += 1;
-        self.bytes += weight(record);
+        self.bytes += weight(record) as isize;
     }
 
     fn take(&mut self, record: &Record) {
         self.records -= 1;
-        self.bytes -= weight(record);
+        self.bytes -= weight(record) as isize;
     }
 }
 
-/// At most a few hundred KiB, so it fits.
-fn weight(record: &Record) -> isize {
-    (record.partition().as_str().len() + record.id().len() + record.body().size()) as isize
+impl Bounds {
+    fn of(config: &Builder) -> Option<Self> {
+        let &Builder {
+            max_records,
+            max_bytes,
+            ..
+        } = config;
+        (max_records.min(max_bytes) < usize::MAX).then(|| Self {
+            records: AtomicUsize::new(0),
+            bytes: AtomicUsize::new(0),
+            max_records,
+            max_bytes,
+        })
+    }
+
+    /// Counts `growth`, unless a bound would be exceeded.
+    fn reserve(&self, growth: Growth) -> bool {
+        let fits = |counter: &AtomicUsize, by: isize, max: usize| {
+            if by <= 0 {
+                counter.fetch_sub(by.unsigned_abs(), Ordering::Relaxed);
+                return true;
+            }
+            let grown = |now: usize| now.checked_add(by as usize).filter(|&sum| sum <= max);
+            counter
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, grown)
+                .is_ok()
+        };
+        if !fits(&self.records, growth.records, self.max_records) {
+            return false;
+        }
+        if !fits(&self.bytes, growth.bytes, self.max_bytes) {
+            // Give back what was just counted; wrapping, so for either sign.
+            self.records
+                .fetch_sub(growth.records as usize, Ordering::Relaxed);
+            return false;
+        }
+        true
+    }
 }
 
 impl MemoryRecords {
@@ -74,8 +117,7 @@ impl MemoryRecords {
         Self {
             shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
             hasher: RandomState::default(),
-            records: AtomicUsize::new(0),
-            bytes: AtomicUsize::new(0),
+            bounds: Bounds::of(&config),
             closed,
             expires: AtomicBool::new(false),
             changes: ChangeSender::new(),
@@ -84,11 +126,13 @@ impl MemoryRecords {
     }
 
     pub(crate) fn usage(&self) -> Usage {
-        Usage {
-            records: self.records.load(Ordering::Relaxed),
-            bytes: self.bytes.load(Ordering::Relaxed),
-            buckets: 0,
+        let mut all = Usage::default();
+        for shard in &self.shards {
+            let Usage { records, bytes, .. } = shard.read().usage();
+            all.records += records;
+            all.bytes += bytes;
         }
+        all
     }
 
     #[inline]
@@ -140,30 +184,9 @@ impl MemoryRecords {
 
     /// Counts `growth`, unless a bound would be exceeded.
     fn reserve(&self, growth: Growth) -> bool {
-        let fits = |counter: &AtomicUsize, by: isize, max: usize| {
-            if by <= 0 {
-                counter.fetch_sub(by.unsigned_abs(), Ordering::Relaxed);
-                return true;
-            }
-            if max == usize::MAX {
-                counter.fetch_add(by as usize, Ordering::Relaxed);
-                return true;
-            }
-            let grown = |now: usize| now.checked_add(by as usize).filter(|&sum| sum <= max);
-            counter
-                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, grown)
-                .is_ok()
-        };
-        if !fits(&self.records, growth.records, self.config.max_records) {
-            return false;
-        }
-        if !fits(&self.bytes, growth.bytes, self.config.max_bytes) {
-            // Give back what was just counted; wrapping, so for either sign.
-            self.records
-                .fetch_sub(growth.records as usize, Ordering::Relaxed);
-            return false;
-        }
-        true
+        self.bounds
+            .as_ref()
+            .is_none_or(|bounds| bounds.reserve(growth))
     }
 
     /// Counts removed records, which always fits.
@@ -185,7 +208,11 @@ impl MemoryRecords {
             };
             expires |= record.as_ref().is_some_and(|r| r.expires_at().is_some());
             let hash = self.point_hash(partition_hash, batch.at(i));
-            items.push(PreparedItem { hash, record });
+            items.push(PreparedItem {
+                hash,
+                record,
+                held: false,
+            });
         }
         if expires && !self.expires.load(Ordering::Relaxed) {
             self.expires.store(true, Ordering::Relaxed);
@@ -196,7 +223,7 @@ impl MemoryRecords {
         })
     }
 
-    fn try_commit(&self, batch: &Batch, prepared: &Prepared) -> Attempt {
+    fn try_commit(&self, batch: &Batch, prepared: &mut Prepared) -> Attempt {
         let swept_until = self
             .expires
             .load(Ordering::Relaxed)
@@ -210,13 +237,18 @@ impl MemoryRecords {
             Err(failed) => return Attempt::Failed(failed),
         }
         for (i, item) in batch.items().iter().enumerate() {
-            let PreparedItem { hash, record } = &prepared.items[i];
-            match (item.change(), record) {
+            let PreparedItem { hash, record, held } = &mut prepared.items[i];
+            let old = match (item.change(), record.take()) {
+                (Change::Put { .. }, Some(record)) if *held => shard.replace(*hash, record),
                 (Change::Put { .. }, Some(record)) => {
-                    removed.extend(shard.put(*hash, record.clone()));
+                    shard.insert(*hash, record);
+                    None
                 }
-                (Change::Delete, _) => removed.extend(shard.remove(*hash, batch.at(i))),
-                _ => {}
+                (Change::Delete, _) => shard.remove(*hash, batch.at(i)),
+                _ => None,
+            };
+            if let Some(old) = old {
+                removed.push(old);
             }
         }
         if let Some(until) = swept_until {
@@ -268,6 +300,9 @@ struct PreparedItem {
     hash: u64,
     /// What a put writes.
     record: Option<Record>,
+    /// Whether there is a record of that name, expired or not: known once the
+    /// item was judged.
+    held: bool,
 }
 
 enum Attempt {
@@ -280,20 +315,21 @@ enum Attempt {
 fn judge(
     shard: &Shard,
     batch: &Batch,
-    prepared: &Prepared,
+    prepared: &mut Prepared,
 ) -> Result<Growth, Vec<(usize, Option<Record>)>> {
     let mut growth = Growth::default();
     let mut failed = Vec::new();
     for (i, item) in batch.items().iter().enumerate() {
-        let PreparedItem { hash, record } = &prepared.items[i];
-        let held = shard.get(*hash, batch.at(i));
+        let prepared = &mut prepared.items[i];
+        let held = shard.get(prepared.hash, batch.at(i));
+        prepared.held = held.is_some();
         let current = held.filter(|record| !record.is_expired(batch.now()));
         if !item.expect().holds(current) {
             failed.push((i, current.cloned()));
         }
         if !matches!(item.change(), Change::Check) {
             held.into_iter().for_each(|record| growth.take(record));
-            record.iter().for_each(|record| growth.add(record));
+            prepared.record.iter().for_each(|new| growth.add(new));
         }
     }
     if failed.is_empty() {
@@ -326,11 +362,11 @@ impl RecordStore for MemoryRecords {
 
     async fn commit(&self, batch: &Batch) -> Result<Committed> {
         self.check_open()?;
-        let prepared = self.prepare(batch)?;
-        let mut attempt = self.try_commit(batch, &prepared);
+        let mut prepared = self.prepare(batch)?;
+        let mut attempt = self.try_commit(batch, &mut prepared);
         if matches!(attempt, Attempt::Full) {
             self.sweep_until(self.config.clock.now(), usize::MAX);
-            attempt = self.try_commit(batch, &prepared);
+            attempt = self.try_commit(batch, &mut prepared);
         }
         match attempt {
             Attempt::Done => {

@@ -15,8 +15,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 use hashbrown::HashTable;
-use hashbrown::hash_table::Entry;
 use store_core::{Collection, Partition, Record, RecordRef, Timestamp};
+
+use crate::Usage;
 
 /// A record and the hash it is found by.
 #[derive(Clone)]
@@ -30,9 +31,24 @@ pub(crate) struct Shard {
     points: HashTable<Slot>,
     ordered: BTreeMap<Collection, BTreeMap<Partition, BTreeSet<ById>>>,
     expiring: BTreeSet<Expiring>,
+    /// Of names and bodies.
+    bytes: usize,
+}
+
+/// How many bytes a record counts for.
+pub(crate) fn weight(record: &Record) -> usize {
+    record.partition().as_str().len() + record.id().len() + record.body().size()
 }
 
 impl Shard {
+    pub(crate) fn usage(&self) -> Usage {
+        Usage {
+            records: self.points.len(),
+            bytes: self.bytes,
+            buckets: 0,
+        }
+    }
+
     #[inline]
     pub(crate) fn get(&self, hash: u64, at: RecordRef<'_>) -> Option<&Record> {
         self.points
@@ -40,26 +56,36 @@ impl Shard {
             .map(|slot| &slot.record)
     }
 
-    /// Puts `record` in its place; returns the one that it replaces.
-    pub(crate) fn put(&mut self, hash: u64, record: Record) -> Option<Record> {
-        let slot = Slot {
-            hash,
-            record: record.clone(),
-        };
+    /// Puts a record under a name that has none.
+    pub(crate) fn insert(&mut self, hash: u64, record: Record) {
+        let slot = self.remember(hash, &record);
+        self.points.insert_unique(hash, slot, |slot| slot.hash);
+        self.put_in_order(record);
+    }
+
+    /// Puts `record` in the place of the one of its name, and returns that.
+    pub(crate) fn replace(&mut self, hash: u64, record: Record) -> Option<Record> {
+        let slot = self.remember(hash, &record);
+        let held = self.points.find_mut(hash, |slot| {
+            slot.hash == hash && slot.record.at() == record.at()
+        })?;
+        let old = std::mem::replace(held, slot);
+        self.put_in_order(record);
+        Some(self.forget(old))
+    }
+
+    /// What is done for a record before it is in the table.
+    fn remember(&mut self, hash: u64, record: &Record) -> Slot {
+        self.bytes += weight(record);
+        let record = record.clone();
+        let slot = Slot { hash, record };
         if let Some(expiring) = Expiring::of(&slot) {
             self.expiring.insert(expiring);
         }
-        let replaced = match self.points.entry(
-            hash,
-            |slot| slot.hash == hash && slot.record.at() == record.at(),
-            |slot| slot.hash,
-        ) {
-            Entry::Occupied(mut entry) => Some(std::mem::replace(entry.get_mut(), slot)),
-            Entry::Vacant(entry) => {
-                entry.insert(slot);
-                None
-            }
-        };
+        slot
+    }
+
+    fn put_in_order(&mut self, record: Record) {
         let partitions = self.ordered.entry(record.key().collection()).or_default();
         match partitions.get_mut(record.partition().as_str()) {
             Some(records) => {
@@ -71,7 +97,6 @@ impl Shard {
                 partitions.insert(partition, BTreeSet::from([ById(record)]));
             }
         }
-        replaced.map(|slot| self.forget_expiry(slot))
     }
 
     pub(crate) fn remove(&mut self, hash: u64, at: RecordRef<'_>) -> Option<Record> {
@@ -87,10 +112,12 @@ impl Shard {
         if records.is_empty() {
             partitions.remove(at.partition());
         }
-        Some(self.forget_expiry(slot))
+        Some(self.forget(slot))
     }
 
-    fn forget_expiry(&mut self, slot: Slot) -> Record {
+    /// What is done for a record once it is out of the table.
+    fn forget(&mut self, slot: Slot) -> Record {
+        self.bytes -= weight(&slot.record);
         if let Some(expiring) = Expiring::of(&slot) {
             self.expiring.remove(&expiring);
         }
