@@ -96,11 +96,20 @@ fn races(seed: u64) -> [Race; 4] {
     [wide, long, Race::together(seed), Race::lossy(seed)]
 }
 
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
 /// They take long beside a history: one run for so many seeds.
 const EACH: u64 = 16;
 
 /// What one run of the contracts' races does, for the last line.
 const CONTRACTS: &str = "144 API key calls, 64 launches, 16 attachments, 2000 takes";
+
+/// Recorded calls on buckets, and how many of them.
+async fn buckets(over: &Arc<Over>, seed: u64) -> Result<usize, Failure> {
+    let one = limits::calls_have_an_order(over.clone(), 4, 60, seed).await?;
+    let many = limits::calls_have_an_order(over.clone(), 8, 24, seed).await?;
+    Ok(one + many)
+}
 
 /// The contracts' own races.
 async fn contracts(over: &Arc<Over>, seed: u64) -> CaseResult {
@@ -130,6 +139,7 @@ fn main() -> ExitCode {
     let records: Arc<dyn Harness<dyn RecordStore>> = over.clone();
     let begin = Instant::now();
     let (mut histories, mut calls, mut rounds, mut seed) = (0u64, 0, 0, arguments.seed);
+    let (mut bucket_histories, mut bucket_calls) = (0u64, 0);
     while seed - arguments.seed < arguments.seeds
         && begin.elapsed() < Duration::from_secs(arguments.seconds)
     {
@@ -143,6 +153,14 @@ fn main() -> ExitCode {
             }
             histories += 1;
         }
+        match runtime.block_on(buckets(&over, seed)) {
+            Ok(checked) => bucket_calls += checked,
+            Err(error) => {
+                eprintln!("the calls on buckets, seed {seed}: {error}");
+                return ExitCode::FAILURE;
+            }
+        }
+        bucket_histories += 2;
         if (seed - arguments.seed).is_multiple_of(EACH) {
             if let Err(error) = runtime.block_on(contracts(&over, seed)) {
                 eprintln!("the contracts' races, seed {seed}: {error}");
@@ -153,7 +171,8 @@ fn main() -> ExitCode {
         seed += 1;
     }
     println!(
-        "soak: seeds {} to {}, {histories} histories, {calls} calls, each history explained; \
+        "soak: seeds {} to {}, {histories} histories, {calls} calls on records, \
+         {bucket_histories} histories, {bucket_calls} calls on buckets, each history explained; \
          {rounds} times {CONTRACTS}; {:.1} s",
         arguments.seed,
         seed - 1,

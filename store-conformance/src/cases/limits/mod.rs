@@ -2,6 +2,7 @@
 //! makes of it. The cases need a multi-threaded runtime: some interfere from
 //! within a closure, which shows that nothing is locked while it runs.
 
+mod histories;
 mod life;
 mod limiter;
 mod races;
@@ -21,6 +22,7 @@ use crate::case;
 use crate::harness::{Harness, Over};
 use crate::suite::{Case, CaseResult, Suite};
 
+pub use histories::calls_have_an_order;
 pub use steps::walk;
 
 /// How a case opens what it tests.
@@ -39,7 +41,7 @@ pub fn over(backend: &Arc<Over>) -> Vec<Suite> {
 
 /// The cases, for a harness of your own.
 pub fn cases() -> Vec<Case<dyn RateLimitStore>> {
-    use {life::*, limiter::*, races::*, steps::*, takes::*, time::*, updates::*};
+    use {histories::*, life::*, limiter::*, races::*, steps::*, takes::*, time::*, updates::*};
     vec![
         case!(a_new_bucket_grants_its_burst_and_no_more),
         case!(a_denied_take_consumes_nothing),
@@ -53,6 +55,12 @@ pub fn cases() -> Vec<Case<dyn RateLimitStore>> {
         case!(concurrent_takes_of_several_quotas_stay_whole, "30"),
         case!(concurrent_closures_reach_exactly_zero, "30"),
         case!(closures_and_takes_lose_nothing_of_each_other, "30"),
+        case!(
+            racing_calls_have_an_order_that_explains_them,
+            "30",
+            "31",
+            "33"
+        ),
         case!(a_take_during_an_update_is_not_lost, "30"),
         case!(a_delete_during_an_update_is_not_undone, "31"),
         case!(a_recreation_during_an_update_is_noticed, "32"),
