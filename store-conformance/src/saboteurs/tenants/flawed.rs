@@ -13,6 +13,7 @@ use store_core::{
     Batch, Body, Collection, Error, ErrorKind, Expect, Partition, RecordKey, RecordStore, Result,
     Store,
 };
+use tokio::sync::Barrier;
 
 use crate::cases::iam::load_tenants;
 use crate::cases::tenants::Fixtures;
@@ -35,6 +36,7 @@ pub(super) enum Flaw {
     DropsTheNode,
     CountsLeaves,
     BindsNothing,
+    ExpectsNoParent,
 }
 
 /// One handle.
@@ -43,6 +45,9 @@ struct Flawed {
     inner: RecordTenants,
     records: Arc<dyn RecordStore>,
     flaw: Flaw,
+    /// Where a creation and the deletion that it misses meet, so that they
+    /// always do.
+    meeting: Arc<Barrier>,
 }
 
 impl Flawed {
@@ -78,6 +83,16 @@ impl EntityStore<Tenant> for Flawed {
                 }
             }
         }
+        if self.has(Flaw::ExpectsNoParent) && tenant.id.depth() == 3 {
+            let above = tenant.id.parent().expect("it is not a root");
+            let above = self.inner.get(&above).await?;
+            above.ok_or_else(|| Error::not_found("no such tenant"))?;
+            self.meeting.wait().await; // Now it is deleted,
+            self.meeting.wait().await; // and now it is gone.
+            let path = tenant.id.clone();
+            self.write(&path, Some(tenant.clone())).await?;
+            return Ok(Arc::new(tenant));
+        }
         self.inner.create(tenant).await
     }
 
@@ -104,6 +119,12 @@ impl EntityStore<Tenant> for Flawed {
     }
 
     async fn delete(&self, path: &TenantPath) -> Result<()> {
+        if self.has(Flaw::ExpectsNoParent) && path.depth() == 2 {
+            self.meeting.wait().await;
+            let answer = self.inner.delete(path).await;
+            self.meeting.wait().await;
+            return answer;
+        }
         match self.inner.delete(path).await {
             Err(error) if error.is(ErrorKind::InUse) && self.has(Flaw::DeletesBelow) => {
                 let below = Among::Descendants(path.clone());
@@ -194,12 +215,13 @@ impl Sabotaged {
         Ok(opened)
     }
 
-    fn flawed(&self, store: &Store) -> Arc<dyn TenantStore> {
+    fn flawed(&self, store: &Store, meeting: &Arc<Barrier>) -> Arc<dyn TenantStore> {
         let records = Arc::clone(store.records());
         Arc::new(Flawed {
             inner: RecordTenants::new(Arc::clone(&records)),
             records,
             flaw: self.0,
+            meeting: Arc::clone(meeting),
         })
     }
 }
@@ -212,7 +234,8 @@ impl Harness<dyn TenantStore, Fixtures> for Sabotaged {
 
     async fn open(&self, fixtures: Fixtures) -> Result<Opened<dyn TenantStore>> {
         let opened = self.open_with(fixtures).await?;
-        Ok(opened.map(|store| self.flawed(store)))
+        let meeting = Arc::new(Barrier::new(2));
+        Ok(opened.map(|store| self.flawed(store, &meeting)))
     }
 }
 
@@ -224,10 +247,11 @@ impl Harness<Identity, Fixtures> for Sabotaged {
 
     async fn open(&self, fixtures: Fixtures) -> Result<Opened<Identity>> {
         let opened = self.open_with(fixtures).await?;
+        let meeting = Arc::new(Barrier::new(2));
         Ok(opened.map(|store| {
             Arc::new(Identity {
                 iam: Iam::new(&**store),
-                tenants: Tenants::over(self.flawed(store)),
+                tenants: Tenants::over(self.flawed(store, &meeting)),
             })
         }))
     }

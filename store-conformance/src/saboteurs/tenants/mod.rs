@@ -124,6 +124,12 @@ pub fn all() -> Vec<Saboteur> {
             identity_cases,
             "a_changed_quota_binds_when_it_is_said_to"
         ),
+        flaw!(
+            ExpectsNoParent,
+            "the parent is looked up before the commit, and not expected by it",
+            cases,
+            "no_race_leaves_a_tenant_without_its_parent"
+        ),
         forgets!(
             "tenant_rosters",
             "the quota of tenants is checked before the commit",
