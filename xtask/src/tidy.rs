@@ -39,10 +39,6 @@ const LONG: &[(&str, &str)] = &[(
 /// Where time really passes, and why.
 const SLEEPERS: &[(&str, &str)] = &[
     (
-        "store-conformance/src/saboteurs/blobs/shelf.rs",
-        "its planted bug leaves a gap between two writes",
-    ),
-    (
         "store-conformance/src/servers/container.rs",
         "asks a server that starts until it answers",
     ),

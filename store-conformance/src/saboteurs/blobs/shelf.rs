@@ -16,6 +16,7 @@ use store_core::blobs::{
 use store_core::{
     BlobStore, Clock, Error, ErrorKind, ManualClock, Page, Result, Scope, Swept, Timestamp, Version,
 };
+use tokio::sync::Notify;
 
 use super::Flaw;
 
@@ -37,6 +38,11 @@ pub(super) struct State {
     contents: BTreeMap<u64, Vec<u8>>,
     retired: Vec<(Timestamp, u64)>,
     closed: bool,
+    /// Whether somebody was shown metadata and content that do not belong
+    /// together: once is enough to be caught.
+    torn: bool,
+    /// Told of every object that is opened.
+    opened: Arc<Notify>,
 }
 
 struct Object {
@@ -183,6 +189,7 @@ impl BlobStore for Shelf {
         let Some(object) = state.objects.get(&name) else {
             return Ok(None);
         };
+        state.opened.notify_waiters();
         let stat = object.stat.clone();
         if options
             .version
@@ -377,16 +384,28 @@ impl BlobSink for Sink {
         if !shelf.has(Flaw::TearsMetadataFromContent) {
             return Ok(shelf.publish(&mut *shelf.state()?, &self));
         }
-        // Two records, one after the other.
-        {
+        // Two records, one after the other, and somebody who reads between.
+        let opened = Arc::clone(&shelf.state()?.opened);
+        let read = opened.notified();
+        tokio::pin!(read);
+        let shown = {
             let mut state = shelf.state()?;
             let size = state.contents.get(&self.number).map_or(0, Vec::len);
-            if let Some(object) = state.objects.get_mut(&self.name) {
-                object.stat.metadata = self.options.metadata.clone();
-                object.stat.size = size as u64;
+            let State { objects, torn, .. } = &mut *state;
+            match objects.get_mut(&self.name) {
+                Some(object) if !*torn => {
+                    object.stat.metadata = self.options.metadata.clone();
+                    object.stat.size = size as u64;
+                    *torn = true;
+                    read.as_mut().enable();
+                    true
+                }
+                _ => false,
             }
+        };
+        if shown {
+            read.await;
         }
-        tokio::time::sleep(Duration::from_millis(5)).await;
         Ok(shelf.publish(&mut *shelf.state()?, &self))
     }
 
