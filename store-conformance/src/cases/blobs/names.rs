@@ -13,16 +13,31 @@ use crate::suite::{Case, CaseResult};
 pub(super) fn cases() -> Vec<Case<dyn BlobStore>> {
     vec![
         case!(odd_names_never_collide, "47", "R1"),
-        case!(
+        needs_list(case!(
             a_list_is_in_bytewise_order_without_gap_or_repeat,
             "14",
             "19"
-        ),
-        case!(a_list_knows_prefixes_literally, "18"),
-        case!(a_list_shows_what_is_published_and_no_more, "40"),
-        case!(a_list_goes_on_after_its_last_object_was_deleted, "17"),
-        case!(a_page_of_none_is_refused_and_a_huge_one_is_not, "15"),
+        )),
+        needs_list(case!(a_list_knows_prefixes_literally, "18")),
+        needs_list(case!(a_list_shows_what_is_published_and_no_more, "40")),
+        needs_list(case!(
+            a_list_goes_on_after_its_last_object_was_deleted,
+            "17"
+        )),
+        needs_list(case!(a_page_of_none_is_refused_and_a_huge_one_is_not, "15")),
     ]
+}
+
+fn needs_list(case: Case<dyn BlobStore>) -> Case<dyn BlobStore> {
+    case.needs("list_objects", |given| Box::pin(listing_is_refused(given)))
+}
+
+async fn listing_is_refused(given: Given) -> CaseResult {
+    let opened = given.open(()).await?;
+    let error = opened.first.list(&BlobList::new("bucket")?).await;
+    let error = error.expect_err("listing objects is declared unsupported");
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    Ok(())
 }
 
 /// Names that a store which splits, cleans, folds or matches them would mix up.

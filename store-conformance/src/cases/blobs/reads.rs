@@ -21,7 +21,9 @@ pub(super) fn cases() -> Vec<Case<dyn BlobStore>> {
             "43",
             "42"
         ),
-        case!(new_metadata_leave_the_content_as_it_is, "42"),
+        case!(new_metadata_leave_the_content_as_it_is, "42").needs("restamp", |given| {
+            Box::pin(new_metadata_alone_are_refused(given))
+        }),
     ]
 }
 
@@ -199,5 +201,15 @@ async fn new_metadata_leave_the_content_as_it_is(harness: Given) -> CaseResult {
         .await?;
     assert!(matches!(answer, Publication::Changed), "{answer:?}");
     assert!(opened.first.stat(object()).await?.is_none());
+    Ok(())
+}
+
+async fn new_metadata_alone_are_refused(harness: Given) -> CaseResult {
+    let opened = harness.open(()).await?;
+    let old = put(&opened.first, object(), told(1), b"as it was").await?;
+    let answer = opened.first.restamp(object(), old.version, told(2)).await;
+    let error = answer.expect_err("changing metadata alone is declared unsupported");
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    assert_eq!(opened.second.stat(object()).await?, Some(old));
     Ok(())
 }
