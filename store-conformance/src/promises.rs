@@ -97,7 +97,7 @@ pub const PROMISES: &[Promise] = &[
         "8",
         "Disabling and deleting show through caches within the promised bound",
     ),
-    promise("9", "A refresh removes deleted keys"),
+    waits("9", "A refresh removes deleted keys", "caches"),
     promise("10", "Two namespaces never see each other"),
     promise(
         "11",

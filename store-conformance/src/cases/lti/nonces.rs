@@ -28,7 +28,7 @@ pub(super) fn cases<R: Platform, D: Site>() -> Cases<R, D> {
         case!(of_racing_stores_of_one_nonce_one_wins, "51"),
         case!(odd_nonces_and_issuers_never_collide, "47"),
         case!(nonces_that_differ_in_the_last_character_differ, "47"),
-        case!(an_impossible_nonce_is_refused_or_unknown, "11"),
+        case!(an_impossible_nonce_is_refused_or_unknown, "R6"),
         case!(asking_for_an_unknown_nonce_leaves_nothing, "11"),
         case!(a_dropped_validation_never_lets_two_in, "39", "51"),
     ]

@@ -17,10 +17,10 @@ pub(super) fn cases<R: Platform, D: Site>() -> Cases<R, D> {
         ),
         case!(an_issuer_alone_gives_its_default, "55"),
         case!(an_issuer_alone_gives_its_only_registration, "55"),
-        case!(own_records_come_back_unchanged, "4", "5"),
+        case!(own_records_come_back_unchanged, "5"),
         case!(odd_issuers_and_client_ids_never_collide, "47"),
         case!(names_of_any_length_are_kept_apart, "47"),
-        case!(a_lookup_takes_any_text, "11"),
+        case!(a_lookup_takes_any_text),
     ]
 }
 

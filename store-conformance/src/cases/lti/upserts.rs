@@ -18,11 +18,11 @@ pub(super) fn cases<R: Platform, D: Site>() -> Cases<R, D> {
     let manage = [
         case!(concurrent_upserts_of_a_registration_leave_one_row, "57"),
         case!(concurrent_upserts_of_a_deployment_leave_one_row, "57"),
-        case!(an_upsert_replaces_the_record_whole, "57"),
+        case!(an_upsert_replaces_the_record_whole),
         case!(a_deleted_registration_takes_its_deployments_along, "23"),
         case!(a_default_can_move_and_falls_back_when_deleted, "55"),
         case!(a_deployment_needs_a_registration_and_can_be_deleted, "12"),
-        case!(lists_give_every_row_once, "14", "16", "20"),
+        case!(lists_give_every_row_once, "14", "16"),
     ]
     .map(|case| {
         case.needs(needs::MANAGE, |harness| {
