@@ -303,7 +303,12 @@ impl Builder {
             let error = config("the file of certificate authorities cannot be read");
             return Err(error.with_source(e));
         }
-        options = self.trusting(options).statement_cache_capacity(STATEMENTS);
+        options = self
+            .trusting(options)
+            .statement_cache_capacity(STATEMENTS)
+            // Floats never travel as text here, and a pgbouncer as it is
+            // delivered refuses a connection that asks for how they do.
+            .extra_float_digits(None);
         if let Some(timeout) = self.statement_timeout {
             options = options.options([("statement_timeout", timeout.as_millis().to_string())]);
         }

@@ -174,6 +174,13 @@ fn classify(code: &str, lost: Retry) -> (ErrorKind, Retry, &'static str) {
             "the role may not do this; grant it what the crate's documentation lists",
         ),
         "42P01" | "42883" | "42703" | "3F000" => (Config, Retry::Never, SETUP),
+        "26000" | "42P05" => (
+            Config,
+            Retry::Never,
+            "a pooler before the server gave the connection another session, without its \
+             prepared statements; set max_prepared_statements of pgbouncer (1.21 or newer), \
+             or pool by sessions. Nothing was written",
+        ),
         "3D000" => (
             Config,
             Retry::Never,
