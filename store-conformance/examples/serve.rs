@@ -1,11 +1,14 @@
 //! Serves what tests need until it is told to end: what `cargo xtask up` starts.
 //!
 //! Finds or makes the servers named, writes what a shell should know of each
-//! into the file, one `export` a line, and holds them until SIGTERM, SIGINT, or
-//! its own end of whatever kind.
+//! into the first file, one `export` a line, and holds them until SIGTERM,
+//! SIGINT, or its own end of whatever kind. The second file has its process id
+//! and is locked for as long as it lives; if another holds it, nothing is done.
 //!
-//! `serve FILE NAME…`, with a name of `store_conformance::servers::KINDS`.
+//! `serve ENV PID NAME…`, with names of `store_conformance::servers::KINDS`.
 
+use std::fs::File;
+use std::io::Write;
 use std::process::ExitCode;
 
 use store_conformance::servers::{KINDS, Options, Server, missing};
@@ -13,9 +16,16 @@ use tokio::signal::unix::{SignalKind, signal};
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
-    let Some(file) = arguments.next() else {
-        eprintln!("serve FILE NAME...");
+    let (Some(file), Some(pid)) = (arguments.next(), arguments.next()) else {
+        eprintln!("serve ENV PID NAME...");
         return ExitCode::FAILURE;
+    };
+    let _alone = match alone(&pid) {
+        Ok(lock) => lock,
+        Err(error) => {
+            eprintln!("{pid}: {error}");
+            return ExitCode::FAILURE;
+        }
     };
     let mut servers = Vec::new();
     let mut text = String::new();
@@ -36,6 +46,16 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// The lock that says that this process lives.
+fn alone(pid: &str) -> std::io::Result<File> {
+    let mut options = File::options();
+    let mut file = options.write(true).create(true).truncate(false).open(pid)?;
+    file.try_lock()?;
+    file.set_len(0)?;
+    write!(file, "{}", std::process::id())?;
+    Ok(file)
 }
 
 fn start(name: &str) -> Result<(&'static str, Server), String> {

@@ -11,6 +11,8 @@ use store_postgres::PostgresStore;
 
 struct Postgres {
     url: String,
+    /// Past a pooler, for the notices that it does not carry.
+    listener: Option<String>,
     server: String,
     /// Makes schemas of two runs against one server differ.
     run: u32,
@@ -30,13 +32,16 @@ impl Harness<Store> for Postgres {
     async fn open(&self, (): ()) -> Result<Opened<Store>> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let clock = ManualClock::default();
-        let builder = PostgresStore::builder()
+        let mut builder = PostgresStore::builder()
             .url(&self.url)
             .schema(format!("store_test_{}_{number}", self.run))
             .collections(cases::collections())
             .max_connections(8)
             .change_notice(true)
             .clock(clock.clone());
+        if let Some(listener) = &self.listener {
+            builder = builder.listener_url(listener);
+        }
         let first = builder.clone().connect().await?;
         first.setup().await?;
         let second = builder.connect().await?;
@@ -72,6 +77,7 @@ fn main() -> ExitCode {
     let number = version.split(' ').next().unwrap_or_default();
     store_conformance::main(cases::all(Arc::new(Postgres {
         url: server.url().into(),
+        listener: server.direct_url().map(Into::into),
         server: format!("PostgreSQL {number}, {}", server.way()),
         run: std::process::id(),
         next: AtomicU32::new(0),

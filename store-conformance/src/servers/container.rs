@@ -15,7 +15,8 @@ use testcontainers::{ContainerRequest, GenericImage, ImageExt};
 const LABEL: &str = "org.store-rs.test";
 
 /// Removes what has the label when the pipe from this process closes without
-/// an order: when it was killed, which leaves it no time to remove anything.
+/// an order: when it was killed or told to end, and removed nothing itself.
+/// Asks the engine's own program, which is there wherever people use one.
 const GUARD: &str = r#"label=$1
 trap : TERM INT HUP
 read -r order && exit
@@ -34,8 +35,9 @@ pub(super) struct Image<'a> {
     pub(super) arguments: &'a [&'a str],
 }
 
-/// A running container; removed when it is dropped, by testcontainers' watchdog
-/// when this process is told to end, and by a guard when it is killed.
+/// A running container; removed when it is dropped, and by a guard when this
+/// process ends in another way. (testcontainers' own watchdog knows of signals
+/// alone, and not of those that kill.)
 #[derive(Debug)]
 pub(super) struct Container {
     container: Option<testcontainers::Container<GenericImage>>,

@@ -145,7 +145,8 @@ fn find(kind: &dyn Kind, options: &Options) -> Result<Server, String> {
     }
     if tried.is_empty() {
         tried.push(format!(
-            "no way was allowed; {WAY} may be `container`, `program` or `install`"
+            "no way was allowed: {WAY} may be `container`, `program` or `install`, \
+             and STORE_TEST_NO_DOCKER forbids the first"
         ));
     }
     Err(format!(
@@ -161,6 +162,8 @@ fn find(kind: &dyn Kind, options: &Options) -> Result<Server, String> {
 /// A server that answers. Dropping it stops what was started for it.
 pub struct Server {
     url: String,
+    /// The same past its pooler, if it has one.
+    direct: Option<String>,
     origin: String,
     way: &'static str,
     /// What was started, in the order to stop it: none if it is someone else's,
@@ -181,6 +184,7 @@ impl Server {
     fn lent(url: String, origin: String) -> Self {
         Self {
             url,
+            direct: None,
             origin,
             way: "lent",
             parts: Vec::new(),
@@ -190,6 +194,12 @@ impl Server {
     /// Where it is.
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Where the server itself is, if [`Server::url`] is a pooler before it: for
+    /// what no pooler carries.
+    pub fn direct_url(&self) -> Option<&str> {
+        self.direct.as_deref()
     }
 
     /// Where it came from, for the report: the environment, a container, a program.

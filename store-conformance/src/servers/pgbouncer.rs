@@ -82,6 +82,7 @@ pub(super) fn before(server: Server, prepared: u32, options: &Options) -> Result
     parts.extend(server.parts);
     Ok(Server {
         url: format!("postgres://store@127.0.0.1:{port}/postgres"),
+        direct: Some(server.url),
         origin: format!("{}, through {version}", server.origin),
         way: server.way,
         parts,

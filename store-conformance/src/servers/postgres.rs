@@ -196,6 +196,7 @@ impl Kind for Postgres {
         let container = Container::start(&image, answers)?;
         Ok(Server {
             url: url(container.port),
+            direct: None,
             origin: format!("container of {name}"),
             way: "container",
             parts: vec![Part::Container(Box::new(container))],
@@ -273,6 +274,7 @@ impl Kind for Postgres {
         };
         Ok(Server {
             url: url(port),
+            direct: None,
             origin: format!("program in {}", programs.display()),
             way: if is_installed { "installed" } else { "program" },
             parts: vec![Part::Program(Program::start(folder, launch)?)],
