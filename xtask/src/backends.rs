@@ -14,11 +14,53 @@ pub struct Backend {
     pub package: &'static str,
     /// The server that it needs, as a person calls it; `None` if it runs in process.
     pub server: Option<&'static str>,
+    /// The servers that `--every-server` tests it on; none if it runs in process.
+    pub variants: &'static [Variant],
+    /// Of those that the variants bring, the versions that the matrix names.
+    pub versions: &'static [&'static str],
+    /// The test program with the test [`CRASH_TEST`], if the backend survives crashes.
+    pub crash: Option<&'static str>,
     /// What of [`HEAVY`] its users compile: its driver and what that brings.
     pub heavy: &'static [&'static str],
     /// The most crates that its users may compile, itself and core included.
     pub most_crates: usize,
 }
+
+/// One server that a backend is tested on.
+#[derive(Debug)]
+pub struct Variant {
+    /// What is special; empty for the everyday one.
+    pub name: &'static str,
+    /// What makes the tests find it (store-conformance/src/servers).
+    pub environment: &'static [(&'static str, &'static str)],
+    /// It is fetched, so only with leave.
+    pub installs: bool,
+    /// Other test programs of store-conformance that run on it too, and their
+    /// arguments.
+    pub also: &'static [(&'static str, &'static [&'static str])],
+}
+
+/// Whatever server is found first.
+pub const EVERYDAY: Variant = Variant {
+    name: "",
+    environment: &[],
+    installs: false,
+    also: &[],
+};
+
+/// What races, through a pooler too.
+const POOLED: &[(&str, &[&str])] = &[
+    ("postgres_own", &["two_commits_that_each_check"]),
+    ("postgres_own", &["a_single_put_and_a_commit"]),
+    ("postgres_own", &["overlapping_commits"]),
+    ("pgbouncer", &[]),
+];
+
+/// Test programs whose servers not every machine has, and which are no suite.
+pub const MAY_LACK: &[&str] = &["pgbouncer"];
+
+/// The test that kills a backend's server again and again.
+pub const CRASH_TEST: &str = "nothing_acknowledged_is_lost_and_nothing_is_there_by_half";
 
 /// All of them, in the order of every table.
 pub const BACKENDS: &[Backend] = &[
@@ -26,6 +68,9 @@ pub const BACKENDS: &[Backend] = &[
         name: "memory",
         package: "store-memory",
         server: None,
+        variants: &[],
+        versions: &[],
+        crash: None,
         heavy: &[],
         most_crates: 55,
     },
@@ -33,6 +78,36 @@ pub const BACKENDS: &[Backend] = &[
         name: "postgres",
         package: "store-postgres",
         server: Some("PostgreSQL"),
+        variants: &[
+            Variant {
+                name: "oldest",
+                environment: &[("STORE_TEST_POSTGRES_VERSION", "15")],
+                ..EVERYDAY
+            },
+            Variant {
+                name: "newest, fetched without root",
+                environment: &[
+                    ("STORE_TEST_POSTGRES_VERSION", "18"),
+                    ("STORE_TEST_WAY", "install"),
+                ],
+                installs: true,
+                also: &[("servers", &[])],
+            },
+            Variant {
+                name: "in a container",
+                environment: &[("STORE_TEST_WAY", "container")],
+                also: &[("servers", &[])],
+                ..EVERYDAY
+            },
+            Variant {
+                name: "behind pgbouncer",
+                environment: &[("STORE_TEST_POSTGRES_POOLER", "1")],
+                also: POOLED,
+                ..EVERYDAY
+            },
+        ],
+        versions: &["15", "18"],
+        crash: Some("postgres_own"),
         heavy: &["ring", "rustls", "sqlx"],
         most_crates: 151,
     },

@@ -5,18 +5,23 @@ use std::time::Instant;
 use crate::generated::Mode;
 use crate::tally::Tally;
 use crate::test_all::{self, Options};
-use crate::{Result, deny, matrix, package_check, process, promises, soak, tidy, tree_check};
+use crate::{
+    Result, deny, matrix, package_check, process, promises, servers, soak, tidy, tree_check,
+};
 
 pub const HELP: &str = "
 Everything that must hold before a merge, cheapest first. All steps run, also
 after one has failed; what failed is said again at the end. The last line is
-`N passed, N failed`, in which each step that is no test counts as one.
+`N passed, N failed`, in which each step that is no test counts as one; above
+it stands what could not be proven on this machine.
 
   format          cargo fmt --all --check
   tidy            the house rules
   clippy          cargo clippy, all targets and features, no warning
   documentation   cargo doc, no warning
-  test-all        every test over every backend
+  test-all        every test over every backend, on every server
+  without-root    if this is root: servers are fetched and run by one who is not
+  up-down         `cargo xtask up` and `down` start and stop what they say
   promises        store-conformance/PROMISES.md is up to date
   matrix          the capability matrix in README.md is up to date
   soak            a sample of the long tests
@@ -24,9 +29,10 @@ after one has failed; what failed is said again at the end. The last line is
   deny            licences, bans and sources of all dependencies
   package-check   the packages, and a program that uses them
 
-Usage: cargo xtask ci [--no-docker] [--install]
+Usage: cargo xtask ci [--no-docker] [--install] [--strict]
 
 Options:
+  --strict      a server that cannot be had is a failure
   --no-docker   do not use containers for servers
   --install     fetch missing servers, and cargo-deny, into target, without root
 ";
@@ -42,6 +48,7 @@ const BEFORE: &[Step] = &[
     ("documentation", |_| documentation()),
 ];
 const AFTER: &[Step] = &[
+    ("up-down", servers::prove),
     ("promises", |_| promises::promises(Mode::Check)),
     ("matrix", |_| matrix::matrix(Mode::Check)),
     ("soak", |_| soak::sample()),
@@ -51,11 +58,15 @@ const AFTER: &[Step] = &[
 ];
 
 pub fn run(mut arguments: lexopt::Parser) -> Result {
-    let mut options = Options::default();
+    let mut options = Options {
+        every_server: true,
+        ..Options::default()
+    };
     while let Some(argument) = arguments.next()? {
         match argument {
             lexopt::Arg::Long("no-docker") => options.no_docker = true,
             lexopt::Arg::Long("install") => options.install = true,
+            lexopt::Arg::Long("strict") => options.strict = true,
             other => return Err(other.unexpected().into()),
         }
     }
@@ -70,6 +81,9 @@ pub fn run(mut arguments: lexopt::Parser) -> Result {
     take("test-all", &mut tally, &mut lines, || {
         test_all::test_all(&options)
     });
+    take("without-root", &mut tally, &mut lines, || {
+        test_all::without_root(&options)
+    });
     for (name, step) in AFTER {
         take(name, &mut tally, &mut lines, || {
             step(&options).map(|()| one())
@@ -77,7 +91,7 @@ pub fn run(mut arguments: lexopt::Parser) -> Result {
     }
     println!("\n{}", lines.join("\n"));
     println!("{:<16}{:>12}", "in all", process::seconds(begin.elapsed()));
-    println!("\n{} passed, {} failed", tally.passed, tally.failed);
+    println!("\n{}", tally.summary());
     if tally.failed > 0 {
         return Err("ci failed; what failed is marked above".into());
     }
@@ -86,7 +100,8 @@ pub fn run(mut arguments: lexopt::Parser) -> Result {
 
 /// Is there a step of this name?
 pub fn has_step(name: &str) -> bool {
-    name == "test-all" || BEFORE.iter().chain(AFTER).any(|(step, _)| *step == name)
+    ["test-all", "without-root"].contains(&name)
+        || BEFORE.iter().chain(AFTER).any(|(step, _)| *step == name)
 }
 
 /// One step: adds what it came to, and a line for the end.
@@ -107,7 +122,11 @@ fn take(
     let time = process::seconds(begin.elapsed());
     lines.push(format!(
         "{name:<16}{time:>12}  {}",
-        if own.failed > 0 { "FAILED" } else { "ok" }
+        match (own.failed, own.unproven.len()) {
+            (0, 0) => "ok".to_owned(),
+            (0, unproven) => format!("ok, {unproven} NOT PROVEN"),
+            _ => "FAILED".to_owned(),
+        }
     ));
     // They were printed; only the counts go on.
     own.failures.clear();

@@ -4,7 +4,7 @@ use std::fs;
 
 use serde::Deserialize;
 
-use crate::backends::{self, BACKENDS};
+use crate::backends::{self, BACKENDS, Backend};
 use crate::generated::{Mode, between, settle};
 use crate::report::{self, Case, Outcome};
 use crate::workspace::Workspace;
@@ -13,16 +13,18 @@ use crate::{Result, process};
 pub const HELP: &str = "
 Write the capability matrix between `<!-- matrix -->` and `<!-- /matrix -->` of
 README.md. A backend's row has what its `capabilities()` answers, and what it
-was tested on: the server of the last `cargo xtask test-all`, if every one of
-its cases passed there.
+was tested on: of the versions in xtask/src/backends.rs those of the last
+`cargo xtask test-all --every-server`, if every case passed.
 
 Usage: cargo xtask matrix [--check]
 
 Options:
-  --check   write nothing; fail if the matrix is out of date
+  --check   write nothing; fail if the matrix is out of date. A version that it
+            names and that did not run here is told, and is no failure: not
+            every machine can have every server
 
 Example:
-  cargo xtask test-all && cargo xtask matrix
+  cargo xtask test-all --every-server --install && cargo xtask matrix
 ";
 
 /// What store-conformance/examples/capabilities.rs prints.
@@ -46,12 +48,29 @@ pub fn matrix(mode: Mode) -> Result {
     let capabilities: Vec<Capabilities> = serde_json::from_str(&json)?;
     let file = workspace.root.join("README.md");
     let readme = fs::read_to_string(&file)?;
-    let text = between(&readme, "matrix", &markdown(&capabilities, &cases)?)
-        .map_err(|error| format!("README.md: {error}"))?;
-    settle(mode, &file, &text, "cargo xtask matrix")
+    let made = |seen: Seen| -> Result<String> {
+        let table = markdown(&capabilities, &cases, seen)?;
+        between(&readme, "matrix", &table).map_err(|error| format!("README.md: {error}").into())
+    };
+    let here = made(Seen::Here)?;
+    if mode == Mode::Check && readme != here && readme == made(Seen::Anywhere)? {
+        println!("README.md is up to date, and names versions that did not run here:");
+        println!("{}", markdown(&capabilities, &cases, Seen::Here)?);
+        return Ok(());
+    }
+    settle(mode, &file, &here, "cargo xtask matrix")
 }
 
-fn markdown(capabilities: &[Capabilities], cases: &[Case]) -> Result<String> {
+/// Which versions the matrix may name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Seen {
+    /// Those that were tested now.
+    Here,
+    /// All that the project tests, if any was tested now.
+    Anywhere,
+}
+
+fn markdown(capabilities: &[Capabilities], cases: &[Case], seen: Seen) -> Result<String> {
     let mut lines: Vec<String> = Vec::new();
     for backend in BACKENDS {
         let own = capabilities
@@ -69,7 +88,7 @@ fn markdown(capabilities: &[Capabilities], cases: &[Case]) -> Result<String> {
             lines.push(format!("|---|---|{}", "---|".repeat(names.len())));
         }
         let answers: Vec<_> = own.rows.iter().map(|(_, answer)| answer.as_str()).collect();
-        let tested = tested_on(backend.name, cases);
+        let tested = tested_on(backend, cases, seen);
         lines.push(format!(
             "| {} | {tested} | {} |",
             backend.name,
@@ -79,31 +98,50 @@ fn markdown(capabilities: &[Capabilities], cases: &[Case]) -> Result<String> {
     Ok(lines.join("\n"))
 }
 
-/// The servers on which all cases of the bare backend passed.
-fn tested_on(backend: &str, cases: &[Case]) -> String {
+/// The server and its major versions on which all cases of the bare backend
+/// passed. Minor ones differ from machine to machine.
+fn tested_on(backend: &Backend, cases: &[Case], seen: Seen) -> String {
     let of_it: Vec<_> = cases
         .iter()
-        .filter(|case| case.backend == backend)
+        .filter(|case| case.backend == backend.name)
         .collect();
     if of_it.is_empty() || of_it.iter().any(|case| case.outcome == Outcome::Failed) {
         return "not tested".into();
     }
-    // Without the version, which differs from machine to machine.
-    let mut servers: Vec<_> = of_it
-        .iter()
-        .filter_map(|case| case.server.split(' ').next())
-        .collect();
-    servers.sort_unstable();
-    servers.dedup();
-    match servers.as_slice() {
-        [""] => "in process".into(),
-        _ => servers.join(", "),
-    }
+    let Some(server) = backend.server else {
+        return "in process".into();
+    };
+    let ran = |version: &&&str| {
+        let major = |case: &&Case| {
+            let number = case.server.strip_prefix(server)?.trim_start();
+            let end = number.find(|c: char| !c.is_ascii_digit());
+            Some(number[..end.unwrap_or(number.len())].to_owned())
+        };
+        seen == Seen::Anywhere
+            || of_it
+                .iter()
+                .any(|case| major(case).as_deref() == Some(**version))
+    };
+    let versions: Vec<_> = backend.versions.iter().filter(ran).copied().collect();
+    format!("{server} {}", versions.join(", "))
+        .trim_end()
+        .into()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const REDIS: Backend = Backend {
+        name: "redis",
+        package: "store-redis",
+        server: Some("Redis"),
+        variants: &[],
+        versions: &["7", "8"],
+        crash: None,
+        heavy: &[],
+        most_crates: 0,
+    };
 
     fn case(server: &str, outcome: Outcome) -> Case {
         Case {
@@ -118,11 +156,24 @@ mod tests {
     }
 
     #[test]
-    fn a_server_is_named_only_if_every_case_passed_on_it() {
-        let passed = case("Redis 7.0", Outcome::Passed);
-        assert_eq!(tested_on("redis", std::slice::from_ref(&passed)), "Redis");
-        let failed = case("Redis 7.0", Outcome::Failed);
-        assert_eq!(tested_on("redis", &[passed, failed]), "not tested");
-        assert_eq!(tested_on("redis", &[]), "not tested");
+    fn a_version_is_named_only_if_every_case_passed_on_it() {
+        let tested = |cases: &[Case]| tested_on(&REDIS, cases, Seen::Here);
+        let seven = case("Redis 7.0.15, program", Outcome::Passed);
+        let eight = case("Redis 8.2, container", Outcome::Passed);
+        assert_eq!(tested(std::slice::from_ref(&seven)), "Redis 7");
+        assert_eq!(tested(&[seven.clone(), eight.clone()]), "Redis 7, 8");
+        let failed = case("Redis 8.2, container", Outcome::Failed);
+        assert_eq!(tested(&[seven, failed]), "not tested");
+        assert_eq!(tested(&[]), "not tested");
+        // Not one that the project promises to test.
+        assert_eq!(tested(&[case("Redis 77", Outcome::Passed)]), "Redis");
+    }
+
+    #[test]
+    fn what_did_not_run_here_is_named_only_beside_what_did() {
+        let tested = |cases: &[Case]| tested_on(&REDIS, cases, Seen::Anywhere);
+        let seven = case("Redis 7.0.15, program", Outcome::Passed);
+        assert_eq!(tested(&[seven]), "Redis 7, 8");
+        assert_eq!(tested(&[]), "not tested");
     }
 }

@@ -55,16 +55,26 @@ pub fn run(command: &mut Command) -> Result {
 /// # Errors
 /// If there is no such example, or it fails.
 pub fn example(name: &str) -> Result<String> {
+    stdout(Command::new(built_example(name, &[])?).current_dir(root()))
+}
+
+/// The program of this example, built with these features.
+///
+/// # Errors
+/// If there is no such example, or it does not build.
+pub fn built_example(name: &str, features: &[&str]) -> Result<String> {
     let mut build = cargo();
     build.args(["build", "--quiet", "--workspace", "--example", name]);
+    for feature in features {
+        build.args(["--features", feature]);
+    }
     let messages = stdout(build.arg("--message-format=json-render-diagnostics"))?;
     let built = messages.lines().find_map(|line| {
         let message: serde_json::Value = serde_json::from_str(line).ok()?;
         let named = message["target"]["name"] == name;
         named.then(|| message["executable"].as_str().map(str::to_owned))?
     });
-    let executable = built.ok_or_else(|| format!("cargo built no example `{name}`"))?;
-    stdout(Command::new(executable).current_dir(root()))
+    built.ok_or_else(|| format!("cargo built no example `{name}`").into())
 }
 
 /// How it ended, and all that it printed, which also stays in `log`.

@@ -71,22 +71,26 @@ pub fn complete(backend: &Backend, cases: &[Case]) -> Vec<String> {
     faults
 }
 
-/// Every bare backend runs the same cases; says which one lacks which.
+/// Every bare backend runs the same cases on each of its servers; says which
+/// one lacks which.
 pub fn same_cases(backends: &[&Backend], cases: &[Case]) -> Vec<String> {
-    let mut all: BTreeMap<(&str, &str), BTreeSet<&str>> = BTreeMap::new();
+    let mut all: BTreeMap<(&str, &str), BTreeSet<(&str, &str)>> = BTreeMap::new();
+    let mut places = BTreeSet::new();
     for case in cases {
         if backends.iter().any(|backend| backend.name == case.backend) {
-            all.entry((&case.contract, &case.case))
-                .or_default()
-                .insert(&case.backend);
+            let place = (case.backend.as_str(), case.server.as_str());
+            places.insert(place);
+            let ran = all.entry((&case.contract, &case.case)).or_default();
+            ran.insert(place);
         }
     }
     let mut faults = Vec::new();
     for ((contract, case), ran) in &all {
-        for backend in backends {
-            if !ran.contains(backend.name) {
-                faults.push(format!("{}: did not run {contract}::{case}", backend.name));
-            }
+        for (backend, server) in places.difference(ran) {
+            let on = if server.is_empty() { "" } else { " on " };
+            faults.push(format!(
+                "{backend}{on}{server}: did not run {contract}::{case}"
+            ));
         }
     }
     faults
@@ -194,6 +198,9 @@ mod tests {
         name: "memory",
         package: "store-memory",
         server: None,
+        variants: &[],
+        versions: &[],
+        crash: None,
         heavy: &[],
         most_crates: 0,
     };
@@ -201,6 +208,9 @@ mod tests {
         name: "redis",
         package: "store-redis",
         server: Some("Redis"),
+        variants: &[],
+        versions: &[],
+        crash: None,
         heavy: &[],
         most_crates: 0,
     };
@@ -256,6 +266,19 @@ mod tests {
         assert_eq!(
             same_cases(&[&MEMORY, &REDIS], &cases),
             ["redis: did not run limits::b"]
+        );
+    }
+
+    #[test]
+    fn a_case_that_ran_on_one_server_and_not_on_another_is_named() {
+        let on = |server: &str, name: &str| Case {
+            server: server.into(),
+            ..case("redis", "records", name, Outcome::Passed)
+        };
+        let cases = [on("Redis 7", "a"), on("Redis 7", "b"), on("Redis 8", "a")];
+        assert_eq!(
+            same_cases(&[&REDIS], &cases),
+            ["redis on Redis 8: did not run records::b"]
         );
     }
 

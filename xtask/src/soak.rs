@@ -2,61 +2,112 @@
 
 use lexopt::prelude::*;
 
+use crate::backends::{BACKENDS, CRASH_TEST};
+use crate::test_all::Options;
 use crate::workspace::Workspace;
 use crate::{Result, process};
 
 pub const HELP: &str = "
-Run the long tests (store-conformance/tests/soak.rs) in release: long recorded
-histories of racing clients, each checked for linearizability per key.
+Run the long tests:
 
-Usage: cargo xtask soak [--seconds N | --sample] [--seed N]
+  histories   store-conformance/tests/soak.rs, in release: long recorded
+              histories of racing clients, each checked for linearizability per
+              key, and the contracts' races
+  crashes     each backend that survives a crash, with its server set to survive
+              them: killed in the middle of concurrent commits, takes, objects
+              and nonce races, again and again; after each, everything
+              acknowledged is there, nothing by half, no nonce accepted twice
+
+Usage: cargo xtask soak [OPTIONS]
 
 Options:
-  --seconds N   how long; 60 by default
-  --sample      a few seconds, as `cargo xtask ci` does: proves that it runs
+  --seconds N   how long the histories; 60 by default
+  --cycles N    how many crashes of each backend; 50 by default
+  --sample      seconds of the histories and no crashes, as `cargo xtask ci`
+                does: its test-all has five crashes of each backend already
   --seed N      where chance begins; a failure names its seed
+  --install     fetch missing servers into target/servers, without root
 
 Example, over night:
-  cargo xtask soak --seconds 28800
+  cargo xtask soak --seconds 28800 --cycles 5000
 ";
 
 /// Seconds of a run by hand, and in CI.
 const LONG: u64 = 60;
 const SAMPLE: u64 = 5;
 
+/// Crashes of a run by hand.
+const CYCLES: u64 = 50;
+
 pub fn run(mut arguments: lexopt::Parser) -> Result {
-    let mut seconds = LONG;
-    let mut seed = None;
+    let (mut seconds, mut cycles, mut seed) = (LONG, CYCLES, None);
+    let mut kind = Built::Release;
+    let mut options = Options::default();
     while let Some(argument) = arguments.next()? {
         match argument {
             Long("seconds") => seconds = arguments.value()?.parse()?,
-            Long("sample") => seconds = SAMPLE,
+            Long("cycles") => cycles = arguments.value()?.parse()?,
+            Long("sample") => (seconds, cycles, kind) = (SAMPLE, 0, Built::AsTests),
             Long("seed") => seed = Some(arguments.value()?.parse()?),
+            Long("install") => options.install = true,
             other => return Err(other.unexpected().into()),
         }
     }
-    soak(seconds, seed)
+    histories(seconds, seed, kind)?;
+    crashes(cycles, &options)
 }
 
 /// A few seconds of it.
 pub fn sample() -> Result {
-    soak(SAMPLE, None)
+    histories(SAMPLE, None, Built::AsTests)
 }
 
-fn soak(seconds: u64, seed: Option<u64>) -> Result {
+/// Kills the server of each backend so often.
+fn crashes(cycles: u64, options: &Options) -> Result {
+    if cycles == 0 {
+        return Ok(());
+    }
+    let survivors = BACKENDS
+        .iter()
+        .filter_map(|one| Some((one.name, one.crash?)));
+    for (name, program) in survivors {
+        println!("{name}: {cycles} crashes");
+        let mut command = process::cargo();
+        command.args(["test", "--quiet", "--workspace", "--test", program]);
+        command.args(["--features", "store-conformance/servers"]);
+        command.args(["--", "--exact", CRASH_TEST]);
+        command.env("STORE_SOAK_CYCLES", cycles.to_string());
+        options.tell(&mut command);
+        let printed = process::stdout(&mut command)?;
+        print!("{printed}");
+        // A test of another name would pass by not being there.
+        if !printed.contains("test result: ok. 1 passed") {
+            return Err(format!("{program} has no test {CRASH_TEST}").into());
+        }
+    }
+    Ok(())
+}
+
+/// What a sample proves is not worth minutes of building in release.
+enum Built {
+    Release,
+    /// As `test-all` does, so that nothing is built anew.
+    AsTests,
+}
+
+fn histories(seconds: u64, seed: Option<u64>, kind: Built) -> Result {
     let workspace = Workspace::load()?;
     let package = workspace.package("store-conformance");
     if !package.is_some_and(|package| package.targets_of("test").any(|test| test.name == "soak")) {
         return Err("there is no store-conformance/tests/soak.rs to run".into());
     }
     let mut command = process::cargo();
-    command.args([
-        "test",
-        "--release",
-        "--quiet",
-        "--package=store-conformance",
-    ]);
-    command.args(["--test=soak", "--", "--seconds", &seconds.to_string()]);
+    command.args(["test", "--quiet", "--test=soak"]);
+    match kind {
+        Built::Release => command.args(["--release", "--package=store-conformance"]),
+        Built::AsTests => command.args(["--workspace", "--features", "store-conformance/servers"]),
+    };
+    command.args(["--", "--seconds", &seconds.to_string()]);
     if let Some(seed) = seed {
         command.args(["--seed", &seed.to_string()]);
     }

@@ -11,6 +11,8 @@ pub struct Tally {
     pub ignored: usize,
     /// What failed, each as a few lines for a person.
     pub failures: Vec<String>,
+    /// What could not be tried on this machine: neither passed nor failed.
+    pub unproven: Vec<String>,
 }
 
 impl Tally {
@@ -44,12 +46,26 @@ impl Tally {
         self.failures.push(what.into());
     }
 
+    /// What could not be tried, and the counts: the last lines of a command.
+    pub fn summary(&self) -> String {
+        let mut text = String::new();
+        for unproven in &self.unproven {
+            text.push_str(&format!("NOT PROVEN on this machine: {unproven}\n"));
+        }
+        text.push_str(&format!("{} passed, {} failed", self.passed, self.failed));
+        if !self.unproven.is_empty() {
+            text.push_str(&format!(", {} NOT PROVEN", self.unproven.len()));
+        }
+        text
+    }
+
     /// Adds another.
     pub fn add(&mut self, other: Self) {
         self.passed += other.passed;
         self.failed += other.failed;
         self.ignored += other.ignored;
         self.failures.extend(other.failures);
+        self.unproven.extend(other.unproven);
     }
 
     /// `12 passed`, and the other counts if there are any.

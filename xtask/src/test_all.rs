@@ -1,6 +1,9 @@
 //! `cargo xtask test-all`: every test, over every backend.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::time::Instant;
@@ -8,7 +11,7 @@ use std::time::Instant;
 use lexopt::prelude::*;
 use serde::Deserialize;
 
-use crate::backends::{self, Backend};
+use crate::backends::{self, Backend, EVERYDAY, Variant};
 use crate::report::{self, Case, Outcome};
 use crate::tally::Tally;
 use crate::workspace::Workspace;
@@ -21,9 +24,12 @@ Run every test over every backend.
   2. runs the unit and integration tests, and the documentation's examples;
   3. runs the conformance suite over each backend
      (store-conformance/tests/BACKEND.rs);
+     on the server that is found first, or with --every-server on each of those
+     in xtask/src/backends.rs: other versions, other ways, poolers;
   4. prints one table of backend x contract, writes target/conformance.json
      (an array of {backend, server, contract, case, outcome, millis, message?})
-     and, as the last line, `N passed, N failed`.
+     and, as the last line, `N passed, N failed`, and how many servers could
+     not be had on this machine: they are NOT PROVEN, and named above it.
 
 It fails if a test fails, a program crashes, a backend did not run or left no
 report, or two backends did not run the same cases. A case whose capability a
@@ -34,6 +40,8 @@ Usage: cargo xtask test-all [OPTIONS]
 
 Options:
   --backend NAME   only the conformance suite of this backend; may be repeated
+  --every-server   each backend on every server that it is tested on
+  --strict         a server that cannot be had is a failure
   --no-docker      do not use containers for servers
   --install        fetch missing servers into target/servers, without root
 
@@ -51,10 +59,28 @@ Examples:
 pub struct Options {
     /// Only these; all, and the tests without a backend too, if empty.
     pub backends: Vec<String>,
+    /// Every server of each backend, not the first found.
+    pub every_server: bool,
+    /// What is not proven has failed.
+    pub strict: bool,
     /// Servers: no containers.
     pub no_docker: bool,
     /// Servers: fetch what is missing.
     pub install: bool,
+}
+
+impl Options {
+    /// Tells a program that needs servers what it may use for them.
+    pub fn tell(&self, command: &mut Command) {
+        for (name, wanted) in [
+            ("STORE_TEST_NO_DOCKER", self.no_docker),
+            ("STORE_TEST_INSTALL", self.install),
+        ] {
+            if wanted {
+                command.env(name, "1");
+            }
+        }
+    }
 }
 
 pub fn run(mut arguments: lexopt::Parser) -> Result {
@@ -64,6 +90,8 @@ pub fn run(mut arguments: lexopt::Parser) -> Result {
             Long("backend") => options.backends.push(arguments.value()?.string()?),
             Long("no-docker") => options.no_docker = true,
             Long("install") => options.install = true,
+            Long("every-server") => options.every_server = true,
+            Long("strict") => options.strict = true,
             other => return Err(other.unexpected().into()),
         }
     }
@@ -72,7 +100,7 @@ pub fn run(mut arguments: lexopt::Parser) -> Result {
         println!("note: --no-docker and --install change nothing: no backend here needs a server");
     }
     let tally = test_all(&options)?;
-    println!("\n{} passed, {} failed", tally.passed, tally.failed);
+    println!("\n{}", tally.summary());
     if tally.failed > 0 {
         return Err("test-all failed; what failed is listed above".into());
     }
@@ -108,9 +136,21 @@ pub fn test_all(options: &Options) -> Result<Tally> {
     println!("\nConformance");
     let mut cases = Vec::new();
     for backend in &backends {
-        let (found, counted) = conformance(&workspace, options, backend, &programs)?;
-        cases.extend(found);
-        tally.add(counted);
+        let mut ran = false;
+        for variant in variants(backend, options) {
+            let (found, counted) = conformance(&workspace, options, backend, variant, &programs)?;
+            ran |= !found.is_empty();
+            cases.extend(found);
+            tally.add(counted);
+        }
+        if !ran {
+            tally.fail(format!("{} did not run", backend.name));
+        }
+    }
+    if options.strict {
+        for unproven in std::mem::take(&mut tally.unproven) {
+            tally.fail(format!("not proven: {unproven}"));
+        }
     }
     for fault in report::same_cases(&backends, &cases) {
         tally.fail(fault);
@@ -132,6 +172,15 @@ pub fn test_all(options: &Options) -> Result<Tally> {
     Ok(tally)
 }
 
+/// The servers to test it on.
+fn variants(backend: &Backend, options: &Options) -> &'static [Variant] {
+    if options.every_server && !backend.variants.is_empty() {
+        backend.variants
+    } else {
+        &[EVERYDAY]
+    }
+}
+
 /// The contracts that have a suite over a backend: the modules of the suite's
 /// cases that say so.
 fn contracts(workspace: &Workspace) -> Result<Vec<String>> {
@@ -151,6 +200,10 @@ fn contracts(workspace: &Workspace) -> Result<Vec<String>> {
     found.sort();
     Ok(found)
 }
+
+/// How a test program ends that could not get its server
+/// (`store_conformance::servers::MISSING`).
+const MISSING: i32 = 77;
 
 /// A test program, built.
 struct Program {
@@ -250,41 +303,50 @@ impl Program {
         command
             .current_dir(&self.dir)
             .env("CARGO_MANIFEST_DIR", &self.dir);
-        for (name, wanted) in [
-            ("STORE_TEST_NO_DOCKER", options.no_docker),
-            ("STORE_TEST_INSTALL", options.install),
-        ] {
-            if wanted {
-                command.env(name, "1");
-            }
-        }
+        options.tell(&mut command);
         command
     }
 
-    fn log(&self, workspace: &Workspace) -> PathBuf {
-        let name = format!("{}-{}-{}.log", self.package, self.kind, self.target);
-        workspace.target.join("test-logs").join(name)
-    }
-
     fn test(&self, workspace: &Workspace, options: &Options) -> Result<Tally> {
-        let begin = Instant::now();
-        let log = self.log(workspace);
-        let (status, output) = process::logged(&mut self.command(options), &log)?;
-        let mut tally = Tally::read(&output);
-        if tally == Tally::default() && status.success() && !output.contains("test result: ") {
-            // A program of its own kind: it counts as one test.
-            tally.passed = 1;
-        }
-        judge(
-            &mut tally,
+        let log = format!("{}-{}-{}", self.package, self.kind, self.target);
+        let may_lack = backends::MAY_LACK.contains(&&*self.target);
+        run_logged(
+            workspace,
+            self.command(options),
             &self.name(),
-            status,
-            &output,
-            workspace.shown(&log),
-        );
-        line(&self.name(), &tally.shown(), begin);
-        Ok(tally)
+            &log,
+            may_lack,
+        )
     }
+}
+
+/// Runs a test program and counts; one that may lack its server is then not
+/// proven, and has not failed.
+fn run_logged(
+    workspace: &Workspace,
+    mut command: Command,
+    title: &str,
+    log: &str,
+    may_lack: bool,
+) -> Result<Tally> {
+    let begin = Instant::now();
+    let log = log_file(workspace, log);
+    let (status, output) = process::logged(&mut command, &log)?;
+    let mut tally = Tally::read(&output);
+    if status.code() == Some(MISSING) && may_lack {
+        tally
+            .unproven
+            .push(format!("{}: {}", title.trim(), reason(&output)));
+        line(title, "NOT PROVEN", begin);
+        return Ok(tally);
+    }
+    if tally == Tally::default() && status.success() && !output.contains("test result: ") {
+        // A program of its own kind: it counts as one test.
+        tally.passed = 1;
+    }
+    judge(&mut tally, title, status, &output, workspace.shown(&log));
+    line(title, &tally.shown(), begin);
+    Ok(tally)
 }
 
 fn documentation(workspace: &Workspace) -> Result<Tally> {
@@ -305,15 +367,27 @@ fn documentation(workspace: &Workspace) -> Result<Tally> {
     Ok(tally)
 }
 
-/// The suite over one backend: its cases and the count of them.
+/// The suite over one backend on one server: its cases and the count of them,
+/// and of the other programs that run on it.
 fn conformance(
     workspace: &Workspace,
     options: &Options,
     backend: &Backend,
+    variant: &Variant,
     programs: &[Program],
 ) -> Result<(Vec<Case>, Tally)> {
     let begin = Instant::now();
     let mut tally = Tally::default();
+    let name = match variant.name {
+        "" => backend.name.to_owned(),
+        special => format!("{}, {special}", backend.name),
+    };
+    if variant.installs && !options.install {
+        tally
+            .unproven
+            .push(format!("{name}: allow it with --install"));
+        return Ok((Vec::new(), tally));
+    }
     let Some(program) = programs.iter().find(|program| program.is_suite_of(backend)) else {
         tally.fail(format!(
             "{0} did not run: there is no store-conformance/tests/{0}.rs",
@@ -323,23 +397,26 @@ fn conformance(
     };
     let folder = workspace.target.join("conformance");
     fs::create_dir_all(&folder)?;
-    let file = folder.join(format!("{}.json", backend.name));
+    let file = folder.join(format!("{}.json", slug(&name)));
     // A report of an earlier run must not be taken for this one's.
     let _ = fs::remove_file(&file);
     let mut command = program.command(options);
+    command.envs(variant.environment.iter().copied());
     command.env("STORE_CONFORMANCE_REPORT", &file);
-    let log = program.log(workspace);
+    let log = log_file(workspace, &slug(&name));
     let (status, output) = process::logged(&mut command, &log)?;
     let log = workspace.shown(&log);
+    if status.code() == Some(MISSING) && !variant.name.is_empty() {
+        tally.unproven.push(format!("{name}: {}", reason(&output)));
+        line(&name, "NOT PROVEN", begin);
+        return Ok((Vec::new(), tally));
+    }
     let cases = match report::read(&file) {
         Ok(cases) => cases,
         Err(fault) => {
-            let what = format!(
-                "{} did not run to its end ({status}): {fault}",
-                backend.name
-            );
+            let what = format!("{name} did not run to its end ({status}): {fault}");
             tally.fail(format!("{what}\n{}", tail(&output, log)));
-            line(backend.name, "did not run", begin);
+            line(&name, "did not run", begin);
             return Ok((Vec::new(), tally));
         }
     };
@@ -348,10 +425,20 @@ fn conformance(
             Outcome::Passed => tally.passed += 1,
             Outcome::Unsupported => {}
             Outcome::Failed => tally.fail(format!(
-                "{} ({} ms)\n  {}\n  again: cargo test -p store-conformance --test {} -- --exact '{}'",
+                "{} on {} ({} ms)\n  {}\n  again: {}cargo test -p store-conformance \
+                 --features servers --test {} -- --exact '{}'",
                 case.path(),
+                if case.server.is_empty() {
+                    "no server"
+                } else {
+                    &case.server
+                },
                 case.millis,
-                case.message.as_deref().unwrap_or("no message").replace('\n', "\n  "),
+                case.message
+                    .as_deref()
+                    .unwrap_or("no message")
+                    .replace('\n', "\n  "),
+                shown(variant.environment),
                 backend.name,
                 case.path()
             )),
@@ -361,14 +448,127 @@ fn conformance(
         tally.fail(fault);
     }
     if !status.success() && tally.failed == 0 {
-        let what = format!(
-            "{}: no case failed, yet it ended with {status}",
-            backend.name
-        );
+        let what = format!("{name}: no case failed, yet it ended with {status}");
         tally.fail(format!("{what}\n{}", tail(&output, log)));
     }
-    line(backend.name, &tally.shown(), begin);
+    line(&name, &tally.shown(), begin);
+    for (other, arguments) in variant.also {
+        tally.add(also(
+            workspace, options, variant, programs, other, arguments,
+        )?);
+    }
     Ok((cases, tally))
+}
+
+/// Another program of store-conformance on the server of a variant.
+fn also(
+    workspace: &Workspace,
+    options: &Options,
+    variant: &Variant,
+    programs: &[Program],
+    name: &str,
+    arguments: &[&str],
+) -> Result<Tally> {
+    let is_it = |program: &&Program| {
+        (&*program.package, &*program.kind, &*program.target) == ("store-conformance", "test", name)
+    };
+    let Some(program) = programs.iter().find(is_it) else {
+        let mut tally = Tally::default();
+        tally.fail(format!("there is no store-conformance/tests/{name}.rs"));
+        return Ok(tally);
+    };
+    let mut command = program.command(options);
+    command
+        .envs(variant.environment.iter().copied())
+        .args(arguments);
+    let title = [&[name], arguments].concat().join(" ");
+    let log = slug(&format!("{title}, {}", variant.name));
+    run_logged(workspace, command, &format!("  {title}"), &log, false)
+}
+
+/// If this is root: the records' cases of every backend with a server, run by
+/// `nobody`, who fetches the server himself. Anyone else proves it by
+/// [`test_all`].
+///
+/// # Errors
+/// If they could not be run at all.
+pub fn without_root(options: &Options) -> Result<Tally> {
+    const NOBODY: u32 = 65534;
+    let mut tally = Tally::default();
+    let workspace = Workspace::load()?;
+    let folder = std::env::temp_dir().join(format!("store-nobody-{}", std::process::id()));
+    fs::create_dir(&folder)?;
+    let is_root = fs::metadata(&folder)?.uid() == 0;
+    let programs = build(&workspace, options)?;
+    for backend in backends::BACKENDS.iter().filter(|one| one.server.is_some()) {
+        let title = format!("{}, fetched and run by nobody", backend.name);
+        if !is_root {
+            println!("this is not root: what test-all fetched was fetched without");
+            tally.passed += 1;
+            continue;
+        }
+        if !options.install {
+            tally
+                .unproven
+                .push(format!("{title}: allow it with --install"));
+            continue;
+        }
+        let program = programs.iter().find(|program| program.is_suite_of(backend));
+        let program = program.ok_or_else(|| format!("no suite of {}", backend.name))?;
+        chown(&folder, Some(NOBODY), Some(NOBODY))?;
+        let copy = folder.join(backend.name);
+        fs::copy(&program.executable, &copy)?;
+        fs::set_permissions(&copy, fs::Permissions::from_mode(0o755))?;
+        let mut command = Command::new(&copy);
+        command.current_dir(&folder).arg("::records::");
+        command.uid(NOBODY).gid(NOBODY);
+        for (name, value) in [
+            ("HOME", folder.as_os_str()),
+            ("CARGO_TARGET_DIR", folder.as_os_str()),
+            ("STORE_TEST_WAY", OsStr::new("install")),
+        ] {
+            command.env(name, value);
+        }
+        tally.add(run_logged(
+            &workspace,
+            command,
+            &title,
+            &slug(&title),
+            true,
+        )?);
+    }
+    fs::remove_dir_all(&folder)?;
+    Ok(tally)
+}
+
+/// `A=b C=d `, to be put before a command.
+fn shown(environment: &[(&str, &str)]) -> String {
+    let pairs = environment
+        .iter()
+        .map(|(name, value)| format!("{name}={value} "));
+    pairs.collect()
+}
+
+/// A file's name for it.
+fn slug(name: &str) -> String {
+    let words = name.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    words
+        .filter(|word| !word.is_empty())
+        .collect::<Vec<_>>()
+        .join("-")
+}
+
+fn log_file(workspace: &Workspace, name: &str) -> PathBuf {
+    workspace
+        .target
+        .join("test-logs")
+        .join(format!("{name}.log"))
+}
+
+/// Why a program could not get its server: how its advice begins.
+fn reason(output: &str) -> &str {
+    let begins = |line: &&str| line.starts_with("No ") || line.starts_with("no ");
+    output.lines().find(begins).unwrap_or("it does not say why")
 }
 
 /// Makes sure that a program that failed is counted and its reasons are kept.

@@ -51,11 +51,15 @@ const SLEEPERS: &[(&str, &str)] = &[
         "waits for a sweeper on the machine's clock",
     ),
     (
-        "store-conformance/tests/postgres_own/crash.rs",
-        "kills a server at any moment of its work",
+        "store-conformance/tests/servers.rs",
+        "asks whether what was killed left something behind",
     ),
     ("store-core/src/clock.rs", "the machine's clock"),
     ("store-core/src/update.rs", "backs off under contention"),
+    (
+        "xtask/src/servers.rs",
+        "asks a server that starts or stops whether it has",
+    ),
 ];
 
 /// What must not stand in a source file, and why. In two halves, so that this
