@@ -12,9 +12,10 @@
 //! does not support is asserted to be refused, never skipped.
 //!
 //! [`history`] checks recorded races for linearizability, [`faults`] stands for
-//! a bad network, [`crash`] kills servers, [`promises`] tells who watches over what, and [`saboteurs`]
-//! are stores with one planted bug each, which the suite must catch. All of it is
-//! the feature `suite`, on by default; [`mod@bench`] is there without it.
+//! a bad network, [`crash`] kills servers, [`promises`] tells who watches over
+//! what, [`trips`] what a call costs, and [`saboteurs`] are stores with one planted
+//! bug each, which the suite must catch. All of it is the feature `suite`, on by
+//! default; [`mod@bench`] is there without it.
 
 pub mod bench;
 #[cfg(feature = "suite")]
@@ -37,6 +38,8 @@ pub mod saboteurs;
 pub mod servers;
 #[cfg(feature = "suite")]
 pub mod suite;
+#[cfg(feature = "suite")]
+pub mod trips;
 
 #[cfg(feature = "suite")]
 mod front;

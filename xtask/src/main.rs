@@ -25,6 +25,7 @@ mod soak;
 mod test_all;
 mod tidy;
 mod tree_check;
+mod trips;
 
 use std::process::ExitCode;
 
@@ -84,6 +85,12 @@ const COMMANDS: &[Command] = &[
         summary: "Write store-conformance/PROMISES.md, or check it",
         help: promises::HELP,
         run: promises::run,
+    },
+    Command {
+        name: "trips",
+        summary: "Write store-conformance/TRIPS.md, or check it",
+        help: trips::HELP,
+        run: trips::run,
     },
     Command {
         name: "matrix",

@@ -10,6 +10,7 @@ mod proxy;
 mod relaxed;
 mod setup;
 mod tls;
+mod trips;
 mod views;
 
 use std::future::Future;
@@ -161,6 +162,7 @@ fn main() -> ExitCode {
         faults::all(),
         relaxed::all(),
         tls::all(),
+        trips::all(),
         views::all(),
         crash::all(),
     ]

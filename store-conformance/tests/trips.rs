@@ -1,0 +1,22 @@
+//! TRIPS.md says what the contracts cost in calls of the primitives.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use store_conformance::core::Store;
+use store_conformance::trips::{Counted, count, settle};
+use store_memory::MemoryStore;
+
+#[tokio::test]
+async fn the_table_says_what_the_contracts_cost_over_any_records() {
+    let memory = Store::from(MemoryStore::new());
+    let (records, calls) = Counted::new(Arc::clone(memory.records()));
+    let store = Store::new(Arc::new(records));
+    let counter = move || calls.swap(0, Ordering::Relaxed);
+    let counted = count(&store, &counter).await.expect("a sound store");
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("TRIPS.md");
+    if let Err(differences) = settle(&file, "primitives", &counted) {
+        panic!("{differences}");
+    }
+}
