@@ -56,7 +56,7 @@ fn main() -> ExitCode {
             let mut holder = Holder::start()?;
             // It waits for the end of its input.
             drop(holder.process.stdin.take());
-            holder.is_gone()
+            holder.leaves_nothing()
         },
     ));
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
@@ -81,7 +81,7 @@ fn leaves_nothing(end: &[&str]) -> Result<(), Failed> {
     if !status.success() {
         return Err("it could not be killed".into());
     }
-    holder.is_gone()
+    holder.leaves_nothing()
 }
 
 impl Holder {
@@ -116,7 +116,7 @@ impl Holder {
     }
 
     /// Waits until nobody listens, its folder is gone, and its container.
-    fn is_gone(mut self) -> Result<(), Failed> {
+    fn leaves_nothing(mut self) -> Result<(), Failed> {
         let id = self.process.id();
         self.process.wait()?;
         let begin = Instant::now();

@@ -81,10 +81,12 @@ fn is_set(name: &str) -> bool {
     std::env::var_os(name).is_some_and(|value| !value.is_empty())
 }
 
+/// Finds a server or makes one; else says what to do.
+pub type Find = fn(&Options) -> Result<Server, String>;
+
 /// The name of every server that tests need, the variable that leads them to
 /// one that runs, and how it is found.
-pub const KINDS: &[(&str, &str, fn(&Options) -> Result<Server, String>)] =
-    &[("postgres", postgres::URL, postgres::find)];
+pub const KINDS: &[(&str, &str, Find)] = &[("postgres", postgres::URL, postgres::find)];
 
 /// How a test program ends that could not get its server: the caller knows
 /// then that nothing was tested, and that nothing failed.
