@@ -7,6 +7,7 @@ use crate::tally::Tally;
 use crate::test_all::{self, Options};
 use crate::{
     Result, deny, matrix, package_check, process, promises, servers, soak, tidy, tree_check,
+    without_root,
 };
 
 pub const HELP: &str = "
@@ -82,7 +83,7 @@ pub fn run(mut arguments: lexopt::Parser) -> Result {
         test_all::test_all(&options)
     });
     take("without-root", &mut tally, &mut lines, || {
-        test_all::without_root(&options)
+        without_root::without_root(&options)
     });
     for (name, step) in AFTER {
         take(name, &mut tally, &mut lines, || {

@@ -2,12 +2,13 @@
 //!
 //! One file a command, one row a command in [`COMMANDS`]; what they share is
 //! in `backends` (which backends there are), `process` (running programs),
-//! `workspace` (what cargo knows about this one) and `table`.
+//! `programs` (test programs), `workspace` (what cargo knows about this one) and `table`.
 
 // Shared.
 mod backends;
 mod generated;
 mod process;
+mod programs;
 mod report;
 mod table;
 mod tally;
@@ -26,6 +27,7 @@ mod test_all;
 mod tidy;
 mod tree_check;
 mod trips;
+mod without_root;
 
 use std::process::ExitCode;
 

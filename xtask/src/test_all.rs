@@ -1,17 +1,13 @@
 //! `cargo xtask test-all`: every test, over every backend.
 
-use std::ffi::OsStr;
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
-use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus};
+use std::process::Command;
 use std::time::Instant;
 
 use lexopt::prelude::*;
-use serde::Deserialize;
 
 use crate::backends::{self, Backend, EVERYDAY, Variant};
+use crate::programs::{self, MISSING, Program, judge, line, log_file, reason, slug, tail};
 use crate::report::{self, Case, Outcome};
 use crate::tally::Tally;
 use crate::workspace::Workspace;
@@ -115,7 +111,7 @@ pub fn test_all(options: &Options) -> Result<Tally> {
     let workspace = Workspace::load()?;
     let backends = backends::select(&options.backends, &workspace)?;
     let mut tally = Tally::default();
-    let programs = match build(&workspace, options) {
+    let programs = match programs::build(&workspace, options) {
         Ok(programs) => programs,
         Err(error) => {
             println!("\nthe tests do not build: {error}");
@@ -199,154 +195,6 @@ fn contracts(workspace: &Workspace) -> Result<Vec<String>> {
     }
     found.sort();
     Ok(found)
-}
-
-/// How a test program ends that could not get its server
-/// (`store_conformance::servers::MISSING`).
-const MISSING: i32 = 77;
-
-/// A test program, built.
-struct Program {
-    package: String,
-    dir: PathBuf,
-    target: String,
-    kind: String,
-    executable: PathBuf,
-}
-
-/// The part that is read of cargo's messages.
-#[derive(Deserialize)]
-struct Artifact {
-    manifest_path: PathBuf,
-    target: Target,
-    profile: Profile,
-    executable: Option<PathBuf>,
-}
-
-#[derive(Deserialize)]
-struct Target {
-    name: String,
-    kind: Vec<String>,
-}
-
-#[derive(Deserialize)]
-struct Profile {
-    test: bool,
-}
-
-/// Builds every test program with one set of features, whatever is selected,
-/// so that nothing is compiled twice.
-fn build(workspace: &Workspace, options: &Options) -> Result<Vec<Program>> {
-    let begin = Instant::now();
-    println!("Building the tests");
-    let mut command = process::cargo();
-    command.args(["test", "--workspace", "--no-run"]);
-    command.args(["--features", "store-conformance/servers"]);
-    command.arg("--message-format=json-render-diagnostics");
-    for name in &options.backends {
-        command.args(["--test", name]);
-    }
-    let messages = process::stdout(&mut command)?;
-    let mut programs = Vec::new();
-    for line in messages.lines() {
-        let message: serde_json::Value = serde_json::from_str(line)?;
-        if message["reason"] != "compiler-artifact" {
-            continue;
-        }
-        let artifact: Artifact = serde_json::from_value(message)?;
-        let package = workspace
-            .packages
-            .iter()
-            .find(|package| package.manifest_path == artifact.manifest_path);
-        let (Some(package), Some(executable), true) =
-            (package, artifact.executable, artifact.profile.test)
-        else {
-            continue;
-        };
-        programs.push(Program {
-            package: package.name.clone(),
-            dir: package.dir().into(),
-            target: artifact.target.name,
-            kind: artifact.target.kind.concat(),
-            executable,
-        });
-    }
-    programs
-        .sort_by(|a, b| (&a.package, &a.kind, &a.target).cmp(&(&b.package, &b.kind, &b.target)));
-    println!("  {}", process::seconds(begin.elapsed()));
-    Ok(programs)
-}
-
-impl Program {
-    /// Is it the suite over one backend?
-    fn is_conformance(&self) -> bool {
-        backends::BACKENDS
-            .iter()
-            .any(|backend| self.is_suite_of(backend))
-    }
-
-    fn is_suite_of(&self, backend: &Backend) -> bool {
-        self.package == "store-conformance" && self.kind == "test" && self.target == backend.name
-    }
-
-    fn name(&self) -> String {
-        match self.kind.as_str() {
-            "test" => format!("{}/tests/{}", self.package, self.target),
-            "example" => format!("{}/examples/{}", self.package, self.target),
-            _ => format!("{} ({})", self.package, self.kind),
-        }
-    }
-
-    /// As cargo would run it, told what it may use for servers.
-    fn command(&self, options: &Options) -> Command {
-        let mut command = Command::new(&self.executable);
-        command
-            .current_dir(&self.dir)
-            .env("CARGO_MANIFEST_DIR", &self.dir);
-        options.tell(&mut command);
-        command
-    }
-
-    fn test(&self, workspace: &Workspace, options: &Options) -> Result<Tally> {
-        let log = format!("{}-{}-{}", self.package, self.kind, self.target);
-        let may_lack = backends::MAY_LACK.contains(&&*self.target);
-        run_logged(
-            workspace,
-            self.command(options),
-            &self.name(),
-            &log,
-            may_lack,
-        )
-    }
-}
-
-/// Runs a test program and counts; one that may lack its server is then not
-/// proven, and has not failed.
-fn run_logged(
-    workspace: &Workspace,
-    mut command: Command,
-    title: &str,
-    log: &str,
-    may_lack: bool,
-) -> Result<Tally> {
-    let begin = Instant::now();
-    let log = log_file(workspace, log);
-    let (status, output) = process::logged(&mut command, &log)?;
-    let mut tally = Tally::read(&output);
-    if status.code() == Some(MISSING) && may_lack {
-        tally
-            .unproven
-            .push(format!("{}: {}", title.trim(), reason(&output)));
-        line(title, "NOT PROVEN", begin);
-        return Ok(tally);
-    }
-    if tally == Tally::default() && status.success() && !output.contains("test result: ") {
-        // A program of its own kind: it counts as one test.
-        tally.passed = 1;
-    }
-    judge(&mut tally, title, status, &output, workspace.shown(&log));
-    line(title, &tally.shown(), begin);
-    Ok(tally)
 }
 
 fn documentation(workspace: &Workspace) -> Result<Tally> {
@@ -483,62 +331,7 @@ fn also(
         .args(arguments);
     let title = [&[name], arguments].concat().join(" ");
     let log = slug(&format!("{title}, {}", variant.name));
-    run_logged(workspace, command, &format!("  {title}"), &log, false)
-}
-
-/// If this is root: the records' cases of every backend with a server, run by
-/// `nobody`, who fetches the server himself. Anyone else proves it by
-/// [`test_all`].
-///
-/// # Errors
-/// If they could not be run at all.
-pub fn without_root(options: &Options) -> Result<Tally> {
-    const NOBODY: u32 = 65534;
-    let mut tally = Tally::default();
-    let workspace = Workspace::load()?;
-    let folder = std::env::temp_dir().join(format!("store-nobody-{}", std::process::id()));
-    fs::create_dir(&folder)?;
-    let is_root = fs::metadata(&folder)?.uid() == 0;
-    let programs = build(&workspace, options)?;
-    for backend in backends::BACKENDS.iter().filter(|one| one.server.is_some()) {
-        let title = format!("{}, fetched and run by nobody", backend.name);
-        if !is_root {
-            println!("this is not root: what test-all fetched was fetched without");
-            tally.passed += 1;
-            continue;
-        }
-        if !options.install {
-            tally
-                .unproven
-                .push(format!("{title}: allow it with --install"));
-            continue;
-        }
-        let program = programs.iter().find(|program| program.is_suite_of(backend));
-        let program = program.ok_or_else(|| format!("no suite of {}", backend.name))?;
-        chown(&folder, Some(NOBODY), Some(NOBODY))?;
-        let copy = folder.join(backend.name);
-        fs::copy(&program.executable, &copy)?;
-        fs::set_permissions(&copy, fs::Permissions::from_mode(0o755))?;
-        let mut command = Command::new(&copy);
-        command.current_dir(&folder).arg("::records::");
-        command.uid(NOBODY).gid(NOBODY);
-        for (name, value) in [
-            ("HOME", folder.as_os_str()),
-            ("CARGO_TARGET_DIR", folder.as_os_str()),
-            ("STORE_TEST_WAY", OsStr::new("install")),
-        ] {
-            command.env(name, value);
-        }
-        tally.add(run_logged(
-            &workspace,
-            command,
-            &title,
-            &slug(&title),
-            true,
-        )?);
-    }
-    fs::remove_dir_all(&folder)?;
-    Ok(tally)
+    programs::run_logged(workspace, command, &format!("  {title}"), &log, false)
 }
 
 /// `A=b C=d `, to be put before a command.
@@ -547,61 +340,4 @@ fn shown(environment: &[(&str, &str)]) -> String {
         .iter()
         .map(|(name, value)| format!("{name}={value} "));
     pairs.collect()
-}
-
-/// A file's name for it.
-fn slug(name: &str) -> String {
-    let words = name.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
-    words
-        .filter(|word| !word.is_empty())
-        .collect::<Vec<_>>()
-        .join("-")
-}
-
-fn log_file(workspace: &Workspace, name: &str) -> PathBuf {
-    workspace
-        .target
-        .join("test-logs")
-        .join(format!("{name}.log"))
-}
-
-/// Why a program could not get its server: how its advice begins.
-fn reason(output: &str) -> &str {
-    let begins = |line: &&str| line.starts_with("No ") || line.starts_with("no ");
-    output.lines().find(begins).unwrap_or("it does not say why")
-}
-
-/// Makes sure that a program that failed is counted and its reasons are kept.
-fn judge(tally: &mut Tally, name: &str, status: ExitStatus, output: &str, log: &Path) {
-    if status.success() {
-        return;
-    }
-    let failure = format!("{name} ended with {status}\n{}", tail(output, log));
-    if tally.failed > 0 {
-        tally.failures.push(failure);
-    } else {
-        tally.fail(failure);
-    }
-}
-
-/// What a failed program said last: its `failures:` if it got so far.
-fn tail(output: &str, log: &Path) -> String {
-    const MOST: usize = 60;
-    let from = output.find("\nfailures:\n").map_or(0, |at| at + 1);
-    let lines: Vec<_> = output[from..].trim_end().lines().collect();
-    let shown = if from > 0 {
-        &lines[..lines.len().min(MOST)]
-    } else {
-        &lines[lines.len().saturating_sub(MOST)..]
-    };
-    let mut text: String = shown.iter().map(|line| format!("  {line}\n")).collect();
-    text.push_str(&format!("  (all of it: {})", log.display()));
-    text
-}
-
-fn line(what: &str, result: &str, begin: Instant) {
-    println!(
-        "  {what:<40} {result:<24} {}",
-        process::seconds(begin.elapsed())
-    );
 }

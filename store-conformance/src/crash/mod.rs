@@ -118,8 +118,8 @@ impl fmt::Display for Figures {
 }
 
 /// Runs the plan. The store's clock must stand still
-/// ([`ManualClock`](store_core::ManualClock)), or tokens flow in; it must give
-/// up on a server that is gone within seconds; [`COLLECTIONS`] must be declared.
+/// ([`ManualClock`](store_core::ManualClock)), or tokens flow in; it must wait
+/// long enough for a server that restarts; [`COLLECTIONS`] must be declared.
 /// Needs a runtime of several threads: the victim may block one.
 ///
 /// # Errors
@@ -144,10 +144,11 @@ pub async fn survive(
             .map_err(|error| format!("before crash {cycle}: {error}"))?;
         tokio::task::block_in_place(|| victim.kill())?;
         work.stop();
+        tokio::task::block_in_place(|| victim.restart())?;
+        // What was under way ends, one way or the other.
         while let Some(ended) = workers.join_next().await {
             ended?;
         }
-        tokio::task::block_in_place(|| victim.restart())?;
         answers(store).await?;
         let verified = work.verify().await;
         verified.map_err(|error| format!("after crash {cycle}: {error}"))?;

@@ -24,8 +24,8 @@ async fn nothing_acknowledged_is_lost_and_nothing_is_there_by_half(place: Place)
         .builder()
         .url(server.url())
         .collections(COLLECTIONS)
-        // The pool goes on trying to connect for so long.
-        .acquire_timeout(Duration::from_millis(300))
+        // The pool goes on trying to connect for so long: a restart, and more.
+        .acquire_timeout(Duration::from_secs(30))
         .connect()
         .await?;
     store.setup().await?;

@@ -24,6 +24,7 @@ use store_conformance::core::{
     Batch, Body, Collection, Expect, Expectation, ManualClock, Partition, RecordKey, Result, Store,
 };
 use store_conformance::servers::{Options, missing, postgres};
+use store_postgres::sqlx::postgres::PgConnectOptions;
 use store_postgres::sqlx::{Connection, PgConnection, PgPool, Row};
 use store_postgres::{Builder, PostgresStore, sqlx};
 
@@ -82,12 +83,18 @@ impl Place {
         PgPool::connect(&self.url).await
     }
 
+    /// A connection of one's own, such as a pooler takes too.
+    async fn connection(&self) -> std::result::Result<PgConnection, sqlx::Error> {
+        let options: PgConnectOptions = self.url.parse()?;
+        PgConnection::connect_with(&options.extra_float_digits(None)).await
+    }
+
     /// The first column of the only row, `{schema}` replaced.
     async fn ask<T>(&self, query: &str) -> std::result::Result<T, sqlx::Error>
     where
         T: for<'r> sqlx::Decode<'r, sqlx::Postgres> + sqlx::Type<sqlx::Postgres>,
     {
-        let mut connection = PgConnection::connect(&self.url).await?;
+        let mut connection = self.connection().await?;
         let text = query.replace("{schema}", &self.schema);
         sqlx::query(sqlx::AssertSqlSafe(text))
             .fetch_one(&mut connection)
@@ -97,7 +104,7 @@ impl Place {
 
     /// Statements without an answer, `{schema}` replaced.
     async fn run(&self, text: &str) -> std::result::Result<(), sqlx::Error> {
-        let mut connection = PgConnection::connect(&self.url).await?;
+        let mut connection = self.connection().await?;
         let text = text.replace("{schema}", &self.schema);
         sqlx::raw_sql(sqlx::AssertSqlSafe(text))
             .execute(&mut connection)
