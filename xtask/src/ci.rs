@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use lexopt::ValueExt;
+
 use crate::generated::Mode;
 use crate::tally::Tally;
 use crate::test_all::{self, Options};
@@ -30,32 +32,33 @@ it stands what could not be proven on this machine.
   deny            licences, bans and sources of all dependencies
   package-check   the packages, and a program that uses them
 
-Usage: cargo xtask ci [--no-docker] [--install] [--strict]
+Usage: cargo xtask ci [OPTIONS]
 
 Options:
+  --step NAME   only this step; may be repeated
   --strict      a server that cannot be had is a failure
   --no-docker   do not use containers for servers
   --install     fetch missing servers, and cargo-deny, into target, without root
 ";
 
-/// A step that holds or does not.
-type Step = (&'static str, fn(&Options) -> Result);
+/// A step and what it came to.
+type Step = (&'static str, fn(&Options) -> Result<Tally>);
 
-/// Before the tests, and after them.
-const BEFORE: &[Step] = &[
-    ("format", |_| format()),
-    ("tidy", |_| tidy::tidy()),
-    ("clippy", |_| clippy()),
-    ("documentation", |_| documentation()),
-];
-const AFTER: &[Step] = &[
-    ("up-down", servers::prove),
-    ("promises", |_| promises::promises(Mode::Check)),
-    ("matrix", |_| matrix::matrix(Mode::Check)),
-    ("soak", |_| soak::sample()),
-    ("tree-check", |_| tree_check::tree_check()),
-    ("deny", |options| deny::deny(options.install)),
-    ("package-check", |_| package_check::package_check()),
+/// All of them, in their order.
+const STEPS: &[Step] = &[
+    ("format", |_| one(format())),
+    ("tidy", |_| one(tidy::tidy())),
+    ("clippy", |_| one(clippy())),
+    ("documentation", |_| one(documentation())),
+    ("test-all", test_all::test_all),
+    ("without-root", without_root::without_root),
+    ("up-down", |options| one(servers::prove(options))),
+    ("promises", |_| one(promises::promises(Mode::Check))),
+    ("matrix", |_| one(matrix::matrix(Mode::Check))),
+    ("soak", |_| one(soak::sample())),
+    ("tree-check", |_| one(tree_check::tree_check())),
+    ("deny", |options| one(deny::deny(options.install))),
+    ("package-check", |_| one(package_check::package_check())),
 ];
 
 pub fn run(mut arguments: lexopt::Parser) -> Result {
@@ -63,32 +66,26 @@ pub fn run(mut arguments: lexopt::Parser) -> Result {
         every_server: true,
         ..Options::default()
     };
+    let mut only: Vec<String> = Vec::new();
     while let Some(argument) = arguments.next()? {
         match argument {
             lexopt::Arg::Long("no-docker") => options.no_docker = true,
             lexopt::Arg::Long("install") => options.install = true,
             lexopt::Arg::Long("strict") => options.strict = true,
+            lexopt::Arg::Long("step") => only.push(arguments.value()?.string()?),
             other => return Err(other.unexpected().into()),
         }
+    }
+    if let Some(unknown) = only.iter().find(|name| !has_step(name)) {
+        return Err(format!("there is no step `{unknown}`").into());
     }
     let begin = Instant::now();
     let mut tally = Tally::default();
     let mut lines = Vec::new();
-    for (name, step) in BEFORE {
-        take(name, &mut tally, &mut lines, || {
-            step(&options).map(|()| one())
-        });
-    }
-    take("test-all", &mut tally, &mut lines, || {
-        test_all::test_all(&options)
-    });
-    take("without-root", &mut tally, &mut lines, || {
-        without_root::without_root(&options)
-    });
-    for (name, step) in AFTER {
-        take(name, &mut tally, &mut lines, || {
-            step(&options).map(|()| one())
-        });
+    for (name, step) in STEPS {
+        if only.is_empty() || only.iter().any(|wanted| wanted == name) {
+            take(name, &mut tally, &mut lines, || step(&options));
+        }
     }
     println!("\n{}", lines.join("\n"));
     println!("{:<16}{:>12}", "in all", process::seconds(begin.elapsed()));
@@ -101,8 +98,7 @@ pub fn run(mut arguments: lexopt::Parser) -> Result {
 
 /// Is there a step of this name?
 pub fn has_step(name: &str) -> bool {
-    ["test-all", "without-root"].contains(&name)
-        || BEFORE.iter().chain(AFTER).any(|(step, _)| *step == name)
+    STEPS.iter().any(|(step, _)| *step == name)
 }
 
 /// One step: adds what it came to, and a line for the end.
@@ -134,11 +130,12 @@ fn take(
     tally.add(own);
 }
 
-fn one() -> Tally {
-    Tally {
+/// A step that is no test counts as one.
+fn one(step: Result) -> Result<Tally> {
+    step.map(|()| Tally {
         passed: 1,
         ..Tally::default()
-    }
+    })
 }
 
 fn format() -> Result {
