@@ -117,7 +117,21 @@ impl fmt::Display for Figures {
     }
 }
 
-/// Runs the plan. The store's clock must stand still
+/// Runs the plan.
+///
+/// ```no_run
+/// use store_conformance::core::Store;
+/// use store_conformance::crash::{Plan, Victim, survive};
+///
+/// # type Error = Box<dyn std::error::Error + Send + Sync>;
+/// # async fn soak(store: Store, mut server: impl Victim) -> Result<(), Error> {
+/// let plan = Plan { cycles: 50, ..Plan::default() };
+/// println!("{}", survive(&store, &mut server, plan).await?);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// The store's clock must stand still
 /// ([`ManualClock`](store_core::ManualClock)), or tokens flow in; it must wait
 /// long enough for a server that restarts; [`COLLECTIONS`] must be declared.
 /// Needs a runtime of several threads: the victim may block one.
