@@ -69,14 +69,13 @@ impl Buckets {
     #[inline]
     pub(crate) fn take(&mut self, hash: u64, take: &Take<'_>) -> Option<Decision> {
         let key = take.key().as_str();
-        let held = match &mut self.front {
-            Some(front) if front.key.is(key) => front,
-            _ => {
-                self.count(hash, key);
-                self.find(hash, key)?
-            }
-        };
-        Some(held.kept.take(take))
+        if let Some(front) = &mut self.front
+            && front.key.is(key)
+        {
+            return Some(front.kept.take(take));
+        }
+        self.count(hash, key);
+        Some(self.find(hash, key)?.kept.take(take))
     }
 
     /// The bucket of `key`, expired or not.
