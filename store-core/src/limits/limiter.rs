@@ -180,11 +180,13 @@ impl RateLimiter {
             Ok(take) => take,
             Err(error) => return Some(Err(error)),
         };
-        let answer = self.limits.take_now(&take);
-        if matches!(answer, Some(Ok(_))) && !self.hooks.any() {
-            return answer;
+        if !self.fail_open && !self.hooks.any() {
+            // Nothing to conclude: the answer is the store's, written where the
+            // caller wants it and not copied.
+            return self.limits.take_now(&take);
         }
-        Some(self.conclude(&take, answer?))
+        let answer = self.limits.take_now(&take)?;
+        Some(self.conclude(&take, answer))
     }
 
     /// Takes `tokens` as soon as there are enough, but not after `deadline` by
