@@ -42,7 +42,7 @@ BEGIN
         );
         CREATE INDEX %2$I ON %1$s (expires_at) WHERE expires_at IS NOT NULL;
         COMMENT ON TABLE %1$s IS
-            'Records of one collection. Change them through {schema}.commit_one or '
+            'Records of one collection. Change them through {schema}.commit_to_<name> or '
             '{schema}.commit_many, which hold the partition''s lock.';
         COMMENT ON COLUMN %1$s.partition IS 'The unit of atomicity; commits span one partition.';
         COMMENT ON COLUMN %1$s.id IS 'The name within partition and collection, in bytewise order.';
@@ -56,6 +56,7 @@ BEGIN
     IF p_chunks THEN
         EXECUTE format('ALTER TABLE %s ALTER COLUMN bytes SET STORAGE EXTERNAL', t);
     END IF;
+    PERFORM {schema}.create_commit(p_name);
 END
 $create$;
 

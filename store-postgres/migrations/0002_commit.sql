@@ -1,4 +1,5 @@
--- The two functions through which every record changes.
+-- The functions through which every record changes: one for commits of several
+-- records, and one for each collection, for commits of one.
 --
 -- Why functions, VOLATILE, at READ COMMITTED, with the lock in a statement of
 -- its own: each statement in them then sees everything committed before the
@@ -14,7 +15,7 @@
 --
 -- expect: 0 any, 1 absent, 2 present, 3 this version.
 -- change: 0 check, 1 put, 2 delete.
--- Both answer nothing if they committed; otherwise they wrote nothing, and
+-- They answer nothing if they committed; otherwise they wrote nothing, and
 -- answer each failed item with the record that is there, if there is one.
 
 CREATE FUNCTION {schema}.check_isolation() RETURNS void LANGUAGE plpgsql STABLE AS $check$
@@ -25,67 +26,80 @@ BEGIN
 END
 $check$;
 
-CREATE FUNCTION {schema}.commit_one(
-    p_table text, p_partition text, p_id text, p_version uuid, p_now bigint,
+-- Makes `commit_to_<name>`, a collection's own function for a commit of one
+-- record: the server plans its statements once per connection, where those of
+-- a function for all tables would be planned in each call.
+--
+-- In it, the lock and the isolation are asked for in expressions, which cost
+-- less than statements; each statement below still has a snapshot of its own.
+CREATE FUNCTION {schema}.create_commit(p_name text) RETURNS void
+LANGUAGE plpgsql VOLATILE AS $create$
+BEGIN
+    EXECUTE format($ddl$
+CREATE FUNCTION {schema}.%1$I(
+    p_partition text, p_id text, p_version uuid, p_now bigint,
     p_expect smallint, p_expected uuid,
     p_change smallint, p_expires_at bigint, p_json jsonb, p_bytes bytea
-) RETURNS TABLE (item int, version uuid, expires_at bigint, body jsonb, bytes bytea)
-LANGUAGE plpgsql VOLATILE AS $commit$
+) RETURNS TABLE (version uuid, expires_at bigint, body jsonb, bytes bytea)
+LANGUAGE plpgsql VOLATILE ROWS 1 AS $commit$
+#variable_conflict use_column
 DECLARE
-    t constant text := format('{schema}.%I AS r', p_table);
-    here constant text := ' WHERE r.partition = $1 AND r.id = $2';
-    alive constant text := ' AND (r.expires_at IS NULL OR r.expires_at > $4)';
-    expected constant text := here || CASE p_expect
-        WHEN 2 THEN alive
-        WHEN 3 THEN alive || ' AND r.version = $8'
-        ELSE '' END;
-    change text;
-    rows bigint;
+    writes constant boolean := p_change = 1 OR (p_change = 2 AND p_expect <> 1);
     as_expected boolean;
+    held constant boolean :=
+        pg_advisory_xact_lock_shared({schema}.lock_of(p_partition)) IS NOT NULL;
 BEGIN
-    PERFORM {schema}.check_isolation();
-    PERFORM pg_advisory_xact_lock_shared({schema}.lock_of(p_partition));
-    change := CASE
-        WHEN p_change = 1 AND p_expect IN (0, 1) THEN
-            'INSERT INTO ' || t || ' (partition, id, version, expires_at, body, bytes)'
-            ' VALUES ($1, $2, $3, $5, $6, $7) ON CONFLICT (partition, id) DO UPDATE SET'
-            ' version = $3, expires_at = $5, body = $6, bytes = $7'
-            || CASE p_expect WHEN 1 THEN ' WHERE r.expires_at <= $4' ELSE '' END
-        WHEN p_change = 1 THEN
-            'UPDATE ' || t || ' SET version = $3, expires_at = $5, body = $6, bytes = $7' || expected
-        WHEN p_change = 2 AND p_expect <> 1 THEN
-            'DELETE FROM ' || t || expected
-        END;
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        PERFORM {schema}.check_isolation();
+    END IF;
     LOOP
-        IF change IS NOT NULL THEN
-            EXECUTE change
-                USING p_partition, p_id, p_version, p_now, p_expires_at, p_json, p_bytes, p_expected;
-            GET DIAGNOSTICS rows = ROW_COUNT;
-            IF rows > 0 OR p_expect = 0 THEN
-                RETURN;
-            END IF;
+        IF p_change = 1 AND p_expect IN (0, 1) THEN
+            INSERT INTO {schema}.%2$I AS r (partition, id, version, expires_at, body, bytes)
+            VALUES (p_partition, p_id, p_version, p_expires_at, p_json, p_bytes)
+            ON CONFLICT (partition, id) DO UPDATE SET
+                version = p_version, expires_at = p_expires_at, body = p_json, bytes = p_bytes
+            WHERE p_expect = 0 OR r.expires_at <= p_now;
+        ELSIF p_change = 1 THEN
+            UPDATE {schema}.%2$I AS r SET
+                version = p_version, expires_at = p_expires_at, body = p_json, bytes = p_bytes
+            WHERE r.partition = p_partition AND r.id = p_id
+                AND (r.expires_at IS NULL OR r.expires_at > p_now)
+                AND (p_expect = 2 OR r.version = p_expected);
+        ELSIF writes THEN
+            DELETE FROM {schema}.%2$I AS r
+            WHERE r.partition = p_partition AND r.id = p_id
+                AND (p_expect = 0 OR (r.expires_at IS NULL OR r.expires_at > p_now)
+                    AND (p_expect = 2 OR r.version = p_expected));
         END IF;
-        EXECUTE 'SELECT r.version, r.expires_at, r.body, r.bytes FROM ' || t || here || alive
-            INTO version, expires_at, body, bytes
-            USING p_partition, p_id, NULL::uuid, p_now;
+        IF p_expect = 0 OR (writes AND FOUND) THEN
+            RETURN;
+        END IF;
+        SELECT r.version, r.expires_at, r.body, r.bytes INTO version, expires_at, body, bytes
+        FROM {schema}.%2$I AS r
+        WHERE r.partition = p_partition AND r.id = p_id
+            AND (r.expires_at IS NULL OR r.expires_at > p_now);
         as_expected := CASE p_expect
-            WHEN 0 THEN true
-            WHEN 1 THEN version IS NULL
-            WHEN 2 THEN version IS NOT NULL
-            ELSE version IS NOT DISTINCT FROM p_expected END;
+            WHEN 1 THEN NOT FOUND
+            WHEN 2 THEN FOUND
+            ELSE FOUND AND version = p_expected END;
         IF NOT as_expected THEN
-            item := 0;
             RETURN NEXT;
             RETURN;
         END IF;
         -- As expected. If something was to be written, another commit of this
         -- one record came between: look again.
-        IF change IS NULL THEN
+        IF NOT writes THEN
             RETURN;
         END IF;
     END LOOP;
 END
 $commit$;
+COMMENT ON FUNCTION {schema}.%1$I IS
+    'Commits one record of %2$s: expect 0 any, 1 absent, 2 present, 3 this version; '
+    'change 0 check, 1 put, 2 delete. Answers nothing, or the record that stood against it.';
+        $ddl$, 'commit_to_' || p_name, 'records_' || p_name);
+END
+$create$;
 
 CREATE FUNCTION {schema}.commit_many(
     p_partition text, p_version uuid, p_now bigint,

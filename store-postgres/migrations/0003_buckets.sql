@@ -28,8 +28,48 @@ COMMENT ON COLUMN {schema}.buckets.expires_at IS
 
 CREATE FUNCTION {schema}.lock_of_bucket(key bytea) RETURNS bigint
 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
-RETURN hashtextextended('{schema}/' || encode(key, 'hex'), 2);
+RETURN hashtextextended(encode(key, 'hex'), hashtextextended('{schema}', 2));
 COMMENT ON FUNCTION {schema}.lock_of_bucket IS 'The advisory lock of a limit''s key.';
+
+-- Takes from one quota. Answers the new arrival time, which is not negative; or,
+-- refused, the arrival time in the way with all its bits turned, which is; or
+-- null for a row that a closure wrote and of which nothing can be decided here.
+CREATE FUNCTION {schema}.take(
+    p_key bytea, p_quota text, p_now bigint, p_increment bigint,
+    p_latest bigint, p_expires_at bigint
+) RETURNS bigint LANGUAGE plpgsql VOLATILE AS $take$
+DECLARE
+    -- An expression costs less than a statement.
+    held constant boolean :=
+        pg_advisory_xact_lock_shared({schema}.lock_of_bucket(p_key)) IS NOT NULL;
+    planned text;
+    answer bigint;
+BEGIN
+    LOOP
+        INSERT INTO {schema}.buckets AS b (key, quota, tat, expires_at)
+        VALUES (p_key, p_quota, p_now + p_increment, p_expires_at)
+        ON CONFLICT (key, quota) DO UPDATE SET
+            tat = p_increment
+                + CASE WHEN b.expires_at > p_now THEN greatest(b.tat, p_now) ELSE p_now END,
+            tokens = NULL, last_refill = NULL, expires_at = p_expires_at
+        WHERE b.expires_at <= p_now OR (b.tat IS NOT NULL AND greatest(b.tat, p_now) <= p_latest)
+        RETURNING b.tat INTO answer;
+        IF FOUND THEN
+            RETURN answer;
+        END IF;
+        -- A plan is kept, and this one must stay good while the table grows from
+        -- a few rows to as many as there are attackers.
+        planned := set_config('enable_seqscan', 'off', true);
+        SELECT ~b.tat INTO answer FROM {schema}.buckets AS b
+        WHERE b.key = p_key AND b.quota = p_quota AND b.expires_at > p_now
+            AND (b.tat IS NULL OR greatest(b.tat, p_now) > p_latest);
+        IF FOUND THEN
+            RETURN answer;
+        END IF;
+        -- What refused it is gone: look again.
+    END LOOP;
+END
+$take$;
 
 -- Takes from several quotas of a key, or from none. Answers each one's row as
 -- it was, whether the take was allowed or not; the caller decides by the same

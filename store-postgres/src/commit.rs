@@ -1,4 +1,4 @@
-//! One batch as one call of one of the two functions that write records.
+//! One batch as one call of one of the functions that write records.
 
 use sqlx::postgres::PgConnection;
 use sqlx::postgres::PgRow;
@@ -10,8 +10,6 @@ use crate::shared::Shared;
 use crate::sql::{safe, table};
 use crate::wire::{Json, Uuid, columns, integer, nanos, record};
 
-pub(crate) const COMMIT_ONE: &str = "SELECT item, version, expires_at, body, bytes \
-    FROM {schema}.commit_one($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
 pub(crate) const COMMIT_MANY: &str = "SELECT item, version, expires_at, body, bytes \
     FROM {schema}.commit_many($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)";
 
@@ -118,8 +116,8 @@ async fn send_one(
 ) -> Result<Vec<PgRow>> {
     let row = Row::of(batch, 0)?;
     let key = batch.items()[0].key();
-    let query = sqlx::query(safe(&shared.commit_one))
-        .bind(table(key.collection()))
+    let statements = shared.statements(key.collection());
+    let query = sqlx::query(safe(&statements.commit))
         .bind(batch.partition().as_str())
         .bind(key.id())
         .bind(Uuid(batch.version()))

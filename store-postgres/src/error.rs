@@ -8,7 +8,7 @@ use std::fmt;
 use sqlx::error::DatabaseError;
 use store_core::{Collection, Error, ErrorKind, Retry};
 
-use crate::sql::table;
+use crate::sql::{commit_function, table};
 
 const INVALID: std::io::ErrorKind = std::io::ErrorKind::InvalidData;
 
@@ -90,17 +90,22 @@ fn untrusted(e: sqlx::Error) -> Error {
     .with_source(e)
 }
 
-/// The error of a call on `collections`: if it is that a table is missing,
-/// says whose.
+/// The error of a call on `collections`: if it is that a table or its function
+/// is missing, says whose.
 pub(crate) fn in_collections(
     error: Error,
     collections: impl IntoIterator<Item = Collection>,
 ) -> Error {
     let Some(missing) = std::error::Error::source(&error)
         .and_then(|source| source.downcast_ref::<Report>())
-        .filter(|report| report.code == "42P01")
+        .filter(|report| report.code == "42P01" || report.code == "42883")
         .and_then(|report| {
-            let is_named = |c: &Collection| report.message.contains(&format!("{}\"", table(*c)));
+            let is_named = |c: &Collection| {
+                report.message.contains(&format!("{}\"", table(*c)))
+                    || report
+                        .message
+                        .contains(&format!("{}(", commit_function(*c)))
+            };
             collections.into_iter().find(is_named)
         })
     else {

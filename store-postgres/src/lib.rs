@@ -43,8 +43,8 @@
 //! `objects`, `tenants`, `users`, `groups`, `policies`, `attachments`,
 //! `memberships`, `lti_registrations`, `lti_deployments`, `lti_nonces`,
 //! `lti_tool_keys`. Look, but change records only through the functions
-//! `commit_one` and `commit_many`: they hold the partition's lock, on which
-//! every promise about commits rests.
+//! `commit_to_<name>` and `commit_many`: they hold the partition's lock, on
+//! which every promise about commits rests.
 //!
 //! # What a call costs
 //! Each read, page, commit and take is one statement and one round trip,

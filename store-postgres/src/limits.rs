@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use sqlx::Row;
-use sqlx::postgres::{PgConnection, PgRow};
+use sqlx::postgres::PgRow;
 use store_core::limits::gcra::Terms;
 use store_core::limits::{
     Bucket, Change, Decision, Decisions, Entry, LimitKey, Quota, RateLimitStore, State, Take,
@@ -47,7 +47,9 @@ impl Texts {
             ""
         };
         Self {
-            take: text(include_str!("../sql/take.sql").replace("{relaxed}", relaxed)),
+            take: text(format!(
+                "SELECT {{schema}}.take($1, $2, $3, $4, $5, $6){relaxed}"
+            )),
             take_many: text(format!(
                 "SELECT {COLUMNS} FROM {{schema}}.take_many({key}, $2, $3, $4, $5, $6)"
             )),
@@ -200,39 +202,6 @@ impl PostgresLimits {
     async fn take_one(&self, take: &Take<'_>, quota: &Quota) -> Result<Option<Decision>> {
         let terms = take.terms(quota);
         let mut connection = self.shared.connection("take").await?;
-        for _ in 0..MAX_ATTEMPTS {
-            let row = self.send_take(&mut connection, take, quota, terms).await?;
-            let Some(row) = row else {
-                // Refused by a row that another made after this one looked.
-                continue;
-            };
-            let Some(tat) = time(&row, 1)? else {
-                return Ok(None);
-            };
-            let taken = integer(&row, 0)? == Some(1);
-            // As it was before this take.
-            let before = if taken {
-                Timestamp::from_nanos(tat.as_nanos() - terms.increment)
-            } else {
-                tat
-            };
-            let mut decisions = Decisions::new(take);
-            decisions.add(quota, Some(before));
-            if decisions.allows() == taken {
-                return Ok(Some(decisions.finish()));
-            }
-            // Refused, and what was seen is older than the reason: look again.
-        }
-        Err(contended().with_backend(BACKEND).with_operation("take"))
-    }
-
-    async fn send_take(
-        &self,
-        connection: &mut PgConnection,
-        take: &Take<'_>,
-        quota: &Quota,
-        terms: Terms,
-    ) -> Result<Option<PgRow>> {
         let query = sqlx::query(safe(&self.shared.limits.take))
             .bind(take.key().as_str().as_bytes())
             .bind(quota.name())
@@ -240,10 +209,23 @@ impl PostgresLimits {
             .bind(increment(&terms))
             .bind(nanos(terms.latest))
             .bind(nanos(terms.expires_at))
-            // To the end: only then has the server committed.
-            .fetch_all(connection);
-        let mut rows = self.shared.answer("take", Phase::Sent, query).await?;
-        Ok(rows.pop())
+            .fetch_one(&mut *connection);
+        let row = self.shared.answer("take", Phase::Sent, query).await?;
+        let Some(answer) = integer(&row, 0)? else {
+            return Ok(None);
+        };
+        // See the function `take` for what the sign says.
+        let (taken, before) = match answer {
+            0.. => (true, answer - increment(&terms)),
+            _ => (false, !answer),
+        };
+        let before = u64::try_from(before).map_err(|_| malformed())?;
+        let mut decisions = Decisions::new(take);
+        decisions.add(quota, Some(Timestamp::from_nanos(before)));
+        if decisions.allows() != taken {
+            return Err(malformed());
+        }
+        Ok(Some(decisions.finish()))
     }
 
     /// A take from several quotas; `None` if a closure wrote a bucket of theirs.

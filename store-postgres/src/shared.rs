@@ -10,7 +10,7 @@ use sqlx::pool::PoolConnection;
 use sqlx::{PgPool, Postgres, Row};
 use store_core::{Capabilities, Clock, Collection, Durability, Error, Ping, Result, Timestamp};
 
-use crate::commit::{COMMIT_MANY, COMMIT_ONE};
+use crate::commit::COMMIT_MANY;
 use crate::config::{Builder, Extras, config};
 use crate::error::{BACKEND, Phase, from_sqlx, timed_out};
 use crate::limits::Texts;
@@ -23,7 +23,6 @@ pub(crate) struct Shared {
     pub(crate) schema: Schema,
     pub(crate) clock: Arc<dyn Clock>,
     statements: StatementCache,
-    pub(crate) commit_one: Arc<str>,
     pub(crate) commit_many: Arc<str>,
     pub(crate) sweep: Arc<str>,
     pub(crate) limits: Texts,
@@ -49,7 +48,6 @@ impl Shared {
         let server = Server::ask(&pool, &schema).await?;
         let text = |text: &str| -> Arc<str> { schema.in_text(text).into() };
         Ok(Self {
-            commit_one: text(COMMIT_ONE),
             commit_many: text(COMMIT_MANY),
             sweep: text("SELECT removed, more FROM {schema}.sweep($1, $2)"),
             limits: Texts::new(&schema, builder.relaxed_limits),

@@ -57,7 +57,12 @@ pub(crate) fn safe(text: &Arc<str>) -> SqlStr {
     AssertSqlSafe(Arc::clone(text)).into_sql_str()
 }
 
-/// What reads of one collection send.
+/// The function that commits one record of a collection.
+pub(crate) fn commit_function(collection: Collection) -> String {
+    format!("commit_to_{}", collection.name())
+}
+
+/// What is sent about one collection.
 #[derive(Debug)]
 pub(crate) struct Statements {
     pub(crate) get: Arc<str>,
@@ -66,6 +71,7 @@ pub(crate) struct Statements {
     pub(crate) scan_after: Arc<str>,
     pub(crate) walk: Arc<str>,
     pub(crate) walk_after: Arc<str>,
+    pub(crate) commit: Arc<str>,
 }
 
 const COLUMNS: &str = "r.version, r.expires_at, r.body, r.bytes";
@@ -98,6 +104,13 @@ impl Statements {
             // Both forms bind the same values, so `$2` is there in both.
             walk: walk("(r.partition, r.id) >= ($1, $2)").into(),
             walk_after: walk("(r.partition, r.id) > ($1, $2)").into(),
+            // The number of the batch's one item comes first.
+            commit: format!(
+                "SELECT 0, {COLUMNS} FROM {}.{}($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) AS r",
+                schema.quoted(),
+                commit_function(collection)
+            )
+            .into(),
         }
     }
 }
