@@ -26,12 +26,11 @@ BEGIN
 END
 $check$;
 
--- Makes `commit_to_<name>`, a collection's own function for a commit of one
--- record: the server plans its statements once per connection, where those of
--- a function for all tables would be planned in each call.
---
--- In it, the lock and the isolation are asked for in expressions, which cost
--- less than statements; each statement below still has a snapshot of its own.
+-- Makes a collection's own functions: `commit_to_<name>` for a commit of one
+-- record, and for one of several `check_in_<name>` and `write_to_<name>`, which
+-- `commit_many` calls. The server plans their statements once per connection,
+-- where those of a function for all tables would be planned in each call. It
+-- would also plan anew for arrays shorter than it guesses: hence the generic plan.
 CREATE FUNCTION {schema}.create_commit(p_name text) RETURNS void
 LANGUAGE plpgsql VOLATILE AS $create$
 BEGIN
@@ -46,6 +45,8 @@ LANGUAGE plpgsql VOLATILE ROWS 1 AS $commit$
 DECLARE
     writes constant boolean := p_change = 1 OR (p_change = 2 AND p_expect <> 1);
     as_expected boolean;
+    -- An expression costs less than a statement. The statements below have
+    -- snapshots of their own all the same.
     held constant boolean :=
         pg_advisory_xact_lock_shared({schema}.lock_of(p_partition)) IS NOT NULL;
 BEGIN
@@ -98,71 +99,100 @@ COMMENT ON FUNCTION {schema}.%1$I IS
     'Commits one record of %2$s: expect 0 any, 1 absent, 2 present, 3 this version; '
     'change 0 check, 1 put, 2 delete. Answers nothing, or the record that stood against it.';
         $ddl$, 'commit_to_' || p_name, 'records_' || p_name);
+    EXECUTE format($ddl$
+CREATE FUNCTION {schema}.%1$I(
+    p_partition text, p_now bigint,
+    p_items int[], p_ids text[], p_expects smallint[], p_expected uuid[]
+) RETURNS TABLE (item int, version uuid, expires_at bigint, body jsonb, bytes bytea)
+LANGUAGE plpgsql VOLATILE SET plan_cache_mode = force_generic_plan AS $check$
+BEGIN
+    RETURN QUERY SELECT w.item, r.version, r.expires_at, r.body, r.bytes
+    FROM unnest(p_items, p_ids, p_expects, p_expected) AS w (item, id, expect, expected)
+    -- LIMIT makes this one look-up for each, also when the kept plan is of a
+    -- time when the table was small.
+    LEFT JOIN LATERAL (
+        SELECT * FROM {schema}.%2$I AS r
+        WHERE r.partition = p_partition AND r.id = w.id
+            AND (r.expires_at IS NULL OR r.expires_at > p_now) LIMIT 1
+    ) AS r ON true
+    WHERE NOT CASE w.expect
+        WHEN 0 THEN true
+        WHEN 1 THEN r.id IS NULL
+        WHEN 2 THEN r.id IS NOT NULL
+        ELSE r.id IS NOT NULL AND r.version = w.expected END;
+END
+$check$;
+COMMENT ON FUNCTION {schema}.%1$I IS
+    'The items, of those that a commit names in %2$s, that are not as it expects.';
+        $ddl$, 'check_in_' || p_name, 'records_' || p_name);
+    EXECUTE format($ddl$
+CREATE FUNCTION {schema}.%1$I(
+    p_partition text, p_version uuid,
+    p_ids text[], p_changes smallint[], p_expires_at bigint[], p_jsons jsonb[], p_bytes bytea[]
+) RETURNS void LANGUAGE plpgsql VOLATILE SET plan_cache_mode = force_generic_plan AS $write$
+BEGIN
+    IF 1 = ANY (p_changes) THEN
+        INSERT INTO {schema}.%2$I (partition, id, version, expires_at, body, bytes)
+        SELECT p_partition, w.id, p_version, w.expires_at, w.body, w.bytes
+        FROM unnest(p_ids, p_changes, p_expires_at, p_jsons, p_bytes)
+            AS w (id, change, expires_at, body, bytes)
+        WHERE w.change = 1 ORDER BY w.id COLLATE "C"
+        ON CONFLICT (partition, id) DO UPDATE SET version = excluded.version,
+            expires_at = excluded.expires_at, body = excluded.body, bytes = excluded.bytes;
+    END IF;
+    IF 2 = ANY (p_changes) THEN
+        DELETE FROM {schema}.%2$I AS r
+        WHERE r.partition = p_partition AND r.id = ANY (ARRAY(
+            SELECT w.id FROM unnest(p_ids, p_changes) AS w (id, change) WHERE w.change = 2));
+    END IF;
+END
+$write$;
+COMMENT ON FUNCTION {schema}.%1$I IS
+    'Writes what a commit changes in %2$s. For commit_many alone, which holds the lock.';
+        $ddl$, 'write_to_' || p_name, 'records_' || p_name);
 END
 $create$;
 
 CREATE FUNCTION {schema}.commit_many(
     p_partition text, p_version uuid, p_now bigint,
-    p_tables text[], p_ends int[],
+    p_collections text[], p_ends int[],
     p_items int[], p_ids text[], p_expects smallint[], p_expected uuid[],
     p_changes smallint[], p_expires_at bigint[], p_jsons jsonb[], p_bytes bytea[]
 ) RETURNS TABLE (item int, version uuid, expires_at bigint, body jsonb, bytes bytea)
 LANGUAGE plpgsql VOLATILE AS $commit$
 DECLARE
-    -- The items come sorted by table and id; table g has those from lo to hi.
+    held constant boolean :=
+        pg_advisory_xact_lock({schema}.lock_of(p_partition)) IS NOT NULL;
+    -- The items come sorted by collection and id; collection g has those from lo to hi.
     lo int := 1;
     hi int;
-    rows_failed boolean := false;
+    failed boolean := false;
 BEGIN
-    PERFORM {schema}.check_isolation();
-    PERFORM pg_advisory_xact_lock({schema}.lock_of(p_partition));
-    FOR g IN 1 .. cardinality(p_tables) LOOP
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        PERFORM {schema}.check_isolation();
+    END IF;
+    FOR g IN 1 .. cardinality(p_collections) LOOP
         hi := p_ends[g];
         IF 0 < ANY (p_expects[lo:hi]) THEN
-            RETURN QUERY EXECUTE format($check$
-                SELECT w.item, r.version, r.expires_at, r.body, r.bytes
-                FROM unnest($2, $3, $4, $5) AS w (item, id, expect, expected)
-                LEFT JOIN {schema}.%I AS r ON r.partition = $1 AND r.id = w.id
-                    AND (r.expires_at IS NULL OR r.expires_at > $6)
-                WHERE NOT CASE w.expect
-                    WHEN 0 THEN true
-                    WHEN 1 THEN r.id IS NULL
-                    WHEN 2 THEN r.id IS NOT NULL
-                    ELSE r.id IS NOT NULL AND r.version = w.expected END
-                $check$, p_tables[g])
-                USING p_partition, p_items[lo:hi], p_ids[lo:hi], p_expects[lo:hi],
-                    p_expected[lo:hi], p_now;
-            IF FOUND THEN
-                rows_failed := true;
-            END IF;
+            RETURN QUERY EXECUTE
+                format('SELECT * FROM {schema}.%I($1, $2, $3, $4, $5, $6)', 'check_in_' || p_collections[g])
+                USING p_partition, p_now, p_items[lo:hi], p_ids[lo:hi], p_expects[lo:hi],
+                    p_expected[lo:hi];
+            failed := failed OR FOUND;
         END IF;
         lo := hi + 1;
     END LOOP;
-    IF rows_failed THEN
+    IF failed THEN
         RETURN;
     END IF;
     lo := 1;
-    FOR g IN 1 .. cardinality(p_tables) LOOP
+    FOR g IN 1 .. cardinality(p_collections) LOOP
         hi := p_ends[g];
-        IF 1 = ANY (p_changes[lo:hi]) THEN
-            EXECUTE format($put$
-                INSERT INTO {schema}.%I (partition, id, version, expires_at, body, bytes)
-                SELECT $1, w.id, $2, w.expires_at, w.body, w.bytes
-                FROM unnest($3, $4, $5, $6, $7) AS w (id, change, expires_at, body, bytes)
-                WHERE w.change = 1 ORDER BY w.id COLLATE "C"
-                ON CONFLICT (partition, id) DO UPDATE SET version = excluded.version,
-                    expires_at = excluded.expires_at, body = excluded.body, bytes = excluded.bytes
-                $put$, p_tables[g])
+        IF 0 < ANY (p_changes[lo:hi]) THEN
+            EXECUTE
+                format('SELECT {schema}.%I($1, $2, $3, $4, $5, $6, $7)', 'write_to_' || p_collections[g])
                 USING p_partition, p_version, p_ids[lo:hi], p_changes[lo:hi],
                     p_expires_at[lo:hi], p_jsons[lo:hi], p_bytes[lo:hi];
-        END IF;
-        IF 2 = ANY (p_changes[lo:hi]) THEN
-            EXECUTE format($delete$
-                DELETE FROM {schema}.%I AS r
-                USING unnest($2, $3) AS w (id, change)
-                WHERE w.change = 2 AND r.partition = $1 AND r.id = w.id
-                $delete$, p_tables[g])
-                USING p_partition, p_ids[lo:hi], p_changes[lo:hi];
         END IF;
         lo := hi + 1;
     END LOOP;

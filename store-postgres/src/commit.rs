@@ -7,7 +7,7 @@ use store_core::{Batch, Change, Conflict, Error, Expect, Result, Version};
 
 use crate::error::{BACKEND, Phase, in_collections};
 use crate::shared::Shared;
-use crate::sql::{safe, table};
+use crate::sql::safe;
 use crate::wire::{Json, Uuid, columns, integer, nanos, record};
 
 pub(crate) const COMMIT_MANY: &str = "SELECT item, version, expires_at, body, bytes \
@@ -146,13 +146,13 @@ async fn send_many(
         .map(|&i| Row::of(batch, i))
         .collect::<Result<Vec<_>>>()?;
 
-    let mut tables: Vec<String> = Vec::new();
+    let mut collections: Vec<&str> = Vec::new();
     let mut ends: Vec<i32> = Vec::new();
     for (place, &i) in order.iter().enumerate() {
         let collection = items[i].key().collection();
         let again = place > 0 && items[order[place - 1]].key().collection() == collection;
         if !again {
-            tables.push(table(collection));
+            collections.push(collection.name());
             ends.push(0);
         }
         // At most a hundred.
@@ -165,7 +165,7 @@ async fn send_many(
         .bind(batch.partition().as_str())
         .bind(Uuid(batch.version()))
         .bind(nanos(batch.now()))
-        .bind(tables)
+        .bind(collections)
         .bind(ends)
         .bind(numbers)
         .bind(ids)

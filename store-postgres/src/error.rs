@@ -8,7 +8,7 @@ use std::fmt;
 use sqlx::error::DatabaseError;
 use store_core::{Collection, Error, ErrorKind, Retry};
 
-use crate::sql::{commit_function, table};
+use crate::sql::is_missing;
 
 const INVALID: std::io::ErrorKind = std::io::ErrorKind::InvalidData;
 
@@ -100,12 +100,7 @@ pub(crate) fn in_collections(
         .and_then(|source| source.downcast_ref::<Report>())
         .filter(|report| report.code == "42P01" || report.code == "42883")
         .and_then(|report| {
-            let is_named = |c: &Collection| {
-                report.message.contains(&format!("{}\"", table(*c)))
-                    || report
-                        .message
-                        .contains(&format!("{}(", commit_function(*c)))
-            };
+            let is_named = |c: &Collection| is_missing(&report.message, *c);
             collections.into_iter().find(is_named)
         })
     else {

@@ -58,8 +58,19 @@ pub(crate) fn safe(text: &Arc<str>) -> SqlStr {
 }
 
 /// The function that commits one record of a collection.
-pub(crate) fn commit_function(collection: Collection) -> String {
+fn commit_function(collection: Collection) -> String {
     format!("commit_to_{}", collection.name())
+}
+
+/// Whether the server's message says that this collection's table or one of
+/// its functions is missing.
+pub(crate) fn is_missing(message: &str, collection: Collection) -> bool {
+    let name = collection.name();
+    let functions = ["commit_to", "check_in", "write_to"];
+    message.contains(&format!("{}\"", table(collection)))
+        || functions
+            .iter()
+            .any(|f| message.contains(&format!("{f}_{name}(")))
 }
 
 /// What is sent about one collection.
