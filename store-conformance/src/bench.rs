@@ -247,13 +247,15 @@ impl fmt::Display for Measured {
                 write!(f, "  {median:5.2} x the first ({low:.2} to {high:.2})")?;
             }
             match (line.goal, line.reached()) {
-                (Some(Goal::AtLeast(goal)), Some(true)) => write!(f, "  goal >= {goal}: reached")?,
-                (Some(Goal::AtLeast(goal)), _) => write!(f, "  goal >= {goal}: MISSED")?,
+                (Some(Goal::AtLeast(goal)), Some(true)) => {
+                    write!(f, "  goal >= {goal:.2}: reached")?
+                }
+                (Some(Goal::AtLeast(goal)), _) => write!(f, "  goal >= {goal:.2}: MISSED")?,
                 (Some(Goal::AtMost(goal)), Some(true)) => {
-                    write!(f, "  goal: first <= {goal} x this: reached")?
+                    write!(f, "  goal: first <= {goal:.2} x this: reached")?
                 }
                 (Some(Goal::AtMost(goal)), _) => {
-                    write!(f, "  goal: first <= {goal} x this: MISSED")?
+                    write!(f, "  goal: first <= {goal:.2} x this: MISSED")?
                 }
                 (None, _) => {}
             }

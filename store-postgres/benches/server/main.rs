@@ -1,0 +1,184 @@
+//! The store in PostgreSQL beside what one would write by hand with sqlx: on
+//! the same server, through an equal pool, in turns.
+//!
+//! `cargo xtask bench --backend postgres`, or
+//! `cargo bench -p store-postgres --bench server`. A server is found or made as
+//! for the tests; see `store_conformance::servers`. What it acknowledges need
+//! not survive its crash: waiting for the disk would hide what is compared.
+//! Writes are measured again on one that waits. Arguments choose: `get`, `take`,
+//! `commit`, `blob`, `memory`, `durable`.
+
+#![allow(clippy::unwrap_used)] // A failed measurement may end the program.
+
+mod blobs;
+mod limits;
+mod memory;
+mod records;
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use sqlx::postgres::PgPoolOptions;
+use sqlx::{AssertSqlSafe, PgPool};
+use store_conformance::bench::Comparison;
+use store_conformance::servers::{Options, Server, postgres};
+use store_postgres::PostgresStore;
+use store_postgres::core::{Collection, Durability, Store};
+use tokio::runtime::{self, Runtime};
+
+const FEW: Collection = Collection::new("few");
+const MANY: Collection = Collection::new("many");
+const SCHEMA: &str = "store_bench";
+const CONNECTIONS: u32 = 10;
+
+/// The store and the pool beside it.
+struct Bench {
+    runtime: Runtime,
+    store: Store,
+    pool: PgPool,
+    peer: String,
+}
+
+fn main() {
+    if let Some(url) = memory::is_asked() {
+        return memory::measure(&url);
+    }
+    let server = find(false);
+    let bench = Bench::open(&server);
+    let parts: [(&str, &dyn Fn()); 5] = [
+        ("get", &|| bench.gets()),
+        ("take", &|| bench.takes()),
+        ("commit", &|| bench.commits()),
+        ("blob", &|| bench.blobs()),
+        ("memory", &|| memory::report(server.url())),
+    ];
+    parts
+        .iter()
+        .filter(|(name, _)| is_wanted(name))
+        .for_each(|(_, part)| part());
+    bench.close();
+    drop(server);
+    if is_wanted("durable") {
+        durable();
+    }
+}
+
+/// Whether the part is named by an argument, or none is.
+fn is_wanted(part: &str) -> bool {
+    let mut names = std::env::args()
+        .skip(1)
+        .filter(|a| !a.starts_with('-'))
+        .peekable();
+    names.peek().is_none() || names.any(|name| name == part)
+}
+
+/// Writes, on a server that waits for its disk.
+fn durable() {
+    let server = find(true);
+    let bench = Bench::open(&server);
+    if bench.store.records().capabilities().durability == Durability::Restart {
+        println!("Not measured: writes that wait for the disk. This server does not wait.");
+    } else {
+        bench.takes();
+        bench.commits();
+    }
+    bench.close();
+}
+
+fn find(durable: bool) -> Server {
+    let found = postgres::find(&Options::from_env().durable(durable));
+    found.unwrap_or_else(|advice| panic!("{advice}"))
+}
+
+impl Bench {
+    fn open(server: &Server) -> Self {
+        // One thread, so that the figures hold no hand-over between threads.
+        let runtime = runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.unwrap();
+        let url = server.url();
+        let (postgres, pool) = runtime.block_on(async {
+            let pool = PgPoolOptions::new()
+                .max_connections(CONNECTIONS)
+                .test_before_acquire(false)
+                .connect(url)
+                .await
+                .unwrap();
+            run(&pool, format!("DROP SCHEMA IF EXISTS {SCHEMA} CASCADE")).await;
+            let store = PostgresStore::builder()
+                .url(url)
+                .schema(SCHEMA)
+                .collections([FEW, MANY])
+                .max_connections(CONNECTIONS)
+                .connect()
+                .await
+                .unwrap();
+            store.setup().await.unwrap();
+            (store, pool)
+        });
+        let store = Store::from(&postgres);
+        println!(
+            "PostgreSQL {}, {}; durability: {:?}\n",
+            postgres.server_version(),
+            server.origin(),
+            store.records().capabilities().durability
+        );
+        Self {
+            runtime,
+            store,
+            pool,
+            peer: sqlx_version(),
+        }
+    }
+
+    fn close(self) {
+        let drop = format!("DROP SCHEMA {SCHEMA} CASCADE");
+        self.runtime.block_on(run(&self.pool, drop));
+    }
+
+    /// Does `work` so many times, one after the other, and says how long that
+    /// takes if nothing disturbs it: what else the machine does only ever adds,
+    /// so each is taken to last as long as one that nine in ten exceed.
+    fn timed<F: Future<Output = ()>>(&self, times: u64, work: impl Fn(u64) -> F) -> Duration {
+        let mut took = Vec::with_capacity(times as usize);
+        self.runtime.block_on(async {
+            for i in 0..times {
+                let begin = Instant::now();
+                work(i).await;
+                took.push(begin.elapsed());
+            }
+        });
+        let (_, undisturbed, _) = took.select_nth_unstable(times as usize / 10);
+        *undisturbed * times as u32
+    }
+
+    /// Statements without an answer, by hand.
+    fn execute(&self, text: String) {
+        self.runtime.block_on(run(&self.pool, text));
+    }
+}
+
+async fn run(pool: &PgPool, text: String) {
+    let done = sqlx::raw_sql(AssertSqlSafe(text)).execute(pool).await;
+    done.unwrap();
+}
+
+/// Many short turns: what disturbs the machine then disturbs all alike.
+fn comparison(title: &str) -> Comparison<'_> {
+    Comparison::new(title)
+        .slice(Duration::from_millis(20))
+        .rounds(101)
+}
+
+/// `sqlx 0.9.0`, as cargo resolved it.
+fn sqlx_version() -> String {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let asked = Command::new(cargo)
+        .args(["pkgid", "--offline", "--package", "sqlx"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output();
+    let id = asked.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
+    let version = id
+        .ok()
+        .and_then(|id| Some(id.rsplit_once('@')?.1.to_owned()));
+    version.map_or_else(|| "sqlx".into(), |version| format!("sqlx {version}"))
+}
