@@ -4,15 +4,83 @@
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
 
 use crate::error::Result;
-
-type Running<T> = Pin<Box<dyn Future<Output = Result<T>> + Send>>;
 
 enum Slot<T> {
     Running(Running<T>),
     Done(Result<T>),
+}
+
+struct Running<T> {
+    future: Pin<Box<dyn Future<Output = Result<T>> + Send>>,
+    wakeup: Arc<Wakeup>,
+    waker: Waker,
+}
+
+/// Notes which future was woken, so that the others are left alone: each has a
+/// large buffer on its way, and would be asked for every piece of another's.
+struct Wakeup {
+    woken: AtomicBool,
+    task: Mutex<Option<Waker>>,
+}
+
+impl Wakeup {
+    /// Tells this task from now on.
+    fn tell(&self, task: &Waker) {
+        let mut known = self.task.lock().unwrap_or_else(PoisonError::into_inner);
+        match &mut *known {
+            Some(known) => known.clone_from(task),
+            None => *known = Some(task.clone()),
+        }
+    }
+}
+
+impl Wake for Wakeup {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.woken.store(true, Ordering::Release);
+        // Cloned: waking may run anything, so not with the lock held.
+        let task = self
+            .task
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        if let Some(task) = task {
+            task.wake();
+        }
+    }
+}
+
+impl<T> Running<T> {
+    fn new(future: impl Future<Output = Result<T>> + Send + 'static) -> Self {
+        let wakeup = Arc::new(Wakeup {
+            woken: AtomicBool::new(true),
+            task: Mutex::new(None),
+        });
+        Self {
+            future: Box::pin(future),
+            waker: Waker::from(Arc::clone(&wakeup)),
+            wakeup,
+        }
+    }
+
+    /// Polls the future if it was woken.
+    fn poll(&mut self, task: &Waker) -> Poll<Result<T>> {
+        self.wakeup.tell(task);
+        if !self.wakeup.woken.swap(false, Ordering::AcqRel) {
+            return Poll::Pending;
+        }
+        self.future
+            .as_mut()
+            .poll(&mut Context::from_waker(&self.waker))
+    }
 }
 
 /// Futures under way, in the order they were begun. A dropped wait loses nothing.
@@ -30,17 +98,17 @@ impl<T> InFlight<T> {
     }
 
     pub(super) fn push(&mut self, future: impl Future<Output = Result<T>> + Send + 'static) {
-        self.0.push_back(Slot::Running(Box::pin(future)));
+        self.0.push_back(Slot::Running(Running::new(future)));
     }
 
     pub(super) fn push_done(&mut self, result: Result<T>) {
         self.0.push_back(Slot::Done(result));
     }
 
-    fn poll_all(&mut self, cx: &mut Context<'_>) {
+    fn poll_woken(&mut self, task: &Waker) {
         for slot in &mut self.0 {
             if let Slot::Running(future) = slot
-                && let Poll::Ready(result) = future.as_mut().poll(cx)
+                && let Poll::Ready(result) = future.poll(task)
             {
                 *slot = Slot::Done(result);
             }
@@ -50,7 +118,7 @@ impl<T> InFlight<T> {
     /// The result of the one begun first; `None` if none is under way.
     pub(super) async fn first(&mut self) -> Option<Result<T>> {
         poll_fn(|cx| {
-            self.poll_all(cx);
+            self.poll_woken(cx.waker());
             match self.0.front() {
                 None => Poll::Ready(None),
                 Some(Slot::Running(_)) => Poll::Pending,
@@ -66,7 +134,7 @@ impl<T> InFlight<T> {
     /// Waits until fewer than `limit` are under way.
     pub(super) async fn fewer_than(&mut self, limit: usize) -> Result<()> {
         poll_fn(|cx| {
-            self.poll_all(cx);
+            self.poll_woken(cx.waker());
             while let Some(at) = self.0.iter().position(|s| matches!(s, Slot::Done(_))) {
                 if let Some(Slot::Done(Err(error))) = self.0.remove(at) {
                     return Poll::Ready(Err(error));
