@@ -1,7 +1,8 @@
 -- Rate limits, each quota of a key a row, so that a take is one statement.
 --
--- A take of one quota shares its key's lock and is atomic by its row; whatever
--- concerns several rows of a key holds the lock alone.
+-- Whatever concerns several rows of a key holds the key's lock alone, and then
+-- the rows that are there. So a take of one quota needs no lock but its row's
+-- to change a row, and shares the key's to make one.
 
 CREATE TABLE {schema}.buckets (
     key bytea NOT NULL,
@@ -35,39 +36,46 @@ COMMENT ON FUNCTION {schema}.lock_of_bucket IS 'The advisory lock of a limit''s 
 -- Takes from one quota. Answers the new arrival time, which is not negative; or,
 -- refused, the arrival time in the way with all its bits turned, which is; or
 -- null for a row that a closure wrote and of which nothing can be decided here.
+--
+-- Its plans are kept, and must stay good while the table grows from a few rows
+-- to as many as there are attackers: hence no sequential scan.
 CREATE FUNCTION {schema}.take(
     p_key bytea, p_quota text, p_now bigint, p_increment bigint,
     p_latest bigint, p_expires_at bigint
-) RETURNS bigint LANGUAGE plpgsql VOLATILE AS $take$
+) RETURNS bigint LANGUAGE plpgsql VOLATILE SET enable_seqscan = off AS $take$
 DECLARE
-    -- An expression costs less than a statement.
-    held constant boolean :=
-        pg_advisory_xact_lock_shared({schema}.lock_of_bucket(p_key)) IS NOT NULL;
-    planned text;
     answer bigint;
+    refused boolean;
 BEGIN
     LOOP
-        INSERT INTO {schema}.buckets AS b (key, quota, tat, expires_at)
-        VALUES (p_key, p_quota, p_now + p_increment, p_expires_at)
-        ON CONFLICT (key, quota) DO UPDATE SET
+        UPDATE {schema}.buckets AS b SET
             tat = p_increment
                 + CASE WHEN b.expires_at > p_now THEN greatest(b.tat, p_now) ELSE p_now END,
             tokens = NULL, last_refill = NULL, expires_at = p_expires_at
-        WHERE b.expires_at <= p_now OR (b.tat IS NOT NULL AND greatest(b.tat, p_now) <= p_latest)
+        WHERE b.key = p_key AND b.quota = p_quota
+            AND (b.expires_at <= p_now
+                OR (b.tat IS NOT NULL AND greatest(b.tat, p_now) <= p_latest))
         RETURNING b.tat INTO answer;
         IF FOUND THEN
             RETURN answer;
         END IF;
-        -- A plan is kept, and this one must stay good while the table grows from
-        -- a few rows to as many as there are attackers.
-        planned := set_config('enable_seqscan', 'off', true);
-        SELECT ~b.tat INTO answer FROM {schema}.buckets AS b
-        WHERE b.key = p_key AND b.quota = p_quota AND b.expires_at > p_now
-            AND (b.tat IS NULL OR greatest(b.tat, p_now) > p_latest);
-        IF FOUND THEN
+        SELECT ~b.tat,
+            b.expires_at > p_now AND (b.tat IS NULL OR greatest(b.tat, p_now) > p_latest)
+        INTO answer, refused
+        FROM {schema}.buckets AS b WHERE b.key = p_key AND b.quota = p_quota;
+        IF refused THEN
             RETURN answer;
         END IF;
-        -- What refused it is gone: look again.
+        IF NOT FOUND THEN
+            PERFORM pg_advisory_xact_lock_shared({schema}.lock_of_bucket(p_key));
+            INSERT INTO {schema}.buckets (key, quota, tat, expires_at)
+            VALUES (p_key, p_quota, p_now + p_increment, p_expires_at)
+            ON CONFLICT (key, quota) DO NOTHING;
+            IF FOUND THEN
+                RETURN p_now + p_increment;
+            END IF;
+        END IF;
+        -- Another came between: look again.
     END LOOP;
 END
 $take$;
@@ -87,6 +95,8 @@ DECLARE
 BEGIN
     PERFORM {schema}.check_isolation();
     PERFORM pg_advisory_xact_lock({schema}.lock_of_bucket(p_key));
+    PERFORM FROM {schema}.buckets AS b
+        WHERE b.key = p_key AND b.quota = ANY (p_quotas) FOR UPDATE;
     RETURN QUERY SELECT b.quota, b.tat, b.tokens, b.last_refill, b.expires_at
         FROM {schema}.buckets AS b
         WHERE b.key = p_key AND b.quota = ANY (p_quotas) AND b.expires_at > p_now;
@@ -121,6 +131,7 @@ LANGUAGE plpgsql VOLATILE AS $swap$
 BEGIN
     PERFORM {schema}.check_isolation();
     PERFORM pg_advisory_xact_lock({schema}.lock_of_bucket(p_key));
+    PERFORM FROM {schema}.buckets AS b WHERE b.key = p_key FOR UPDATE;
     PERFORM FROM (
         (SELECT b.quota, b.tat, b.tokens, b.last_refill, b.expires_at
          FROM {schema}.buckets AS b WHERE b.key = p_key AND b.expires_at > p_now)
