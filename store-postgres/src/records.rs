@@ -107,11 +107,18 @@ pub(crate) async fn get(
     })
 }
 
+impl Once {
+    /// What both stores' `get` does, without a boxed future in a boxed future.
+    async fn read(&self, at: RecordRef<'_>) -> Result<Option<Record>> {
+        let mut connection = self.0.connection("get").await?;
+        get(&self.0, &mut connection, at).await
+    }
+}
+
 #[async_trait]
 impl RecordStore for Once {
     async fn get(&self, at: RecordRef<'_>) -> Result<Option<Record>> {
-        let mut connection = self.0.connection("get").await?;
-        get(&self.0, &mut connection, at).await
+        self.read(at).await
     }
 
     async fn get_many(&self, at: &[RecordRef<'_>]) -> Result<Vec<Option<Record>>> {
@@ -217,7 +224,7 @@ impl RecordStore for Once {
 #[async_trait]
 impl RecordStore for PostgresRecords {
     async fn get(&self, at: RecordRef<'_>) -> Result<Option<Record>> {
-        self.once.get(at).await
+        self.once.read(at).await
     }
 
     async fn get_many(&self, at: &[RecordRef<'_>]) -> Result<Vec<Option<Record>>> {

@@ -5,8 +5,8 @@ use bytes::Bytes;
 use sqlx::encode::IsNull;
 use sqlx::error::BoxDynError;
 use sqlx::postgres::types::Oid;
-use sqlx::postgres::{PgArgumentBuffer, PgHasArrayType, PgRow, PgTypeInfo};
-use sqlx::{Encode, Postgres, Row, Type, ValueRef};
+use sqlx::postgres::{PgArgumentBuffer, PgHasArrayType, PgRow, PgTypeInfo, PgValue};
+use sqlx::{Encode, Postgres, Row, Type, Value, ValueRef};
 use store_core::body::Encoded;
 use store_core::{Body, Error, Partition, Record, RecordKey, Result, Timestamp, Version};
 
@@ -86,6 +86,34 @@ fn raw(row: &PgRow, index: usize) -> Result<Option<&[u8]>> {
     value.as_bytes().map(Some).map_err(|_| unexpected())
 }
 
+/// A body at least this large is handed on in the buffer that it came in,
+/// which is hardly larger; a smaller one would keep much more than itself.
+const SHARED_FROM: usize = 64 << 10;
+
+/// A value in the buffer that it came in.
+struct Received(PgValue);
+
+impl AsRef<[u8]> for Received {
+    fn as_ref(&self) -> &[u8] {
+        self.0.as_ref().as_bytes().unwrap_or_default()
+    }
+}
+
+/// A body's column at `index`, or `None` if it is null.
+fn body_bytes(row: &PgRow, index: usize) -> Result<Option<Bytes>> {
+    let value = row.try_get_raw(index).map_err(|_| unexpected())?;
+    if value.is_null() {
+        return Ok(None);
+    }
+    let bytes = value.as_bytes().map_err(|_| unexpected())?;
+    if bytes.len() < SHARED_FROM {
+        return Ok(Some(Bytes::copy_from_slice(bytes)));
+    }
+    Ok(Some(Bytes::from_owner(Received(ValueRef::to_owned(
+        &value,
+    )))))
+}
+
 fn unexpected() -> Error {
     Error::corrupt(
         "the server's answer does not have the expected columns; \
@@ -124,9 +152,11 @@ pub(crate) fn record(
     let version = Version::from_bytes(version.try_into().map_err(|_| unexpected())?);
     let expires_at = integer(row, first + 1)?
         .map(|nanos| Timestamp::from_nanos(u64::try_from(nanos).unwrap_or_default()));
-    let body = match (raw(row, first + 2)?, raw(row, first + 3)?) {
-        (Some([JSONB_FORMAT, json @ ..]), None) => Body::from_json(Bytes::copy_from_slice(json)),
-        (None, Some(bytes)) => Body::bytes(Bytes::copy_from_slice(bytes)).map_err(|e| {
+    let body = match (body_bytes(row, first + 2)?, body_bytes(row, first + 3)?) {
+        (Some(json), None) if json.first() == Some(&JSONB_FORMAT) => {
+            Body::from_json(json.slice(1..))
+        }
+        (None, Some(bytes)) => Body::bytes(bytes).map_err(|e| {
             Error::corrupt("the stored body is larger than any may be").with_source(e)
         })?,
         _ => return Err(unexpected()),
