@@ -6,7 +6,9 @@
 //! [`Body::from_json`], which is decoded when it is first needed, once.
 //!
 //! A value is measured and checked when the body is made, so what memory
-//! accepts every backend accepts.
+//! accepts every backend accepts. A number keeps its value to the last digit, not
+//! its spelling: decoded as JSON, `1e3` may come back as `1000`, and `-0.0` as
+//! `0`. An `f64` reads what was written, but for the sign of a zero.
 
 mod check;
 mod format;

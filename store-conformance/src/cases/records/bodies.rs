@@ -20,6 +20,7 @@ pub(super) fn cases() -> Vec<Case<dyn RecordStore>> {
         case!(any_bytes_come_back_as_they_were, "R6"),
         case!(every_json_value_comes_back_as_it_was, "R6", "4"),
         case!(numbers_keep_every_digit, "R6", "37"),
+        case!(a_number_keeps_its_value_and_not_its_spelling, "R6", "37"),
         case!(every_character_comes_back, "R6"),
         case!(bytes_and_values_are_not_confused, "R6"),
         case!(unknown_fields_survive_a_rewrite, "R6", "5"),
@@ -154,6 +155,20 @@ async fn numbers_keep_every_digit(harness: Given) -> CaseResult {
             assert_eq!(found.to_bits(), put.to_bits(), "{put:e} became {found:e}");
         }
         assert_eq!(found.floats.len(), numbers().floats.len());
+    }
+    Ok(())
+}
+
+/// As a value, `1e3` may come back as `1000`, and the sign of a zero be lost.
+async fn a_number_keeps_its_value_and_not_its_spelling(harness: Given) -> CaseResult {
+    let space = Space::open(&harness).await?;
+    let numbers = [-0.0, 0.0, 1e3, -1e3, 1e15, 1e16, 1e22, 1e300, 1e-7, 1e-300];
+    for record in through(&space, Body::json(numbers.to_vec())?).await? {
+        let values = record.decode::<Vec<Value>>()?;
+        let values: Vec<_> = values.iter().map(Value::as_f64).collect();
+        assert_eq!(values, numbers.map(Some));
+        let floats = record.decode::<Vec<f64>>()?;
+        assert_eq!(*floats, numbers);
     }
     Ok(())
 }
