@@ -4,7 +4,7 @@
 
 DROP VIEW IF EXISTS {schema}.api_keys, {schema}.rate_limits, {schema}.objects,
     {schema}.tenants, {schema}.users, {schema}.groups, {schema}.policies,
-    {schema}.attachments, {schema}.memberships, {schema}.lti_registrations,
+    {schema}.attachments, {schema}.inline_policies, {schema}.memberships, {schema}.lti_registrations,
     {schema}.lti_deployments, {schema}.lti_nonces, {schema}.lti_tool_keys;
 
 CREATE VIEW {schema}.api_keys AS SELECT
@@ -118,6 +118,20 @@ LEFT JOIN {schema}.records_iam_groups AS g
     ON g.partition = a.partition AND g.body->>'incarnation' = split_part(a.id, '/', 1);
 COMMENT ON VIEW {schema}.attachments IS
     'Which policies are attached to whom. Without a principal: left by a deleted one, to be swept.';
+
+CREATE VIEW {schema}.inline_policies AS SELECT
+    i.partition AS tenant_partition,
+    coalesce(u.body->>'user_name', g.body->>'group_name') AS principal,
+    CASE WHEN u.id IS NOT NULL THEN 'user' WHEN g.id IS NOT NULL THEN 'group' END AS principal_kind,
+    i.body->>'policy_name' AS policy_name,
+    i.body->>'policy_document' AS policy_document
+FROM {schema}.records_iam_inline_policies AS i
+LEFT JOIN {schema}.records_iam_users AS u
+    ON u.partition = i.partition AND u.body->>'incarnation' = split_part(i.id, '/', 1)
+LEFT JOIN {schema}.records_iam_groups AS g
+    ON g.partition = i.partition AND g.body->>'incarnation' = split_part(i.id, '/', 1);
+COMMENT ON VIEW {schema}.inline_policies IS
+    'Policies of a principal''s own. Without a principal: left by a deleted one, to be swept.';
 
 CREATE VIEW {schema}.memberships AS SELECT
     m.partition AS tenant_partition,

@@ -47,6 +47,10 @@ async fn furnish(store: &Store) -> Result<String, store_conformance::core::Error
         .create(Policy::new(&acme, "deploy", "{}"))
         .await?;
     at_acme.users().attach("ada", &policy.arn).await?;
+    at_acme
+        .groups()
+        .put_inline("engineers", "own", "{}")
+        .await?;
 
     let lti: Lti = Lti::new(store, KeyRing::random());
     let platform = Registration::from_json(include_str!(
@@ -94,6 +98,11 @@ async fn every_contract_can_be_looked_at_in_columns(place: Place) -> End {
             "ada deploy",
         ),
         (
+            "SELECT principal || ' ' || principal_kind || ' ' || policy_name
+             FROM {schema}.inline_policies",
+            "engineers group own",
+        ),
+        (
             "SELECT user_name || ' ' || group_name FROM {schema}.memberships",
             "ada engineers",
         ),
@@ -123,7 +132,7 @@ async fn no_view_shows_a_secret(place: Place) -> End {
     let views: Vec<String> = place
         .ask("SELECT array_agg(viewname::text) FROM pg_views WHERE schemaname = '{schema}'")
         .await?;
-    assert!(views.len() >= 13, "{views:?}");
+    assert!(views.len() >= 14, "{views:?}");
     for view in views {
         let all: String = place
             .ask(&format!(
