@@ -47,10 +47,6 @@ const SLEEPERS: &[(&str, &str)] = &[
         "asks a server that starts until it answers",
     ),
     (
-        "store-conformance/tests/postgres_own/calls.rs",
-        "waits for a sweeper on the machine's clock",
-    ),
-    (
         "store-conformance/tests/servers.rs",
         "asks whether what was killed left something behind",
     ),

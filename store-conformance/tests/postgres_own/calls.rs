@@ -5,6 +5,7 @@ use std::time::Duration;
 use store_conformance::core::limits::{Quota, Quotas, Take};
 use store_conformance::core::{Batch, Body, Durability, Expect, Scan, Store};
 use store_postgres::PostgresStore;
+use store_postgres::sqlx::{self, Connection, PgConnection};
 
 use crate::proxy::Proxy;
 use crate::{End, OTHERS, Place, THINGS, key, number, other, partition, put, tests, write};
@@ -13,7 +14,8 @@ tests![
     every_primitive_is_one_statement,
     a_lent_pool_stays_open,
     a_closed_store_closes_its_own_pool_for_all_clones,
-    the_background_sweep_removes_and_stops,
+    the_background_sweep_removes_what_expired,
+    a_store_that_closes_waits_for_its_sweep,
     durability_is_told_as_the_server_is_configured,
 ];
 
@@ -110,9 +112,7 @@ async fn a_lent_pool_stays_open(place: Place) -> End {
         .expect_err("the store is closed");
     assert_eq!(error.kind(), store_conformance::core::ErrorKind::Closed);
     assert!(!pool.is_closed());
-    store_postgres::sqlx::query("SELECT 1")
-        .execute(&pool)
-        .await?;
+    sqlx::query("SELECT 1").execute(&pool).await?;
     Ok(())
 }
 
@@ -128,7 +128,7 @@ async fn a_closed_store_closes_its_own_pool_for_all_clones(place: Place) -> End 
     Ok(())
 }
 
-async fn the_background_sweep_removes_and_stops(place: Place) -> End {
+async fn the_background_sweep_removes_what_expired(place: Place) -> End {
     place.open().await?;
     let swept = place
         .builder()
@@ -138,23 +138,50 @@ async fn the_background_sweep_removes_and_stops(place: Place) -> End {
     let store = Store::from(&swept);
     let mut batch = Batch::new(partition(), store.now());
     for i in 0..100 {
-        batch.put_until(
-            key(&i.to_string()),
-            Expect::Any,
-            Body::json(i)?,
-            Some(store.now()),
-        )?;
+        let expires_at = (i > 0).then(|| store.now());
+        batch.put_until(key(&i.to_string()), Expect::Any, Body::json(i)?, expires_at)?;
     }
     store.records().commit(&batch).await?;
     let left = || place.ask::<i64>("SELECT count(*) FROM {schema}.records_things");
-    while left().await? > 0 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    while left().await? > 1 {}
     swept.close().await?;
-    let again = Store::from(place.open().await?);
-    again.records().commit(&batch).await?;
-    tokio::time::sleep(Duration::from_millis(30)).await;
-    assert_eq!(left().await?, 100, "nobody sweeps after close");
+    assert_eq!(number(&place.open().await?.into(), "0").await?, Some(0));
+    Ok(())
+}
+
+/// With a pool that stays open, so that nothing else could end it.
+async fn a_store_that_closes_waits_for_its_sweep(place: Place) -> End {
+    place.open().await?;
+    let pool = place.pool().await?;
+    let store = place
+        .builder()
+        .pool(pool.clone())
+        .sweep_every(Duration::from_millis(5), Duration::ZERO)
+        .connect()
+        .await?;
+    let mut holder = PgConnection::connect(&place.url).await?;
+    let mut transaction = holder.begin().await?;
+    let hold = format!("LOCK TABLE {}.records_things", place.schema);
+    sqlx::query(sqlx::AssertSqlSafe(hold))
+        .execute(&mut *transaction)
+        .await?;
+    let sweeps = || {
+        place.ask::<i64>(
+            "SELECT count(*) FROM pg_stat_activity
+             WHERE state = 'active' AND query LIKE '%{schema}\".sweep(%' AND wait_event_type = 'Lock'",
+        )
+    };
+    while sweeps().await? == 0 {}
+    let closing = tokio::spawn({
+        let store = store.clone();
+        async move { store.close().await }
+    });
+    assert_eq!(sweeps().await?, 1);
+    assert!(!closing.is_finished(), "its sweep still runs");
+    transaction.commit().await?;
+    closing.await??;
+    assert_eq!(sweeps().await?, 0);
+    assert!(!pool.is_closed());
     Ok(())
 }
 

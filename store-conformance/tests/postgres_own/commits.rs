@@ -201,15 +201,23 @@ async fn a_stricter_transaction_is_refused(place: Place) -> End {
         sqlx::query(sqlx::AssertSqlSafe(set))
             .execute(&mut *transaction)
             .await?;
-        let batch = put(&store, "a", Expect::Any, 1)?;
-        let error = postgres
-            .within(&mut transaction)
-            .commit(&batch)
-            .await
-            .expect_err(level);
-        assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error:?}");
-        transaction.rollback().await?;
+        let one = put(&store, "a", Expect::Any, 1)?;
+        let mut two = put(&store, "a", Expect::Any, 1)?;
+        two.put(key("b"), Expect::Any, Body::json(1)?)?;
+        for batch in [one, two] {
+            let mut savepoint = transaction.begin().await?;
+            let error = postgres
+                .within(&mut savepoint)
+                .commit(&batch)
+                .await
+                .expect_err(level);
+            assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error:?}");
+            savepoint.rollback().await?;
+        }
+        // What is left of the transaction is final, and nothing of the store's is.
+        transaction.commit().await?;
     }
     assert_eq!(number(&store, "a").await?, None);
+    assert_eq!(number(&store, "b").await?, None);
     Ok(())
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use store_conformance::core::{ErrorKind, Expect, Retry, Store};
+use store_postgres::sqlx::postgres::PgConnectOptions;
 use store_postgres::sqlx::{Connection, PgConnection};
 
 use crate::proxy::Proxy;
@@ -16,9 +17,13 @@ tests![
     a_server_that_is_not_there_is_unavailable,
     a_dropped_call_leaves_a_clean_pool,
     a_commit_that_waits_too_long_times_out,
+    a_session_that_the_server_ended_is_replaced,
+    a_commit_whose_session_was_ended_is_never_half_known,
 ];
 
-async fn behind(place: &Place) -> Result<(Proxy, Store), Box<dyn std::error::Error + Send + Sync>> {
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+async fn behind(place: &Place) -> Result<(Proxy, Store), Failure> {
     place.open().await?;
     let proxy = Proxy::start(&place.url).await?;
     let store = place.builder().url(&proxy.url).connect().await?;
@@ -205,5 +210,102 @@ async fn a_commit_that_waits_too_long_times_out(place: Place) -> End {
             .await?
             .is_some()
     );
+    Ok(())
+}
+
+/// Ends the sessions of the store that this place's test opened under `name`.
+async fn end_sessions(place: &Place, name: &str) -> Result<i64, store_postgres::sqlx::Error> {
+    place
+        .ask(&format!(
+            "SELECT count(*) FILTER (WHERE pg_terminate_backend(pid, 10000))
+             FROM pg_stat_activity
+             WHERE application_name = '{name}'"
+        ))
+        .await
+}
+
+/// A store whose sessions go by its schema's name.
+async fn named(place: &Place) -> Result<(String, Store), Failure> {
+    let name = place.schema.clone();
+    let options: PgConnectOptions = place.url.parse()?;
+    let builder = place.builder();
+    let builder = builder.connect_options(options.application_name(&name));
+    // One, so that there is one to end.
+    let store = builder.max_connections(1).connect().await?;
+    store.setup().await?;
+    Ok((name, store.into()))
+}
+
+async fn a_session_that_the_server_ended_is_replaced(place: Place) -> End {
+    let (name, store) = named(&place).await?;
+    write(&store, "a", 1).await?;
+    for round in 2..10 {
+        assert!(end_sessions(&place, &name).await? > 0);
+        // One idle session was ended, so at most one call may fail for it.
+        match number(&store, "a").await {
+            Ok(found) => assert_eq!(found, Some(round - 1)),
+            Err(error) => assert_eq!(
+                (error.kind(), error.retry()),
+                (ErrorKind::Unavailable, Retry::Safe),
+                "{error:?}"
+            ),
+        }
+        write(&store, "a", round).await?;
+
+        // An update that was sent into a dead session is looked into, and lands.
+        let found = store.records().get(key("a").at(&partition())).await?;
+        let update = put(&store, "a", &found.ok_or("just written")?, round)?;
+        end_sessions(&place, &name).await?;
+        store.records().commit(&update).await?;
+    }
+    Ok(())
+}
+
+async fn a_commit_whose_session_was_ended_is_never_half_known(place: Place) -> End {
+    let (name, store) = named(&place).await?;
+    let holding = place.open().await?;
+    let waits = || {
+        place.ask::<bool>(
+            "SELECT EXISTS (SELECT FROM pg_stat_activity
+             WHERE application_name = '{schema}' AND wait_event = 'advisory')",
+        )
+    };
+    for applies_once in [false, true] {
+        write(&store, "a", 1).await?;
+        let found = store.records().get(key("a").at(&partition())).await?;
+        let found = found.ok_or("just written")?;
+        let batch = match applies_once {
+            true => put(&store, "a", &found, 2)?,
+            false => put(&store, "a", Expect::Any, 2)?,
+        };
+        let mut holder = PgConnection::connect(&place.url).await?;
+        let mut transaction = holder.begin().await?;
+        let held = put(&store, "held", Expect::Any, 1)?;
+        holding.within(&mut transaction).commit(&held).await?;
+        let committing = tokio::spawn({
+            let store = store.clone();
+            async move { store.records().commit(&batch).await }
+        });
+        while !waits().await? {}
+        assert_eq!(end_sessions(&place, &name).await?, 1);
+        // One that can never apply twice is sent again, and waits again.
+        while applies_once && !waits().await? {
+            assert!(!committing.is_finished(), "{:?}", committing.await);
+        }
+        transaction.commit().await?;
+        let answer = committing.await?;
+        let now = number(&store, "a").await?;
+        if applies_once {
+            answer?;
+            assert_eq!(now, Some(2));
+        } else {
+            let error = answer.expect_err("nobody can know");
+            assert_eq!(
+                (error.kind(), error.retry()),
+                (ErrorKind::Unavailable, Retry::Ambiguous)
+            );
+            assert_eq!(now, Some(1));
+        }
+    }
     Ok(())
 }

@@ -1,6 +1,10 @@
 //! The schema, and who may make it.
 
-use store_conformance::core::{Collection, ErrorKind, Expect, Retry, Store};
+use store_conformance::core::api_keys::{ApiKeys, KeyData};
+use store_conformance::core::blobs::{BlobRef, BlobStoreExt, PutOptions};
+use store_conformance::core::limits::{Quota, Quotas, Take};
+use store_conformance::core::secret::KeyRing;
+use store_conformance::core::{Batch, Body, Collection, ErrorKind, Expect, Retry, Store};
 use store_postgres::PostgresStore;
 use store_postgres::sqlx::postgres::PgConnectOptions;
 use tokio::task::JoinSet;
@@ -19,6 +23,7 @@ tests![
     chunks_are_kept_out_of_line_and_uncompressed,
     a_store_without_setup_says_what_to_do,
     a_wrong_option_is_refused_before_anything_is_sent,
+    a_database_of_another_isolation_is_refused_by_its_commits,
 ];
 
 async fn twenty_processes_may_set_up_at_once(place: Place) -> End {
@@ -80,6 +85,7 @@ async fn a_role_without_rights_to_change_the_schema_runs_the_store(place: Place)
         .await?;
     assert_eq!(number(&store, "a").await?, Some(2));
     store.records().sweep(std::time::Duration::ZERO).await?;
+    use_every_part(&store).await?;
 
     const LATER: Collection = Collection::new("later");
     let options: PgConnectOptions = place.url.parse()?;
@@ -91,6 +97,26 @@ async fn a_role_without_rights_to_change_the_schema_runs_the_store(place: Place)
         .await?;
     let error = limited.setup().await.expect_err("it may make no table");
     assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error:?}");
+    Ok(())
+}
+
+/// Takes of one and two quotas, a closure, an object, a key.
+async fn use_every_part(store: &Store) -> End {
+    let quota = |name: &str| Quota::per_second(5).and_then(|q| q.named(name));
+    for quotas in [vec![quota("a")?], vec![quota("a")?, quota("b")?]] {
+        let quotas = Quotas::new(quotas)?;
+        let take = Take::new("caller", &quotas, 1, store.now())?;
+        assert!(store.limits().take(&take).await?.is_allowed());
+        store.limits().reset(take.key(), &quotas).await?;
+    }
+    let object = BlobRef::new("bucket", "key")?;
+    let bytes = vec![7; 300_000];
+    let put = store.blobs().put(object, PutOptions::default(), bytes);
+    put.await?.published()?;
+    assert!(store.blobs().delete(object).await?);
+    let keys = ApiKeys::new(store, &KeyRing::random());
+    let (key, _) = keys.issue(KeyData::new().with_tenant("t")).await?;
+    assert!(keys.authenticate(&key).await?.is_active());
     Ok(())
 }
 
@@ -164,6 +190,20 @@ async fn two_schemas_in_one_database_never_see_each_other(place: Place) -> End {
     assert_eq!(number(&second, "a").await?, None);
     write(&second, "a", 2).await?;
     assert_eq!(number(&first, "a").await?, Some(1));
+    let once = Quotas::new([Quota::per_second(1)?])?;
+    for store in [&first, &second] {
+        let take = Take::new("caller", &once, 1, store.now())?;
+        assert!(store.limits().take(&take).await?.is_allowed());
+        let mut expired = Batch::new(partition(), store.now());
+        let now = store.now();
+        expired.put_until(key("old"), Expect::Any, Body::json(1)?, Some(now))?;
+        store.records().commit(&expired).await?;
+    }
+    first.records().sweep(std::time::Duration::ZERO).await?;
+    let left: i64 = elsewhere
+        .ask("SELECT count(*) FROM {schema}.records_things WHERE id = 'old'")
+        .await?;
+    assert_eq!(left, 1, "swept by the other");
     Ok(())
 }
 
@@ -246,6 +286,31 @@ async fn a_store_without_setup_says_what_to_do(place: Place) -> End {
     {
         assert_eq!(error.kind(), ErrorKind::Config, "{error:?}");
         assert!(error.message().contains("setup"), "{error}");
+    }
+    Ok(())
+}
+
+/// Whatever the store began itself at another level writes nothing either.
+async fn a_database_of_another_isolation_is_refused_by_its_commits(place: Place) -> End {
+    let sound = Store::from(place.open().await?);
+    for level in ["repeatable read", "serializable"] {
+        let options: PgConnectOptions = place.url.parse()?;
+        let options = options.options([("default_transaction_isolation", level)]);
+        let store = Store::from(place.builder().connect_options(options).connect().await?);
+        let one = put(&store, "a", Expect::Any, 1)?;
+        let mut two = put(&store, "a", Expect::Any, 1)?;
+        two.put(key("b"), Expect::Any, Body::json(1)?)?;
+        for batch in [one, two] {
+            let error = store.records().commit(&batch).await.expect_err(level);
+            assert_eq!(
+                (error.kind(), error.retry()),
+                (ErrorKind::InvalidInput, Retry::Never),
+                "{error:?}"
+            );
+            assert!(error.message().contains("default_transaction_isolation"));
+        }
+        assert_eq!(number(&sound, "a").await?, None);
+        assert_eq!(number(&sound, "b").await?, None);
     }
     Ok(())
 }
