@@ -41,7 +41,7 @@
 //! # With psql
 //! Views show what the contracts keep, in columns: `api_keys`, `rate_limits`,
 //! `objects`, `tenants`, `users`, `groups`, `policies`, `attachments`,
-//! `memberships`, `lti_registrations`, `lti_deployments`, `lti_nonces`,
+//! `inline_policies`, `memberships`, `lti_registrations`, `lti_deployments`, `lti_nonces`,
 //! `lti_tool_keys`. Look, but change records only through the functions
 //! `commit_to_<name>` and `commit_many`: they hold the partition's lock, on
 //! which every promise about commits rests.
@@ -51,6 +51,55 @@
 //! prepared once per connection. The pool of sqlx checks a connection after its use, off
 //! the caller's path. `cargo xtask bench --backend postgres` measures them, in
 //! turns with the same done by hand with sqlx, and prints the ratios.
+//!
+//! What each call of a contract costs is counted over the wire, in the table
+//! [TRIPS.md](https://github.com/store-rs/store/blob/main/store-conformance/TRIPS.md).
+//!
+//! # Change notice
+//! Off unless asked for with [`Builder::change_notice`]; then
+//! [`RecordStore::changes`] tells, from whatever process, which records of
+//! [cacheable](core::Collection::cacheable) collections were put or deleted, so
+//! that what was read may be remembered. See [`core::changes`] for what a notice
+//! is worth.
+//!
+//! `setup` of a store that asks for it puts a trigger on each such table, so that
+//! every program tells, and a person with psql too. NOTIFY lets one commit at a
+//! time through, in the whole server, while it is written to disk; that is its
+//! price, paid only by commits that touch cacheable collections. The first who
+//! asks for changes opens one connection beside the pool, by which all of this
+//! store's listeners hear; nothing is ever asked of the pool for it afterwards.
+//! - A line that breaks is opened again, and everybody who listens is told of a
+//!   gap when it breaks and when it is back. One that breaks without a word is
+//!   found out after 30 seconds of silence.
+//! - A listener proves first that it hears. Through a pooler in transaction mode
+//!   it does not, and `changes` is refused with `Config`: name the server itself
+//!   with [`Builder::listener_url`].
+//! - Sweeping is silent: a record says itself when it expires.
+//!
+//! # Durability
+//! An acknowledged commit survives a crash of the server if the server is
+//! configured so, as it is when delivered; `capabilities()` says what was found:
+//! `fsync`, `synchronous_commit`, standbys. Two exceptions can be asked for, and
+//! are told there:
+//! - [`Builder::relaxed_limits`]: changes of rate limits are acknowledged before
+//!   they are on disk. A crash forgets those of the last moments, which grants as
+//!   many again. It is a matter of each program.
+//! - [`Builder::unlogged_nonces`]: a crash empties the table of LTI nonces.
+//!   Launches under way are refused as unknown; none passes twice. It is a matter
+//!   of the schema.
+//!
+//! What is a matter of the schema, `setup` brings about where it is said, in
+//! either direction, and leaves as it is where it is not. So say it in every
+//! program that runs `setup`, or in one that alone does. A role that may not
+//! change the tables is refused with `PermissionDenied`, unless nothing is to be
+//! done.
+//!
+//! # TLS
+//! By rustls. `sslmode=verify-full` in the URL checks the server's certificate
+//! and name against the system's authorities, or those of `sslrootcert`;
+//! [`Builder::ca_certificate`] does both. `require` encrypts and checks nobody,
+//! and `prefer`, sqlx's default, may not even encrypt: say `verify-full`. A server
+//! that is not trusted is refused with `Config`.
 //!
 //! # Poolers
 //! Through PgBouncer in transaction mode: 1.21 or newer with
@@ -69,7 +118,9 @@
 //!
 //! # Isolation
 //! Commits need `READ COMMITTED`, which is the default. A role or database with
-//! another `default_transaction_isolation` is refused at its first commit.
+//! another `default_transaction_isolation` is refused at its first commit, and so
+//! is a transaction of the application's at another level; neither writes
+//! anything.
 
 mod background;
 mod changes;
