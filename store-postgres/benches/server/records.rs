@@ -93,6 +93,7 @@ impl Bench {
 
     pub(super) fn commits(&self) {
         let measured = comparison("writing ten records")
+            .batch(50)
             .contender("one commit", |n| {
                 self.timed(n, |i| self.commit(i * 10..i * 10 + 10))
             })
