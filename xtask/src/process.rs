@@ -11,6 +11,14 @@ use crate::Result;
 pub fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(root());
+    // What cargo told this program of itself is none of that one's business:
+    // some build scripts look, and would build everything anew.
+    for (name, _) in std::env::vars_os() {
+        let told = name.to_str().unwrap_or_default();
+        if told.starts_with("CARGO_PKG_") || told.starts_with("CARGO_MANIFEST_") {
+            command.env_remove(&name);
+        }
+    }
     command
 }
 

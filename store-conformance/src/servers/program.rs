@@ -32,7 +32,7 @@ fi
 # A shell that makes data first heeds the first signal alone.
 end TERM; end $stop
 wait $server
-until rm -rf "$folder"; do :; done"#;
+for wait in 0 1 2 4 8; do sleep $wait; rm -rf "$folder" && break; done"#;
 
 /// A folder for one server, owned by whom the server runs as. Dropping it
 /// removes it.
@@ -88,7 +88,11 @@ impl Folder {
         }
         let copy = self.path.join("programs");
         run(Command::new("cp").arg("-a").arg(root).arg(&copy))?;
-        run(Command::new("chmod").args(["-R", "a+rX"]).arg(&copy))?;
+        if let Some(user) = self.user {
+            // His, so that his guard can remove it.
+            let owner = format!("{user}:{user}");
+            run(Command::new("chown").args(["-R", &owner]).arg(&copy))?;
+        }
         Ok(copy)
     }
 }
