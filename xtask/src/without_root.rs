@@ -13,7 +13,7 @@ use crate::{Result, backends, programs};
 
 /// If this is root: the records' cases of every backend with a server, run by
 /// `nobody`, who fetches the server himself. Anyone else proves it by
-/// [`test_all`].
+/// [`test_all`](crate::test_all).
 ///
 /// # Errors
 /// If they could not be run at all.
