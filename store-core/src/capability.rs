@@ -103,7 +103,7 @@ impl Capabilities {
             ("transactions", transactions.to_string()),
             ("ordered scans", ordered_scans.to_string()),
             ("collection scans", collection_scans.to_string()),
-            ("expiry", native_expiry.to_string()),
+            ("removes expired unasked", native_expiry.to_string()),
             ("change notice", change_notice.to_string()),
             ("blobs", blobs.to_string()),
             ("rate limits", rate_limits.to_string()),
