@@ -257,9 +257,12 @@ fn commands(workspace: &Workspace, faults: &mut Vec<String>) -> Result {
     let readme = fs::read_to_string(workspace.root.join("README.md"))?;
     let run = fs::read_to_string(workspace.root.join(".ci/run"))?;
     for command in shown_commands(&readme) {
-        let step = command
-            .strip_prefix("cargo xtask ")
-            .is_some_and(ci::has_step);
+        // `cargo xtask ci --option` runs each of its steps with the option.
+        let step = command.strip_prefix("cargo xtask ").is_some_and(|step| {
+            let mut words = step.split(' ');
+            words.next().is_some_and(ci::has_step)
+                && words.all(|option| run.contains(&format!("cargo xtask ci {option}")))
+        });
         let addition = command.starts_with("cargo add ");
         if !step && !addition && !run.lines().any(|line| line == format!("step {command}")) {
             faults.push(format!("README.md: .ci/run does not run `{command}`"));
