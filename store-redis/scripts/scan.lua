@@ -1,0 +1,72 @@
+-- One page of a partition's collection, in bytewise order of id.
+--
+-- KEYS: the sorted set of its ids.
+-- ARGV: where to begin and where to end, as ZRANGEBYLEX takes them; the time
+--       (seconds, nanoseconds); how many records and bytes at most; the sorted
+--       set of deadlines; '1' on a cluster.
+--
+-- Answers after which id the next page begins (nil at the end), then ids and records. A
+-- page may be empty and not the last: no call looks at more than so many ids.
+--
+-- An id without a record is one whose deadline has passed. On a cluster another
+-- means that the slot is being moved and its records are in two places.
+
+local LOOK_AT = 4000
+
+local start, stop = ARGV[1], ARGV[2]
+local now_s, now_n = tonumber(ARGV[3]), tonumber(ARGV[4])
+local wanted, room = tonumber(ARGV[5]), tonumber(ARGV[6])
+local page = { false }
+
+local function is_expired(record)
+    local s = tonumber(string.sub(record, 37, 46))
+    if not s then
+        return false
+    end
+    return s < now_s or (s == now_s and tonumber(string.sub(record, 48, 56)) <= now_n)
+end
+
+local function is_overdue(id)
+    if ARGV[8] ~= '1' then
+        return true
+    end
+    local deadline = redis.pcall('ZSCORE', ARGV[7], id)
+    if type(deadline) ~= 'string' then
+        return false
+    end
+    local clock = redis.call('TIME')
+    return tonumber(deadline) <= clock[1] * 1000 + math.floor(clock[2] / 1000)
+end
+
+local looked_at, taken, last = 0, 0, nil
+while true do
+    local want = math.min(wanted - taken + 1, LOOK_AT - looked_at)
+    if want <= 0 then
+        page[1] = last
+        return page
+    end
+    local ids = redis.call('ZRANGEBYLEX', KEYS[1], start, stop, 'LIMIT', 0, want)
+    for _, id in ipairs(ids) do
+        local record = redis.pcall('GET', KEYS[1] .. ':' .. id)
+        if type(record) == 'string' then
+            if not is_expired(record) then
+                if taken == wanted or (taken > 0 and room < #record) then
+                    page[1] = last
+                    return page
+                end
+                taken = taken + 1
+                room = room - #record
+                page[#page + 1] = id
+                page[#page + 1] = record
+            end
+        elseif type(record) == 'table' or not is_overdue(id) then
+            return redis.error_reply('TRYAGAIN the slot is being moved')
+        end
+        last = id
+    end
+    if #ids < want then
+        return page
+    end
+    looked_at = looked_at + #ids
+    start = '(' .. last
+end

@@ -1,0 +1,58 @@
+-- Replaces all buckets of a key if they are still as the caller saw them.
+--
+-- KEYS: the key's buckets; see take.lua.
+-- ARGV: the time (seconds, nanoseconds), how many milliseconds what is written
+--       shall be kept, how many buckets the caller saw; those, quota and
+--       bucket; then the new ones likewise.
+--
+-- Answers nothing, or quotas and buckets as they are.
+
+local now_s, now_n = tonumber(ARGV[1]), tonumber(ARGV[2])
+local old_end = 4 + 2 * tonumber(ARGV[4])
+
+local all = redis.call('HGETALL', KEYS[1])
+local current, count = {}, 0
+for i = 1, #all, 2 do
+    local s, n = string.match(all[i + 1], '(%d+)%.(%d+)$')
+    s, n = tonumber(s), tonumber(n)
+    if s > now_s or (s == now_s and n > now_n) then
+        current[all[i]] = all[i + 1]
+        count = count + 1
+    end
+end
+local same = count == tonumber(ARGV[4])
+for at = 5, old_end, 2 do
+    same = same and current[ARGV[at]] == ARGV[at + 1]
+end
+if not same then
+    local answer = {}
+    for quota, bucket in pairs(current) do
+        answer[#answer + 1] = quota
+        answer[#answer + 1] = bucket
+    end
+    return answer
+end
+
+-- First what is added: an emptied hash is gone, and a slot that is being moved
+-- takes no new keys.
+local kept = {}
+if #ARGV > old_end then
+    local write = {}
+    for at = old_end + 1, #ARGV, 2 do
+        kept[ARGV[at]] = true
+        write[#write + 1] = ARGV[at]
+        write[#write + 1] = ARGV[at + 1]
+    end
+    redis.call('HSET', KEYS[1], unpack(write))
+    redis.call('PEXPIRE', KEYS[1], ARGV[3])
+end
+local gone = {}
+for i = 1, #all, 2 do
+    if not kept[all[i]] then
+        gone[#gone + 1] = all[i]
+    end
+end
+if #gone > 0 then
+    redis.call('HDEL', KEYS[1], unpack(gone))
+end
+return nil

@@ -1,0 +1,188 @@
+//! Notices of changes: a connection of its own that listens, as long as the
+//! store is open.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use redis::aio::PubSub;
+use redis::{Client, ProtocolVersion, RedisError, RedisResult};
+use store_core::changes::{ChangeSender, Changes, Notice};
+use store_core::{Batch, Change, Collection, Partition, RecordKey, Result};
+use tokio::sync::{Mutex, watch};
+use tokio::task::JoinHandle;
+
+use crate::error::{Effect, from_redis};
+use crate::servers::Servers;
+use crate::shared::Shared;
+
+/// After so long a silence the server is asked for a sign of life: a line that
+/// broke without a word would stay silent for ever.
+const SILENCE: Duration = Duration::from_secs(20);
+
+/// How long that sign, or a connection, may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long to wait before the next attempt to connect: doubled from the first
+/// to the last.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
+
+/// What a commit tells of each record that it wrote: collection, partition and
+/// id, with a NUL between them, which no name holds.
+pub(crate) fn messages(batch: &Batch) -> Vec<String> {
+    let items = batch.items().iter();
+    let told = items.filter(|item| {
+        let is_change = !matches!(item.change(), Change::Check);
+        is_change && item.key().collection().is_cacheable()
+    });
+    told.map(|item| {
+        let (collection, id) = (item.key().collection().name(), item.key().id());
+        format!("{collection}\0{}\0{id}", batch.partition().as_str())
+    })
+    .collect()
+}
+
+/// Hears of changes for all who ask this store.
+#[derive(Debug)]
+pub(crate) struct Listener {
+    heard: Heard,
+    running: Mutex<Option<(watch::Sender<bool>, JoinHandle<()>)>>,
+}
+
+/// What is done with what is heard.
+#[derive(Clone, Debug)]
+struct Heard {
+    channel: String,
+    /// What may be told of. Others' notices are of no use here.
+    collections: Arc<[Collection]>,
+    sender: Arc<ChangeSender>,
+}
+
+impl Listener {
+    pub(crate) fn new(channel: String, collections: &[Collection]) -> Self {
+        let cacheable = collections.iter().copied().filter(|c| c.is_cacheable());
+        Self {
+            heard: Heard {
+                channel,
+                collections: cacheable.collect(),
+                sender: Arc::default(),
+            },
+            running: Mutex::new(None),
+        }
+    }
+
+    /// All changes committed from the answer on. The first call connects.
+    pub(crate) async fn subscribe(&self, shared: &Shared) -> Result<Changes> {
+        let mut running = self.running.lock().await;
+        let servers = shared.servers()?;
+        if running.is_none() {
+            let line = self.heard.open(&servers).await;
+            let line = line.map_err(|e| from_redis(e, Effect::None, "changes"))?;
+            let (stop, stopped) = watch::channel(false);
+            let task = tokio::spawn(listen(servers, line, self.heard.clone(), stopped));
+            *running = Some((stop, task));
+        }
+        Ok(self.heard.sender.subscribe())
+    }
+
+    /// Ends what was subscribed, and the connection.
+    pub(crate) async fn close(&self) {
+        let mut running = self.running.lock().await;
+        if let Some((stop, task)) = running.take() {
+            stop.send_replace(true);
+            let _ = task.await;
+        }
+        self.heard.sender.end();
+    }
+}
+
+impl Heard {
+    /// Listens at the first server that lets us; each hears what any is told.
+    async fn open(&self, servers: &Servers) -> RedisResult<PubSub> {
+        let mut failed = RedisError::from(std::io::Error::from(std::io::ErrorKind::NotConnected));
+        for info in servers.addresses() {
+            let redis = info.redis_settings().clone();
+            let info = info.set_redis_settings(redis.set_protocol(ProtocolVersion::RESP2));
+            let listen = async {
+                let mut line = Client::open(info)?.get_async_pubsub().await?;
+                line.subscribe(&self.channel).await?;
+                Ok(line)
+            };
+            match tokio::time::timeout(PATIENCE, listen).await {
+                Ok(Ok(line)) => return Ok(line),
+                Ok(Err(e)) => failed = e,
+                Err(_) => failed = std::io::Error::from(std::io::ErrorKind::TimedOut).into(),
+            }
+        }
+        Err(failed)
+    }
+
+    /// Passes on what is heard, until the line is lost.
+    async fn hear(&self, line: PubSub) {
+        let (mut sink, mut stream) = line.split();
+        loop {
+            match tokio::time::timeout(SILENCE, stream.next()).await {
+                Ok(Some(message)) => self.pass_on(message.get_payload_bytes()),
+                Ok(None) => return,
+                Err(_) => {
+                    let sign = sink.ping::<redis::Value>();
+                    match tokio::time::timeout(PATIENCE, sign).await {
+                        Ok(Ok(_)) => {}
+                        _ => return,
+                    }
+                }
+            }
+        }
+    }
+
+    fn pass_on(&self, message: &[u8]) {
+        let parse = || {
+            let mut parts = std::str::from_utf8(message).ok()?.splitn(3, '\0');
+            let name = parts.next()?;
+            let partition = Partition::new(parts.next()?).ok()?;
+            let id = parts.next()?;
+            let mut known = self.collections.iter();
+            let collection = known.find(|collection| collection.name() == name)?;
+            let key = RecordKey::new(*collection, id).ok()?;
+            Some(Notice::Changed { partition, key })
+        };
+        if let Some(notice) = parse() {
+            self.sender.send(notice);
+        }
+    }
+}
+
+/// Listens for as long as the store is open. Whoever subscribed is told of a
+/// gap when the line is lost, and once more when notices are heard again.
+async fn listen(
+    servers: Arc<Servers>,
+    mut line: PubSub,
+    heard: Heard,
+    mut stopped: watch::Receiver<bool>,
+) {
+    loop {
+        tokio::select! {
+            // An error says that the store was dropped.
+            _ = stopped.wait_for(|stop| *stop) => return,
+            () = heard.hear(line) => {}
+        }
+        heard.sender.send(Notice::Gap);
+        let mut pause = PAUSES.0;
+        line = loop {
+            servers.look_again().await;
+            let opened = tokio::select! {
+                _ = stopped.wait_for(|stop| *stop) => return,
+                opened = heard.open(&servers) => opened,
+            };
+            if let Ok(line) = opened {
+                break line;
+            }
+            let asked = stopped.wait_for(|stop| *stop);
+            if tokio::time::timeout(pause, asked).await.is_ok() {
+                return;
+            }
+            pause = (pause * 2).min(PAUSES.1);
+        };
+        heard.sender.send(Notice::Gap);
+    }
+}

@@ -1,0 +1,159 @@
+//! One batch as one call of the script that writes records.
+
+use std::collections::BTreeMap;
+
+use redis::{Cmd, Value};
+use store_core::batch::Item;
+use store_core::error::FailedItem;
+use store_core::{Batch, Change, Collection, Conflict, Error, Expect, Result};
+
+use crate::changes::messages;
+use crate::config::Strict;
+use crate::error::{BACKEND, Effect};
+use crate::shared::{Script, Shared};
+use crate::wire::{Pair, Stored, array, integer, record, unexpected};
+
+/// Sends `batch` once.
+pub(crate) async fn send(shared: &Shared, batch: &Batch) -> Result<()> {
+    let request = Request::of(shared, batch)?;
+    let script = Script {
+        lua: &shared.scripts.commit,
+        keys: &request.keys,
+        arguments: &|command| request.write(command),
+        size: request.size(),
+    };
+    let effect = match batch
+        .items()
+        .iter()
+        .any(|item| !matches!(item.change(), Change::Check))
+    {
+        true => Effect::Write,
+        false => Effect::None,
+    };
+    let answer = match strict(shared, batch) {
+        Some(strict) => shared.run_strictly("commit", script, strict).await?,
+        None => shared.run("commit", effect, script).await?,
+    };
+    match answer {
+        Value::Nil => Ok(()),
+        failed => Err(conflict(batch, array(failed)?)?),
+    }
+}
+
+/// What this batch waits for, if it must.
+pub(crate) fn strict(shared: &Shared, batch: &Batch) -> Option<Strict> {
+    let is_strict = |item: &Item| {
+        item.key().collection().is_single_use() && !matches!(item.change(), Change::Check)
+    };
+    shared
+        .strict
+        .filter(|_| batch.items().iter().any(is_strict))
+}
+
+/// A batch as keys and arguments.
+struct Request<'a> {
+    batch: &'a Batch,
+    keys: Vec<String>,
+    /// Where in `keys` the ids of each collection are.
+    collections: BTreeMap<Collection, usize>,
+    /// What each put stores, and for how long.
+    puts: Vec<Option<(Stored, Option<u64>)>>,
+    /// What is told of it, and where.
+    told: Option<(String, Vec<String>)>,
+}
+
+impl<'a> Request<'a> {
+    fn of(shared: &Shared, batch: &'a Batch) -> Result<Self> {
+        let items = batch.items();
+        let mut keys: Vec<String> = (0..items.len())
+            .map(|index| shared.names.record(batch.at(index)))
+            .collect();
+        let mut collections = BTreeMap::new();
+        let mut puts = Vec::with_capacity(items.len());
+        for item in items {
+            let put = match item.change() {
+                Change::Check => {
+                    puts.push(None);
+                    continue;
+                }
+                Change::Delete => None,
+                Change::Put { body, expires_at } => Some((
+                    Stored::new(batch.version(), *expires_at, body)?,
+                    expires_at.map(|at| shared.life_ms(at, batch.now())),
+                )),
+            };
+            puts.push(put);
+            let collection = item.key().collection();
+            collections.entry(collection).or_insert_with(|| {
+                let partition = batch.partition().as_str();
+                keys.push(shared.names.ids(partition, collection));
+                keys.push(shared.names.deadlines(partition, collection));
+                keys.len() - 1
+            });
+        }
+        Ok(Self {
+            batch,
+            keys,
+            collections,
+            puts,
+            told: shared
+                .tells
+                .then(|| (shared.names.channel(), messages(batch))),
+        })
+    }
+
+    fn size(&self) -> usize {
+        let keys: usize = self.keys.iter().map(String::len).sum();
+        let puts = self.puts.iter().flatten().map(|(stored, _)| stored.len());
+        keys * 2 + puts.sum::<usize>() + self.keys.len() * 80
+    }
+
+    fn write(&self, command: &mut Cmd) {
+        let now = Pair::from(self.batch.now());
+        command.arg(now.seconds).arg(now.nanos).arg(self.puts.len());
+        for (item, put) in self.batch.items().iter().zip(&self.puts) {
+            match item.expect() {
+                Expect::Any => command.arg("*"),
+                Expect::Absent => command.arg("-"),
+                Expect::Present => command.arg("+"),
+                Expect::Version(version) => command.arg(version.to_string()),
+            };
+            let change = match item.change() {
+                Change::Check => {
+                    command.arg("c");
+                    continue;
+                }
+                Change::Delete => "d",
+                Change::Put { .. } => "p",
+            };
+            let place = self.collections[&item.key().collection()];
+            command.arg(change).arg(place).arg(item.key().id());
+            if let Some((stored, life)) = put {
+                match life {
+                    Some(life) => command.arg(*life),
+                    None => command.arg(""),
+                };
+                command.arg(stored);
+            }
+        }
+        if let Some((channel, messages)) = &self.told {
+            command.arg(channel).arg(messages);
+        }
+    }
+}
+
+fn conflict(batch: &Batch, failed: Vec<Value>) -> Result<Error> {
+    let mut items = Vec::with_capacity(failed.len() / 2);
+    let mut failed = failed.into_iter();
+    while let (Some(place), Some(current)) = (failed.next(), failed.next()) {
+        let index = usize::try_from(integer(&place)? - 1)
+            .ok()
+            .filter(|index| *index < batch.items().len())
+            .ok_or_else(unexpected)?;
+        let current = record(current, batch.partition(), batch.items()[index].key())?;
+        items.push(FailedItem::new(index, batch.at(index), current));
+    }
+    Ok(Error::from_conflict(Conflict::new(items))
+        .with_backend(BACKEND)
+        .with_operation("commit"))
+}

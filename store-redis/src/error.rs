@@ -1,0 +1,217 @@
+//! What Redis and its driver report, as one [`Error`].
+//!
+//! Of a server's words only the code is kept: the rest quotes commands.
+
+use std::fmt;
+
+use redis::{RedisError, ServerErrorKind};
+use store_core::{Error, ErrorKind, Retry};
+
+pub(crate) const BACKEND: &str = "redis";
+
+/// What is at stake when a reply does not come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Effect {
+    /// The call reads, or may be repeated at will.
+    None,
+    /// The call writes.
+    Write,
+}
+
+impl Effect {
+    /// What may be done if nobody knows whether the server ran it.
+    fn if_lost(self) -> Retry {
+        match self {
+            Self::None => Retry::Safe,
+            Self::Write => Retry::Ambiguous,
+        }
+    }
+}
+
+/// The code with which a server's error begins.
+#[derive(Debug)]
+struct Code(String);
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the server answered {}", self.0)
+    }
+}
+
+impl std::error::Error for Code {}
+
+/// The error for `e`, which ended a call of this effect.
+pub(crate) fn from_redis(e: RedisError, effect: Effect, operation: &'static str) -> Error {
+    let (kind, retry, advice) = classify(&e, effect);
+    let error = Error::new(kind, advice)
+        .with_retry(retry)
+        .with_backend(BACKEND)
+        .with_operation(operation);
+    match e.code() {
+        Some(code) => error.with_source(Code(code.into())),
+        // Of the operating system, TLS or the name service.
+        None if e.is_io_error() => error.with_source(e),
+        None => error,
+    }
+}
+
+fn classify(e: &RedisError, effect: Effect) -> (ErrorKind, Retry, &'static str) {
+    use ErrorKind::*;
+    if e.is_connection_refusal() {
+        // It comes from connecting alone.
+        return (
+            Unavailable,
+            Retry::Safe,
+            "nobody listens at the server's address; nothing was sent",
+        );
+    }
+    match e.kind() {
+        redis::ErrorKind::Io if e.is_timeout() => (
+            Timeout,
+            effect.if_lost(),
+            "the server did not answer in time; see Builder::timeout",
+        ),
+        redis::ErrorKind::Io | redis::ErrorKind::Parse => (
+            Unavailable,
+            effect.if_lost(),
+            "the connection to the server failed",
+        ),
+        redis::ErrorKind::AuthenticationFailed => REFUSED,
+        redis::ErrorKind::RESP3NotSupported => TOO_OLD,
+        redis::ErrorKind::Server(kind) => by_kind(kind),
+        redis::ErrorKind::Extension => by_code(e.code().unwrap_or_default()),
+        redis::ErrorKind::UnexpectedReturnType => (
+            Corrupt,
+            Retry::Never,
+            "the server's reply has not the form that its command has",
+        ),
+        _ => (
+            Config,
+            Retry::Never,
+            "the connection is configured wrongly; check the URL and the TLS files",
+        ),
+    }
+}
+
+type Class = (ErrorKind, Retry, &'static str);
+
+const REFUSED: Class = (
+    ErrorKind::Unauthenticated,
+    Retry::Never,
+    "the server refused the credentials; check user and password",
+);
+
+const TOO_OLD: Class = (
+    ErrorKind::Config,
+    Retry::Never,
+    "the server is older than Redis 7.0; use 7.0 or newer, or Valkey",
+);
+
+/// The server refused to begin, so nothing was written.
+fn by_kind(kind: ServerErrorKind) -> Class {
+    use ErrorKind::*;
+    use ServerErrorKind::*;
+    let later = |advice| (Unavailable, Retry::Safe, advice);
+    match kind {
+        BusyLoading => later("the server is still loading its data; nothing was written"),
+        Moved | Ask | TryAgain => {
+            later("the cluster is moving what the call needs; nothing was written, try again")
+        }
+        ClusterDown | MasterDown => {
+            later("the cluster cannot serve this now; nothing was written, try again")
+        }
+        ReadOnly => later("the server is a replica; nothing was written, connect to the primary"),
+        NoPerm => (
+            PermissionDenied,
+            Retry::Never,
+            "the user may not do this; grant it what the crate's documentation lists",
+        ),
+        CrossSlot => (
+            Config,
+            Retry::Never,
+            "the server is a cluster and was not known as one when the store was opened; open it again",
+        ),
+        _ => (
+            Config,
+            Retry::Never,
+            "the server refused the command; is it Redis 7.0 or newer, or Valkey?",
+        ),
+    }
+}
+
+fn by_code(code: &str) -> Class {
+    use ErrorKind::*;
+    let later = |advice| (Unavailable, Retry::Safe, advice);
+    match code {
+        "OOM" => later("the server's memory is full; nothing was written, raise its maxmemory"),
+        "MISCONF" => later("the server cannot write to its disk; nothing was written, see its log"),
+        "NOREPLICAS" => later("too few replicas are connected; nothing was written"),
+        "BUSY" => later("the server is busy with a script; nothing was written"),
+        "NOAUTH" | "WRONGPASS" => REFUSED,
+        "NOPROTO" => TOO_OLD,
+        "WRONGTYPE" => (
+            Corrupt,
+            Retry::Never,
+            "something else is stored under a name of this store; use a namespace of its own",
+        ),
+        _ => (
+            Config,
+            Retry::Never,
+            "the server refused the command; see the source's code",
+        ),
+    }
+}
+
+pub(crate) fn config(message: &'static str) -> Error {
+    Error::new(ErrorKind::Config, message).with_backend(BACKEND)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    fn class(e: impl Into<RedisError>, effect: Effect) -> (ErrorKind, Retry) {
+        let error = from_redis(e.into(), effect, "commit");
+        (error.kind(), error.retry())
+    }
+
+    #[test]
+    fn a_lost_write_is_ambiguous_and_one_never_sent_is_not() {
+        let io = |kind| RedisError::from(io::Error::from(kind));
+        for (kind, effect, expected) in [
+            (io::ErrorKind::BrokenPipe, Effect::Write, Retry::Ambiguous),
+            (
+                io::ErrorKind::UnexpectedEof,
+                Effect::Write,
+                Retry::Ambiguous,
+            ),
+            (io::ErrorKind::BrokenPipe, Effect::None, Retry::Safe),
+            (io::ErrorKind::ConnectionRefused, Effect::Write, Retry::Safe),
+        ] {
+            assert_eq!(class(io(kind), effect), (ErrorKind::Unavailable, expected));
+        }
+        assert_eq!(
+            class(io(io::ErrorKind::TimedOut), Effect::Write),
+            (ErrorKind::Timeout, Retry::Ambiguous)
+        );
+    }
+
+    #[test]
+    fn what_a_server_refused_did_not_happen() {
+        for kind in [
+            ServerErrorKind::BusyLoading,
+            ServerErrorKind::ReadOnly,
+            ServerErrorKind::TryAgain,
+            ServerErrorKind::ClusterDown,
+        ] {
+            let e = RedisError::from((redis::ErrorKind::Server(kind), "refused"));
+            assert_eq!(
+                class(e, Effect::Write),
+                (ErrorKind::Unavailable, Retry::Safe),
+                "{kind:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,290 @@
+//! Rate limits: a take is one script; a closure's change is a read and a swap.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use async_trait::async_trait;
+use redis::{Cmd, Value, cmd};
+use store_core::limits::{
+    Bucket, Change, Decision, Decisions, Entry, LimitKey, RateLimitStore, State, Take, Tokens,
+    take_by_update,
+};
+use store_core::{Clock, Error, Ping, Result, Timestamp};
+
+use crate::error::{BACKEND, Effect};
+use crate::fold::{Buckets, Folds, alive};
+use crate::shared::{Script, Shared};
+use crate::wire::{Pair, array, text, time};
+
+/// Buckets, a hash for each key with a field for each quota.
+pub(crate) struct RedisLimits {
+    shared: Arc<Shared>,
+    folds: Folds<Hashes>,
+    closed: AtomicBool,
+}
+
+/// What closures change.
+struct Hashes(Arc<Shared>);
+
+/// A bucket as its field holds it; `take.lua` tells the form.
+fn stored(entry: &Entry) -> String {
+    let expires_at = Pair::from(entry.expires_at);
+    match entry.state {
+        State::Tat(tat) => format!("t {} {expires_at}", Pair::from(tat)),
+        State::Tokens(tokens) => format!(
+            // All digits that a float needs to be read back to the last bit.
+            "c {:?} {} {expires_at}",
+            tokens.tokens,
+            Pair::from(tokens.last_refill)
+        ),
+    }
+}
+
+/// State and expiry of a stored bucket.
+fn parse(stored: &str) -> Option<(State, Timestamp)> {
+    let parts: Vec<&str> = stored.split(' ').collect();
+    let state = match parts[..] {
+        ["t", tat, _] => State::Tat(time(tat)?),
+        ["c", tokens, last_refill, _] => State::Tokens(Tokens {
+            tokens: tokens.parse().ok()?,
+            last_refill: time(last_refill)?,
+        }),
+        _ => return None,
+    };
+    Some((state, time(parts.last()?)?))
+}
+
+/// Fields and values of a hash as a bucket; `None` for none.
+fn bucket(fields: Vec<Value>) -> Result<Option<Bucket>> {
+    let mut entries = Vec::with_capacity(fields.len() / 2);
+    let mut fields = fields.into_iter();
+    while let (Some(quota), Some(value)) = (fields.next(), fields.next()) {
+        let (state, expires_at) = parse(&text(value)?).ok_or_else(malformed)?;
+        entries.push(Entry {
+            quota: text(quota)?.into(),
+            state,
+            expires_at,
+        });
+    }
+    Ok((!entries.is_empty()).then(|| entries.into_iter().collect()))
+}
+
+fn malformed() -> Error {
+    Error::corrupt("a stored bucket is of no known form; was it changed by hand?")
+        .with_backend(BACKEND)
+}
+
+impl RedisLimits {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self {
+            folds: Folds::new(Arc::new(Hashes(Arc::clone(&shared)))),
+            shared,
+            closed: AtomicBool::new(false),
+        }
+    }
+
+    fn check_open(&self) -> Result<()> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(Error::closed().with_backend(BACKEND));
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Buckets for Hashes {
+    fn now(&self) -> Timestamp {
+        self.0.now()
+    }
+
+    /// All of a key's buckets, expired ones too.
+    async fn read(&self, key: &str) -> Result<Option<Bucket>> {
+        let mut command = cmd("HGETALL");
+        command.arg(key);
+        match self.0.send("peek", Effect::None, key, &command).await? {
+            Value::Map(pairs) => bucket(
+                pairs
+                    .into_iter()
+                    .flat_map(|(quota, value)| [quota, value])
+                    .collect(),
+            ),
+            fields => bucket(array(fields)?),
+        }
+    }
+
+    async fn swap(
+        &self,
+        key: &str,
+        now: Timestamp,
+        old: Option<&Bucket>,
+        new: Option<&Bucket>,
+    ) -> Result<Result<(), Option<Bucket>>> {
+        let last = new.and_then(Bucket::expires_at);
+        let keep = last.map_or(0, |at| self.0.life_ms(at, now));
+        let old = old.map_or(&[][..], Bucket::entries);
+        let new = new.map_or(&[][..], Bucket::entries);
+        let write = |command: &mut Cmd| {
+            let now = Pair::from(now);
+            command
+                .arg(now.seconds)
+                .arg(now.nanos)
+                .arg(keep)
+                .arg(old.len());
+            for entry in old.iter().chain(new) {
+                command.arg(&*entry.quota).arg(stored(entry));
+            }
+        };
+        let keys = [key.to_owned()];
+        let script = Script {
+            lua: &self.0.scripts.swap,
+            keys: &keys,
+            arguments: &write,
+            size: 256,
+        };
+        match self.0.run("update", Effect::Write, script).await? {
+            Value::Nil => Ok(Ok(())),
+            fields => Ok(Err(bucket(array(fields)?)?)),
+        }
+    }
+}
+
+#[async_trait]
+impl RateLimitStore for RedisLimits {
+    async fn update(&self, key: LimitKey<'_>, change: Change<'_>) -> Result<Option<Bucket>> {
+        self.check_open()?;
+        let key = self.shared.names.limit(key.as_str());
+        self.folds.update(&key, change).await
+    }
+
+    /// One command.
+    async fn peek(&self, key: LimitKey<'_>) -> Result<Option<Bucket>> {
+        self.check_open()?;
+        let key = self.shared.names.limit(key.as_str());
+        let found = Hashes(Arc::clone(&self.shared)).read(&key).await?;
+        Ok(alive(found, self.shared.now()))
+    }
+
+    async fn take(&self, take: &Take<'_>) -> Result<Decision> {
+        self.check_open()?;
+        let keys = [self.shared.names.limit(take.key().as_str())];
+        let terms: Vec<_> = take
+            .quotas()
+            .iter()
+            .map(|quota| take.terms(quota))
+            .collect();
+        let last = terms.iter().map(|terms| terms.expires_at).max();
+        let keep = self.shared.life_ms(last.unwrap_or(take.now()), take.now());
+        let write = |command: &mut Cmd| {
+            let now = Pair::from(take.now());
+            command.arg(now.seconds).arg(now.nanos).arg(keep);
+            for (quota, terms) in take.quotas().iter().zip(&terms) {
+                let (increment, latest) = (Pair::of(terms.increment), Pair::from(terms.latest));
+                command
+                    .arg(quota.name())
+                    .arg(increment.seconds)
+                    .arg(increment.nanos)
+                    .arg(latest.seconds)
+                    .arg(latest.nanos)
+                    .arg(Pair::from(terms.expires_at).to_string());
+            }
+        };
+        let script = Script {
+            lua: &self.shared.scripts.take,
+            keys: &keys,
+            arguments: &write,
+            size: 256,
+        };
+        // Never sent again: that it was not run is all that a second copy needs
+        // to know, and nobody can.
+        let before = array(self.shared.run("take", Effect::Write, script).await?)?;
+        let mut decisions = Decisions::new(take);
+        for (quota, before) in take.quotas().iter().zip(before) {
+            let tat = match before {
+                Value::Nil => None,
+                before => match parse(&text(before)?).ok_or_else(malformed)?.0 {
+                    State::Tat(tat) => Some(tat),
+                    // Converted here, by compare-and-swap.
+                    State::Tokens(_) => return take_by_update(self, take).await,
+                },
+            };
+            decisions.add(quota, tat);
+        }
+        Ok(decisions.finish())
+    }
+
+    /// One command.
+    async fn delete(&self, key: LimitKey<'_>) -> Result<()> {
+        self.check_open()?;
+        let key = self.shared.names.limit(key.as_str());
+        let mut command = cmd("DEL");
+        command.arg(&key);
+        // Deleting twice does no harm to the key, and may to who took meanwhile.
+        self.shared
+            .send("delete", Effect::Write, &key, &command)
+            .await
+            .map(drop)
+    }
+
+    fn clock(&self) -> &dyn Clock {
+        &*self.shared.clock
+    }
+
+    async fn ping(&self) -> Result<Ping> {
+        self.check_open()?;
+        self.shared.ping().await
+    }
+
+    /// Closes this view on the store, not its records.
+    async fn close(&self) -> Result<()> {
+        self.closed.store(true, Ordering::Release);
+        Ok(())
+    }
+}
+
+impl fmt::Debug for RedisLimits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisLimits")
+            .field("shared", &self.shared)
+            .field("closed", &self.closed)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bucket_is_read_back_to_the_nanosecond_and_the_last_bit() {
+        let states = [
+            State::Tat(Timestamp::from_nanos(1_893_456_000_123_456_789)),
+            State::Tat(Timestamp::MAX),
+            State::Tokens(Tokens {
+                tokens: 0.1 + 0.2,
+                last_refill: Timestamp::from_nanos(7),
+            }),
+            State::Tokens(Tokens {
+                tokens: f64::MIN_POSITIVE,
+                last_refill: Timestamp::MAX,
+            }),
+        ];
+        for state in states {
+            let entry = Entry {
+                quota: "q".into(),
+                state,
+                expires_at: Timestamp::from_nanos(1_893_456_001_000_000_001),
+            };
+            let found = parse(&stored(&entry)).unwrap();
+            assert_eq!(found, (entry.state, entry.expires_at));
+        }
+        for bad in [
+            "",
+            "t",
+            "t 1 2",
+            "c x 1893456000.123456789 1893456000.123456789",
+        ] {
+            assert!(parse(bad).is_none(), "{bad}");
+        }
+    }
+}

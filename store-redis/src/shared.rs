@@ -1,0 +1,196 @@
+//! What every part of an opened store uses: connections, names, clock, scripts.
+
+use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use redis::{Cmd, ServerErrorKind, Value, cmd};
+use store_core::{Clock, Error, ErrorKind, Ping, Result, Timestamp};
+
+use crate::config::{Builder, Strict};
+use crate::error::{BACKEND, Effect, from_redis};
+use crate::keys::{Namespace, slot};
+use crate::script::{Lua, Scripts};
+use crate::servers::Servers;
+use crate::setup::{self, Facts};
+use crate::wire::{array, integer, unexpected};
+
+pub(crate) struct Shared {
+    /// `None` once the store is closed.
+    servers: RwLock<Option<Arc<Servers>>>,
+    pub(crate) names: Namespace,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) scripts: Scripts,
+    pub(crate) facts: Facts,
+    pub(crate) strict: Option<Strict>,
+    /// Whether commits tell of changes.
+    pub(crate) tells: bool,
+    grace: Duration,
+}
+
+impl Shared {
+    pub(crate) async fn open(builder: &Builder) -> Result<Self> {
+        let names = Namespace::new(&builder.namespace)?;
+        let servers = Servers::connect(builder.seeds()?, builder.settings())
+            .await
+            .map_err(|e| from_redis(e, Effect::None, "connect"))?;
+        let facts = Facts::ask(&servers).await?;
+        Ok(Self {
+            servers: RwLock::new(Some(Arc::new(servers))),
+            names,
+            clock: Arc::clone(&builder.clock),
+            scripts: Scripts::new(),
+            facts,
+            strict: builder.strict,
+            tells: builder.change_notice,
+            grace: builder.grace,
+        })
+    }
+
+    pub(crate) async fn setup(&self) -> Result<()> {
+        let servers = self.servers()?;
+        self.facts.check()?;
+        setup::load(&servers, &self.scripts).await
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    pub(crate) fn servers(&self) -> Result<Arc<Servers>> {
+        let servers = self.servers.read().unwrap_or_else(PoisonError::into_inner);
+        servers
+            .clone()
+            .ok_or_else(|| Error::closed().with_backend(BACKEND))
+    }
+
+    /// How long the server shall keep what expires at this moment: by its own
+    /// clock, and no less than the grace longer.
+    pub(crate) fn life_ms(&self, expires_at: Timestamp, now: Timestamp) -> u64 {
+        let life = expires_at.since(now).saturating_add(self.grace);
+        u64::try_from(life.as_millis())
+            .unwrap_or(u64::MAX)
+            .saturating_add(1)
+    }
+
+    pub(crate) async fn send(
+        &self,
+        operation: &'static str,
+        effect: Effect,
+        key: &str,
+        command: &Cmd,
+    ) -> Result<Value> {
+        self.servers()?
+            .send(slot(key), command)
+            .await
+            .map_err(|e| from_redis(e, effect, operation))
+    }
+
+    /// Runs a script over these keys, of one slot.
+    pub(crate) async fn run(
+        &self,
+        operation: &'static str,
+        effect: Effect,
+        script: Script<'_>,
+    ) -> Result<Value> {
+        let servers = self.servers()?;
+        let slot = script.keys.first().map_or(0, |key| slot(key));
+        let answer = match servers.send(slot, &script.command(true)).await {
+            // It did not run: the server was restarted, or is new in the cluster.
+            Err(e) if e.kind() == redis::ErrorKind::Server(ServerErrorKind::NoScript) => {
+                servers.send(slot, &script.command(false)).await
+            }
+            answer => answer,
+        };
+        answer.map_err(|e| from_redis(e, effect, operation))
+    }
+
+    /// The same for a write that so many replicas must have.
+    pub(crate) async fn run_strictly(
+        &self,
+        operation: &'static str,
+        script: Script<'_>,
+        strict: Strict,
+    ) -> Result<Value> {
+        let servers = self.servers()?;
+        let slot = script.keys.first().map_or(0, |key| slot(key));
+        let mut wait = cmd("WAIT");
+        wait.arg(strict.replicas)
+            .arg(u64::try_from(strict.timeout.as_millis()).unwrap_or(u64::MAX));
+        let answer = match servers
+            .send_and_wait(slot, &script.command(true), &wait)
+            .await
+        {
+            Err(e) if e.kind() == redis::ErrorKind::Server(ServerErrorKind::NoScript) => {
+                servers
+                    .send_and_wait(slot, &script.command(false), &wait)
+                    .await
+            }
+            answer => answer,
+        };
+        let answer = answer.map_err(|e| from_redis(e, Effect::Write, operation))?;
+        let [answer, confirmed] = <[Value; 2]>::try_from(answer).map_err(|_| unexpected())?;
+        // What was refused was not written, and needs nobody to have it.
+        if answer == Value::Nil && integer(&confirmed)? < i64::from(strict.replicas) {
+            return Err(Error::new(
+                ErrorKind::Timeout,
+                "the write was made, and fewer replicas than asked for confirmed it in time; \
+                 a fail-over now may forget it",
+            )
+            .with_backend(BACKEND)
+            .with_operation(operation));
+        }
+        Ok(answer)
+    }
+
+    pub(crate) async fn ping(&self) -> Result<Ping> {
+        let answer = self
+            .servers()?
+            .send_to_any(&cmd("TIME"))
+            .await
+            .map_err(|e| from_redis(e, Effect::None, "ping"))?;
+        let [seconds, micros] = &array(answer)?[..] else {
+            return Err(unexpected());
+        };
+        let (seconds, micros) = (integer(seconds)?, integer(micros)?);
+        let nanos = seconds.saturating_mul(1_000_000_000) + micros.saturating_mul(1_000);
+        let server = Timestamp::from_nanos(u64::try_from(nanos).unwrap_or_default());
+        Ok(Ping::at(server, self.now()))
+    }
+
+    /// Calls that are under way end as they would have.
+    pub(crate) fn close(&self) {
+        *self.servers.write().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+/// A script with its keys and what writes its arguments.
+pub(crate) struct Script<'a> {
+    pub(crate) lua: &'a Lua,
+    pub(crate) keys: &'a [String],
+    pub(crate) arguments: &'a (dyn Fn(&mut Cmd) + Send + Sync),
+    /// How many bytes they have, nearly.
+    pub(crate) size: usize,
+}
+
+impl Script<'_> {
+    fn command(&self, by_digest: bool) -> Cmd {
+        let mut command = self.lua.command(by_digest, self.keys.len() * 6, self.size);
+        command.arg(self.keys.len());
+        for key in self.keys {
+            command.arg(key);
+        }
+        (self.arguments)(&mut command);
+        command
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared")
+            .field("names", &self.names)
+            .field("clock", &self.clock)
+            .field("server", &self.facts.version)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,336 @@
+//! Pages of a whole collection: `SCAN` over each primary.
+//!
+//! `SCAN` delivers what stays in one place on one server. So a walk remembers
+//! which servers there were and which had started when, and ends with an error
+//! once that has changed, or while a slot is being moved.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use redis::{RedisError, ServerErrorKind, Value, pipe};
+use store_core::{Error, ErrorKind, Partition, Record, RecordKey, Records, Result, Retry, Scan};
+
+use crate::error::{BACKEND, Effect, from_redis};
+use crate::scan::ROOM;
+use crate::servers::{Line, Servers};
+use crate::setup::field;
+use crate::shared::Shared;
+use crate::wire::{array, record, text, unexpected};
+
+/// The most keys that one step looks at.
+const MOST_LOOKED_AT: usize = 1024;
+
+/// How many a walk begins with: all that there are on a small server.
+const LOOK_AT_FIRST: usize = 256;
+
+/// How many names may stand in a cursor because their page was full.
+const MOST_LEFT: usize = 32;
+
+/// How many records one request reads.
+const AT_ONCE: usize = 64;
+
+/// Where a walk stands.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Place {
+    /// The cluster as it was at first; empty for a single server.
+    cluster: String,
+    /// The server that is walked over, by its name in the cluster.
+    server: String,
+    /// Which run of it; empty before its first step.
+    run: String,
+    /// `SCAN`'s own cursor on it.
+    cursor: u64,
+    /// Names that were found and are not delivered yet.
+    left: Vec<(String, String)>,
+    /// Every server was walked over.
+    done: bool,
+}
+
+pub(crate) async fn page(shared: &Shared, scan: &Scan, prefix: &str) -> Result<Records> {
+    let servers = shared.servers()?;
+    let mut place = match scan.position() {
+        Some(position) => Place::parse(position)
+            .ok_or_else(|| Error::invalid("the cursor was altered; pass one as it was returned"))?,
+        None => Place::default(),
+    };
+    let mut items: Vec<Record> = Vec::new();
+    let at_first = if scan.position().is_none() {
+        LOOK_AT_FIRST
+    } else {
+        1
+    };
+    let (mut room, mut count) = (ROOM, scan.page_size().max(at_first));
+    loop {
+        while !place.left.is_empty() && items.len() < scan.page_size() && room > 0 {
+            let most = AT_ONCE.min(scan.page_size() - items.len());
+            let names: Vec<_> = place.left.drain(..most.min(place.left.len())).collect();
+            let line = find(&servers, &place).await?;
+            for record in read(shared, scan, &line, names).await? {
+                room = room.saturating_sub(record.body().size());
+                items.push(record);
+            }
+        }
+        if place.left.is_empty() && place.cursor == 0 && !place.run.is_empty() {
+            place.go_on(&servers);
+        }
+        if place.done && place.left.is_empty() {
+            return Ok(Records::last(items));
+        }
+        if !items.is_empty() && (items.len() == scan.page_size() || room == 0) {
+            let next = Some(scan.cursor(place.to_bytes()));
+            return Ok(Records { items, next });
+        }
+        let wanted = scan.page_size() - items.len();
+        let line = find(&servers, &place).await?;
+        let before = place.clone();
+        step(shared, scan, prefix, &servers, &line, &mut place, count).await?;
+        if place.left.len() > wanted + MOST_LEFT && count > wanted {
+            // More than a cursor should hold: the same again, less of it.
+            (place, count) = (before, wanted);
+        } else if place.left.is_empty() {
+            count = (count * 2).min(MOST_LOOKED_AT);
+        }
+    }
+}
+
+impl Place {
+    /// To the next server, if there is one.
+    fn go_on(&mut self, servers: &Servers) {
+        let next = match servers {
+            Servers::One(_) => None,
+            Servers::Cluster(cluster) => {
+                let lines = cluster.primaries();
+                let later = lines.iter().filter(|line| line.name > self.server);
+                later.map(|line| line.name.clone()).min()
+            }
+        };
+        match next {
+            Some(server) => {
+                (self.server, self.run, self.cursor) = (server, String::new(), 0);
+            }
+            None => self.done = true,
+        }
+    }
+
+    /// Fields, each ended by a NUL, which no name holds.
+    fn to_bytes(&self) -> Vec<u8> {
+        let mut text = String::new();
+        let fields = [&self.cluster, &self.server, &self.run];
+        for field in fields {
+            text.push_str(field);
+            text.push('\0');
+        }
+        write!(text, "{}\0{}\0", self.cursor, u8::from(self.done))
+            .expect("a string takes everything");
+        for (partition, id) in &self.left {
+            write!(text, "{partition}\0{id}\0").expect("a string takes everything");
+        }
+        text.into_bytes()
+    }
+
+    fn parse(bytes: &[u8]) -> Option<Self> {
+        let text = std::str::from_utf8(bytes).ok()?.strip_suffix('\0')?;
+        let mut fields = text.split('\0').map(String::from);
+        let mut place = Self {
+            cluster: fields.next()?,
+            server: fields.next()?,
+            run: fields.next()?,
+            cursor: fields.next()?.parse().ok()?,
+            done: fields.next()? == "1",
+            left: Vec::new(),
+        };
+        while let Some(partition) = fields.next() {
+            place.left.push((partition, fields.next()?));
+        }
+        Some(place)
+    }
+}
+
+/// The connection to the server where the walk stands; the first at first.
+async fn find(servers: &Servers, place: &Place) -> Result<Arc<Line>> {
+    match servers {
+        Servers::One(line) => Ok(Arc::clone(line)),
+        Servers::Cluster(cluster) => {
+            if place.server.is_empty() {
+                // Whoever joined since must be walked over too.
+                cluster.look_again().await.map_err(failed)?;
+            }
+            let lines = cluster.primaries();
+            let found = match &*place.server {
+                "" => lines.iter().min_by(|a, b| a.name.cmp(&b.name)),
+                name => lines.iter().find(|line| line.name == name),
+            };
+            found.cloned().ok_or_else(changed)
+        }
+    }
+}
+
+fn failed(e: RedisError) -> Error {
+    from_redis(e, Effect::None, "scan")
+}
+
+/// One `SCAN` on `line`; what it finds is left in `place`.
+async fn step(
+    shared: &Shared,
+    scan: &Scan,
+    prefix: &str,
+    servers: &Servers,
+    line: &Line,
+    place: &mut Place,
+    count: usize,
+) -> Result<()> {
+    let collection = scan.in_collection();
+    let mut commands = pipe();
+    commands.cmd("INFO").arg("server");
+    if servers.is_cluster() {
+        commands.cmd("CLUSTER").arg("NODES");
+    }
+    commands
+        .cmd("SCAN")
+        .arg(place.cursor)
+        .arg("MATCH")
+        .arg(shared.names.pattern(collection, prefix, scan.prefix()))
+        .arg("COUNT")
+        .arg(count);
+    let mut answers = line.send_all(&commands).await.map_err(failed)?.into_iter();
+    let mut answer = || answers.next().ok_or_else(unexpected);
+
+    let info = text(answer()?)?;
+    let run = field(&info, "run_id").unwrap_or_default();
+    if !place.run.is_empty() && place.run != run {
+        return Err(changed());
+    }
+    place.run = run.into();
+    if let Servers::Cluster(cluster) = servers {
+        let known = cluster.primaries();
+        let seen = topology(&text(answer()?)?, &known)?;
+        if !place.cluster.is_empty() && place.cluster != seen {
+            return Err(changed());
+        }
+        place.cluster = seen;
+        place.server = line.name.clone();
+    }
+    let mut found = array(answer()?)?.into_iter();
+    let (Some(cursor), Some(keys)) = (found.next(), found.next()) else {
+        return Err(unexpected());
+    };
+    place.cursor = text(cursor)?.parse().map_err(|_| unexpected())?;
+    for key in array(keys)? {
+        // What is no UTF-8 is not ours.
+        let Ok(key) = text(key) else { continue };
+        let Some((partition, id)) = shared.names.parse(collection, &key) else {
+            continue;
+        };
+        let name = (partition.as_str().to_owned(), id.to_owned());
+        let matches = name.0.starts_with(prefix) && id.starts_with(scan.prefix());
+        if matches && !place.left.contains(&name) {
+            place.left.push(name);
+        }
+    }
+    Ok(())
+}
+
+/// What `CLUSTER NODES` says of the primaries and their slots, in short.
+fn topology(nodes: &str, known: &[Arc<Line>]) -> Result<String> {
+    let mut primaries: Vec<String> = Vec::new();
+    let mut names: Vec<&str> = Vec::new();
+    for line in nodes.lines() {
+        let fields: Vec<&str> = line.split(' ').collect();
+        let [name, _, flags, _, _, _, epoch, _, slots @ ..] = &fields[..] else {
+            continue;
+        };
+        if slots.iter().any(|slot| slot.starts_with('[')) {
+            return Err(Error::new(
+                ErrorKind::Unavailable,
+                "the cluster is moving slots, and a walk over it could miss records; \
+                 begin it again when that is done",
+            )
+            .with_retry(Retry::Safe)
+            .with_backend(BACKEND));
+        }
+        if flags.contains("master") && !slots.is_empty() {
+            primaries.push(format!("{name} {epoch} {}", slots.join(" ")));
+            names.push(name);
+        }
+    }
+    names.sort_unstable();
+    let mut expected: Vec<&str> = known.iter().map(|line| &*line.name).collect();
+    expected.sort_unstable();
+    if names != expected {
+        return Err(changed());
+    }
+    primaries.sort();
+    Ok(format!("{:016x}", fnv(&primaries.join("\n"))))
+}
+
+/// FNV-1a: it tells one state from another; it guards no secret.
+fn fnv(text: &str) -> u64 {
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
+fn changed() -> Error {
+    Error::new(
+        ErrorKind::Superseded,
+        "a server was restarted or the cluster has changed since the walk began, \
+         and going on could miss records; begin it again without a cursor",
+    )
+    .with_backend(BACKEND)
+}
+
+/// The records of these names that are there and have not expired.
+async fn read(
+    shared: &Shared,
+    scan: &Scan,
+    line: &Line,
+    names: Vec<(String, String)>,
+) -> Result<Vec<Record>> {
+    let mut found = Vec::with_capacity(names.len());
+    let mut commands = pipe();
+    for (partition, id) in names {
+        let at = (
+            Partition::new(partition)?,
+            RecordKey::new(scan.in_collection(), id)?,
+        );
+        commands.cmd("GET").arg(shared.names.record(at.1.at(&at.0)));
+        found.push(at);
+    }
+    let values: Vec<Value> = line.send_all(&commands).await.map_err(|e| match e.kind() {
+        // A name that stood in a cursor, whose slot is another's by now.
+        redis::ErrorKind::Server(ServerErrorKind::Moved | ServerErrorKind::Ask) => changed(),
+        _ => failed(e),
+    })?;
+    let now = shared.now();
+    let mut records = Vec::with_capacity(values.len());
+    for ((partition, key), value) in found.iter().zip(values) {
+        let record = record(value, partition, key)?;
+        records.extend(record.filter(|record| !record.is_expired(now)));
+    }
+    Ok(records)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_survives_its_cursor_and_an_altered_one_is_refused() {
+        let place = Place {
+            cluster: "00ff".into(),
+            server: "b0".into(),
+            run: "91ab".into(),
+            cursor: u64::MAX,
+            left: vec![("p".into(), String::new()), (String::new(), "é".into())],
+            done: false,
+        };
+        let bytes = place.to_bytes();
+        assert_eq!(Place::parse(&bytes), Some(place));
+        for cut in 1..bytes.len() {
+            // Never a panic; what is cut within a name is another name.
+            let _ = Place::parse(&bytes[..cut]);
+        }
+        assert_eq!(Place::parse(b""), None);
+        assert_eq!(Place::parse(&[0xff, 0]), None);
+    }
+}
