@@ -12,10 +12,11 @@
 //! does not support is asserted to be refused, never skipped.
 //!
 //! [`history`] checks recorded races for linearizability, [`faults`] stands for
-//! a bad network, [`crash`] kills servers, [`promises`] tells who watches over
-//! what, [`trips`] what a call costs, and [`saboteurs`] are stores with one planted
-//! bug each, which the suite must catch. All of it is the feature `suite`, on by
-//! default; [`mod@bench`] is there without it.
+//! a bad network, [`proxy`] and [`storm`] for one before a real server, [`crash`]
+//! kills servers, [`promises`] tells who watches over what, [`trips`] what a call
+//! costs, and [`saboteurs`] are stores with one planted bug each, which the suite
+//! must catch. All of it is the feature `suite`, on by default; [`mod@bench`] is
+//! there without it.
 
 pub mod bench;
 #[cfg(feature = "suite")]
@@ -31,11 +32,15 @@ pub mod history;
 #[cfg(feature = "suite")]
 pub mod promises;
 #[cfg(feature = "suite")]
+pub mod proxy;
+#[cfg(feature = "suite")]
 pub mod report;
 #[cfg(feature = "suite")]
 pub mod saboteurs;
 #[cfg(feature = "servers")]
 pub mod servers;
+#[cfg(feature = "suite")]
+pub mod storm;
 #[cfg(feature = "suite")]
 pub mod suite;
 #[cfg(feature = "suite")]

@@ -1,0 +1,387 @@
+//! A line to a server that can be watched and cut, for any server.
+//!
+//! Put [`Proxy`] between a store and its server. It counts requests, and cuts
+//! the line before a request, in the middle of one, after the server has
+//! executed it and before its reply, or in the middle of that: as scripted, or
+//! by chance from a seed. Whoever sent it sees the same error whichever it was.
+//! [`storm`](crate::storm) is a workload to run over it.
+//!
+//! Where a request ends is the protocol's business: see [`Framing`].
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+
+use crate::history::Dice;
+
+/// Where the line is cut, at one request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cut {
+    /// Nowhere.
+    None,
+    /// The request does not arrive.
+    BeforeRequest,
+    /// Half of the request arrives, which no server executes.
+    InRequest,
+    /// The server answers, and the answer does not arrive.
+    BeforeReply,
+    /// Half of what the server says first arrives.
+    InReply,
+}
+
+/// How many of a thousand requests meet each cut.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Weather {
+    /// [`Cut::BeforeRequest`].
+    pub before_request: u16,
+    /// [`Cut::InRequest`].
+    pub in_request: u16,
+    /// [`Cut::BeforeReply`].
+    pub before_reply: u16,
+    /// [`Cut::InReply`].
+    pub in_reply: u16,
+}
+
+impl Weather {
+    /// One request in fifty meets a cut.
+    pub const ROUGH: Self = Self {
+        before_request: 4,
+        in_request: 4,
+        before_reply: 8,
+        in_reply: 4,
+    };
+
+    fn draw(self, dice: &mut Dice) -> Cut {
+        let mut roll = dice.below(1000);
+        for (chance, cut) in [
+            (self.before_request, Cut::BeforeRequest),
+            (self.in_request, Cut::InRequest),
+            (self.before_reply, Cut::BeforeReply),
+            (self.in_reply, Cut::InReply),
+        ] {
+            if roll < usize::from(chance) {
+                return cut;
+            }
+            roll -= usize::from(chance);
+        }
+        Cut::None
+    }
+}
+
+/// What a protocol's next message is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Message {
+    /// So many bytes, and it asks the server to do something.
+    Request(usize),
+    /// So many bytes of anything else.
+    Other(usize),
+    /// More bytes are needed to tell.
+    Unfinished,
+}
+
+/// Finds the first message in what a client sent. Requests alone are counted
+/// and cut. Without one, whatever is read at once is one request.
+pub type Framing = fn(&[u8]) -> Message;
+
+/// What Redis and Valkey are sent: an array of texts. What a client says of
+/// itself when it connects (`HELLO`, `AUTH`, `SELECT`, `CLIENT`) is no request.
+pub fn redis(bytes: &[u8]) -> Message {
+    fn line(bytes: &[u8], from: usize) -> Option<(usize, usize)> {
+        let end = bytes
+            .get(from..)?
+            .windows(2)
+            .position(|two| two == b"\r\n")?;
+        let text = std::str::from_utf8(&bytes[from + 1..from + end]).ok()?;
+        Some((text.parse().ok()?, from + end + 2))
+    }
+    let parse = || {
+        let (count, mut at) = line(bytes, 0)?;
+        let mut name = None;
+        for _ in 0..count {
+            let (length, from) = line(bytes, at)?;
+            name.get_or_insert(from..from + length);
+            at = from + length + 2;
+        }
+        (at <= bytes.len()).then(|| (bytes[name.unwrap_or(0..0)].to_ascii_uppercase(), at))
+    };
+    match parse() {
+        None => Message::Unfinished,
+        Some((name, length)) => match &name[..] {
+            b"HELLO" | b"AUTH" | b"SELECT" | b"CLIENT" => Message::Other(length),
+            _ => Message::Request(length),
+        },
+    }
+}
+
+struct State {
+    server: String,
+    framing: Option<Framing>,
+    requests: AtomicU64,
+    cuts: AtomicU64,
+    down: AtomicBool,
+    plan: Mutex<Plan>,
+}
+
+struct Plan {
+    script: VecDeque<Cut>,
+    weather: Weather,
+    dice: Dice,
+}
+
+/// A way to a server. Dropping it takes no more connections; those that stand
+/// go on.
+pub struct Proxy {
+    address: SocketAddr,
+    state: Arc<State>,
+    accepting: JoinHandle<()>,
+}
+
+impl Proxy {
+    /// In front of the server at `host:port`; cuts by chance come from `seed`.
+    ///
+    /// # Errors
+    /// If no port is free.
+    pub async fn start(server: &str, framing: Option<Framing>, seed: u64) -> io::Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let address = listener.local_addr()?;
+        let state = Arc::new(State {
+            server: server.into(),
+            framing,
+            requests: AtomicU64::new(0),
+            cuts: AtomicU64::new(0),
+            down: AtomicBool::new(false),
+            plan: Mutex::new(Plan {
+                script: VecDeque::new(),
+                weather: Weather::default(),
+                dice: Dice::new(seed),
+            }),
+        });
+        let shared = Arc::clone(&state);
+        let accepting = tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                if !shared.down.load(Ordering::SeqCst) {
+                    let state = Arc::clone(&shared);
+                    tokio::spawn(async move { drop(serve(client, &state).await) });
+                }
+            }
+        });
+        Ok(Self {
+            address,
+            state,
+            accepting,
+        })
+    }
+
+    /// Where to connect to instead of the server.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// How many requests came since the last call.
+    pub fn requests(&self) -> u64 {
+        self.state.requests.swap(0, Ordering::SeqCst)
+    }
+
+    /// How many cuts were made so far.
+    pub fn cuts(&self) -> u64 {
+        self.state.cuts.load(Ordering::SeqCst)
+    }
+
+    /// Cuts the line at the next requests so, one each, before chance has its
+    /// say again.
+    pub fn script(&self, cuts: impl IntoIterator<Item = Cut>) {
+        self.state.plan().script.extend(cuts);
+    }
+
+    /// Cuts by chance from now on.
+    pub fn set_weather(&self, weather: Weather) {
+        self.state.plan().weather = weather;
+    }
+
+    /// Ends every line at its next request and takes no new one; or serves again.
+    pub fn set_down(&self, down: bool) {
+        self.state.down.store(down, Ordering::SeqCst);
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+impl std::fmt::Debug for Proxy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Proxy")
+            .field("address", &self.address)
+            .finish_non_exhaustive()
+    }
+}
+
+impl State {
+    fn plan(&self) -> MutexGuard<'_, Plan> {
+        self.plan.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What befalls the next request.
+    fn draw(&self) -> Cut {
+        self.requests.fetch_add(1, Ordering::SeqCst);
+        let plan = &mut *self.plan();
+        let by_chance = || plan.weather.draw(&mut plan.dice);
+        let cut = match self.down.load(Ordering::SeqCst) {
+            true => Cut::BeforeRequest,
+            false => plan.script.pop_front().unwrap_or_else(by_chance),
+        };
+        if cut != Cut::None {
+            self.cuts.fetch_add(1, Ordering::SeqCst);
+        }
+        cut
+    }
+}
+
+/// Returning drops both ends of the line.
+async fn serve(client: TcpStream, state: &State) -> io::Result<()> {
+    let server = TcpStream::connect(&state.server).await?;
+    client.set_nodelay(true)?;
+    server.set_nodelay(true)?;
+    let (from_client, to_client) = client.into_split();
+    let (from_server, to_server) = server.into_split();
+    // Of the request that is on its way.
+    let cut = Mutex::new(Cut::None);
+    tokio::select! {
+        ended = up(from_client, to_server, state, &cut) => ended,
+        ended = down(from_server, to_client, &cut) => ended,
+    }
+}
+
+async fn up(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    state: &State,
+    cut: &Mutex<Cut>,
+) -> io::Result<()> {
+    let mut buffer = Vec::new();
+    loop {
+        if from.read_buf(&mut buffer).await? == 0 {
+            return Ok(());
+        }
+        loop {
+            let message = match state.framing {
+                _ if buffer.is_empty() => break,
+                Some(framing) => framing(&buffer),
+                None => Message::Request(buffer.len()),
+            };
+            let length = match message {
+                Message::Unfinished => break,
+                Message::Other(length) => length,
+                Message::Request(length) => {
+                    match state.draw() {
+                        Cut::None => {}
+                        Cut::BeforeRequest => return Ok(()),
+                        Cut::InRequest => {
+                            to.write_all(&buffer[..length / 2]).await?;
+                            return to.flush().await;
+                        }
+                        late => *cut.lock().unwrap_or_else(PoisonError::into_inner) = late,
+                    }
+                    length
+                }
+            };
+            to.write_all(&buffer[..length]).await?;
+            buffer.drain(..length);
+        }
+    }
+}
+
+async fn down(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, cut: &Mutex<Cut>) -> io::Result<()> {
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        let length = from.read(&mut buffer).await?;
+        let cut = *cut.lock().unwrap_or_else(PoisonError::into_inner);
+        match cut {
+            _ if length == 0 => return Ok(()),
+            Cut::BeforeReply => return Ok(()),
+            Cut::InReply => {
+                to.write_all(&buffer[..length / 2]).await?;
+                return to.flush().await;
+            }
+            _ => to.write_all(&buffer[..length]).await?,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_to_redis_is_found_whole() {
+        let get = b"*2\r\n$3\r\nGET\r\n$1\r\na\r\n";
+        let mut two = get.to_vec();
+        two.extend_from_slice(b"*1\r\n$5\r\nHELLO\r\n");
+        assert_eq!(redis(&two), Message::Request(get.len()));
+        assert_eq!(redis(&two[get.len()..]), Message::Other(15));
+        for end in 0..get.len() {
+            assert_eq!(redis(&get[..end]), Message::Unfinished, "{end}");
+        }
+    }
+
+    async fn echo() -> io::Result<SocketAddr> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let address = listener.local_addr()?;
+        tokio::spawn(async move {
+            while let Ok((mut client, _)) = listener.accept().await {
+                tokio::spawn(async move {
+                    let (mut from, mut to) = client.split();
+                    let _ = tokio::io::copy(&mut from, &mut to).await;
+                });
+            }
+        });
+        Ok(address)
+    }
+
+    #[tokio::test]
+    async fn a_cut_is_made_where_it_was_asked_for() -> io::Result<()> {
+        let proxy = Proxy::start(&echo().await?.to_string(), None, 0).await?;
+        for (cut, heard) in [
+            (Cut::None, 8),
+            (Cut::BeforeRequest, 0),
+            (Cut::BeforeReply, 0),
+            (Cut::InReply, 4),
+        ] {
+            proxy.script([cut]);
+            let mut client = TcpStream::connect(proxy.address()).await?;
+            client.write_all(b"question").await?;
+            let mut answer = [0; 8];
+            let mut length = 0;
+            while length < 8 {
+                match client.read(&mut answer[length..]).await {
+                    Ok(0) | Err(_) => break,
+                    Ok(more) => length += more,
+                }
+            }
+            assert_eq!(length, heard, "{cut:?}");
+        }
+        assert_eq!((proxy.requests(), proxy.cuts()), (4, 3));
+        Ok(())
+    }
+
+    #[test]
+    fn the_same_seed_makes_the_same_weather() {
+        let cuts = |seed| {
+            let mut dice = Dice::new(seed);
+            let draw = |_| Weather::ROUGH.draw(&mut dice);
+            (0..500).map(draw).collect::<Vec<_>>()
+        };
+        assert_eq!(cuts(7), cuts(7));
+        assert_ne!(cuts(7), cuts(8));
+        assert!(cuts(7).contains(&Cut::BeforeReply));
+    }
+}

@@ -1,0 +1,243 @@
+//! What a store says while its line is cut again and again must be true.
+//!
+//! [`ride`] works over any [`Store`] behind a [`Proxy`](crate::proxy::Proxy), and
+//! looks at what came of it through a second handle whose line is whole: what was
+//! acknowledged is there, what was `Retry::Safe` or `Never` did not happen, and
+//! only what was `Retry::Ambiguous` may be either.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use store_core::limits::{Quota, Quotas, Take, gcra};
+use store_core::lti::{Lti, NonceCheck, Registration};
+use store_core::secret::KeyRing;
+use store_core::{Batch, Body, Collection, ErrorKind, Partition, RecordKey, Result, Retry, Store};
+use tokio::task::JoinSet;
+
+use crate::suite::CaseResult;
+
+/// The collection of its records. The store must know it, if it has to be told.
+pub const COLLECTION: Collection = Collection::new("things");
+
+const BURST: u32 = 1_000_000;
+
+/// What was answered, and how often.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Figures {
+    /// Calls that wrote and said so.
+    pub acknowledged: u64,
+    /// Calls that may have written.
+    pub ambiguous: u64,
+    /// Calls that failed and wrote nothing.
+    pub failed: u64,
+    /// Nonces that were raced for.
+    pub nonces: u64,
+}
+
+impl fmt::Display for Figures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} writes acknowledged, {} ambiguous, {} failed; {} nonces raced for",
+            self.acknowledged, self.ambiguous, self.failed, self.nonces
+        )
+    }
+}
+
+struct Ride {
+    store: Store,
+    lti: Lti,
+    platform: Arc<Registration>,
+    quotas: Quotas,
+    seen: Mutex<Seen>,
+}
+
+#[derive(Default)]
+struct Seen {
+    figures: Figures,
+    /// Tokens that were surely taken, and that may have been.
+    taken: u64,
+    maybe_taken: u64,
+    /// By counter: how often it was surely raised, and may have been.
+    raised: HashMap<u64, (u64, u64)>,
+    /// How often each nonce was accepted.
+    accepted: HashMap<String, u32>,
+}
+
+/// `workers` tasks do `rounds` rounds each through `store`, whose line may be
+/// cut at any time. The clock of both handles must stand still
+/// ([`ManualClock`](store_core::ManualClock)).
+///
+/// # Errors
+/// If a call through the whole line fails.
+///
+/// # Panics
+/// At the first untruth, as a case does.
+pub async fn ride(
+    store: &Store,
+    whole: &Store,
+    workers: u64,
+    rounds: u64,
+) -> Result<Figures, Box<dyn std::error::Error + Send + Sync>> {
+    let ring = KeyRing::random();
+    let platform = Registration::from_json(
+        r#"{"issuer":"https://platform.example.org","client_id":"tool","auth_endpoint":
+        "https://platform.example.org/auth","jwks_uri":"https://platform.example.org/jwks"}"#,
+    )?;
+    let direct: Lti = Lti::new(whole, ring.clone());
+    let ride = Arc::new(Ride {
+        platform: direct.store().upsert_registration(platform).await?,
+        lti: Lti::new(store, ring),
+        store: store.clone(),
+        // The clock stands, so nothing flows in.
+        quotas: Quotas::new([Quota::per_second(BURST)?])?,
+        seen: Mutex::default(),
+    });
+    let mut tasks = JoinSet::new();
+    for worker in 0..workers {
+        let ride = Arc::clone(&ride);
+        tasks.spawn(async move {
+            for round in 0..rounds {
+                ride.take().await?;
+                ride.raise(worker % 2).await?;
+                ride.nonce(&format!("{worker}-{round}")).await?;
+            }
+            Ok::<_, Box<dyn std::error::Error + Send + Sync>>(())
+        });
+    }
+    while let Some(ended) = tasks.join_next().await {
+        ended??;
+    }
+    ride.verify(whole).await?;
+    let figures = ride.seen().figures;
+    Ok(figures)
+}
+
+/// Whether a call surely wrote, surely did not, or nobody knows.
+fn wrote<T>(answer: &Result<T>) -> Option<bool> {
+    match answer {
+        Ok(_) => Some(true),
+        Err(error) if error.retry() == Retry::Ambiguous => None,
+        Err(_) => Some(false),
+    }
+}
+
+impl Ride {
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn count(seen: &mut Seen, wrote: Option<bool>) {
+        match wrote {
+            Some(true) => seen.figures.acknowledged += 1,
+            Some(false) => seen.figures.failed += 1,
+            None => seen.figures.ambiguous += 1,
+        }
+    }
+
+    /// A take is never sent twice, and a lost one is told as such.
+    async fn take(&self) -> CaseResult {
+        let take = Take::new("storm", &self.quotas, 1, self.store.now())?;
+        let answer = self.store.limits().take(&take).await;
+        let mut seen = self.seen();
+        match wrote(&answer) {
+            Some(true) => seen.taken += 1,
+            None => seen.maybe_taken += 1,
+            Some(false) => {}
+        }
+        Self::count(&mut seen, wrote(&answer));
+        Ok(())
+    }
+
+    /// Adds one to a counter, by compare-and-swap.
+    async fn raise(&self, counter: u64) -> CaseResult {
+        let (partition, key) = counter_at(counter)?;
+        loop {
+            let Ok(found) = self.store.records().get(key.at(&partition)).await else {
+                continue;
+            };
+            let number = match &found {
+                Some(record) => *record.decode::<u64>()?,
+                None => 0,
+            };
+            let mut batch = Batch::new(partition.clone(), self.store.now());
+            batch.put(key.clone(), found.as_ref(), Body::json(number + 1)?)?;
+            let answer = self.store.records().commit(&batch).await;
+            if answer.as_ref().is_err_and(|e| e.is(ErrorKind::Conflict)) {
+                continue;
+            }
+            let mut seen = self.seen();
+            let raised = seen.raised.entry(counter).or_default();
+            match wrote(&answer) {
+                Some(true) => raised.0 += 1,
+                None => raised.1 += 1,
+                Some(false) => {}
+            }
+            Self::count(&mut seen, wrote(&answer));
+            return Ok(());
+        }
+    }
+
+    /// Three race for a nonce; each asks again while it gets no answer.
+    async fn nonce(&self, name: &str) -> CaseResult {
+        let stored = self.lti.store().store_nonce(name, &self.platform).await;
+        if stored.is_err() {
+            return Ok(());
+        }
+        let check = || async {
+            for _ in 0..20 {
+                let check = self.lti.store().validate_nonce(name, &self.platform).await;
+                match check {
+                    Ok(NonceCheck::Accepted) => {
+                        *self.seen().accepted.entry(name.into()).or_default() += 1;
+                        return;
+                    }
+                    Ok(_) => return,
+                    Err(_) => {}
+                }
+            }
+        };
+        tokio::join!(check(), check(), check());
+        self.seen().figures.nonces += 1;
+        Ok(())
+    }
+
+    async fn verify(&self, whole: &Store) -> CaseResult {
+        let take = Take::new("storm", &self.quotas, 1, whole.now())?;
+        let bucket = whole.limits().peek(take.key()).await?.unwrap_or_default();
+        let quota = self.quotas.iter().next().ok_or("one quota")?;
+        let left = gcra::remaining(quota, bucket.tat(quota), take.now());
+        let gone = u64::from(BURST - left);
+        let raised = {
+            let seen = self.seen();
+            assert!(
+                (seen.taken..=seen.taken + seen.maybe_taken).contains(&gone),
+                "{gone} tokens are gone; {} were taken, and perhaps {} more",
+                seen.taken,
+                seen.maybe_taken
+            );
+            let twice = seen.accepted.values().filter(|times| **times > 1);
+            assert_eq!(twice.count(), 0, "nonces accepted twice");
+            seen.raised.clone()
+        };
+        for (counter, (surely, perhaps)) in raised {
+            let (partition, key) = counter_at(counter)?;
+            let found = whole.records().get(key.at(&partition)).await?;
+            let number = match found {
+                Some(record) => *record.decode::<u64>()?,
+                None => 0,
+            };
+            assert!(
+                (surely..=surely + perhaps).contains(&number),
+                "counter {counter} is {number}; raised {surely} times, and perhaps {perhaps} more"
+            );
+        }
+        Ok(())
+    }
+}
+
+fn counter_at(counter: u64) -> Result<(Partition, RecordKey)> {
+    let partition = Partition::new(format!("storm {counter}"))?;
+    Ok((partition, RecordKey::new(COLLECTION, "counter")?))
+}
