@@ -22,6 +22,7 @@ Example, after changing what a call sends:
 const COUNTS: &[(&str, &str)] = &[
     ("trips", ""),
     ("postgres_own", "the_table_says_what_goes_over_the_wire"),
+    ("redis_own", "the_table_says_what_goes_over_the_wire"),
 ];
 
 pub fn run(arguments: lexopt::Parser) -> Result {

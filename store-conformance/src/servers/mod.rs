@@ -18,6 +18,7 @@ mod install;
 mod pgbouncer;
 pub mod postgres;
 mod program;
+pub mod redis;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -86,7 +87,10 @@ pub type Find = fn(&Options) -> Result<Server, String>;
 
 /// The name of every server that tests need, the variable that leads them to
 /// one that runs, and how it is found.
-pub const KINDS: &[(&str, &str, Find)] = &[("postgres", postgres::URL, postgres::find)];
+pub const KINDS: &[(&str, &str, Find)] = &[
+    ("postgres", postgres::URL, postgres::find),
+    ("redis", redis::URL, redis::find),
+];
 
 /// How a test program ends that could not get its server: the caller knows
 /// then that nothing was tested, and that nothing failed.

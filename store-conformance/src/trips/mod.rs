@@ -99,6 +99,9 @@ connections, with nobody else writing: under contention a change is tried again.
   alone, with limits and objects kept as records. What a backend of your own sends.
 - **postgres**: statements that went over the wire to a PostgreSQL server, one round trip
   each. Its limits have a table and statements of their own.
+- **redis**: commands that went over the wire to a Redis server, one round trip each, but
+  for a walk over a collection, which sends several at once and costs by the number of all
+  keys: here there are few. Its limits have scripts of their own.
 
 An object's chunks are written and read several at a time, so that their trips overlap.
 ";

@@ -1,0 +1,360 @@
+//! Redis and Valkey: one server, or a cluster of programs on this machine.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use super::container::{Container, Image};
+use super::install::{Root, installed};
+use super::program::{Folder, Launch, Program, free_port};
+use super::{Kind, Options, Part, Server, is_set};
+
+/// The server to use, if it runs already. Its cluster is found by it.
+pub const URL: &str = "STORE_TEST_REDIS_URL";
+
+/// A folder with `redis-server`, or `valkey-server`, if it is not one of the usual.
+pub const PROGRAMS: &str = "STORE_TEST_REDIS_BIN";
+
+/// If set, Valkey instead of Redis.
+pub const VALKEY: &str = "STORE_TEST_REDIS_VALKEY";
+
+/// If set, a cluster of three primaries instead of one server.
+pub const CLUSTER: &str = "STORE_TEST_REDIS_CLUSTER";
+
+/// The image of its containers, if it is not the official one. It must take
+/// the arguments of that.
+pub const IMAGE: &str = "STORE_TEST_REDIS_IMAGE";
+
+const SLOTS: usize = 16_384;
+
+/// One of the two, and where it comes from.
+struct Redis {
+    name: &'static str,
+    program: &'static str,
+    image: &'static str,
+    /// Debian's package, and where it is unpacked.
+    package: &'static str,
+    installed: &'static str,
+}
+
+const REDIS: Redis = Redis {
+    name: "Redis",
+    program: "redis-server",
+    image: "redis:7.4.5",
+    package: "redis-server",
+    installed: "redis-trixie",
+};
+
+const VALKEY_ITSELF: Redis = Redis {
+    name: "Valkey",
+    program: "valkey-server",
+    image: "valkey/valkey:8.1.3",
+    package: "valkey-server",
+    installed: "valkey-trixie",
+};
+
+const SUITE: &str = "trixie";
+
+/// A server, found or made as [the module](super) says; [`VALKEY`], or a
+/// [`CLUSTER`], if the environment asks for that.
+///
+/// # Errors
+/// What to do, if there is none.
+pub fn find(options: &Options) -> Result<Server, String> {
+    if is_set(CLUSTER) {
+        return cluster(options, 0);
+    }
+    super::find(kind(), options)
+}
+
+/// A server of programs, which can be killed and started again.
+///
+/// # Errors
+/// What to do, if there is none.
+pub fn killable(options: &Options) -> Result<Server, String> {
+    super::find(kind(), &options.killable())
+}
+
+/// A cluster of three primaries, each with so many replicas, of programs: its
+/// parts are the primaries, then the replicas of the first, and so on.
+///
+/// # Errors
+/// What to do, if there is none.
+pub fn cluster(options: &Options, replicas: usize) -> Result<Server, String> {
+    let kind = Nodes {
+        redis: kind(),
+        replicas,
+    };
+    super::find(&kind, &options.killable())
+}
+
+fn kind() -> &'static Redis {
+    if is_set(VALKEY) {
+        &VALKEY_ITSELF
+    } else {
+        &REDIS
+    }
+}
+
+impl Redis {
+    fn run(
+        &self,
+        programs: &Path,
+        options: &Options,
+        more: &[&str],
+    ) -> Result<(u16, Program), String> {
+        let folder = Folder::new(&self.name.to_lowercase())?;
+        let mut command = if programs.starts_with(installed()) {
+            let inside = format!("usr/bin/{}", self.program);
+            let root = installed().join(self.installed);
+            Root::at(folder.reach(&root, &inside)?).command(&inside)?
+        } else {
+            vec![programs.join(self.program).display().to_string()]
+        };
+        let port = free_port()?;
+        let own = ["--port", &port.to_string(), "--bind", "127.0.0.1"].map(String::from);
+        command.extend(own);
+        command.extend(settings(options).map(String::from));
+        command.extend(more.iter().copied().map(String::from));
+        let launch = Launch {
+            command,
+            // Told to end, it refuses while it writes its first log.
+            stop: "KILL",
+            // While it loads its data it answers otherwise.
+            ready: Box::new(move |_| says(port, "PING").is_ok_and(|answer| answer == "+PONG")),
+            stale: &[],
+        };
+        Ok((port, Program::start(folder, launch)?))
+    }
+
+    fn image(&self) -> String {
+        std::env::var(IMAGE).unwrap_or_else(|_| self.image.into())
+    }
+}
+
+impl Kind for Redis {
+    fn name(&self) -> String {
+        self.name.into()
+    }
+
+    fn variable(&self) -> &'static str {
+        URL
+    }
+
+    fn contain(&self, options: &Options) -> Result<Server, String> {
+        let name = self.image();
+        let mut arguments = vec![self.program, "--protected-mode", "no"];
+        arguments.extend(settings(options));
+        let image = Image {
+            name: &name,
+            port: 6379,
+            environment: &[],
+            arguments: &arguments,
+        };
+        let answers = |address: &str| {
+            let port = address
+                .rsplit(':')
+                .next()
+                .and_then(|port| port.parse().ok());
+            port.is_some_and(|port| says(port, "PING").is_ok_and(|answer| answer == "+PONG"))
+        };
+        let container = Container::start(&image, answers)?;
+        Ok(Server {
+            url: format!("redis://127.0.0.1:{}", container.port),
+            direct: None,
+            origin: format!("container of {name}"),
+            way: "container",
+            parts: vec![Part::Container(Box::new(container))],
+        })
+    }
+
+    fn programs(&self) -> Option<PathBuf> {
+        if let Some(folder) = std::env::var_os(PROGRAMS) {
+            return Some(folder.into());
+        }
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let mut folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
+        folders.push(installed().join(self.installed).join("usr/bin"));
+        folders
+            .into_iter()
+            .find(|folder| folder.join(self.program).is_file())
+    }
+
+    fn install(&self) -> Result<PathBuf, String> {
+        let root = Root::debian(self.installed, SUITE, self.package)?;
+        Ok(root.path().join("usr/bin"))
+    }
+
+    fn start(&self, programs: &Path, options: &Options) -> Result<Server, String> {
+        let (port, program) = self.run(programs, options, &[])?;
+        Ok(Server {
+            url: format!("redis://127.0.0.1:{port}"),
+            direct: None,
+            origin: format!("program in {}", programs.display()),
+            way: way(programs),
+            parts: vec![Part::Program(program)],
+        })
+    }
+
+    fn advice(&self) -> Vec<String> {
+        let (image, program, package) = (self.image(), self.program, self.package);
+        vec![
+            format!("set {URL} to redis://host:port, a server whose keys may be added to;"),
+            format!("start Docker, with the image {image} or another named by {IMAGE};"),
+            format!("apt-get install {package}, or set {PROGRAMS} to the folder of {program};"),
+        ]
+    }
+}
+
+/// A cluster. There is no container for it: its nodes must reach each other,
+/// and we each of them, by the same addresses.
+struct Nodes {
+    redis: &'static Redis,
+    replicas: usize,
+}
+
+impl Kind for Nodes {
+    fn name(&self) -> String {
+        format!("cluster of {}", self.redis.name)
+    }
+
+    fn variable(&self) -> &'static str {
+        URL
+    }
+
+    fn contain(&self, _: &Options) -> Result<Server, String> {
+        Err("a cluster is made of programs".into())
+    }
+
+    fn programs(&self) -> Option<PathBuf> {
+        self.redis.programs()
+    }
+
+    fn install(&self) -> Result<PathBuf, String> {
+        self.redis.install()
+    }
+
+    fn start(&self, programs: &Path, options: &Options) -> Result<Server, String> {
+        const PRIMARIES: usize = 3;
+        let (mut ports, mut parts, mut buses) = (Vec::new(), Vec::new(), Vec::new());
+        for _ in 0..PRIMARIES * (1 + self.replicas) {
+            // By default it is another that somebody else may have.
+            let bus = free_port()?.to_string();
+            let mut settings = vec!["--cluster-enabled", "yes", "--cluster-port", &bus];
+            settings.extend(["--cluster-node-timeout", "2000"]);
+            let (port, program) = self.redis.run(programs, options, &settings)?;
+            ports.push(port);
+            buses.push(bus);
+            parts.push(Part::Program(program));
+        }
+        let (primaries, replicas) = ports.split_at(PRIMARIES);
+        for (i, port) in primaries.iter().enumerate() {
+            let [first, last] = [i, i + 1].map(|i| i * SLOTS / PRIMARIES);
+            must(
+                *port,
+                &format!("CLUSTER ADDSLOTSRANGE {first} {}", last - 1),
+            )?;
+            must(*port, &format!("CLUSTER SET-CONFIG-EPOCH {}", i + 1))?;
+        }
+        for (port, bus) in ports.iter().zip(&buses).skip(1) {
+            must(ports[0], &format!("CLUSTER MEET 127.0.0.1 {port} {bus}"))?;
+        }
+        let all = format!("cluster_known_nodes:{}", ports.len());
+        wait(&ports, "CLUSTER INFO", &all)?;
+        for (i, port) in replicas.iter().enumerate() {
+            let name = says(primaries[i / self.replicas], "CLUSTER MYID")?;
+            must(*port, &format!("CLUSTER REPLICATE {name}"))?;
+        }
+        wait(replicas, "INFO replication", "master_link_status:up")?;
+        wait(&ports, "CLUSTER INFO", "cluster_state:ok")?;
+        wait(&ports, "CLUSTER INFO", &format!("cluster_size:{PRIMARIES}"))?;
+        let hosts: Vec<_> = ports
+            .iter()
+            .map(|port| format!("127.0.0.1:{port}"))
+            .collect();
+        Ok(Server {
+            url: format!("redis://{}", hosts.join(",")),
+            direct: None,
+            origin: format!("{} programs in {}", ports.len(), programs.display()),
+            way: way(programs),
+            parts,
+        })
+    }
+
+    fn advice(&self) -> Vec<String> {
+        self.redis.advice()
+    }
+}
+
+fn way(programs: &Path) -> &'static str {
+    match programs.starts_with(installed()) {
+        true => "installed",
+        false => "program",
+    }
+}
+
+/// What every server is told, however it is run.
+fn settings(options: &Options) -> [&'static str; 6] {
+    if options.durable {
+        [
+            "--save",
+            "",
+            "--appendonly",
+            "yes",
+            "--appendfsync",
+            "always",
+        ]
+    } else {
+        ["--save", "", "--appendonly", "no", "--appendfsync", "no"]
+    }
+}
+
+/// The first line of the answer; the second if that is a length.
+fn says(port: u16, command: &str) -> Result<String, String> {
+    let lines = ask(port, command).map_err(|e| e.to_string())?;
+    Ok(lines.into_iter().next().unwrap_or_default())
+}
+
+fn must(port: u16, command: &str) -> Result<(), String> {
+    match says(port, command)? {
+        answer if answer == "+OK" => Ok(()),
+        answer => Err(format!("{command}: {answer}")),
+    }
+}
+
+/// Until the answer of each to `question` has that line, at most a minute.
+fn wait(ports: &[u16], question: &str, line: &str) -> Result<(), String> {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let is_there = |port: &u16| {
+        ask(*port, question).is_ok_and(|lines| lines.iter().any(|found| found == line))
+    };
+    while !ports.iter().all(is_there) {
+        if Instant::now() > deadline {
+            return Err(format!("the cluster did not come to {line}"));
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
+}
+
+/// The lines of an answer that is a line, or one text.
+fn ask(port: u16, command: &str) -> std::io::Result<Vec<String>> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    write!(stream, "{command}\r\n")?;
+    let mut reader = BufReader::new(stream);
+    let mut line = String::new();
+    reader.read_line(&mut line)?;
+    let first = line.trim_end().to_owned();
+    let Some(length) = first
+        .strip_prefix('$')
+        .and_then(|n| n.parse::<usize>().ok())
+    else {
+        return Ok(vec![first]);
+    };
+    let mut text = vec![0; length];
+    std::io::Read::read_exact(&mut reader, &mut text)?;
+    let text = String::from_utf8_lossy(&text);
+    Ok(text.lines().map(String::from).collect())
+}

@@ -1,0 +1,222 @@
+//! What is special to a cluster: which server is asked, and how often.
+
+use std::sync::Mutex;
+
+use store_conformance::core::{
+    Batch, Body, Cursor, ErrorKind, Expect, Partition, RecordKey, Scan, Store,
+};
+use store_conformance::servers::{Options, Server, redis};
+use store_redis::redis::aio::MultiplexedConnection;
+use store_redis::redis::{Client, Value, cmd};
+use tokio::task::block_in_place;
+
+use crate::{End, Failure, Place, THINGS, key, tests};
+
+tests![
+    reads_of_many_records_are_one_request_a_slot,
+    any_server_of_a_cluster_leads_to_all,
+    a_walk_over_a_changed_cluster_ends_with_an_error,
+];
+
+/// A cluster of our own.
+pub(crate) struct Nodes {
+    pub(crate) server: Server,
+    pub(crate) ports: Vec<u16>,
+}
+
+impl Nodes {
+    pub(crate) fn start(replicas: usize) -> Result<Self, Failure> {
+        let server = block_in_place(|| redis::cluster(&Options::from_env(), replicas))?;
+        let hosts = server.url().trim_start_matches("redis://").split(',');
+        let ports = hosts
+            .map(|host| host.rsplit(':').next().unwrap_or_default().parse())
+            .collect::<Result<_, _>>()?;
+        Ok(Self { server, ports })
+    }
+
+    pub(crate) async fn connection(&self, node: usize) -> Result<MultiplexedConnection, Failure> {
+        let url = format!("redis://127.0.0.1:{}", self.ports[node]);
+        let client = Client::open(url)?;
+        Ok(client.get_multiplexed_async_connection().await?)
+    }
+
+    /// What CLUSTER answers to these words.
+    pub(crate) async fn ask(&self, node: usize, words: &str) -> Result<Value, Failure> {
+        let mut command = cmd("CLUSTER");
+        for word in words.split(' ') {
+            command.arg(word);
+        }
+        Ok(command
+            .query_async(&mut self.connection(node).await?)
+            .await?)
+    }
+
+    pub(crate) async fn name(&self, node: usize) -> Result<String, Failure> {
+        Ok(store_redis::redis::from_redis_value(
+            self.ask(node, "MYID").await?,
+        )?)
+    }
+
+    /// Moves a slot with all that is in it, as an operator's tool would.
+    pub(crate) async fn move_slot(&self, slot: u16, from: usize, to: usize) -> End {
+        let (source, target) = (self.name(from).await?, self.name(to).await?);
+        self.ask(to, &format!("SETSLOT {slot} IMPORTING {source}"))
+            .await?;
+        self.ask(from, &format!("SETSLOT {slot} MIGRATING {target}"))
+            .await?;
+        let mut connection = self.connection(from).await?;
+        loop {
+            let mut command = cmd("CLUSTER");
+            command.arg("GETKEYSINSLOT").arg(slot).arg(1);
+            let keys: Vec<Vec<u8>> = command.query_async(&mut connection).await?;
+            if keys.is_empty() {
+                break;
+            }
+            let mut command = cmd("MIGRATE");
+            command
+                .arg("127.0.0.1")
+                .arg(self.ports[to])
+                .arg("")
+                .arg(0)
+                .arg(5000);
+            command.arg("KEYS").arg(keys);
+            command.query_async::<Value>(&mut connection).await?;
+        }
+        self.ask(to, &format!("SETSLOT {slot} NODE {target}"))
+            .await?;
+        self.ask(from, &format!("SETSLOT {slot} NODE {target}"))
+            .await?;
+        Ok(())
+    }
+
+    /// How often this command was executed, by all of them.
+    async fn calls(&self, command: &str) -> Result<u64, Failure> {
+        let mut calls = 0;
+        for node in 0..self.ports.len() {
+            let mut connection = self.connection(node).await?;
+            let mut info = cmd("INFO");
+            let stats: String = info
+                .arg("commandstats")
+                .query_async(&mut connection)
+                .await?;
+            let prefix = format!("cmdstat_{command}:calls=");
+            let line = stats.lines().find_map(|line| line.strip_prefix(&*prefix));
+            if let Some((number, _)) = line.and_then(|line| line.split_once(',')) {
+                calls += number.parse::<u64>()?;
+            }
+        }
+        Ok(calls)
+    }
+}
+
+/// A cluster that no test changes.
+fn still() -> Result<&'static Nodes, Failure> {
+    static NODES: Mutex<Option<&'static Nodes>> = Mutex::new(None);
+    let mut nodes = NODES.lock().map_err(|_| "it did not start")?;
+    if nodes.is_none() {
+        *nodes = Some(Box::leak(Box::new(Nodes::start(0)?)));
+    }
+    Ok(nodes.expect("just started"))
+}
+
+async fn reads_of_many_records_are_one_request_a_slot(_: Place) -> End {
+    let nodes = Nodes::start(0)?;
+    let place = Place::new(nodes.server.url());
+    let store = place.open().await?;
+    let partitions: Vec<_> = (0..20)
+        .map(|i| Partition::new(format!("p{i}")))
+        .collect::<Result<_, _>>()?;
+    for partition in &partitions {
+        let mut batch = Batch::new(partition.clone(), store.now());
+        batch.put(key("a"), Expect::Any, Body::json(1)?)?;
+        store.records().commit(&batch).await?;
+    }
+    let (a, b) = (key("a"), key("b"));
+    let at: Vec<_> = partitions
+        .iter()
+        .flat_map(|partition| [a.at(partition), b.at(partition)])
+        .collect();
+    let before = (nodes.calls("mget").await?, nodes.calls("get").await?);
+    let found = store.records().get_many(&at).await?;
+    assert_eq!(found.iter().flatten().count(), 20);
+    let after = (nodes.calls("mget").await?, nodes.calls("get").await?);
+    assert_eq!((after.0 - before.0, after.1 - before.1), (20, 0));
+    Ok(())
+}
+
+async fn any_server_of_a_cluster_leads_to_all(_: Place) -> End {
+    let nodes = still()?;
+    let mut namespace = None;
+    for port in &nodes.ports {
+        let mut place = Place::new(&format!("redis://127.0.0.1:{port}"));
+        place.namespace = namespace.get_or_insert(place.namespace.clone()).clone();
+        let store = place.open().await?;
+        for i in 0..30 {
+            let partition = Partition::new(format!("p{i}"))?;
+            let mut batch = Batch::new(partition, store.now());
+            batch.put(key(&port.to_string()), Expect::Absent, Body::json(1)?)?;
+            store.records().commit(&batch).await?;
+        }
+        let mut found = 0;
+        let mut scan = Scan::collection(THINGS, "").limit(7)?;
+        loop {
+            let page = store.records().scan(&scan).await?;
+            found += page.items.len();
+            match page.next {
+                Some(next) => scan = scan.after(&next)?,
+                None => break,
+            }
+        }
+        assert_eq!(found % 30, 0);
+        assert!(found > 0);
+    }
+    Ok(())
+}
+
+async fn a_walk_over_a_changed_cluster_ends_with_an_error(_: Place) -> End {
+    let nodes = Nodes::start(0)?;
+    let place = Place::new(nodes.server.url());
+    let store: Store = place.open().await?;
+    for i in 0..30 {
+        let mut batch = Batch::new(Partition::new(format!("p{i}"))?, store.now());
+        batch.put(RecordKey::new(THINGS, "a")?, Expect::Absent, Body::json(1)?)?;
+        store.records().commit(&batch).await?;
+    }
+    let scan = || Scan::collection(THINGS, "").limit(3);
+    let page = store.records().scan(&scan()?).await?;
+    let cursor = page.next.ok_or("there are thirty")?;
+
+    // Slot 0 is the first server's.
+    let (source, target) = (nodes.name(0).await?, nodes.name(1).await?);
+    nodes
+        .ask(1, &format!("SETSLOT 0 IMPORTING {source}"))
+        .await?;
+    nodes
+        .ask(0, &format!("SETSLOT 0 MIGRATING {target}"))
+        .await?;
+    let walked = walk(&store, &cursor).await?;
+    assert_eq!(walked, Some(ErrorKind::Unavailable), "a slot is moving");
+    nodes.ask(0, "SETSLOT 0 STABLE").await?;
+    nodes.ask(1, "SETSLOT 0 STABLE").await?;
+
+    nodes.move_slot(0, 0, 1).await?;
+    let walked = walk(&store, &cursor).await?;
+    assert_eq!(walked, Some(ErrorKind::Superseded), "it is another cluster");
+    let anew = store.records().scan(&scan()?).await?.next;
+    let walked = walk(&store, &anew.ok_or("there are thirty")?).await?;
+    assert_eq!(walked, None, "begun anew");
+    Ok(())
+}
+
+/// Walks on to the end, or to an error.
+async fn walk(store: &Store, cursor: &Cursor) -> Result<Option<ErrorKind>, Failure> {
+    let mut next = Some(cursor.clone());
+    while let Some(cursor) = next {
+        let scan = Scan::collection(THINGS, "").limit(3)?.after(&cursor)?;
+        match store.records().scan(&scan).await {
+            Ok(page) => next = page.next,
+            Err(error) => return Ok(Some(error.kind())),
+        }
+    }
+    Ok(None)
+}

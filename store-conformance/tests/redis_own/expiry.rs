@@ -1,0 +1,162 @@
+//! What the server removes by itself, and what is left behind: nothing.
+
+use std::time::Duration;
+
+use store_conformance::core::limits::{Quota, Quotas, Take};
+use store_conformance::core::{Batch, Body, Clock, Expect, ManualClock, Scan, Store};
+use store_redis::redis::cmd;
+
+use crate::{End, Place, THINGS, key, partition, tests, write};
+
+tests![
+    a_partition_whose_records_all_expire_leaves_no_key,
+    ids_of_expired_records_are_forgotten_as_others_come,
+    a_deleted_partition_leaves_no_key,
+    a_lasting_record_outlives_the_others_of_its_partition,
+    the_servers_time_decides_nothing,
+    a_bucket_goes_when_it_is_full_again,
+];
+
+/// A store whose server removes what expired at once.
+async fn graceless(place: &Place) -> store_conformance::core::Result<Store> {
+    let builder = place.builder().grace(Duration::ZERO);
+    Ok(builder.connect().await?.into())
+}
+
+async fn put_brief(store: &Store, id: &str) -> store_conformance::core::Result<()> {
+    let mut batch = Batch::new(partition(), store.now());
+    let at = store.now() + Duration::from_millis(5);
+    batch.put_until(key(id), Expect::Any, Body::json(1)?, Some(at))?;
+    store.records().commit(&batch).await.map(drop)
+}
+
+/// Until it holds, at most ten seconds.
+async fn until<F, T>(what: &str, holds: F) -> End
+where
+    F: Fn() -> T,
+    T: Future<Output = Result<bool, crate::Failure>>,
+{
+    for _ in 0..1000 {
+        if holds().await? {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    Err(format!("it never came that {what}").into())
+}
+
+async fn a_partition_whose_records_all_expire_leaves_no_key(place: Place) -> End {
+    let store = graceless(&place).await?;
+    for i in 0..20 {
+        put_brief(&store, &i.to_string()).await?;
+    }
+    until("no key was left", || async {
+        Ok(place.keys().await?.is_empty())
+    })
+    .await
+}
+
+async fn ids_of_expired_records_are_forgotten_as_others_come(place: Place) -> End {
+    let store = graceless(&place).await?;
+    write(&store, "lasting", 1).await?;
+    for i in 0..200 {
+        put_brief(&store, &i.to_string()).await?;
+    }
+    until("records went", || async {
+        // The lasting one, the ids and the deadlines.
+        Ok(place.keys().await?.len() == 3)
+    })
+    .await?;
+    // Each forgets sixteen.
+    for i in 0..14 {
+        write(&store, &format!("another {i}"), 1).await?;
+    }
+    let mut command = cmd("ZCARD");
+    command.arg(format!("{}:{{p}}:things", place.namespace));
+    let ids: u64 = place.ask(&command).await?;
+    assert_eq!(ids, 15);
+    assert_eq!(place.keys().await?.len(), 16, "no deadlines are left");
+    Ok(())
+}
+
+async fn a_deleted_partition_leaves_no_key(place: Place) -> End {
+    let store = place.open().await?;
+    for id in ["a", "b"] {
+        write(&store, id, 1).await?;
+        put_brief(&store, &format!("{id} brief")).await?;
+    }
+    let mut batch = Batch::new(partition(), store.now());
+    for id in ["a", "b", "a brief", "b brief", "never there"] {
+        batch.delete(key(id), Expect::Any)?;
+    }
+    store.records().commit(&batch).await?;
+    assert_eq!(place.keys().await?, [""; 0]);
+    Ok(())
+}
+
+async fn a_lasting_record_outlives_the_others_of_its_partition(place: Place) -> End {
+    let store = graceless(&place).await?;
+    put_brief(&store, "brief").await?;
+    write(&store, "lasting", 1).await?;
+    put_brief(&store, "made lasting").await?;
+    write(&store, "made lasting", 1).await?;
+    until("the brief one went", || async {
+        Ok(place.keys().await?.len() == 4)
+    })
+    .await?;
+    let page = store
+        .records()
+        .scan(&Scan::partition(THINGS, partition()))
+        .await?;
+    let ids: Vec<_> = page.items.iter().map(|record| record.id()).collect();
+    assert_eq!(ids, ["lasting", "made lasting"]);
+    Ok(())
+}
+
+/// The clock is years ahead of the server's, and goes on by hand.
+async fn the_servers_time_decides_nothing(place: Place) -> End {
+    let clock = ManualClock::default();
+    let builder = place.builder().clock(clock.clone());
+    let store = Store::from(builder.connect().await?);
+    put_brief(&store, "a").await?;
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    assert!(
+        crate::number(&store, "a").await?.is_some(),
+        "no time passed"
+    );
+    clock.set(clock.now() + Duration::from_millis(5));
+    assert!(crate::number(&store, "a").await?.is_none());
+    clock.set(clock.now() - Duration::from_millis(1));
+    assert!(
+        crate::number(&store, "a").await?.is_some(),
+        "kept for a grace"
+    );
+    Ok(())
+}
+
+async fn a_bucket_goes_when_it_is_full_again(place: Place) -> End {
+    let store = graceless(&place).await?;
+    let quick = Quotas::new([Quota::new(1000, Duration::from_millis(10))?])?;
+    let slow = Quotas::new([
+        Quota::new(1000, Duration::from_millis(10))?,
+        Quota::per_second(1)?.named("slow")?,
+    ])?;
+    for (quotas, at_least) in [(&quick, 10), (&slow, 1000), (&quick, 900)] {
+        let take = Take::new("k", quotas, 1, store.now())?;
+        assert!(store.limits().take(&take).await?.is_allowed());
+        let mut command = cmd("PTTL");
+        command.arg(format!("{}/limit:{{k}}", place.namespace));
+        let left: i64 = place.ask(&command).await?;
+        assert!((at_least - 500..=1001).contains(&left), "{left}");
+    }
+    store
+        .limits()
+        .delete(store_conformance::core::limits::LimitKey::new("k")?)
+        .await?;
+    let take = Take::new("k", &quick, 1, store.now())?;
+    assert!(store.limits().take(&take).await?.is_allowed());
+    until("the bucket went", || async {
+        Ok(place.keys().await?.is_empty())
+    })
+    .await
+}

@@ -1,0 +1,204 @@
+//! Slots that move, and primaries that die, under load.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use store_conformance::core::limits::{Quota, Quotas, Take};
+use store_conformance::core::update::Decided;
+use store_conformance::core::{
+    Batch, Body, ErrorKind, Expect, Partition, RecordStoreExt, Retry, Scan, Store,
+};
+use tokio::task::{JoinSet, block_in_place};
+
+use crate::cluster::Nodes;
+use crate::{End, Failure, Place, THINGS, key, tests};
+
+tests![
+    a_slot_that_moves_under_load_loses_nothing,
+    a_dead_primarys_place_is_taken,
+];
+
+/// The slot of a partition's name.
+fn slot(partition: &str) -> u16 {
+    let mut crc = 0u16;
+    for byte in partition.bytes() {
+        crc ^= u16::from(byte) << 8;
+        for _ in 0..8 {
+            crc = if crc & 0x8000 == 0 {
+                crc << 1
+            } else {
+                (crc << 1) ^ 0x1021
+            };
+        }
+    }
+    crc % 16_384
+}
+
+/// Raises a counter, creates and deletes records around it, and lists them.
+async fn work(
+    store: Store,
+    partition: Partition,
+    done: Arc<AtomicBool>,
+    own: u64,
+) -> Result<u64, Failure> {
+    let mut raised = 0;
+    let mut round = 0u64;
+    while !done.load(Ordering::SeqCst) || round < 10 {
+        round += 1;
+        store
+            .records()
+            .update(&partition, &key("counter"), |found| {
+                let number = match found {
+                    Some(record) => *record.decode::<u64>()?,
+                    None => 0,
+                };
+                Ok(Decided::Put(Body::json(number + 1)?, None, ()))
+            })
+            .await?;
+        raised += 1;
+        let mut batch = Batch::new(partition.clone(), store.now());
+        let in_an_hour = Some(store.now() + Duration::from_secs(3600));
+        batch.put(
+            key(&format!("{own} lasting")),
+            Expect::Any,
+            Body::json(round)?,
+        )?;
+        batch.put_until(
+            key(&format!("{own} brief")),
+            Expect::Any,
+            Body::json(round)?,
+            in_an_hour,
+        )?;
+        batch.delete(key(&format!("{own} {}", round - 1)), Expect::Any)?;
+        batch.put(
+            key(&format!("{own} {round}")),
+            Expect::Absent,
+            Body::json(round)?,
+        )?;
+        store.records().commit(&batch).await?;
+        let page = store
+            .records()
+            .scan(&Scan::partition(THINGS, partition.clone()).id_prefix(format!("{own} ")))
+            .await?;
+        let ids: HashSet<_> = page
+            .items
+            .iter()
+            .map(|record| record.id().to_owned())
+            .collect();
+        let expected = ["brief", "lasting", &round.to_string()].map(|id| format!("{own} {id}"));
+        assert_eq!(ids, HashSet::from(expected), "in round {round}");
+    }
+    Ok(raised)
+}
+
+async fn a_slot_that_moves_under_load_loses_nothing(_: Place) -> End {
+    let nodes = Nodes::start(0)?;
+    let place = Place::new(nodes.server.url());
+    let (first, second) = (place.open().await?, place.open().await?);
+    let partition = Partition::new("moving")?;
+    let slot = slot("moving");
+    let owner = usize::from(slot) * 3 / 16_384;
+    let done = Arc::new(AtomicBool::new(false));
+    let quotas = Quotas::new([Quota::per_second(1_000_000)?])?;
+    let taken = Arc::new(AtomicU64::new(0));
+    let mut workers = JoinSet::new();
+    for own in 0..4 {
+        let store = if own % 2 == 0 { &first } else { &second }.clone();
+        workers.spawn(work(store, partition.clone(), Arc::clone(&done), own));
+    }
+    for store in [&first, &second] {
+        let (store, done, quotas) = (store.clone(), Arc::clone(&done), quotas.clone());
+        let taken = Arc::clone(&taken);
+        workers.spawn(async move {
+            while !done.load(Ordering::SeqCst) {
+                let take = Take::new("moving", &quotas, 1, store.now())?;
+                if store.limits().take(&take).await?.is_allowed() {
+                    taken.fetch_add(1, Ordering::SeqCst);
+                }
+            }
+            Ok(0)
+        });
+    }
+    let mut at = owner;
+    for _ in 0..12 {
+        let to = (at + 1) % 3;
+        nodes.move_slot(slot, at, to).await?;
+        at = to;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    done.store(true, Ordering::SeqCst);
+    let mut raised = 0;
+    while let Some(ended) = workers.join_next().await {
+        raised += ended??;
+    }
+    let found = first.records().get(key("counter").at(&partition)).await?;
+    assert_eq!(*found.ok_or("it was raised")?.decode::<u64>()?, raised);
+    let take = Take::new("moving", &quotas, 1, first.now())?;
+    let left = match first.limits().take(&take).await? {
+        store_conformance::core::limits::Decision::Allowed { remaining, .. } => remaining,
+        denied => return Err(format!("{denied:?}").into()),
+    };
+    assert_eq!(u64::from(999_999 - left), taken.load(Ordering::SeqCst));
+    println!(
+        "12 moves under {raised} updates and {} takes",
+        taken.load(Ordering::SeqCst)
+    );
+    Ok(())
+}
+
+async fn a_dead_primarys_place_is_taken(_: Place) -> End {
+    let mut nodes = Nodes::start(1)?;
+    let place = Place::new(nodes.server.url());
+    let store = place.open().await?;
+    let partitions: Vec<_> = (0..30)
+        .map(|i| Partition::new(format!("p{i}")))
+        .collect::<Result<_, _>>()?;
+    let put = |partition: &Partition, number: u64| {
+        let mut batch = Batch::new(partition.clone(), store.now());
+        batch.put(key("a"), Expect::Any, Body::json(number)?)?;
+        Ok::<_, Failure>(batch)
+    };
+    for partition in &partitions {
+        store.records().commit(&put(partition, 0)?).await?;
+    }
+    assert!(block_in_place(|| nodes.server.kill_part(0)));
+    let killed = Instant::now();
+    let mut failures = 0;
+    for partition in partitions.iter().cycle() {
+        match store.records().commit(&put(partition, 1)?).await {
+            Ok(_) => {}
+            Err(error) => {
+                failures += 1;
+                let kinds = [ErrorKind::Unavailable, ErrorKind::Timeout];
+                assert!(kinds.contains(&error.kind()), "{error:?}");
+                assert_ne!(error.retry(), Retry::Never);
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+        let mut all = 0;
+        if failures > 0 || killed.elapsed() > Duration::from_secs(3) {
+            for partition in &partitions {
+                all += usize::from(store.records().commit(&put(partition, 2)?).await.is_ok());
+            }
+        }
+        if all == partitions.len() {
+            break;
+        }
+        assert!(
+            killed.elapsed() < Duration::from_secs(60),
+            "nobody took its place"
+        );
+    }
+    assert!(failures > 0, "nobody noticed");
+    println!(
+        "another primary after {:?}, {failures} failures",
+        killed.elapsed()
+    );
+    for partition in &partitions {
+        let found = store.records().get(key("a").at(partition)).await?;
+        assert_eq!(*found.ok_or("just written")?.decode::<u64>()?, 2);
+    }
+    Ok(())
+}

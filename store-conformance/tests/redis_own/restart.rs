@@ -1,0 +1,61 @@
+//! Servers that are restarted, and killed in the middle of everything.
+
+use store_conformance::core::{ErrorKind, Retry, Store};
+use store_conformance::crash::{Plan, survive};
+use store_conformance::servers::{Options, Server, redis};
+use tokio::task::block_in_place;
+
+use crate::{End, Failure, Place, number, tests, write};
+
+tests![
+    a_restarted_server_is_found_again,
+    nothing_acknowledged_is_lost_and_nothing_is_there_by_half,
+];
+
+/// How often the server is killed: a sample, or what `cargo xtask soak` asks for.
+const CYCLES: &str = "STORE_SOAK_CYCLES";
+
+/// A server of our own that forgets nothing when it is killed.
+fn durable() -> Result<Server, Failure> {
+    Ok(block_in_place(|| {
+        redis::killable(&Options::from_env().durable(true))
+    })?)
+}
+
+async fn a_restarted_server_is_found_again(_: Place) -> End {
+    let mut server = durable()?;
+    let place = Place::new(server.url());
+    let store = Store::from(place.builder().connect().await?);
+    write(&store, "a", 0).await?;
+    for round in 1..4 {
+        assert!(block_in_place(|| server.kill()));
+        let error = number(&store, "a").await.expect_err("it is gone");
+        assert_eq!(
+            (error.kind(), error.retry()),
+            (ErrorKind::Unavailable, Retry::Safe)
+        );
+        block_in_place(|| server.restart())?;
+        // It works, or says what it is; and the next one works.
+        match number(&store, "a").await {
+            Ok(found) => assert_eq!(found, Some(round - 1)),
+            Err(error) => assert_eq!(error.kind(), ErrorKind::Unavailable),
+        }
+        assert_eq!(number(&store, "a").await?, Some(round - 1));
+        // The server forgot the scripts.
+        write(&store, "a", round).await?;
+    }
+    Ok(())
+}
+
+async fn nothing_acknowledged_is_lost_and_nothing_is_there_by_half(_: Place) -> End {
+    let mut plan = Plan::default();
+    if let Ok(cycles) = std::env::var(CYCLES) {
+        plan.cycles = cycles.parse()?;
+    }
+    let mut server = durable()?;
+    let place = Place::new(server.url());
+    let store = place.open().await?;
+    let figures = survive(&store, &mut server, plan).await?;
+    println!("{}: {figures}", server.origin());
+    Ok(())
+}

@@ -1,0 +1,29 @@
+//! TRIPS.md says what goes over the wire to Redis.
+
+use std::path::Path;
+
+use store_conformance::core::Store;
+use store_conformance::proxy::{self, Proxy};
+use store_conformance::servers::{Options, redis};
+use store_conformance::trips::{count, settle};
+use tokio::task::block_in_place;
+
+use crate::{End, Place, tests};
+
+tests![the_table_says_what_goes_over_the_wire];
+
+/// On a server of its own: what a walk over a collection costs depends on all
+/// the keys that there are.
+async fn the_table_says_what_goes_over_the_wire(_: Place) -> End {
+    let server = block_in_place(|| redis::killable(&Options::from_env()))?;
+    let place = Place::new(server.url());
+    let proxy = Proxy::start(place.address(), Some(proxy::redis), 0).await?;
+    let url = format!("redis://{}", proxy.address());
+    let opened = place.builder().url(url).connect().await?;
+    // A script that the server does not know yet is sent once more.
+    opened.setup().await?;
+    let store = Store::from(opened);
+    let counted = count(&store, &|| proxy.requests()).await?;
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("TRIPS.md");
+    Ok(settle(&file, "redis", &counted)?)
+}
