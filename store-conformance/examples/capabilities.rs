@@ -4,6 +4,7 @@
 use store_conformance::core::{Capabilities, Durability, Store};
 use store_memory::MemoryStore;
 use store_postgres::PostgresStore;
+use store_redis::RedisStore;
 
 fn main() {
     let memory = Store::from(&MemoryStore::new());
@@ -13,6 +14,10 @@ fn main() {
         PostgresStore::builder()
             .change_notice(true)
             .capabilities(Durability::Crash),
+        // As Redis is delivered: all of it is saved now and then, and in the end.
+        RedisStore::builder()
+            .change_notice(true)
+            .capabilities(Durability::Restart),
     ];
     println!("{}", serde_json::Value::from_iter(all.iter().map(json)));
 }

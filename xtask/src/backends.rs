@@ -111,6 +111,41 @@ pub const BACKENDS: &[Backend] = &[
         heavy: &["ring", "rustls", "sqlx"],
         most_crates: 151,
     },
+    Backend {
+        name: "redis",
+        package: "store-redis",
+        server: Some("Redis"),
+        variants: &[
+            Variant {
+                name: "one server",
+                ..EVERYDAY
+            },
+            Variant {
+                name: "a cluster of three",
+                environment: &[("STORE_TEST_REDIS_CLUSTER", "1")],
+                ..EVERYDAY
+            },
+            Variant {
+                name: "newest, fetched without root",
+                environment: &[("STORE_TEST_WAY", "install")],
+                installs: true,
+                also: &[],
+            },
+            Variant {
+                name: "Valkey, fetched without root",
+                environment: &[
+                    ("STORE_TEST_REDIS_VALKEY", "1"),
+                    ("STORE_TEST_WAY", "install"),
+                ],
+                installs: true,
+                also: &[],
+            },
+        ],
+        versions: &["7", "8"],
+        crash: Some("redis_own"),
+        heavy: &["redis", "ring", "rustls"],
+        most_crates: 112,
+    },
 ];
 
 /// What every user of every backend compiles: the crate, the heavy crates that
