@@ -3,6 +3,7 @@
 //! Of a server's words only the code is kept: the rest quotes commands.
 
 use std::fmt;
+use std::sync::Arc;
 
 use redis::{RedisError, ServerErrorKind};
 use store_core::{Error, ErrorKind, Retry};
@@ -65,6 +66,13 @@ fn classify(e: &RedisError, effect: Effect) -> (ErrorKind, Retry, &'static str) 
             "nobody listens at the server's address; nothing was sent",
         );
     }
+    if is_untrusted(e) {
+        return (
+            Config,
+            Retry::Never,
+            "the server's certificate is not trusted; check the host's name and Builder::ca_certificate",
+        );
+    }
     match e.kind() {
         redis::ErrorKind::Io if e.is_timeout() => (
             Timeout,
@@ -91,6 +99,17 @@ fn classify(e: &RedisError, effect: Effect) -> (ErrorKind, Retry, &'static str) 
             "the connection is configured wrongly; check the URL and the TLS files",
         ),
     }
+}
+
+/// Only while connecting: nothing was sent.
+fn is_untrusted(e: &RedisError) -> bool {
+    use std::error::Error;
+    let source = e
+        .source()
+        .and_then(|e| e.downcast_ref::<Arc<dyn Error + Send + Sync>>());
+    let io = source.and_then(|e| e.downcast_ref::<std::io::Error>());
+    let tls = io.and_then(|io| io.get_ref()?.downcast_ref::<rustls::Error>());
+    matches!(tls, Some(rustls::Error::InvalidCertificate(_)))
 }
 
 type Class = (ErrorKind, Retry, &'static str);

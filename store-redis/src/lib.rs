@@ -46,9 +46,10 @@
 //! when memory is full. It may run at every start, in many processes at once.
 //!
 //! With an access list, a user needs the namespace's keys, as in
-//! `~store:* ~store/* &store/*`, and `+@read +@write +@scripting +info +time +ping
-//! +cluster|slots +cluster|nodes +wait +pubsub +config|get` (the last one only
-//! to tell what survives).
+//! `~store:* ~store/* &store/*`, and `+@read +@write +@scripting +@connection
+//! +info +time`; in a cluster `+cluster|slots +cluster|nodes`; for notices
+//! `+publish +subscribe`; for [`Builder::strict_nonces`] `+wait`; and
+//! `+config|get`, without which the store cannot tell what survives.
 //!
 //! # How it is kept
 //! | | key | value |

@@ -8,6 +8,7 @@ mod expiry;
 mod faults;
 mod moving;
 mod restart;
+mod tls;
 mod trips;
 
 use std::future::Future;
@@ -151,6 +152,7 @@ fn main() -> ExitCode {
         expiry::all(),
         faults::all(),
         restart::all(),
+        tls::all(),
         cluster::all(),
         moving::all(),
         trips::all(),

@@ -1,14 +1,18 @@
 //! Servers that are restarted, and killed in the middle of everything.
 
+use std::time::Duration;
+
 use store_conformance::core::{ErrorKind, Retry, Store};
 use store_conformance::crash::{Plan, survive};
 use store_conformance::servers::{Options, Server, redis};
+use store_redis::redis::cmd;
 use tokio::task::block_in_place;
 
 use crate::{End, Failure, Place, number, tests, write};
 
 tests![
     a_restarted_server_is_found_again,
+    a_server_that_does_not_answer_times_out,
     nothing_acknowledged_is_lost_and_nothing_is_there_by_half,
 ];
 
@@ -44,6 +48,31 @@ async fn a_restarted_server_is_found_again(_: Place) -> End {
         // The server forgot the scripts.
         write(&store, "a", round).await?;
     }
+    Ok(())
+}
+
+async fn a_server_that_does_not_answer_times_out(_: Place) -> End {
+    let server = durable()?;
+    let place = Place::new(server.url());
+    let builder = place.builder().timeout(Duration::from_millis(100));
+    let store = Store::from(builder.connect().await?);
+    write(&store, "a", 1).await?;
+    let mut pause = cmd("CLIENT");
+    pause.arg("PAUSE").arg(1_000);
+    place.ask::<()>(&pause).await?;
+    let error = number(&store, "a").await.expect_err("no answer comes");
+    assert_eq!(
+        (error.kind(), error.retry()),
+        (ErrorKind::Timeout, Retry::Safe)
+    );
+    let error = write(&store, "a", 2).await.expect_err("no answer comes");
+    assert_eq!(
+        (error.kind(), error.retry()),
+        (ErrorKind::Timeout, Retry::Ambiguous)
+    );
+    while number(&store, "a").await.is_err() {}
+    // What was sent was done, late.
+    assert_eq!(number(&store, "a").await?, Some(2));
     Ok(())
 }
 

@@ -1,0 +1,173 @@
+//! Who is trusted, and what a user needs.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use store_conformance::core::limits::{Quota, Quotas, Take};
+use store_conformance::core::{Batch, Body, ErrorKind, Expect, Scan, Store};
+use store_conformance::servers::{Options, redis};
+use store_redis::Builder;
+use store_redis::redis::cmd;
+use tokio::task::block_in_place;
+
+use crate::{End, Failure, Place, THINGS, key, number, partition, tests, write};
+
+tests![
+    a_server_is_trusted_by_its_certificate_alone,
+    the_rights_that_are_documented_suffice,
+    a_user_without_rights_is_told_so,
+];
+
+/// An authority, and the file that says so.
+struct Authority {
+    issuer: CertifiedIssuer<'static, KeyPair>,
+    files: Vec<PathBuf>,
+}
+
+/// A file that the server can read, whoever it runs as.
+fn file(name: &str, text: &str) -> Result<PathBuf, Failure> {
+    let name = format!("store-redis-{}-{name}.pem", std::process::id());
+    let file = std::env::temp_dir().join(name);
+    std::fs::write(&file, text)?;
+    Ok(file)
+}
+
+impl Authority {
+    fn new(name: &str) -> Result<Self, Failure> {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate()?)?;
+        let files = vec![file(name, &issuer.pem())?];
+        Ok(Self { issuer, files })
+    }
+
+    /// Its own certificate.
+    fn root(&self) -> &PathBuf {
+        &self.files[0]
+    }
+
+    /// Has the server show a certificate of that name, on that port.
+    async fn serve(&mut self, place: &Place, host: &str, port: u16) -> End {
+        let key = KeyPair::generate()?;
+        let certificate =
+            CertificateParams::new([host.to_owned()])?.signed_by(&key, &self.issuer)?;
+        let own = [
+            file(&format!("{host}-crt"), &certificate.pem())?,
+            file(&format!("{host}-key"), &key.serialize_pem())?,
+        ];
+        let mut command = cmd("CONFIG");
+        command.arg("SET").arg("tls-cert-file").arg(own[0].to_str());
+        command.arg("tls-key-file").arg(own[1].to_str());
+        command.arg("tls-ca-cert-file").arg(self.root().to_str());
+        command.arg("tls-auth-clients").arg("no");
+        command.arg("tls-port").arg(port);
+        self.files.extend(own);
+        Ok(place.ask::<()>(&command).await?)
+    }
+}
+
+impl Drop for Authority {
+    fn drop(&mut self) {
+        for file in &self.files {
+            let _ = std::fs::remove_file(file);
+        }
+    }
+}
+
+async fn refused(what: &str, builder: Builder) -> End {
+    let error = builder.connect().await.expect_err(what);
+    assert_eq!(error.kind(), ErrorKind::Config, "{what}: {error:?}");
+    Ok(())
+}
+
+async fn a_server_is_trusted_by_its_certificate_alone(_: Place) -> End {
+    let server = block_in_place(|| redis::killable(&Options::from_env()))?;
+    let place = Place::new(server.url());
+    let port = std::net::TcpListener::bind("127.0.0.1:0")?
+        .local_addr()?
+        .port();
+    let secret = || place.builder().url(format!("rediss://127.0.0.1:{port}"));
+    let (mut ours, theirs) = (Authority::new("ours")?, Authority::new("theirs")?);
+    ours.serve(&place, "127.0.0.1", port).await?;
+    let store = Store::from(secret().ca_certificate(ours.root()).connect().await?);
+    write(&store, "a", 1).await?;
+    assert_eq!(number(&store, "a").await?, Some(1));
+    refused("another authority", secret().ca_certificate(theirs.root())).await?;
+    refused("the machine's authorities", secret()).await?;
+    refused("no such file", secret().ca_certificate("/nowhere.pem")).await?;
+    let plain = place.builder().ca_certificate(ours.root());
+    refused("an authority without TLS", plain).await?;
+    ours.serve(&place, "redis.example.org", port).await?;
+    refused("another host", secret().ca_certificate(ours.root())).await
+}
+
+/// The user `app` with these rights.
+async fn user(place: &Place, rights: &str) -> Result<Builder, Failure> {
+    let mut command = cmd("ACL");
+    command
+        .arg("SETUSER")
+        .arg("app")
+        .arg("reset")
+        .arg("on")
+        .arg(">secret");
+    for right in rights.split(' ') {
+        command.arg(right);
+    }
+    place.ask::<()>(&command).await?;
+    Ok(place
+        .builder()
+        .namespace("store")
+        .credentials("app", "secret"))
+}
+
+async fn the_rights_that_are_documented_suffice(_: Place) -> End {
+    let server = block_in_place(|| redis::killable(&Options::from_env()))?;
+    let place = Place::new(server.url());
+    let rights = "~store:* ~store/* &store/* +@read +@write +@scripting +@connection \
+        +info +time +publish +subscribe +wait +cluster|slots +cluster|nodes +config|get";
+    let opened = user(&place, rights)
+        .await?
+        .change_notice(true)
+        .connect()
+        .await?;
+    opened.setup().await?;
+    let store = Store::from(opened);
+    let _changes = store.records().changes().await?;
+    for expect in [Expect::Absent, Expect::Present] {
+        let mut batch = Batch::new(partition(), store.now());
+        let soon = store.now() + Duration::from_secs(5);
+        batch.put(key("a"), expect, Body::json(1)?)?;
+        batch.put_until(key("b"), expect, Body::json(1)?, Some(soon))?;
+        batch.delete(key("c"), Expect::Any)?;
+        store.records().commit(&batch).await?;
+    }
+    for scan in [
+        Scan::partition(THINGS, partition()),
+        Scan::collection(THINGS, ""),
+    ] {
+        assert_eq!(store.records().scan(&scan).await?.items.len(), 2);
+    }
+    let quotas = Quotas::new([Quota::per_second(1)?])?;
+    let take = Take::new("k", &quotas, 1, store.now())?;
+    assert!(store.limits().take(&take).await?.is_allowed());
+    store.limits().reset(take.key(), &quotas).await?;
+    store.records().ping().await?;
+    Ok(())
+}
+
+async fn a_user_without_rights_is_told_so(_: Place) -> End {
+    let server = block_in_place(|| redis::killable(&Options::from_env()))?;
+    let place = Place::new(server.url());
+    let builder = user(&place, "~other:* +@all").await?;
+    let store = Store::from(builder.clone().connect().await?);
+    let error = number(&store, "a").await.expect_err("another's keys");
+    assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error:?}");
+    let error = write(&store, "a", 1).await.expect_err("another's keys");
+    assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error:?}");
+    let wrong = builder.credentials("app", "hunter2");
+    let error = wrong.connect().await.expect_err("another password");
+    assert_eq!(error.kind(), ErrorKind::Unauthenticated, "{error:?}");
+    assert!(!format!("{error:?} {error}").contains("hunter2"));
+    Ok(())
+}
