@@ -57,8 +57,14 @@ if #failed > 0 then
     return failed
 end
 
-local clock = redis.call('TIME')
-local server_ms = clock[1] * 1000 + math.floor(clock[2] / 1000)
+local now_ms
+local function server_ms()
+    if not now_ms then
+        local clock = redis.call('TIME')
+        now_ms = clock[1] * 1000 + math.floor(clock[2] / 1000)
+    end
+    return now_ms
+end
 
 -- By collection: what goes into its sorted sets and what comes out of them.
 local touched = {}
@@ -75,7 +81,7 @@ for i = 1, tonumber(ARGV[3]) do
     if change == 'p' then
         local life, value = ARGV[at + 4], ARGV[at + 5]
         if life ~= '' then
-            local deadline = string.format('%.0f', server_ms + tonumber(life))
+            local deadline = string.format('%.0f', server_ms() + tonumber(life))
             redis.call('SET', KEYS[i], value, 'PXAT', deadline)
             local c = collection(place)
             c.add[#c.add + 1] = '0'
@@ -104,7 +110,7 @@ end
 -- Forgets ids whose records are gone, a few at a time and more than one commit
 -- adds on average, and lets the sets go with their last record if all expire.
 local function tidy(ids, deadlines)
-    local overdue = redis.pcall('ZRANGEBYSCORE', deadlines, '-inf', server_ms, 'LIMIT', 0, 16)
+    local overdue = redis.pcall('ZRANGEBYSCORE', deadlines, '-inf', server_ms(), 'LIMIT', 0, 16)
     local gone = {}
     for _, id in ipairs(overdue) do
         if redis.pcall('EXISTS', ids .. ':' .. id) == 0 then

@@ -174,10 +174,10 @@ impl RateLimitStore for RedisLimits {
             .map(|quota| take.terms(quota))
             .collect();
         let last = terms.iter().map(|terms| terms.expires_at).max();
-        let keep = self.shared.life_ms(last.unwrap_or(take.now()), take.now());
+        let [least, keep] = self.shared.lives_ms(last.unwrap_or(take.now()), take.now());
         let write = |command: &mut Cmd| {
             let now = Pair::from(take.now());
-            command.arg(now.seconds).arg(now.nanos).arg(keep);
+            command.arg(now.seconds).arg(now.nanos).arg(keep).arg(least);
             for (quota, terms) in take.quotas().iter().zip(&terms) {
                 let (increment, latest) = (Pair::of(terms.increment), Pair::from(terms.latest));
                 command

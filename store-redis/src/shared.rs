@@ -67,10 +67,18 @@ impl Shared {
     /// How long the server shall keep what expires at this moment: by its own
     /// clock, and no less than the grace longer.
     pub(crate) fn life_ms(&self, expires_at: Timestamp, now: Timestamp) -> u64 {
-        let life = expires_at.since(now).saturating_add(self.grace);
-        u64::try_from(life.as_millis())
-            .unwrap_or(u64::MAX)
-            .saturating_add(1)
+        let [_, keep] = self.lives_ms(expires_at, now);
+        keep
+    }
+
+    /// The same for what is written often: how long at least, which is half a
+    /// grace longer, and how long once that is no longer so.
+    pub(crate) fn lives_ms(&self, expires_at: Timestamp, now: Timestamp) -> [u64; 2] {
+        let life = expires_at.since(now);
+        let ms = |life: Duration| u64::try_from(life.as_millis()).unwrap_or(u64::MAX);
+        let least = life.saturating_add(self.grace / 2);
+        let keep = life.saturating_add(self.grace);
+        [least, keep].map(|life| ms(life).saturating_add(1))
     }
 
     pub(crate) async fn send(
