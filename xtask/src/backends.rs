@@ -144,7 +144,7 @@ pub const BACKENDS: &[Backend] = &[
         versions: &["7", "8"],
         crash: Some("redis_own"),
         heavy: &["redis", "ring", "rustls"],
-        most_crates: 112,
+        most_crates: 111,
     },
 ];
 
