@@ -236,6 +236,11 @@ fn conformance(
             .push(format!("{name}: allow it with --install"));
         return Ok((Vec::new(), tally));
     }
+    if !variant.suite {
+        println!("  {name}");
+        tally.add(all_also(workspace, options, variant, programs)?);
+        return Ok((Vec::new(), tally));
+    }
     let Some(program) = programs.iter().find(|program| program.is_suite_of(backend)) else {
         tally.fail(format!(
             "{0} did not run: there is no store-conformance/tests/{0}.rs",
@@ -300,12 +305,28 @@ fn conformance(
         tally.fail(format!("{what}\n{}", tail(&output, log)));
     }
     line(&name, &tally.shown(), begin);
+    tally.add(all_also(workspace, options, variant, programs)?);
+    Ok((cases, tally))
+}
+
+/// The other programs on the server of a variant, until it turns out that there
+/// is no such server here.
+fn all_also(
+    workspace: &Workspace,
+    options: &Options,
+    variant: &Variant,
+    programs: &[Program],
+) -> Result<Tally> {
+    let mut tally = Tally::default();
     for (other, arguments) in variant.also {
         tally.add(also(
             workspace, options, variant, programs, other, arguments,
         )?);
+        if !tally.unproven.is_empty() {
+            break;
+        }
     }
-    Ok((cases, tally))
+    Ok(tally)
 }
 
 /// Another program of store-conformance on the server of a variant.
@@ -331,7 +352,13 @@ fn also(
         .args(arguments);
     let title = [&[name], arguments].concat().join(" ");
     let log = slug(&format!("{title}, {}", variant.name));
-    programs::run_logged(workspace, command, &format!("  {title}"), &log, false)
+    programs::run_logged(
+        workspace,
+        command,
+        &format!("  {title}"),
+        &log,
+        !variant.suite,
+    )
 }
 
 /// `A=b C=d `, to be put before a command.
