@@ -27,7 +27,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let limiter = RateLimiter::new(&store, Quota::per_second(10)?.with_burst(2)?);
     for _ in 0..3 {
-        println!("{:?}", limiter.take("acme", 1).await?);
+        println!("{}", limiter.take("acme", 1).await?);
     }
     Ok(())
 }

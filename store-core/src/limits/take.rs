@@ -1,5 +1,6 @@
 //! A request for tokens, and the answer.
 
+use std::fmt;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
@@ -180,6 +181,15 @@ impl<'a> Decisions<'a> {
 }
 
 /// The answer to a [`Take`]. An `Err` beside it means that there is no answer.
+///
+/// ```
+/// # use std::time::Duration;
+/// # use store_core::limits::Decision;
+/// let retry_after = Duration::from_micros(99_300);
+/// let denied = Decision::Denied { quota: 0, retry_after };
+/// assert!(!denied.is_allowed());
+/// assert_eq!(denied.to_string(), "denied, fits in 100 ms");
+/// ```
 #[must_use = "a denied request must not be served"]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision {
@@ -212,6 +222,20 @@ impl Decision {
         match self {
             Self::Allowed { .. } => None,
             Self::Denied { retry_after, .. } => Some(retry_after),
+        }
+    }
+}
+
+/// For people: `allowed, 3 left`, or `denied, fits in 99 ms`.
+impl fmt::Display for Decision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Allowed { remaining, .. } => write!(f, "allowed, {remaining} left"),
+            // Rounded up: who comes back by what was said is not too early.
+            Self::Denied { retry_after, .. } => {
+                let millis = retry_after.as_nanos().div_ceil(1_000_000);
+                write!(f, "denied, fits in {millis} ms")
+            }
         }
     }
 }
