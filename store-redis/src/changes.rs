@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use redis::aio::PubSub;
-use redis::{Client, ProtocolVersion, RedisError, RedisResult};
+use redis::{Client, ProtocolVersion, RedisError, RedisResult, cmd};
 use store_core::changes::{ChangeSender, Changes, Notice};
-use store_core::{Batch, Change, Collection, Partition, RecordKey, Result};
+use store_core::{Batch, Change, Collection, Partition, RecordKey, Result, Version};
+use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::sync::{Mutex, watch};
 use tokio::task::JoinHandle;
 
@@ -22,6 +23,12 @@ const SILENCE: Duration = Duration::from_secs(20);
 
 /// How long that sign, or a connection, may take.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What a listener says to itself begins so; no collection's name does.
+const PROBE: &str = "?";
+
+/// How many of those may wait to be heard.
+const PROBES: usize = 64;
 
 /// How long to wait before the next attempt to connect: doubled from the first
 /// to the last.
@@ -56,6 +63,7 @@ struct Heard {
     /// What may be told of. Others' notices are of no use here.
     collections: Arc<[Collection]>,
     sender: Arc<ChangeSender>,
+    probes: broadcast::Sender<String>,
 }
 
 impl Listener {
@@ -66,6 +74,7 @@ impl Listener {
                 channel,
                 collections: cacheable.collect(),
                 sender: Arc::default(),
+                probes: broadcast::Sender::new(PROBES),
             },
             running: Mutex::new(None),
         }
@@ -79,9 +88,11 @@ impl Listener {
             let line = self.heard.open(&servers).await;
             let line = line.map_err(|e| from_redis(e, Effect::None, "changes"))?;
             let (stop, stopped) = watch::channel(false);
-            let task = tokio::spawn(listen(servers, line, self.heard.clone(), stopped));
+            let heard = self.heard.clone();
+            let task = tokio::spawn(listen(Arc::clone(&servers), line, heard, stopped));
             *running = Some((stop, task));
         }
+        self.heard.catch_up(&servers).await?;
         Ok(self.heard.sender.subscribe())
     }
 
@@ -117,6 +128,34 @@ impl Heard {
         Err(failed)
     }
 
+    /// Waits until everything was heard that was told so far. Within a cluster
+    /// what one server is told comes to another later than the commit's answer to
+    /// us, but in order: so each says a word, and every one must be heard.
+    async fn catch_up(&self, servers: &Servers) -> Result<()> {
+        let word = format!("{PROBE}{}", Version::unique());
+        let mut heard = self.probes.subscribe();
+        let mut publish = cmd("PUBLISH");
+        publish.arg(&self.channel).arg(&word);
+        let told = servers.send_to_all(&publish).await;
+        let mut missing = told
+            .map_err(|e| from_redis(e, Effect::None, "changes"))?
+            .len();
+        let all = async {
+            while missing > 0 {
+                match heard.recv().await {
+                    Ok(probe) => missing -= usize::from(probe == word),
+                    Err(RecvError::Lagged(_)) => {}
+                    Err(RecvError::Closed) => return,
+                }
+            }
+        };
+        let late = |_| {
+            let e = std::io::Error::from(std::io::ErrorKind::TimedOut);
+            from_redis(e.into(), Effect::None, "changes")
+        };
+        tokio::time::timeout(PATIENCE, all).await.map_err(late)
+    }
+
     /// Passes on what is heard, until the line is lost.
     async fn hear(&self, line: PubSub) {
         let (mut sink, mut stream) = line.split();
@@ -136,6 +175,11 @@ impl Heard {
     }
 
     fn pass_on(&self, message: &[u8]) {
+        if message.starts_with(PROBE.as_bytes()) {
+            // Nobody may be waiting for it, or another process said it.
+            let _ = self.probes.send(String::from_utf8_lossy(message).into());
+            return;
+        }
         let parse = || {
             let mut parts = std::str::from_utf8(message).ok()?.splitn(3, '\0');
             let name = parts.next()?;
