@@ -118,7 +118,7 @@ pub const BACKENDS: &[Backend] = &[
         versions: &["15", "18"],
         crash: Some("postgres_own"),
         heavy: &["ring", "rustls", "sqlx"],
-        most_crates: 151,
+        most_crates: 152,
     },
     Backend {
         name: "redis",
