@@ -115,15 +115,29 @@ fn consume(workspace: &Workspace, package: &str, runs: bool) -> Result {
     let version = workspace
         .package(package)
         .map_or("*", |package| &package.version);
-    let manifest = format!(
-        "[package]\nname = \"consumer\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\n\
-         [dependencies]\n{package} = \"{version}\"\n{BESIDE}\n\n\
-         [patch.crates-io]\nstore-core = {{ path = {core:?} }}\n{package} = {{ path = {own:?} }}\n\n\
-         [workspace]\n"
-    );
-    fs::write(folder.join("Cargo.toml"), manifest)?;
+    let manifest = |beside: &str| {
+        format!(
+            "[package]\nname = \"consumer\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\n\
+             [dependencies]\n{package} = \"{version}\"\n{beside}\n\n\
+             [patch.crates-io]\nstore-core = {{ path = {core:?} }}\n{package} = {{ path = {own:?} }}\n\n\
+             [workspace]\n"
+        )
+    };
+    let in_it = |arguments: &[&str]| {
+        let mut command = process::cargo();
+        let target = workspace.target.join("package-check/target");
+        command.current_dir(&folder).env("CARGO_TARGET_DIR", target);
+        process::run(command.args(arguments))
+    };
     // The versions that were tested, and nothing newer.
     fs::copy(workspace.root.join("Cargo.lock"), folder.join("Cargo.lock"))?;
+    // Alone first: beside others it may live on the features that they ask for.
+    fs::write(folder.join("Cargo.toml"), manifest(""))?;
+    fs::write(folder.join("src/lib.rs"), "")?;
+    in_it(&["check", "--quiet"])?;
+    fs::remove_file(folder.join("src/lib.rs"))?;
+
+    fs::write(folder.join("Cargo.toml"), manifest(BESIDE))?;
     let quickstart = own.join("examples/quickstart.rs");
     let (program, what) = if quickstart.exists() {
         (fs::read_to_string(&quickstart)?, "its quickstart")
@@ -139,15 +153,7 @@ fn consume(workspace: &Workspace, package: &str, runs: bool) -> Result {
     fs::write(folder.join("src/main.rs"), program)?;
     let verb = if runs { "run" } else { "build" };
     println!("  {verb} a new program with {package}: {what}");
-    let mut command = process::cargo();
-    command
-        .current_dir(&folder)
-        .env(
-            "CARGO_TARGET_DIR",
-            workspace.target.join("package-check/target"),
-        )
-        .args([verb, "--quiet"]);
-    process::run(&mut command)
+    in_it(&[verb, "--quiet"])
 }
 
 /// Unpacks the package of this member into `folder`; says where it is.
