@@ -155,7 +155,7 @@ pub const BACKENDS: &[Backend] = &[
         versions: &["7", "8"],
         crash: Some("redis_own"),
         heavy: &["redis", "ring", "rustls"],
-        most_crates: 111,
+        most_crates: 112,
     },
 ];
 
