@@ -152,7 +152,7 @@ pub const BACKENDS: &[Backend] = &[
                 also: &[],
             },
         ],
-        versions: &["7", "8"],
+        versions: &["8"],
         crash: Some("redis_own"),
         heavy: &["redis", "ring", "rustls"],
         most_crates: 112,
