@@ -1,0 +1,136 @@
+//! What a map's key becomes.
+
+use std::fmt::Display;
+
+use serde::ser::{self, Serialize};
+
+use super::{Checked, Counter, Refusal, refuse};
+use crate::error::Error;
+
+/// A map's key: text, or what serde_json writes between quotes.
+pub(super) struct MapKey<'a>(pub(super) &'a mut Counter);
+
+const NOT_TEXT: &str = "a map's keys must be text, whole numbers or booleans";
+
+macro_rules! quoted {
+    ($($method:ident: $type:ty),* $(,)?) => {
+        $(fn $method(self, v: $type) -> Checked {
+            self.0.display(v)?;
+            self.0.add(2)
+        })*
+    };
+}
+
+impl ser::Serializer for MapKey<'_> {
+    type Ok = ();
+    type Error = Refusal;
+    type SerializeSeq = ser::Impossible<(), Refusal>;
+    type SerializeTuple = ser::Impossible<(), Refusal>;
+    type SerializeTupleStruct = ser::Impossible<(), Refusal>;
+    type SerializeTupleVariant = ser::Impossible<(), Refusal>;
+    type SerializeMap = ser::Impossible<(), Refusal>;
+    type SerializeStruct = ser::Impossible<(), Refusal>;
+    type SerializeStructVariant = ser::Impossible<(), Refusal>;
+
+    quoted! {
+        serialize_bool: bool,
+        serialize_i8: i8, serialize_i16: i16, serialize_i32: i32, serialize_i64: i64,
+        serialize_u8: u8, serialize_u16: u16, serialize_u32: u32, serialize_u64: u64,
+        serialize_i128: i128, serialize_u128: u128,
+    }
+
+    fn serialize_f32(self, _: f32) -> Checked {
+        refuse(NOT_TEXT)
+    }
+    fn serialize_f64(self, _: f64) -> Checked {
+        refuse(NOT_TEXT)
+    }
+    fn serialize_char(self, v: char) -> Checked {
+        self.0.serialize_char(v)
+    }
+    fn serialize_str(self, v: &str) -> Checked {
+        self.0.string(v)
+    }
+    fn serialize_bytes(self, _: &[u8]) -> Checked {
+        refuse(NOT_TEXT)
+    }
+    fn serialize_none(self) -> Checked {
+        refuse(NOT_TEXT)
+    }
+    fn serialize_some<T: Serialize + ?Sized>(self, _: &T) -> Checked {
+        refuse(NOT_TEXT)
+    }
+    fn serialize_unit(self) -> Checked {
+        refuse(NOT_TEXT)
+    }
+    fn serialize_unit_struct(self, _: &'static str) -> Checked {
+        refuse(NOT_TEXT)
+    }
+    fn serialize_unit_variant(self, _: &'static str, _: u32, variant: &'static str) -> Checked {
+        self.0.string(variant)
+    }
+    fn serialize_newtype_struct<T: Serialize + ?Sized>(
+        self,
+        _: &'static str,
+        value: &T,
+    ) -> Checked {
+        value.serialize(self)
+    }
+    fn serialize_newtype_variant<T: Serialize + ?Sized>(
+        self,
+        _: &'static str,
+        _: u32,
+        _: &'static str,
+        _: &T,
+    ) -> Checked {
+        refuse(NOT_TEXT)
+    }
+    fn serialize_seq(self, _: Option<usize>) -> std::result::Result<Self::SerializeSeq, Refusal> {
+        Err(not_text())
+    }
+    fn serialize_tuple(self, _: usize) -> std::result::Result<Self::SerializeTuple, Refusal> {
+        Err(not_text())
+    }
+    fn serialize_tuple_struct(
+        self,
+        _: &'static str,
+        _: usize,
+    ) -> std::result::Result<Self::SerializeTupleStruct, Refusal> {
+        Err(not_text())
+    }
+    fn serialize_tuple_variant(
+        self,
+        _: &'static str,
+        _: u32,
+        _: &'static str,
+        _: usize,
+    ) -> std::result::Result<Self::SerializeTupleVariant, Refusal> {
+        Err(not_text())
+    }
+    fn serialize_map(self, _: Option<usize>) -> std::result::Result<Self::SerializeMap, Refusal> {
+        Err(not_text())
+    }
+    fn serialize_struct(
+        self,
+        _: &'static str,
+        _: usize,
+    ) -> std::result::Result<Self::SerializeStruct, Refusal> {
+        Err(not_text())
+    }
+    fn serialize_struct_variant(
+        self,
+        _: &'static str,
+        _: u32,
+        _: &'static str,
+        _: usize,
+    ) -> std::result::Result<Self::SerializeStructVariant, Refusal> {
+        Err(not_text())
+    }
+    fn collect_str<T: Display + ?Sized>(self, value: &T) -> Checked {
+        self.0.string(&value.to_string())
+    }
+}
+
+fn not_text() -> Refusal {
+    Refusal(Error::invalid(NOT_TEXT))
+}
