@@ -73,7 +73,7 @@ struct Seen {
 /// If a call through the whole line fails.
 ///
 /// # Panics
-/// At the first untruth, as a case does.
+/// At the first untruth, as a case does; and if the store did nothing at all.
 pub async fn ride(
     store: &Store,
     whole: &Store,
@@ -110,8 +110,13 @@ pub async fn ride(
         ended??;
     }
     ride.verify(whole).await?;
-    let figures = ride.seen().figures;
-    Ok(figures)
+    let seen = ride.seen();
+    assert!(
+        seen.figures.acknowledged > 0 && !seen.accepted.is_empty(),
+        "nothing was acknowledged or accepted, which proves nothing: {}",
+        seen.figures
+    );
+    Ok(seen.figures)
 }
 
 /// Whether a call surely wrote, surely did not, or nobody knows.
