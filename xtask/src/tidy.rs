@@ -48,14 +48,6 @@ const SLEEPERS: &[(&str, &str)] = &[
         "asks a server that starts until it answers",
     ),
     (
-        "store-conformance/tests/redis_own/expiry.rs",
-        "waits for the server's own expiry",
-    ),
-    (
-        "store-conformance/tests/redis_own/moving.rs",
-        "waits for a fail-over, and lets work go on between two moves",
-    ),
-    (
         "store-redis/src/cluster.rs",
         "waits for a slot that is being moved",
     ),
