@@ -14,7 +14,7 @@ use crate::{
 
 pub const HELP: &str = "
 Everything that must hold before a merge, cheapest first. All steps run, also
-after one has failed; what failed is said again at the end. The last line is
+after one has failed; what failed is shown again at the end. The last line is
 `N passed, N failed`, in which each step that is no test counts as one; above
 it stands what could not be proven on this machine.
 
@@ -87,11 +87,15 @@ pub fn run(mut arguments: lexopt::Parser) -> Result {
             take(name, &mut tally, &mut lines, || step(&options));
         }
     }
+    // Last, because of a long log a forge may keep only the end.
+    for failure in &tally.failures {
+        println!("\n{failure}");
+    }
     println!("\n{}", lines.join("\n"));
     println!("{:<16}{:>12}", "in all", process::seconds(begin.elapsed()));
     println!("\n{}", tally.summary());
     if tally.failed > 0 {
-        return Err("ci failed; what failed is marked above".into());
+        return Err("ci failed; what failed is above".into());
     }
     Ok(())
 }
@@ -125,9 +129,20 @@ fn take(
             _ => "FAILED".to_owned(),
         }
     ));
-    // They were printed; only the counts go on.
-    own.failures.clear();
+    for failure in &mut own.failures {
+        *failure = format!("{name}: {}", beginning(failure));
+    }
     tally.add(own);
+}
+
+/// The first lines of what a step has printed whole.
+fn beginning(failure: &str) -> String {
+    const LINES: usize = 20;
+    let mut lines: Vec<&str> = failure.lines().take(LINES + 1).collect();
+    if lines.len() > LINES {
+        lines[LINES] = "  ...";
+    }
+    lines.join("\n")
 }
 
 /// A step that is no test counts as one.
