@@ -305,7 +305,14 @@ async fn work<B: Buckets>(buckets: Arc<B>, worker: Worker) {
     while let Some(round) = close(&buckets, busy, key).await {
         let (now, base) = round.base.clone().unwrap_or_default();
         let swapped = if base == round.state {
-            Ok(Ok(()))
+            // Nothing to write; yet what its members saw may be old by now.
+            buckets.read(key).await.map(|found| {
+                if alive(found.clone(), now) == base {
+                    Ok(())
+                } else {
+                    Err(found)
+                }
+            })
         } else {
             buckets
                 .swap(key, now, base.as_ref(), round.state.as_ref())

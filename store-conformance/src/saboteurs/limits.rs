@@ -39,6 +39,7 @@ enum Flaw {
     AnswersAfterClose,
     PromisesTooMuch,
     LooksAtItsOwnCopy,
+    ChangesNothingByItsOwnCopy,
 }
 
 /// A map behind a lock that is taken and left at every step, as a server would
@@ -62,6 +63,11 @@ struct Shared {
 impl Plain {
     fn has(&self, flaw: Flaw) -> bool {
         self.flaw == Some(flaw)
+    }
+
+    fn copy(&self, key: LimitKey<'_>) -> Option<Option<Bucket>> {
+        let copies = self.copies.lock().expect("no panic");
+        copies.get(&self.name(key)).cloned()
     }
 
     fn check_open(&self) -> Result<()> {
@@ -229,6 +235,12 @@ impl Plain {
 #[async_trait]
 impl RateLimitStore for Plain {
     async fn update(&self, key: LimitKey<'_>, change: Change<'_>) -> Result<Option<Bucket>> {
+        if self.has(Flaw::ChangesNothingByItsOwnCopy) {
+            let copy = self.copy(key);
+            if let Some(copy) = copy.filter(|copy| change(copy.as_ref()).is_none()) {
+                return Ok(copy);
+            }
+        }
         let left = self.swap(key, change).await?;
         let mut copies = self.copies.lock().expect("no panic");
         copies.insert(self.name(key), left.clone());
@@ -280,13 +292,7 @@ impl RateLimitStore for Plain {
             };
             return self.update(key, &full).await;
         }
-        let copy = self
-            .copies
-            .lock()
-            .expect("no panic")
-            .get(&self.name(key))
-            .cloned();
-        match copy {
+        match self.copy(key) {
             Some(copy) if self.has(Flaw::LooksAtItsOwnCopy) => Ok(copy),
             _ => self.update(key, &|_| None).await,
         }
@@ -399,4 +405,5 @@ saboteurs! {
     AnswersAfterClose caught by "after_close_everything_is_closed",
     PromisesTooMuch caught by "takes_agree_with_an_exact_token_bucket",
     LooksAtItsOwnCopy caught by "racing_calls_have_an_order_that_explains_them",
+    ChangesNothingByItsOwnCopy caught by "a_closure_sees_every_write_that_ended_before_it",
 }

@@ -55,6 +55,7 @@ pub fn cases() -> Vec<Case<dyn RateLimitStore>> {
         case!(concurrent_takes_of_several_quotas_stay_whole, "30"),
         case!(concurrent_closures_reach_exactly_zero, "30"),
         case!(closures_and_takes_lose_nothing_of_each_other, "30"),
+        case!(a_closure_sees_every_write_that_ended_before_it, "30"),
         case!(
             racing_calls_have_an_order_that_explains_them,
             "30",

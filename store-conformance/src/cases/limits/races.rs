@@ -2,7 +2,7 @@
 //! moment, from within a closure.
 
 use super::*;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use store_core::ErrorKind;
 use store_core::limits::{Bucket, RateLimitStoreExt};
 use tokio::task::JoinSet;
@@ -117,6 +117,34 @@ pub(super) async fn concurrent_closures_reach_exactly_zero(harness: Limits) -> C
     assert_eq!(left, each, "each update sees the one before it");
     let end = tokens(&opened.first, "k", &quota).await?;
     assert_eq!(end.map(|end| end.tokens), Some(0.0));
+    Ok(())
+}
+
+pub(super) async fn a_closure_sees_every_write_that_ended_before_it(harness: Limits) -> CaseResult {
+    let opened = harness.open(()).await?;
+    let quotas = Quotas::from(quota(40));
+    // Who shares the work of many closures must not share what they once read.
+    let looking = AtomicBool::new(true);
+    let look = || async {
+        while looking.load(Ordering::Relaxed) {
+            opened.first.update(key("k"), &|_| None).await?;
+            tokio::task::yield_now().await;
+        }
+        Ok::<_, store_core::Error>(())
+    };
+    let write = async {
+        for taken in 1..=20 {
+            assert!(allows(&opened.second, "k", &quotas, 1).await?);
+            let seen = opened.first.update(key("k"), &|_| None).await?;
+            let now = opened.clock.now();
+            let left = seen.and_then(|bucket| bucket.tokens(&quotas[0], now));
+            let left = left.map(|left| left.tokens);
+            assert_eq!(left, Some(f64::from(40 - taken)), "after {taken} takes");
+        }
+        looking.store(false, Ordering::Relaxed);
+        Ok(())
+    };
+    tokio::try_join!(write, look(), look(), look(), look())?;
     Ok(())
 }
 
