@@ -120,6 +120,23 @@ pub fn redis(bytes: &[u8]) -> Message {
     }
 }
 
+/// What PostgreSQL is sent: messages of a type and a length. To execute a
+/// statement that was prepared, or a plain query, is a request.
+pub fn postgres(bytes: &[u8]) -> Message {
+    // What opens a line has no type, and is so short that it begins with a zero.
+    let typed = usize::from(bytes.first() != Some(&0));
+    let Some(length) = bytes.get(typed..typed + 4) else {
+        return Message::Unfinished;
+    };
+    let digits = length.iter().map(|byte| usize::from(*byte));
+    let length = typed + digits.fold(0, |length, digit| length << 8 | digit);
+    match bytes[0] {
+        _ if length > bytes.len() => Message::Unfinished,
+        b'E' | b'Q' => Message::Request(length),
+        _ => Message::Other(length),
+    }
+}
+
 struct State {
     server: String,
     framing: Option<Framing>,
@@ -330,6 +347,17 @@ mod tests {
         assert_eq!(redis(&two[get.len()..]), Message::Other(15));
         for end in 0..get.len() {
             assert_eq!(redis(&get[..end]), Message::Unfinished, "{end}");
+        }
+    }
+
+    #[test]
+    fn a_request_to_postgres_is_found_whole() {
+        let execute = b"E\0\0\0\x09\0\0\0\0\0S\0\0\0\x04";
+        assert_eq!(postgres(execute), Message::Request(10));
+        assert_eq!(postgres(&execute[10..]), Message::Other(5));
+        assert_eq!(postgres(b"\0\0\0\x08\x04\xd2\x16\x2f"), Message::Other(8));
+        for end in 0..10 {
+            assert_eq!(postgres(&execute[..end]), Message::Unfinished, "{end}");
         }
     }
 

@@ -7,7 +7,6 @@ use store_conformance::core::{Batch, Body, Durability, Expect, Scan, Store};
 use store_postgres::PostgresStore;
 use store_postgres::sqlx::{self, Connection, PgConnection};
 
-use crate::proxy::Proxy;
 use crate::{End, OTHERS, Place, THINGS, key, number, other, partition, put, tests, write};
 
 tests![
@@ -20,17 +19,17 @@ tests![
 ];
 
 async fn every_primitive_is_one_statement(place: Place) -> End {
-    let proxy = Proxy::start(&place.url).await?;
+    let (proxy, url) = place.proxy().await?;
     let direct = place.open().await?;
     drop(direct);
-    let store = Store::from(place.builder().url(&proxy.url).connect().await?);
+    let store = Store::from(place.builder().url(url).connect().await?);
     let records = store.records();
     let partition = partition();
     for round in 0..2 {
         // The first round prepares, which is no execution.
-        proxy.statements();
+        proxy.requests();
         let mut counted = Vec::new();
-        let mut count = |what: &'static str| counted.push((what, proxy.statements()));
+        let mut count = |what: &'static str| counted.push((what, proxy.requests()));
         write(&store, "a", 1).await?;
         count("put");
         records
@@ -86,7 +85,7 @@ async fn every_primitive_is_one_statement(place: Place) -> End {
             .commit(&Batch::new(partition.clone(), store.now()))
             .await?;
         records.get_many(&[]).await?;
-        assert_eq!(proxy.statements(), 0, "nothing is to do");
+        assert_eq!(proxy.requests(), 0, "nothing is to do");
         for (what, statements) in counted {
             assert_eq!(statements, 1, "{what}");
         }

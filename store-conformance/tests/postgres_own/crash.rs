@@ -4,21 +4,15 @@
 use std::time::Duration;
 
 use store_conformance::core::Store;
-use store_conformance::crash::{COLLECTIONS, Plan, survive};
+use store_conformance::crash::{COLLECTIONS, survive};
 use store_conformance::servers::{Options, postgres};
 
+use crate::own::crash_plan;
 use crate::{End, Place, tests};
 
 tests![nothing_acknowledged_is_lost_and_nothing_is_there_by_half];
 
-/// How often the server is killed: a sample, or what `cargo xtask soak` asks for.
-const CYCLES: &str = "STORE_SOAK_CYCLES";
-
 async fn nothing_acknowledged_is_lost_and_nothing_is_there_by_half(place: Place) -> End {
-    let mut plan = Plan::default();
-    if let Ok(cycles) = std::env::var(CYCLES) {
-        plan.cycles = cycles.parse()?;
-    }
     let mut server = postgres::killable(&Options::from_env().durable(true))?;
     let store = place
         .builder()
@@ -29,7 +23,7 @@ async fn nothing_acknowledged_is_lost_and_nothing_is_there_by_half(place: Place)
         .connect()
         .await?;
     store.setup().await?;
-    let figures = survive(&Store::from(store), &mut server, plan).await?;
+    let figures = survive(&Store::from(store), &mut server, crash_plan()?).await?;
     println!("{}: {figures}", server.origin());
     Ok(())
 }

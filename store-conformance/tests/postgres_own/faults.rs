@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use store_conformance::core::{ErrorKind, Expect, Retry, Store};
+use store_conformance::proxy::{Cut, Proxy};
 use store_postgres::sqlx::postgres::PgConnectOptions;
 use store_postgres::sqlx::{Connection, PgConnection};
 
-use crate::proxy::Proxy;
-use crate::{End, Place, key, number, partition, put, tests, write};
+use crate::{End, Failure, Place, key, number, partition, put, tests, write};
 
 tests![
     a_commit_whose_reply_was_lost_is_found,
@@ -21,12 +21,10 @@ tests![
     a_commit_whose_session_was_ended_is_never_half_known,
 ];
 
-type Failure = Box<dyn std::error::Error + Send + Sync>;
-
 async fn behind(place: &Place) -> Result<(Proxy, Store), Failure> {
     place.open().await?;
-    let proxy = Proxy::start(&place.url).await?;
-    let store = place.builder().url(&proxy.url).connect().await?;
+    let (proxy, url) = place.proxy().await?;
+    let store = place.builder().url(url).connect().await?;
     Ok((proxy, store.into()))
 }
 
@@ -34,7 +32,7 @@ async fn a_commit_whose_reply_was_lost_is_found(place: Place) -> End {
     let (proxy, store) = behind(&place).await?;
     for (id, expect) in [("a", Expect::Absent), ("b", Expect::Any)] {
         write(&store, "warm", 0).await?;
-        proxy.lose_next_reply();
+        proxy.script([Cut::BeforeReply]);
         // It landed, and carries its own version.
         store.records().commit(&put(&store, id, expect, 1)?).await?;
         assert_eq!(number(&store, id).await?, Some(1));
@@ -42,7 +40,7 @@ async fn a_commit_whose_reply_was_lost_is_found(place: Place) -> End {
     let batch = put(&store, "a", Expect::Present, 2)?;
     let mut two = batch.clone();
     two.check(key("b"), Expect::Present)?;
-    proxy.lose_next_reply();
+    proxy.script([Cut::BeforeReply]);
     store.records().commit(&two).await?;
     assert_eq!(number(&store, "a").await?, Some(2));
     Ok(())
@@ -51,7 +49,7 @@ async fn a_commit_whose_reply_was_lost_is_found(place: Place) -> End {
 async fn a_commit_that_may_apply_twice_is_ambiguous(place: Place) -> End {
     let (proxy, store) = behind(&place).await?;
     write(&store, "warm", 0).await?;
-    proxy.lose_next_request();
+    proxy.script([Cut::BeforeRequest]);
     let answer = store
         .records()
         .commit(&put(&store, "a", Expect::Any, 1)?)
@@ -70,7 +68,7 @@ async fn a_commit_whose_request_was_lost_is_sent_again(place: Place) -> End {
     write(&store, "a", 1).await?;
     let found = store.records().get(key("a").at(&partition())).await?;
     let found = found.ok_or("just written")?;
-    proxy.lose_next_request();
+    proxy.script([Cut::BeforeRequest]);
     // It expects a version, so it can never apply twice.
     store
         .records()
@@ -83,7 +81,7 @@ async fn a_commit_whose_request_was_lost_is_sent_again(place: Place) -> End {
 async fn an_outage_is_an_error_and_never_an_absence(place: Place) -> End {
     let (proxy, store) = behind(&place).await?;
     write(&store, "a", 1).await?;
-    proxy.go_down();
+    proxy.set_down(true);
     for _ in 0..3 {
         let error = number(&store, "a").await.expect_err("the server is gone");
         assert_eq!(
@@ -99,7 +97,7 @@ async fn an_outage_is_an_error_and_never_an_absence(place: Place) -> End {
         Retry::Safe,
         "no connection, so nothing was sent: {error:?}"
     );
-    proxy.come_back();
+    proxy.set_down(false);
     // A connection of before may be left in the pool; each fails once.
     while number(&store, "a").await.is_err() {}
     assert_eq!(number(&store, "a").await?, Some(1));

@@ -1,50 +1,15 @@
 //! TLS: who is trusted, and what is said of who is not.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use store_conformance::core::{ErrorKind, Store};
 use store_conformance::servers::{Options, postgres};
 use store_postgres::Builder;
 
+use crate::own::tls::Authority;
 use crate::{End, Place, number, tests, write};
 
 tests![a_server_is_trusted_by_its_certificate_alone];
-
-type Failure = Box<dyn std::error::Error + Send + Sync>;
-
-/// An authority, and the file that says so.
-struct Authority {
-    issuer: CertifiedIssuer<'static, KeyPair>,
-    file: PathBuf,
-}
-
-impl Authority {
-    fn new(name: &str) -> Result<Self, Failure> {
-        let mut params = CertificateParams::default();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate()?)?;
-        let name = format!("{name}-{}.pem", std::process::id());
-        let file = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
-        std::fs::write(&file, issuer.pem())?;
-        Ok(Self { issuer, file })
-    }
-
-    /// Certificate and key of a server of that name.
-    fn certify(&self, host: &str) -> Result<(String, String), Failure> {
-        let key = KeyPair::generate()?;
-        let certificate =
-            CertificateParams::new([host.to_owned()])?.signed_by(&key, &self.issuer)?;
-        Ok((certificate.pem(), key.serialize_pem()))
-    }
-}
-
-impl Drop for Authority {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.file);
-    }
-}
 
 /// Has the server write a file in its folder, for its own eyes.
 async fn place_file(place: &Place, name: &str, text: &str) -> End {
@@ -104,9 +69,9 @@ async fn a_server_is_trusted_by_its_certificate_alone(place: Place) -> End {
     }
     with("sslmode=prefer").connect().await?.setup().await?;
 
-    let (ours, theirs) = (Authority::new("ours")?, Authority::new("theirs")?);
+    let (ours, theirs) = (Authority::new()?, Authority::new()?);
     serve(&place, "right", ours.certify("127.0.0.1")?).await?;
-    let root = |authority: &Authority| format!("sslrootcert={}", authority.file.display());
+    let root = |authority: &Authority| format!("sslrootcert={}", authority.root().display());
     for (name, builder) in [
         (
             "url",
@@ -117,7 +82,7 @@ async fn a_server_is_trusted_by_its_certificate_alone(place: Place) -> End {
         ),
         (
             "option",
-            with("application_name=option").ca_certificate(&ours.file),
+            with("application_name=option").ca_certificate(ours.root()),
         ),
     ] {
         let store = Store::from(builder.change_notice(true).connect().await?);
@@ -131,7 +96,7 @@ async fn a_server_is_trusted_by_its_certificate_alone(place: Place) -> End {
             .await?;
         assert!(secret, "{name}");
     }
-    refused("another authority", with("").ca_certificate(&theirs.file)).await;
+    refused("another authority", with("").ca_certificate(theirs.root())).await;
     refused(
         "another authority, by URL",
         with(&format!("sslmode=verify-ca&{}", root(&theirs))),
@@ -145,7 +110,7 @@ async fn a_server_is_trusted_by_its_certificate_alone(place: Place) -> End {
     assert!(error.message().contains("cannot be read"), "{error}");
 
     serve(&place, "wrong", ours.certify("db.example.org")?).await?;
-    refused("another host", with("").ca_certificate(&ours.file)).await;
+    refused("another host", with("").ca_certificate(ours.root())).await;
     // Whoever checks the authority alone is let in.
     with(&format!("sslmode=verify-ca&{}", root(&ours)))
         .connect()

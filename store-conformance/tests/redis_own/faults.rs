@@ -8,6 +8,7 @@ use store_conformance::proxy::{self, Cut, Proxy, Weather};
 use store_conformance::storm;
 use store_redis::RedisStore;
 
+use crate::own::storm_seeds;
 use crate::{End, Failure, Place, key, number, partition, put, tests, write};
 
 tests![
@@ -171,12 +172,8 @@ async fn a_dropped_call_mixes_no_answers_up(place: Place) -> End {
     Ok(())
 }
 
-/// How many storms: a sample, or what is asked for.
-const SEEDS: &str = "STORE_SOAK_SEEDS";
-
 async fn a_storm_makes_no_answer_untrue(place: Place) -> End {
-    let seeds = std::env::var(SEEDS).map_or(Ok(4), |seeds| seeds.parse())?;
-    for seed in 0..seeds {
+    for seed in storm_seeds()? {
         let place = Place::new(&place.url);
         let whole = place.open().await?;
         let (proxy, store) = behind(&place, seed).await?;

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use store_conformance::core::{ErrorKind, Retry, Store};
-use store_conformance::crash::{Plan, survive};
+use store_conformance::crash::survive;
 use store_conformance::servers::{Options, Server, redis};
 use store_redis::redis::cmd;
 use tokio::task::block_in_place;
 
+use crate::own::crash_plan;
 use crate::{End, Failure, Place, number, tests, write};
 
 tests![
@@ -15,9 +16,6 @@ tests![
     a_server_that_does_not_answer_times_out,
     nothing_acknowledged_is_lost_and_nothing_is_there_by_half,
 ];
-
-/// How often the server is killed: a sample, or what `cargo xtask soak` asks for.
-const CYCLES: &str = "STORE_SOAK_CYCLES";
 
 /// A server of our own that forgets nothing when it is killed.
 fn durable() -> Result<Server, Failure> {
@@ -77,14 +75,10 @@ async fn a_server_that_does_not_answer_times_out(_: Place) -> End {
 }
 
 async fn nothing_acknowledged_is_lost_and_nothing_is_there_by_half(_: Place) -> End {
-    let mut plan = Plan::default();
-    if let Ok(cycles) = std::env::var(CYCLES) {
-        plan.cycles = cycles.parse()?;
-    }
     let mut server = durable()?;
     let place = Place::new(server.url());
     let store = place.open().await?;
-    let figures = survive(&store, &mut server, plan).await?;
+    let figures = survive(&store, &mut server, crash_plan()?).await?;
     println!("{}: {figures}", server.origin());
     Ok(())
 }

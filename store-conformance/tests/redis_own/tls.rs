@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use store_conformance::core::limits::{Quota, Quotas, Take};
 use store_conformance::core::{Batch, Body, ErrorKind, Expect, Scan, Store};
 use store_conformance::servers::{Options, redis};
@@ -11,6 +10,8 @@ use store_redis::Builder;
 use store_redis::redis::cmd;
 use tokio::task::block_in_place;
 
+use crate::own::fresh;
+use crate::own::tls::Authority;
 use crate::{End, Failure, Place, THINGS, key, number, partition, tests, write};
 
 tests![
@@ -19,60 +20,40 @@ tests![
     a_user_without_rights_is_told_so,
 ];
 
-/// An authority, and the file that says so.
-struct Authority {
-    issuer: CertifiedIssuer<'static, KeyPair>,
-    files: Vec<PathBuf>,
-}
+/// A file that the server can read, whoever it runs as; gone when dropped.
+struct File(PathBuf);
 
-/// A file that the server can read, whoever it runs as.
-fn file(name: &str, text: &str) -> Result<PathBuf, Failure> {
-    let name = format!("store-redis-{}-{name}.pem", std::process::id());
-    let file = std::env::temp_dir().join(name);
-    std::fs::write(&file, text)?;
-    Ok(file)
-}
-
-impl Authority {
-    fn new(name: &str) -> Result<Self, Failure> {
-        let mut params = CertificateParams::default();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate()?)?;
-        let files = vec![file(name, &issuer.pem())?];
-        Ok(Self { issuer, files })
-    }
-
-    /// Its own certificate.
-    fn root(&self) -> &PathBuf {
-        &self.files[0]
-    }
-
-    /// Has the server show a certificate of that name, on that port.
-    async fn serve(&mut self, place: &Place, host: &str, port: u16) -> End {
-        let key = KeyPair::generate()?;
-        let certificate =
-            CertificateParams::new([host.to_owned()])?.signed_by(&key, &self.issuer)?;
-        let own = [
-            file(&format!("{host}-crt"), &certificate.pem())?,
-            file(&format!("{host}-key"), &key.serialize_pem())?,
-        ];
-        let mut command = cmd("CONFIG");
-        command.arg("SET").arg("tls-cert-file").arg(own[0].to_str());
-        command.arg("tls-key-file").arg(own[1].to_str());
-        command.arg("tls-ca-cert-file").arg(self.root().to_str());
-        command.arg("tls-auth-clients").arg("no");
-        command.arg("tls-port").arg(port);
-        self.files.extend(own);
-        Ok(place.ask::<()>(&command).await?)
+impl File {
+    fn new(text: &str) -> Result<Self, Failure> {
+        let file = std::env::temp_dir().join(fresh("store-redis", '-') + ".pem");
+        std::fs::write(&file, text)?;
+        Ok(Self(file))
     }
 }
 
-impl Drop for Authority {
+impl Drop for File {
     fn drop(&mut self) {
-        for file in &self.files {
-            let _ = std::fs::remove_file(file);
-        }
+        let _ = std::fs::remove_file(&self.0);
     }
+}
+
+/// Has the server show a certificate of that name, on that port.
+async fn serve(place: &Place, authority: &Authority, host: &str, port: u16) -> End {
+    let (certificate, key) = authority.certify(host)?;
+    // Read at once, and not again.
+    let (certificate, key) = (File::new(&certificate)?, File::new(&key)?);
+    let mut command = cmd("CONFIG");
+    command
+        .arg("SET")
+        .arg("tls-cert-file")
+        .arg(certificate.0.to_str());
+    command.arg("tls-key-file").arg(key.0.to_str());
+    command
+        .arg("tls-ca-cert-file")
+        .arg(authority.root().to_str());
+    command.arg("tls-auth-clients").arg("no");
+    command.arg("tls-port").arg(port);
+    Ok(place.ask::<()>(&command).await?)
 }
 
 async fn refused(what: &str, builder: Builder) -> End {
@@ -88,8 +69,8 @@ async fn a_server_is_trusted_by_its_certificate_alone(_: Place) -> End {
         .local_addr()?
         .port();
     let secret = || place.builder().url(format!("rediss://127.0.0.1:{port}"));
-    let (mut ours, theirs) = (Authority::new("ours")?, Authority::new("theirs")?);
-    ours.serve(&place, "127.0.0.1", port).await?;
+    let (ours, theirs) = (Authority::new()?, Authority::new()?);
+    serve(&place, &ours, "127.0.0.1", port).await?;
     let store = Store::from(secret().ca_certificate(ours.root()).connect().await?);
     write(&store, "a", 1).await?;
     assert_eq!(number(&store, "a").await?, Some(1));
@@ -98,7 +79,7 @@ async fn a_server_is_trusted_by_its_certificate_alone(_: Place) -> End {
     refused("no such file", secret().ca_certificate("/nowhere.pem")).await?;
     let plain = place.builder().ca_certificate(ours.root());
     refused("an authority without TLS", plain).await?;
-    ours.serve(&place, "redis.example.org", port).await?;
+    serve(&place, &ours, "redis.example.org", port).await?;
     refused("another host", secret().ca_certificate(ours.root())).await
 }
 

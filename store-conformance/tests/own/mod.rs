@@ -1,0 +1,127 @@
+//! What the tests of single backends share: tests as data, a few records, an
+//! authority for TLS, and who runs them. Each program has a `Place`, which is
+//! where one of its tests may work.
+
+#![allow(dead_code, reason = "not every program needs all of it")]
+
+pub(crate) mod tls;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use store_conformance::core::{
+    Batch, Body, Collection, Expect, Expectation, Partition, RecordKey, Result, Store,
+};
+use store_conformance::crash::Plan;
+
+pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;
+pub(crate) type End = std::result::Result<(), Failure>;
+pub(crate) type Test<P> = (
+    &'static str,
+    fn(P) -> Pin<Box<dyn Future<Output = End> + Send>>,
+);
+
+/// The test functions of a module, as data; each takes the program's `Place`.
+macro_rules! tests {
+    ($($name:ident),* $(,)?) => {
+        pub(crate) fn all() -> Vec<crate::own::Test<crate::Place>> {
+            vec![$((stringify!($name), |place| Box::pin($name(place)))),*]
+        }
+    };
+}
+pub(crate) use tests;
+
+pub(crate) const THINGS: Collection = Collection::new("things");
+pub(crate) const OTHERS: Collection = Collection::new("others");
+
+/// How often a server is killed, and how many storms it rides: a sample, or
+/// what `cargo xtask soak` asks for.
+const CYCLES: &str = "STORE_SOAK_CYCLES";
+const SEEDS: &str = "STORE_SOAK_SEEDS";
+
+/// Runs the tests, each at a place of its own.
+pub(crate) fn run<P: Send + 'static>(tests: Vec<Test<P>>, place: impl Fn() -> P) -> ExitCode {
+    let runtime = Arc::new(
+        tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(4)
+            .enable_all()
+            .build()
+            .expect("a runtime can be started"),
+    );
+    let trials = tests.into_iter().map(|(name, test)| {
+        let (runtime, place) = (Arc::clone(&runtime), place());
+        Trial::test(name, move || {
+            runtime
+                .block_on(test(place))
+                .map_err(|error| Failed::from(format!("{error:?}")))
+        })
+    });
+    libtest_mimic::run(&Arguments::from_args(), trials.collect()).exit_code()
+}
+
+/// A number for a name that nobody used: not this process, nor another that
+/// runs now.
+pub(crate) fn fresh(before: &str, between: char) -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    format!("{before}{between}{}{between}{number}", std::process::id())
+}
+
+/// How a server is to be killed.
+pub(crate) fn crash_plan() -> std::result::Result<Plan, Failure> {
+    let mut plan = Plan::default();
+    if let Ok(cycles) = std::env::var(CYCLES) {
+        plan.cycles = cycles.parse()?;
+    }
+    Ok(plan)
+}
+
+/// The seeds of the storms.
+pub(crate) fn storm_seeds() -> std::result::Result<std::ops::Range<u64>, Failure> {
+    Ok(0..std::env::var(SEEDS).map_or(Ok(4), |seeds| seeds.parse())?)
+}
+
+pub(crate) fn key(id: &str) -> RecordKey {
+    RecordKey::new(THINGS, id).expect("a short name")
+}
+
+pub(crate) fn other(id: &str) -> RecordKey {
+    RecordKey::new(OTHERS, id).expect("a short name")
+}
+
+pub(crate) fn partition() -> Partition {
+    Partition::new("p").expect("a short name")
+}
+
+/// A put of a number, alone in its batch.
+pub(crate) fn put(
+    store: &Store,
+    id: &str,
+    expect: impl Into<Expectation>,
+    number: u64,
+) -> Result<Batch> {
+    let mut batch = Batch::new(partition(), store.now());
+    batch.put(key(id), expect, Body::json(number)?)?;
+    Ok(batch)
+}
+
+/// The number in a record.
+pub(crate) async fn number(store: &Store, id: &str) -> Result<Option<u64>> {
+    let found = store.records().get(key(id).at(&partition())).await?;
+    found
+        .map(|record| record.decode::<u64>().map(|n| *n))
+        .transpose()
+}
+
+/// Puts whatever is there.
+pub(crate) async fn write(store: &Store, id: &str, number: u64) -> Result<()> {
+    store
+        .records()
+        .commit(&put(store, id, Expect::Any, number)?)
+        .await
+        .map(drop)
+}
