@@ -91,8 +91,32 @@ pub enum Message {
 pub type Framing = fn(&[u8]) -> Message;
 
 /// What Redis and Valkey are sent: an array of texts. What a client says of
-/// itself when it connects (`HELLO`, `AUTH`, `SELECT`, `CLIENT`) is no request.
+/// itself when it connects (`HELLO`, `AUTH`, `SELECT`, `CLIENT`) is no request. A
+/// transaction is one, from `MULTI` to `EXEC`.
 pub fn redis(bytes: &[u8]) -> Message {
+    let Some((name, mut length)) = command(bytes) else {
+        return Message::Unfinished;
+    };
+    match &name[..] {
+        b"HELLO" | b"AUTH" | b"SELECT" | b"CLIENT" => return Message::Other(length),
+        b"MULTI" => loop {
+            match command(&bytes[length..]) {
+                None => return Message::Unfinished,
+                Some((name, more)) => {
+                    length += more;
+                    if name == b"EXEC" {
+                        break;
+                    }
+                }
+            }
+        },
+        _ => {}
+    }
+    Message::Request(length)
+}
+
+/// The name of the first command to Redis, and its length.
+fn command(bytes: &[u8]) -> Option<(Vec<u8>, usize)> {
     fn line(bytes: &[u8], from: usize) -> Option<(usize, usize)> {
         let end = bytes
             .get(from..)?
@@ -101,23 +125,14 @@ pub fn redis(bytes: &[u8]) -> Message {
         let text = std::str::from_utf8(&bytes[from + 1..from + end]).ok()?;
         Some((text.parse().ok()?, from + end + 2))
     }
-    let parse = || {
-        let (count, mut at) = line(bytes, 0)?;
-        let mut name = None;
-        for _ in 0..count {
-            let (length, from) = line(bytes, at)?;
-            name.get_or_insert(from..from + length);
-            at = from + length + 2;
-        }
-        (at <= bytes.len()).then(|| (bytes[name.unwrap_or(0..0)].to_ascii_uppercase(), at))
-    };
-    match parse() {
-        None => Message::Unfinished,
-        Some((name, length)) => match &name[..] {
-            b"HELLO" | b"AUTH" | b"SELECT" | b"CLIENT" => Message::Other(length),
-            _ => Message::Request(length),
-        },
+    let (count, mut at) = line(bytes, 0)?;
+    let mut name = None;
+    for _ in 0..count {
+        let (length, from) = line(bytes, at)?;
+        name.get_or_insert(from..from + length);
+        at = from + length + 2;
     }
+    (at <= bytes.len()).then(|| (bytes[name.unwrap_or(0..0)].to_ascii_uppercase(), at))
 }
 
 /// What PostgreSQL is sent: messages of a type and a length. To execute a
@@ -347,6 +362,14 @@ mod tests {
         assert_eq!(redis(&two[get.len()..]), Message::Other(15));
         for end in 0..get.len() {
             assert_eq!(redis(&get[..end]), Message::Unfinished, "{end}");
+        }
+        let both = [b"*1\r\n$5\r\nMULTI\r\n", &get[..], b"*1\r\n$4\r\nEXEC\r\n"].concat();
+        assert_eq!(
+            redis(&[&both, &get[..]].concat()),
+            Message::Request(both.len())
+        );
+        for end in 0..both.len() {
+            assert_eq!(redis(&both[..end]), Message::Unfinished, "{end}");
         }
     }
 

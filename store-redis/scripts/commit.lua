@@ -2,13 +2,13 @@
 --
 -- KEYS: the records; then for each collection that is written to, the sorted
 --       set of its ids and that of its deadlines.
--- ARGV: the time (seconds, nanoseconds) and how many records there are; then for
---       each what is expected (* anything, - absent, + present, or a version)
---       and what to do:
---         c                           nothing
---         d, collection, id           delete
---         p, collection, id, life, v  put v, to be removed in so many
---                                     milliseconds ('' for never)
+-- ARGV: the time, as it is stored, and how many records there are; then for each
+--       what is expected (* anything, - absent, + present, or a version) and
+--       what to do:
+--         c               nothing
+--         d, collection   delete
+--         p, collection, v   put v, for good
+--         milliseconds, collection, v   put v, to be removed then
 --       where a collection is the place of its ids in KEYS. At the end a channel
 --       and what is to be told there, if anything is.
 --
@@ -18,99 +18,83 @@
 -- A slot may be moving to another server. Then this runs only where all KEYS
 -- are, and a call fails on a key that is not there any more. So no key is
 -- touched after what may have emptied it, but in `tidy`, which may fail.
+--
+-- Moments are of one width, so they compare as texts.
 
-local now_s, now_n = tonumber(ARGV[1]), tonumber(ARGV[2])
-local WIDTH = { c = 2, d = 4, p = 6 }
+local call, sub = redis.call, string.sub
+local NEVER = '----------.---------'
+local now, count = ARGV[1], tonumber(ARGV[2])
+local failed
+local found, at = {}, 3
 
-local function is_absent(header)
-    if header == '' then
-        return true
-    end
-    local s = tonumber(string.sub(header, 37, 46))
-    if not s then
-        return false -- it never expires
-    end
-    return s < now_s or (s == now_s and tonumber(string.sub(header, 48, 56)) <= now_n)
-end
-
-local failed, found, at = {}, {}, 4
-for i = 1, tonumber(ARGV[3]) do
-    local expect = ARGV[at]
+for i = 1, count do
+    local expect, change = ARGV[at], ARGV[at + 1]
     if expect ~= '*' then
-        local header = redis.call('GETRANGE', KEYS[i], 0, 55)
-        local absent = is_absent(header)
+        local header = call('GETRANGE', KEYS[i], 0, 55)
+        local expires = sub(header, 37)
         local holds
-        if absent then
+        if expires <= now and expires ~= NEVER then
             holds = expect == '-'
         else
-            holds = expect == '+' or expect == string.sub(header, 4, 35)
-            found[i] = header
+            holds = expect == '+' or expect == sub(header, 4, 35)
+            found[i] = expires
         end
         if not holds then
+            failed = failed or {}
             failed[#failed + 1] = i
-            failed[#failed + 1] = not absent and redis.call('GET', KEYS[i])
+            failed[#failed + 1] = found[i] and call('GET', KEYS[i]) or false
         end
     end
-    at = at + WIDTH[ARGV[at + 1]]
+    at = at + (change == 'c' and 2 or change == 'd' and 3 or 4)
 end
-if #failed > 0 then
+if failed then
     return failed
 end
 
-local now_ms
 local function server_ms()
-    if not now_ms then
-        local clock = redis.call('TIME')
-        now_ms = clock[1] * 1000 + math.floor(clock[2] / 1000)
-    end
-    return now_ms
+    local clock = call('TIME')
+    return clock[1] * 1000 + math.floor(clock[2] / 1000)
 end
 
--- By collection: what goes into its sorted sets and what comes out of them.
-local touched = {}
-local function collection(place)
-    touched[place] = touched[place]
-        or { add = {}, remove = {}, add_deadline = {}, remove_deadline = {} }
-    return touched[place]
-end
-
-at = 4
-for i = 1, tonumber(ARGV[3]) do
+-- Whether the sorted sets change, and when each record is to be removed.
+local moved, now_ms, deadlines = false, nil, {}
+at = 3
+for i = 1, count do
     local change = ARGV[at + 1]
-    local place, id = ARGV[at + 2], ARGV[at + 3]
-    if change == 'p' then
-        local life, value = ARGV[at + 4], ARGV[at + 5]
-        if life ~= '' then
-            local deadline = string.format('%.0f', server_ms() + tonumber(life))
-            redis.call('SET', KEYS[i], value, 'PXAT', deadline)
-            local c = collection(place)
-            c.add[#c.add + 1] = '0'
-            c.add[#c.add + 1] = id
-            c.add_deadline[#c.add_deadline + 1] = deadline
-            c.add_deadline[#c.add_deadline + 1] = id
-        else
-            redis.call('SET', KEYS[i], value)
-            -- Over one that never expired, all is in place.
-            if not found[i] or string.sub(found[i], 37, 37) ~= '-' then
-                local c = collection(place)
-                c.add[#c.add + 1] = '0'
-                c.add[#c.add + 1] = id
-                c.remove_deadline[#c.remove_deadline + 1] = id
-            end
-        end
+    if change == 'c' then
+        at = at + 2
     elseif change == 'd' then
-        redis.call('DEL', KEYS[i])
-        local c = collection(place)
-        c.remove[#c.remove + 1] = id
-        c.remove_deadline[#c.remove_deadline + 1] = id
+        call('DEL', KEYS[i])
+        moved = true
+        at = at + 3
+    elseif change == 'p' then
+        call('SET', KEYS[i], ARGV[at + 3])
+        -- Over one that never expired, all is in place.
+        moved = moved or found[i] ~= NEVER
+        at = at + 4
+    else
+        now_ms = now_ms or server_ms()
+        deadlines[i] = string.format('%.0f', now_ms + change)
+        call('SET', KEYS[i], ARGV[at + 3], 'PXAT', deadlines[i])
+        moved = true
+        at = at + 4
     end
-    at = at + WIDTH[change]
 end
+if ARGV[at] then
+    for i = at + 1, #ARGV do
+        redis.pcall('PUBLISH', ARGV[at], ARGV[i])
+    end
+end
+if not moved then
+    return nil
+end
+
+now_ms = now_ms or server_ms()
 
 -- Forgets ids whose records are gone, a few at a time and more than one commit
 -- adds on average, and lets the sets go with their last record if all expire.
 local function tidy(ids, deadlines)
-    local overdue = redis.pcall('ZRANGEBYSCORE', deadlines, '-inf', server_ms(), 'LIMIT', 0, 16)
+    local overdue = redis.pcall('ZRANGEBYSCORE', deadlines, '-inf', now_ms, 'LIMIT', 0, 16)
     local gone = {}
     for _, id in ipairs(overdue) do
         if redis.pcall('EXISTS', ids .. ':' .. id) == 0 then
@@ -134,25 +118,49 @@ local function tidy(ids, deadlines)
     redis.pcall('PERSIST', deadlines)
 end
 
-for place, c in pairs(touched) do
-    local ids, deadlines = KEYS[tonumber(place)], KEYS[tonumber(place) + 1]
-    if #c.add > 0 then
-        redis.call('ZADD', ids, unpack(c.add))
+-- By collection: what goes into its sorted sets and what comes out of them.
+local collections = {}
+at = 3
+for i = 1, count do
+    local change = ARGV[at + 1]
+    if change == 'c' then
+        at = at + 2
+    else
+        local place = tonumber(ARGV[at + 2])
+        local id = sub(KEYS[i], #KEYS[place] + 2)
+        local c = collections[place] or { add = {}, remove = {}, expire = {}, keep = {} }
+        collections[place] = c
+        if change == 'd' then
+            c.remove[#c.remove + 1] = id
+            c.keep[#c.keep + 1] = id
+            at = at + 3
+        else
+            c.add[#c.add + 1] = 0
+            c.add[#c.add + 1] = id
+            if deadlines[i] then
+                c.expire[#c.expire + 1] = deadlines[i]
+                c.expire[#c.expire + 1] = id
+            else
+                c.keep[#c.keep + 1] = id
+            end
+            at = at + 4
+        end
     end
-    if #c.add_deadline > 0 then
-        redis.call('ZADD', deadlines, unpack(c.add_deadline))
+end
+for place, c in pairs(collections) do
+    local ids, expiring = KEYS[place], KEYS[place + 1]
+    if #c.add > 0 then
+        call('ZADD', ids, unpack(c.add))
+    end
+    if #c.expire > 0 then
+        call('ZADD', expiring, unpack(c.expire))
     end
     if #c.remove > 0 then
-        redis.call('ZREM', ids, unpack(c.remove))
+        call('ZREM', ids, unpack(c.remove))
     end
-    if #c.remove_deadline > 0 then
-        redis.call('ZREM', deadlines, unpack(c.remove_deadline))
+    if #c.keep > 0 then
+        call('ZREM', expiring, unpack(c.keep))
     end
-    tidy(ids, deadlines)
-end
-if ARGV[at] then
-    for i = at + 1, #ARGV do
-        redis.pcall('PUBLISH', ARGV[at], ARGV[i])
-    end
+    tidy(ids, expiring)
 end
 return nil

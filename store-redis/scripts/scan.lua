@@ -1,9 +1,9 @@
 -- One page of a partition's collection, in bytewise order of id.
 --
 -- KEYS: the sorted set of its ids.
--- ARGV: where to begin and where to end, as ZRANGEBYLEX takes them; the time
---       (seconds, nanoseconds); how many records and bytes at most; the sorted
---       set of deadlines; '1' on a cluster.
+-- ARGV: where to begin and where to end, as ZRANGEBYLEX takes them; the time, as
+--       it is stored; how many records and bytes at most; the sorted set of
+--       deadlines; '1' on a cluster.
 --
 -- Answers after which id the next page begins (nil at the end), then ids and records. A
 -- page may be empty and not the last: no call looks at more than so many ids.
@@ -13,24 +13,22 @@
 
 local LOOK_AT = 4000
 
-local start, stop = ARGV[1], ARGV[2]
-local now_s, now_n = tonumber(ARGV[3]), tonumber(ARGV[4])
-local wanted, room = tonumber(ARGV[5]), tonumber(ARGV[6])
+local NEVER = '----------.---------'
+local start, stop, now = ARGV[1], ARGV[2], ARGV[3]
+local wanted, room = tonumber(ARGV[4]), tonumber(ARGV[5])
 local page = { false }
 
+-- Moments are of one width, so they compare as texts.
 local function is_expired(record)
-    local s = tonumber(string.sub(record, 37, 46))
-    if not s then
-        return false
-    end
-    return s < now_s or (s == now_s and tonumber(string.sub(record, 48, 56)) <= now_n)
+    local expires = string.sub(record, 37, 56)
+    return expires <= now and expires ~= NEVER
 end
 
 local function is_overdue(id)
-    if ARGV[8] ~= '1' then
+    if ARGV[7] ~= '1' then
         return true
     end
-    local deadline = redis.pcall('ZSCORE', ARGV[7], id)
+    local deadline = redis.pcall('ZSCORE', ARGV[6], id)
     if type(deadline) ~= 'string' then
         return false
     end

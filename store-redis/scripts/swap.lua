@@ -1,27 +1,25 @@
 -- Replaces all buckets of a key if they are still as the caller saw them.
 --
 -- KEYS: the key's buckets; see take.lua.
--- ARGV: the time (seconds, nanoseconds), how many milliseconds what is written
---       shall be kept, how many buckets the caller saw; those, quota and
---       bucket; then the new ones likewise.
+-- ARGV: the time, how many milliseconds what is written shall be kept, how many
+--       buckets the caller saw; those, quota and bucket; then the new ones
+--       likewise.
 --
 -- Answers nothing, or quotas and buckets as they are.
 
-local now_s, now_n = tonumber(ARGV[1]), tonumber(ARGV[2])
-local old_end = 4 + 2 * tonumber(ARGV[4])
+local seen = tonumber(ARGV[3])
+local old_end = 3 + 2 * seen
 
 local all = redis.call('HGETALL', KEYS[1])
 local current, count = {}, 0
 for i = 1, #all, 2 do
-    local s, n = string.match(all[i + 1], '(%d+)%.(%d+)$')
-    s, n = tonumber(s), tonumber(n)
-    if s > now_s or (s == now_s and n > now_n) then
+    if string.sub(all[i + 1], -20) > ARGV[1] then
         current[all[i]] = all[i + 1]
         count = count + 1
     end
 end
-local same = count == tonumber(ARGV[4])
-for at = 5, old_end, 2 do
+local same = count == seen
+for at = 4, old_end, 2 do
     same = same and current[ARGV[at]] == ARGV[at + 1]
 end
 if not same then
@@ -44,7 +42,7 @@ if #ARGV > old_end then
         write[#write + 1] = ARGV[at + 1]
     end
     redis.call('HSET', KEYS[1], unpack(write))
-    redis.call('PEXPIRE', KEYS[1], ARGV[3])
+    redis.call('PEXPIRE', KEYS[1], ARGV[2])
 end
 local gone = {}
 for i = 1, #all, 2 do

@@ -77,6 +77,12 @@ impl Cluster {
         self.map().lines.clone()
     }
 
+    /// Who has the slot, as far as is known.
+    pub(crate) fn owner(&self, slot: u16) -> RedisResult<Arc<Line>> {
+        let owner = self.map().slots[usize::from(slot)].clone();
+        owner.ok_or_else(uncovered)
+    }
+
     pub(crate) async fn send(&self, slot: u16, command: &Cmd) -> RedisResult<Value> {
         let send = |line: Arc<Line>, asking: bool| async move {
             match asking {

@@ -1,21 +1,30 @@
-//! One batch as one call of the script that writes records.
+//! One batch as one call of the script that writes records; or, if it is one
+//! large record that must be new, as a transaction without a script.
 
 use std::collections::BTreeMap;
 
-use redis::{Cmd, Value};
+use redis::{Cmd, ServerErrorKind, Value};
 use store_core::batch::Item;
 use store_core::error::FailedItem;
 use store_core::{Batch, Change, Collection, Conflict, Error, Expect, Result};
 
 use crate::changes::messages;
 use crate::config::Strict;
-use crate::error::{BACKEND, Effect};
+use crate::error::{BACKEND, Effect, from_redis};
+use crate::keys::slot;
 use crate::shared::{Script, Shared};
 use crate::wire::{Pair, Stored, array, integer, record, unexpected};
+
+/// From how many bytes on a new record goes past the script, which would copy
+/// it twice.
+const LARGE: usize = 16 << 10;
 
 /// Sends `batch` once.
 pub(crate) async fn send(shared: &Shared, batch: &Batch) -> Result<()> {
     let request = Request::of(shared, batch)?;
+    if create_large(shared, &request).await? {
+        return Ok(());
+    }
     let script = Script {
         lua: &shared.scripts.commit,
         keys: &request.keys,
@@ -37,6 +46,42 @@ pub(crate) async fn send(shared: &Shared, batch: &Batch) -> Result<()> {
     match answer {
         Value::Nil => Ok(()),
         failed => Err(conflict(batch, array(failed)?)?),
+    }
+}
+
+/// Creates the one record of the request, if it is large and never expires and
+/// nobody waits for it or is told; and says whether it did. If it did not then
+/// nothing of the record was written: something has its name, perhaps what has
+/// expired and only the script can tell, or the cluster's slot is elsewhere.
+async fn create_large(shared: &Shared, request: &Request<'_>) -> Result<bool> {
+    let [item] = request.batch.items() else {
+        return Ok(false);
+    };
+    let [Some((stored, None))] = &request.puts[..] else {
+        return Ok(false);
+    };
+    let told = shared.tells && item.key().collection().is_cacheable();
+    let is_new = matches!(item.expect(), Expect::Absent);
+    if !is_new || stored.len() < LARGE || told || strict(shared, request.batch).is_some() {
+        return Ok(false);
+    }
+    let [record, ids, deadlines] = &request.keys[..] else {
+        return Ok(false);
+    };
+    let mut set = Cmd::with_capacity(4, stored.len() + record.len() + 16);
+    set.arg("SET").arg(record).arg(stored).arg("NX");
+    let mut both = redis::pipe();
+    both.atomic().add_command(set);
+    // As the script leaves the sets after a record that lasts.
+    let id = item.key().id();
+    both.cmd("ZADD").arg(ids).arg(0).arg(id).ignore();
+    both.cmd("ZREM").arg(deadlines).arg(id).ignore();
+    both.cmd("PERSIST").arg(ids).ignore();
+    match shared.servers()?.send_all(slot(record), &both).await {
+        Ok(answers) => Ok(answers.first().is_some_and(|answer| *answer != Value::Nil)),
+        Err(e) if e.kind() == redis::ErrorKind::Server(ServerErrorKind::ExecAbort) => Ok(false),
+        Err(e) if e.is_connection_refusal() => Ok(false),
+        Err(e) => Err(from_redis(e, Effect::Write, "commit")),
     }
 }
 
@@ -110,7 +155,7 @@ impl<'a> Request<'a> {
 
     fn write(&self, command: &mut Cmd) {
         let now = Pair::from(self.batch.now());
-        command.arg(now.seconds).arg(now.nanos).arg(self.puts.len());
+        command.arg(now).arg(self.puts.len());
         for (item, put) in self.batch.items().iter().zip(&self.puts) {
             match item.expect() {
                 Expect::Any => command.arg("*"),
@@ -118,21 +163,17 @@ impl<'a> Request<'a> {
                 Expect::Present => command.arg("+"),
                 Expect::Version(version) => command.arg(version.to_string()),
             };
-            let change = match item.change() {
-                Change::Check => {
+            match (item.change(), put) {
+                (Change::Check, _) => {
                     command.arg("c");
                     continue;
                 }
-                Change::Delete => "d",
-                Change::Put { .. } => "p",
+                (Change::Put { .. }, Some((_, Some(life)))) => command.arg(*life),
+                (Change::Put { .. }, _) => command.arg("p"),
+                (Change::Delete, _) => command.arg("d"),
             };
-            let place = self.collections[&item.key().collection()];
-            command.arg(change).arg(place).arg(item.key().id());
-            if let Some((stored, life)) = put {
-                match life {
-                    Some(life) => command.arg(*life),
-                    None => command.arg(""),
-                };
+            command.arg(self.collections[&item.key().collection()]);
+            if let Some((stored, _)) = put {
                 command.arg(stored);
             }
         }

@@ -46,8 +46,8 @@
 //! when memory is full. It may run at every start, in many processes at once.
 //!
 //! With an access list, a user needs the namespace's keys, as in
-//! `~store:* ~store/* &store/*`, and `+@read +@write +@scripting +@connection
-//! +info +time`; in a cluster `+cluster|slots +cluster|nodes`; for notices
+//! `~store:* ~store/* &store/*`, and `+@read +@write +@scripting +@transaction
+//! +@connection +info +time`; in a cluster `+cluster|slots +cluster|nodes`; for notices
 //! `+publish +subscribe`; for [`Builder::strict_nonces`] `+wait`; and
 //! `+config|get`, without which the store cannot tell what survives.
 //!
@@ -72,6 +72,8 @@
 //! - **A commit** is one script (`commit.lua`): it compares what is there with
 //!   what is expected and writes all or nothing. Redis runs one script at a
 //!   time, which makes commits serializable.
+//!   One large record that must be new, such as a piece of an object, is a
+//!   transaction of plain commands: a script would copy it twice.
 //! - **A page of a partition** is one script (`scan.lua`): a range of the sorted
 //!   set and the records of its ids.
 //! - **A page of a whole collection** is `SCAN` over each primary, so it costs

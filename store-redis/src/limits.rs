@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use redis::{Cmd, Value, cmd};
@@ -29,16 +30,20 @@ struct Hashes(Arc<Shared>);
 
 /// A bucket as its field holds it; `take.lua` tells the form.
 fn stored(entry: &Entry) -> String {
-    let expires_at = Pair::from(entry.expires_at);
     match entry.state {
-        State::Tat(tat) => format!("t {} {expires_at}", Pair::from(tat)),
+        State::Tat(tat) => stored_tat(tat, entry.expires_at),
         State::Tokens(tokens) => format!(
             // All digits that a float needs to be read back to the last bit.
-            "c {:?} {} {expires_at}",
+            "c {:?} {} {}",
             tokens.tokens,
-            Pair::from(tokens.last_refill)
+            Pair::from(tokens.last_refill),
+            Pair::from(entry.expires_at)
         ),
     }
+}
+
+fn stored_tat(tat: Timestamp, expires_at: Timestamp) -> String {
+    format!("t {} {}", Pair::from(tat), Pair::from(expires_at))
 }
 
 /// State and expiry of a stored bucket.
@@ -125,12 +130,7 @@ impl Buckets for Hashes {
         let old = old.map_or(&[][..], Bucket::entries);
         let new = new.map_or(&[][..], Bucket::entries);
         let write = |command: &mut Cmd| {
-            let now = Pair::from(now);
-            command
-                .arg(now.seconds)
-                .arg(now.nanos)
-                .arg(keep)
-                .arg(old.len());
+            command.arg(Pair::from(now)).arg(keep).arg(old.len());
             for entry in old.iter().chain(new) {
                 command.arg(&*entry.quota).arg(stored(entry));
             }
@@ -176,17 +176,16 @@ impl RateLimitStore for RedisLimits {
         let last = terms.iter().map(|terms| terms.expires_at).max();
         let [least, keep] = self.shared.lives_ms(last.unwrap_or(take.now()), take.now());
         let write = |command: &mut Cmd| {
-            let now = Pair::from(take.now());
-            command.arg(now.seconds).arg(now.nanos).arg(keep).arg(least);
+            command.arg(Pair::from(take.now())).arg(keep).arg(least);
             for (quota, terms) in take.quotas().iter().zip(&terms) {
-                let (increment, latest) = (Pair::of(terms.increment), Pair::from(terms.latest));
+                let increment = Pair::of(terms.increment);
+                let full = take.now() + Duration::from_nanos(terms.increment);
                 command
                     .arg(quota.name())
                     .arg(increment.seconds)
                     .arg(increment.nanos)
-                    .arg(latest.seconds)
-                    .arg(latest.nanos)
-                    .arg(Pair::from(terms.expires_at).to_string());
+                    .arg(Pair::from(terms.latest))
+                    .arg(stored_tat(full, terms.expires_at));
             }
         };
         let script = Script {

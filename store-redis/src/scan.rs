@@ -47,11 +47,7 @@ async fn partition(shared: &Shared, scan: &Scan, partition: &Partition) -> Resul
             lua: &shared.scripts.scan,
             keys: &keys,
             arguments: &|command| {
-                command
-                    .arg(&begin)
-                    .arg(&end)
-                    .arg(now.seconds)
-                    .arg(now.nanos);
+                command.arg(&begin).arg(&end).arg(now);
                 command
                     .arg(scan.page_size())
                     .arg(ROOM)

@@ -182,6 +182,15 @@ impl Servers {
         }
     }
 
+    /// Sends several commands in one request to whoever has the slot, as far as
+    /// is known; nobody is asked who knows better.
+    pub(crate) async fn send_all(&self, slot: u16, commands: &Pipeline) -> RedisResult<Vec<Value>> {
+        match self {
+            Self::One(line) => line.send_all(commands).await,
+            Self::Cluster(cluster) => cluster.owner(slot)?.send_all(commands).await,
+        }
+    }
+
     /// Sends a command to any of them.
     pub(crate) async fn send_to_any(&self, command: &Cmd) -> RedisResult<Value> {
         match self {

@@ -25,7 +25,7 @@ const HEADER: usize = 57;
 const NEVER: &str = "----------.---------";
 const NANOS: u64 = 1_000_000_000;
 
-/// A moment as the scripts take it: seconds and nanoseconds, each of which a
+/// A moment, or a time, in seconds and nanoseconds, each of which a script's
 /// double holds exactly.
 #[derive(Clone, Copy)]
 pub(crate) struct Pair {
@@ -48,10 +48,16 @@ impl From<Timestamp> for Pair {
     }
 }
 
-/// As it is stored: always twenty characters.
+/// As it is stored: always twenty characters, so moments compare as texts.
 impl std::fmt::Display for Pair {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{:010}.{:09}", self.seconds, self.nanos)
+    }
+}
+
+impl ToRedisArgs for Pair {
+    fn write_redis_args<W: ?Sized + RedisWrite>(&self, out: &mut W) {
+        out.write_arg_fmt(self);
     }
 }
 

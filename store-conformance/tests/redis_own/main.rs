@@ -6,6 +6,7 @@ mod changes;
 mod cluster;
 mod expiry;
 mod faults;
+mod large;
 mod moving;
 mod restart;
 mod tls;
@@ -83,6 +84,7 @@ fn main() -> ExitCode {
         changes::all(),
         expiry::all(),
         faults::all(),
+        large::all(),
         restart::all(),
         tls::all(),
         cluster::all(),

@@ -78,6 +78,14 @@ async fn work(
             Body::json(round)?,
         )?;
         store.records().commit(&batch).await?;
+        // One that no script writes.
+        let mut large = Batch::new(partition.clone(), store.now());
+        let id = key(&format!("large {own}"));
+        large.put(id.clone(), Expect::Absent, Body::bytes(vec![7; 20_000])?)?;
+        store.records().commit(&large).await?;
+        let mut gone = Batch::new(partition.clone(), store.now());
+        gone.delete(id, Expect::Version(large.version()))?;
+        store.records().commit(&gone).await?;
         let page = store
             .records()
             .scan(&Scan::partition(THINGS, partition.clone()).id_prefix(format!("{own} ")))

@@ -105,7 +105,7 @@ async fn user(place: &Place, rights: &str) -> Result<Builder, Failure> {
 async fn the_rights_that_are_documented_suffice(_: Place) -> End {
     let server = block_in_place(|| redis::killable(&Options::from_env()))?;
     let place = Place::new(server.url());
-    let rights = "~store:* ~store/* &store/* +@read +@write +@scripting +@connection \
+    let rights = "~store:* ~store/* &store/* +@read +@write +@scripting +@transaction +@connection \
         +info +time +publish +subscribe +wait +cluster|slots +cluster|nodes +config|get";
     let opened = user(&place, rights)
         .await?
@@ -123,11 +123,15 @@ async fn the_rights_that_are_documented_suffice(_: Place) -> End {
         batch.delete(key("c"), Expect::Any)?;
         store.records().commit(&batch).await?;
     }
+    let mut large = Batch::new(partition(), store.now());
+    let body = Body::bytes(vec![7; 100_000])?;
+    large.put(key("d"), Expect::Absent, body)?;
+    store.records().commit(&large).await?;
     for scan in [
         Scan::partition(THINGS, partition()),
         Scan::collection(THINGS, ""),
     ] {
-        assert_eq!(store.records().scan(&scan).await?.items.len(), 2);
+        assert_eq!(store.records().scan(&scan).await?.items.len(), 3);
     }
     let quotas = Quotas::new([Quota::per_second(1)?])?;
     let take = Take::new("k", &quotas, 1, store.now())?;
