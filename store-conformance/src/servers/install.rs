@@ -34,7 +34,10 @@ pub(super) fn installed() -> PathBuf {
 
 /// The folder `name` of installed servers, made by `fill` if it is not there.
 /// It is there as a whole or not at all, also if two processes make it.
-fn once(name: &str, fill: impl FnOnce(&Path) -> Result<(), String>) -> Result<PathBuf, String> {
+pub(super) fn once(
+    name: &str,
+    fill: impl FnOnce(&Path) -> Result<(), String>,
+) -> Result<PathBuf, String> {
     let folder = installed().join(name);
     if folder.is_dir() {
         return Ok(folder);

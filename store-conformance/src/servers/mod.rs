@@ -14,7 +14,9 @@
 //! way works for it, and a `find`.
 
 mod container;
+pub mod dynamodb;
 mod install;
+pub mod ministack;
 mod pgbouncer;
 pub mod postgres;
 mod program;

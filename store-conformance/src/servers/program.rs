@@ -46,22 +46,26 @@ pub(super) struct Folder {
 impl Folder {
     /// A new one, in the system's place for temporary files.
     pub(super) fn new(name: &str) -> Result<Self, String> {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let next = NEXT.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("store-{name}-{}-{next}", std::process::id()));
-        let make = || -> io::Result<bool> {
-            fs::create_dir(&path)?;
-            let is_root = fs::metadata(&path)?.uid() == 0;
+        let mut folder = Self::own(name)?;
+        let give = || -> io::Result<bool> {
+            let is_root = fs::metadata(&folder.path)?.uid() == 0;
             if is_root {
-                chown(&path, Some(NOBODY), Some(NOBODY))?;
+                chown(&folder.path, Some(NOBODY), Some(NOBODY))?;
             }
             Ok(is_root)
         };
-        let is_root = make().map_err(|e| format!("no temporary folder: {e}"))?;
-        Ok(Self {
-            path,
-            user: is_root.then_some(NOBODY),
-        })
+        let is_root = give().map_err(|e| format!("a folder for nobody: {e}"))?;
+        folder.user = is_root.then_some(NOBODY);
+        Ok(folder)
+    }
+
+    /// The same for a server that root may run too.
+    pub(super) fn own(name: &str) -> Result<Self, String> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let next = NEXT.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("store-{name}-{}-{next}", std::process::id()));
+        fs::create_dir(&path).map_err(|e| format!("no temporary folder: {e}"))?;
+        Ok(Self { path, user: None })
     }
 
     pub(super) fn path(&self) -> &Path {

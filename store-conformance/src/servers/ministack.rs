@@ -1,0 +1,149 @@
+//! MiniStack, which stands in for DynamoDB and S3, and for IAM: a program in
+//! Python, fetched from PyPI.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::container::asked;
+use super::install::{installed, once};
+use super::program::{Folder, Launch, Program, free_port, run};
+use super::{Kind, Options, Part, Server};
+
+/// A folder with its Python packages, if it is not one that was fetched.
+pub const PROGRAMS: &str = "STORE_TEST_MINISTACK_PACKAGES";
+
+/// The key id that it takes with any secret; ids made through its IAM are checked.
+pub const KEY_ID: &str = "test";
+
+const INSTALLED: &str = "ministack-1.5.33";
+
+/// All that it needs from Python 3.11 on, so that it is the same tomorrow.
+const PACKAGES: [&str; 17] = [
+    "ministack==1.5.33",
+    "botocore==1.43.106",
+    "defusedxml==0.7.1",
+    "graphql-core==3.2.12",
+    "h11==0.16.0",
+    "h2==4.4.1",
+    "hpack==4.2.0",
+    "hypercorn==0.18.0",
+    "hyperframe==6.1.0",
+    "jmespath==1.1.0",
+    "jsonata-python==0.7.1",
+    "priority==2.0.0",
+    "python-dateutil==2.9.0.post0",
+    "pyyaml==6.0.3",
+    "six==1.17.0",
+    "urllib3==2.8.0",
+    "wsproto==1.3.2",
+];
+
+/// What it is told beside its address: nothing but what is tested, and nothing
+/// that listens elsewhere.
+const SETTINGS: [&str; 5] = [
+    "AUTH=true",
+    "BIND_HOST=127.0.0.1",
+    "IOT_MTLS_ENABLED=0",
+    "SERVICES=s3,dynamodb,iam,sts",
+    "SFTP_ENABLED=0",
+];
+
+/// MiniStack for the tests of one backend.
+pub(super) struct MiniStack {
+    /// The backend's variable with the URL of a server that runs.
+    pub(super) variable: &'static str,
+}
+
+impl Kind for MiniStack {
+    fn name(&self) -> String {
+        "MiniStack".into()
+    }
+
+    fn variable(&self) -> &'static str {
+        self.variable
+    }
+
+    fn contain(&self, _: &Options) -> Result<Server, String> {
+        Err("it is run as a program".into())
+    }
+
+    fn programs(&self) -> Option<PathBuf> {
+        let given = std::env::var_os(PROGRAMS).map(PathBuf::from);
+        let folder = given.unwrap_or_else(|| installed().join(INSTALLED));
+        folder.join("ministack").is_dir().then_some(folder)
+    }
+
+    fn install(&self) -> Result<PathBuf, String> {
+        once(INSTALLED, fetch)
+    }
+
+    /// It keeps nothing beyond its end, whatever is asked.
+    fn start(&self, programs: &Path, _: &Options) -> Result<Server, String> {
+        let port = free_port()?;
+        let mut command = vec!["env".to_owned()];
+        command.extend(SETTINGS.map(String::from));
+        command.push(format!("GATEWAY_PORT={port}"));
+        command.push(format!("PYTHONPATH={}", programs.display()));
+        command.extend(["python3", "-m", "ministack"].map(String::from));
+        let launch = Launch {
+            command,
+            stop: "TERM",
+            ready: Box::new(move |_| is_ready(&format!("127.0.0.1:{port}"))),
+            stale: &[],
+        };
+        // As whoever runs the tests, whose Python it is.
+        let program = Program::start(Folder::own("ministack")?, launch)?;
+        Ok(Server {
+            url: format!("http://127.0.0.1:{port}"),
+            direct: None,
+            origin: format!("program in {}", programs.display()),
+            way: match programs.starts_with(installed()) {
+                true => "installed",
+                false => "program",
+            },
+            parts: vec![Part::Program(program)],
+        })
+    }
+
+    fn advice(&self) -> Vec<String> {
+        vec![
+            format!(
+                "set {} to http://host:port, where one listens;",
+                self.variable
+            ),
+            format!(
+                "python3 -m pip install --target FOLDER {}, and set {PROGRAMS} to FOLDER;",
+                PACKAGES[0]
+            ),
+        ]
+    }
+}
+
+fn is_ready(address: &str) -> bool {
+    let question = b"GET /_ministack/health HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    asked(address, question, b"HTTP/1.1 200".len())
+}
+
+/// By pip, or by that of a new environment where the machine's Python has none.
+fn fetch(folder: &Path) -> Result<(), String> {
+    let install = |python: &Path| {
+        run(Command::new(python)
+            .args(["-m", "pip", "install", "--quiet", "--no-input"])
+            .arg("--disable-pip-version-check")
+            .args(["--only-binary", ":all:", "--target"])
+            .arg(folder)
+            .args(PACKAGES))
+        .map(drop)
+    };
+    let Err(error) = install(Path::new("python3")) else {
+        return Ok(());
+    };
+    let environment = folder.join("environment");
+    run(Command::new("python3")
+        .args(["-m", "venv"])
+        .arg(&environment))
+    .map_err(|e| format!("{error}; {e}"))?;
+    install(&environment.join("bin/python3"))?;
+    fs::remove_dir_all(&environment).map_err(|e| e.to_string())
+}
