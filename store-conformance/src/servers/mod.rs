@@ -21,6 +21,7 @@ mod pgbouncer;
 pub mod postgres;
 mod program;
 pub mod redis;
+pub mod s3;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -92,6 +93,7 @@ pub type Find = fn(&Options) -> Result<Server, String>;
 pub const KINDS: &[(&str, &str, Find)] = &[
     ("postgres", postgres::URL, postgres::find),
     ("redis", redis::URL, redis::find),
+    ("s3", s3::URL, s3::find),
 ];
 
 /// How a test program ends that could not get its server: the caller knows
