@@ -26,6 +26,15 @@ use crate::error::BACKEND;
 /// How often others may come in before a round is closed, or the work ended.
 const YIELDS: u32 = 8;
 
+/// How often a swap that was beaten is tried again at once. Whoever beat it got
+/// on, and its answer has what to begin with; a pause would be longer than many
+/// such rounds.
+const AT_ONCE: u32 = 16;
+
+async fn pause(beaten: u32) {
+    back_off(beaten.saturating_sub(AT_ONCE)).await;
+}
+
 /// What a fold stands on: buckets that can be read and swapped.
 #[async_trait]
 pub(crate) trait Buckets: Send + Sync + 'static {
@@ -197,7 +206,7 @@ impl<B: Buckets> Folds<B> {
                 Ok(()) => return Ok(new),
                 Err(current) => found = current,
             }
-            back_off(attempt).await;
+            pause(attempt).await;
         }
         Err(exhausted())
     }
@@ -305,13 +314,12 @@ async fn work<B: Buckets>(buckets: Arc<B>, worker: Worker) {
     while let Some(round) = close(&buckets, busy, key).await {
         let (now, base) = round.base.clone().unwrap_or_default();
         let swapped = if base == round.state {
-            // Nothing to write; yet what its members saw may be old by now.
-            buckets.read(key).await.map(|found| {
-                if alive(found.clone(), now) == base {
-                    Ok(())
-                } else {
-                    Err(found)
-                }
+            // Nothing is to be written; but what was seen may be older than the
+            // calls that saw it.
+            let found = buckets.read(key).await;
+            found.map(|found| match alive(found.clone(), now) == base {
+                true => Ok(()),
+                false => Err(found),
             })
         } else {
             buckets
@@ -324,7 +332,7 @@ async fn work<B: Buckets>(buckets: Arc<B>, worker: Worker) {
                 round.end(Outcome::Written);
             }
             Ok(Err(found)) => {
-                back_off(attempt).await;
+                pause(attempt).await;
                 attempt += 1;
                 let after = put(Round::on(found, buckets.now()));
                 for beaten in [Some(round), after].into_iter().flatten() {
@@ -367,4 +375,67 @@ fn failed_with(error: &Error) -> Outcome {
 
 fn exhausted() -> Error {
     contended().with_backend(BACKEND).with_operation("update")
+}
+
+#[cfg(test)]
+mod tests {
+    use store_core::limits::{Entry, State};
+
+    use super::*;
+
+    /// One bucket, which somebody else deletes right after each swap.
+    #[derive(Default)]
+    struct Fickle(Mutex<Option<Bucket>>);
+
+    #[async_trait]
+    impl Buckets for Fickle {
+        fn now(&self) -> Timestamp {
+            Timestamp::EPOCH
+        }
+
+        async fn read(&self, _: &str) -> Result<Option<Bucket>> {
+            Ok(self.0.lock().unwrap().clone())
+        }
+
+        async fn swap(
+            &self,
+            _: &str,
+            _: Timestamp,
+            old: Option<&Bucket>,
+            _: Option<&Bucket>,
+        ) -> Result<Result<(), Option<Bucket>>> {
+            yield_now().await;
+            let found = self.0.lock().unwrap().take();
+            Ok(match found.as_ref() == old {
+                true => Ok(()),
+                false => Err(found),
+            })
+        }
+    }
+
+    fn bucket() -> Bucket {
+        let entry = Entry {
+            quota: "q".into(),
+            state: State::Tat(Timestamp::MAX),
+            expires_at: Timestamp::MAX,
+        };
+        [entry].into_iter().collect()
+    }
+
+    #[tokio::test]
+    async fn whoever_changes_nothing_sees_nothing_older_than_the_call() {
+        let folds = Folds::new(Arc::<Fickle>::default());
+        let write = |_: Option<&Bucket>| Some(bucket());
+        for _ in 0..20 {
+            // At once, so that the last of them goes through a round.
+            let (first, second, third) = tokio::join!(
+                folds.update("k", &write),
+                folds.update("k", &write),
+                folds.update("k", &write)
+            );
+            assert!(first.is_ok() && second.is_ok() && third.is_ok());
+            let seen = folds.update("k", &|_: Option<&Bucket>| None).await;
+            assert_eq!(seen.unwrap(), None, "it was deleted before");
+        }
+    }
 }
