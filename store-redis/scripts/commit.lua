@@ -29,14 +29,14 @@ local found, at = {}, 3
 
 for i = 1, count do
     local expect, change = ARGV[at], ARGV[at + 1]
-    if expect ~= '*' then
+    if expect ~= '*' or change == 'p' then
         local header = call('GETRANGE', KEYS[i], 0, 55)
         local expires = sub(header, 37)
         local holds
         if expires <= now and expires ~= NEVER then
-            holds = expect == '-'
+            holds = expect == '-' or expect == '*'
         else
-            holds = expect == '+' or expect == sub(header, 4, 35)
+            holds = expect == '+' or expect == '*' or expect == sub(header, 4, 35)
             found[i] = expires
         end
         if not holds then
@@ -51,13 +51,8 @@ if failed then
     return failed
 end
 
-local function server_ms()
-    local clock = call('TIME')
-    return clock[1] * 1000 + math.floor(clock[2] / 1000)
-end
-
 -- Whether the sorted sets change, and when each record is to be removed.
-local moved, now_ms, deadlines = false, nil, {}
+local moved, clock, deadlines = false, nil, nil
 at = 3
 for i = 1, count do
     local change = ARGV[at + 1]
@@ -73,8 +68,9 @@ for i = 1, count do
         moved = moved or found[i] ~= NEVER
         at = at + 4
     else
-        now_ms = now_ms or server_ms()
-        deadlines[i] = string.format('%.0f', now_ms + change)
+        clock, deadlines = clock or call('TIME'), deadlines or {}
+        local life = math.floor(clock[2] / 1000) + change
+        deadlines[i] = string.format('%.0f', clock[1] * 1000 + life)
         call('SET', KEYS[i], ARGV[at + 3], 'PXAT', deadlines[i])
         moved = true
         at = at + 4
@@ -89,7 +85,8 @@ if not moved then
     return nil
 end
 
-now_ms = now_ms or server_ms()
+clock = clock or call('TIME')
+local now_ms = clock[1] * 1000 + math.floor(clock[2] / 1000)
 
 -- Forgets ids whose records are gone, a few at a time and more than one commit
 -- adds on average, and lets the sets go with their last record if all expire.
@@ -137,7 +134,7 @@ for i = 1, count do
         else
             c.add[#c.add + 1] = 0
             c.add[#c.add + 1] = id
-            if deadlines[i] then
+            if deadlines and deadlines[i] then
                 c.expire[#c.expire + 1] = deadlines[i]
                 c.expire[#c.expire + 1] = id
             else

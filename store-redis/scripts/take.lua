@@ -3,52 +3,68 @@
 -- KEYS: the key's buckets, a hash of quota to `t <full at> <expires at>`, or as
 --       a closure wrote it, `c <tokens> <refilled at> <expires at>`; times are
 --       ten digits, a dot and nine digits, so they compare as texts.
--- ARGV: the time, how many milliseconds the server shall keep what is written,
---       and how many at least; then for each quota its name, by how much the
---       take moves the arrival time (seconds, nanoseconds, each of which a
---       double holds exactly), the latest that it fits at, and what a full
---       bucket becomes.
+-- ARGV: the time; then for each quota
+--         its name,
+--         what a full bucket becomes,
+--         since which expiry the server keeps the key long enough,
+--         the latest that the take fits at; and behind a space each by how much
+--         it moves the arrival time of a bucket that is not full, and for how
+--         many milliseconds the server shall keep the key.
 --
--- Answers each quota's bucket as it was, nil for a full one; the caller decides
--- by the same arithmetic. Beside one that a closure wrote nothing is taken.
+-- Answers for each quota when its bucket would have been full, nil if it was,
+-- and `c` if a closure wrote it, beside which nothing is taken; not as a list if
+-- it is one quota. The caller decides by the same arithmetic.
+--
+-- This runs more often than all else. What is seldom needed stands behind what
+-- is always compared, where it changes no comparison: an argument costs more.
 
 local call, sub = redis.call, string.sub
-local key, now = KEYS[1], ARGV[1]
-local before, write, fits = {}, {}, true
+local key, args = KEYS[1], ARGV
+local now = args[1]
+local before, fits, keep = {}, true, false
 
-for at = 4, #ARGV, 5 do
-    local base = now
-    local bucket = call('HGET', key, ARGV[at])
-    if bucket then
-        if sub(bucket, -20) <= now then
-            bucket = false
-        elseif sub(bucket, 1, 1) ~= 't' then
-            fits = false
-        elseif sub(bucket, 3, 22) > now then
-            base = sub(bucket, 3, 22)
+for at = 2, #args, 4 do
+    local base, limits = now, args[at + 3]
+    local bucket = call('HGET', key, args[at])
+    local expires = bucket and sub(bucket, -20)
+    if not bucket or expires <= now then
+        keep = true
+    elseif #bucket > 43 then
+        base, fits = 'c', false
+    else
+        keep = keep or expires < args[at + 2]
+        local tat = sub(bucket, 3, 22)
+        if tat > now then
+            base = tat
         end
     end
-    before[#before + 1] = bucket
-    fits = fits and base <= ARGV[at + 3]
-    if fits then
-        local new = ARGV[at + 4]
-        if base ~= now then
-            local s, n = sub(base, 1, 10) + ARGV[at + 1], sub(base, 12) + ARGV[at + 2]
-            if n >= 1000000000 then
-                s, n = s + 1, n - 1000000000
-            end
-            new = string.format('t %010d.%09d %s', s, n, sub(new, -20))
+    before[#before + 1] = base ~= now and base
+    fits = fits and base <= limits
+    if fits and base ~= now then
+        -- A double holds seconds and nanoseconds exactly, and no whole time.
+        local s = sub(base, 1, 10) + sub(limits, 22, 31)
+        local n = sub(base, 12) + sub(limits, 33, 41)
+        if n >= 1000000000 then
+            s, n = s + 1, n - 1000000000
         end
-        write[#write + 1] = ARGV[at]
-        write[#write + 1] = new
+        args[at + 1] = string.format('t %010d.%09d %s', s, n, sub(args[at + 1], -20))
     end
 end
 
 if fits then
-    call('HSET', key, unpack(write))
-    -- Not each time; and another quota of this key may have to be kept longer.
-    if call('PTTL', key) < tonumber(ARGV[3]) then
-        call('PEXPIRE', key, ARGV[2])
+    local longest = 0
+    for at = 2, #args, 4 do
+        call('HSET', key, args[at], args[at + 1])
+        if keep then
+            longest = math.max(longest, sub(args[at + 3], 43))
+        end
     end
+    -- Another quota of this key may have to be kept longer.
+    if keep and call('PTTL', key) < longest then
+        call('PEXPIRE', key, longest)
+    end
+end
+if #before == 1 then
+    return before[1]
 end
 return before

@@ -1,8 +1,6 @@
 //! One batch as one call of the script that writes records; or, if it is one
 //! large record that must be new, as a transaction without a script.
 
-use std::collections::BTreeMap;
-
 use redis::{Cmd, ServerErrorKind, Value};
 use store_core::batch::Item;
 use store_core::error::FailedItem;
@@ -99,8 +97,8 @@ pub(crate) fn strict(shared: &Shared, batch: &Batch) -> Option<Strict> {
 struct Request<'a> {
     batch: &'a Batch,
     keys: Vec<String>,
-    /// Where in `keys` the ids of each collection are.
-    collections: BTreeMap<Collection, usize>,
+    /// Where in `keys` the ids of each collection are; of few.
+    collections: Vec<(Collection, usize)>,
     /// What each put stores, and for how long.
     puts: Vec<Option<(Stored, Option<u64>)>>,
     /// What is told of it, and where.
@@ -113,7 +111,7 @@ impl<'a> Request<'a> {
         let mut keys: Vec<String> = (0..items.len())
             .map(|index| shared.names.record(batch.at(index)))
             .collect();
-        let mut collections = BTreeMap::new();
+        let mut collections: Vec<(Collection, usize)> = Vec::new();
         let mut puts = Vec::with_capacity(items.len());
         for item in items {
             let put = match item.change() {
@@ -129,12 +127,12 @@ impl<'a> Request<'a> {
             };
             puts.push(put);
             let collection = item.key().collection();
-            collections.entry(collection).or_insert_with(|| {
+            if !collections.iter().any(|(known, _)| *known == collection) {
                 let partition = batch.partition().as_str();
                 keys.push(shared.names.ids(partition, collection));
                 keys.push(shared.names.deadlines(partition, collection));
-                keys.len() - 1
-            });
+                collections.push((collection, keys.len() - 1));
+            }
         }
         Ok(Self {
             batch,
@@ -145,6 +143,14 @@ impl<'a> Request<'a> {
                 .tells
                 .then(|| (shared.names.channel(), messages(batch))),
         })
+    }
+
+    /// Where in `keys` the ids of a collection that is written to are.
+    fn place(&self, collection: Collection) -> usize {
+        let mut known = self.collections.iter();
+        known
+            .find(|(known, _)| *known == collection)
+            .map_or(0, |(_, place)| *place)
     }
 
     fn size(&self) -> usize {
@@ -172,7 +178,7 @@ impl<'a> Request<'a> {
                 (Change::Put { .. }, _) => command.arg("p"),
                 (Change::Delete, _) => command.arg("d"),
             };
-            command.arg(self.collections[&item.key().collection()]);
+            command.arg(self.place(item.key().collection()));
             if let Some((stored, _)) = put {
                 command.arg(stored);
             }

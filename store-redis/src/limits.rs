@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use redis::{Cmd, Value, cmd};
+use store_core::limits::gcra::Terms;
 use store_core::limits::{
     Bucket, Change, Decision, Decisions, Entry, LimitKey, RateLimitStore, State, Take, Tokens,
     take_by_update,
@@ -16,7 +17,7 @@ use store_core::{Clock, Error, Ping, Result, Timestamp};
 use crate::error::{BACKEND, Effect};
 use crate::fold::{Buckets, Folds, alive};
 use crate::shared::{Script, Shared};
-use crate::wire::{Pair, array, text, time};
+use crate::wire::{Pair, WIDTH, array, text, time, unexpected};
 
 /// Buckets, a hash for each key with a field for each quota.
 pub(crate) struct RedisLimits {
@@ -43,21 +44,32 @@ fn stored(entry: &Entry) -> String {
 }
 
 fn stored_tat(tat: Timestamp, expires_at: Timestamp) -> String {
-    format!("t {} {}", Pair::from(tat), Pair::from(expires_at))
+    moments("t ", Pair::from(tat), Pair::from(expires_at))
+}
+
+/// Two moments with a space between them.
+fn moments(before: &str, first: Pair, second: Pair) -> String {
+    let mut text = String::with_capacity(4 + 3 * WIDTH);
+    text.push_str(before);
+    text.extend(first.text().map(char::from));
+    text.push(' ');
+    text.extend(second.text().map(char::from));
+    text
 }
 
 /// State and expiry of a stored bucket.
 fn parse(stored: &str) -> Option<(State, Timestamp)> {
-    let parts: Vec<&str> = stored.split(' ').collect();
-    let state = match parts[..] {
-        ["t", tat, _] => State::Tat(time(tat)?),
-        ["c", tokens, last_refill, _] => State::Tokens(Tokens {
+    let (rest, expires_at) = stored.rsplit_once(' ')?;
+    let (rest, moment) = rest.rsplit_once(' ')?;
+    let state = match rest.split_once(' ') {
+        None if rest == "t" => State::Tat(time(moment)?),
+        Some(("c", tokens)) => State::Tokens(Tokens {
             tokens: tokens.parse().ok()?,
-            last_refill: time(last_refill)?,
+            last_refill: time(moment)?,
         }),
         _ => return None,
     };
-    Some((state, time(parts.last()?)?))
+    Some((state, time(expires_at)?))
 }
 
 /// Fields and values of a hash as a bucket; `None` for none.
@@ -97,6 +109,17 @@ impl RedisLimits {
     }
 }
 
+impl RedisLimits {
+    /// The last of a quota's arguments to `take.lua`.
+    fn limits(&self, terms: &Terms) -> String {
+        let keep = self.shared.limit_life_ms(terms.expires_at, terms.now);
+        let mut limits = moments("", Pair::from(terms.latest), Pair::of(terms.increment));
+        limits.push(' ');
+        limits.push_str(&keep.to_string());
+        limits
+    }
+}
+
 #[async_trait]
 impl Buckets for Hashes {
     fn now(&self) -> Timestamp {
@@ -126,7 +149,7 @@ impl Buckets for Hashes {
         new: Option<&Bucket>,
     ) -> Result<Result<(), Option<Bucket>>> {
         let last = new.and_then(Bucket::expires_at);
-        let keep = last.map_or(0, |at| self.0.life_ms(at, now));
+        let keep = last.map_or(0, |at| self.0.limit_life_ms(at, now));
         let old = old.map_or(&[][..], Bucket::entries);
         let new = new.map_or(&[][..], Bucket::entries);
         let write = |command: &mut Cmd| {
@@ -168,24 +191,16 @@ impl RateLimitStore for RedisLimits {
     async fn take(&self, take: &Take<'_>) -> Result<Decision> {
         self.check_open()?;
         let keys = [self.shared.names.limit(take.key().as_str())];
-        let terms: Vec<_> = take
-            .quotas()
-            .iter()
-            .map(|quota| take.terms(quota))
-            .collect();
-        let last = terms.iter().map(|terms| terms.expires_at).max();
-        let [least, keep] = self.shared.lives_ms(last.unwrap_or(take.now()), take.now());
         let write = |command: &mut Cmd| {
-            command.arg(Pair::from(take.now())).arg(keep).arg(least);
-            for (quota, terms) in take.quotas().iter().zip(&terms) {
-                let increment = Pair::of(terms.increment);
+            command.arg(Pair::from(take.now()));
+            for quota in take.quotas().iter() {
+                let terms = take.terms(quota);
                 let full = take.now() + Duration::from_nanos(terms.increment);
                 command
                     .arg(quota.name())
-                    .arg(increment.seconds)
-                    .arg(increment.nanos)
-                    .arg(Pair::from(terms.latest))
-                    .arg(stored_tat(full, terms.expires_at));
+                    .arg(stored_tat(full, terms.expires_at))
+                    .arg(Pair::from(self.shared.kept_since(terms.expires_at)))
+                    .arg(self.limits(&terms));
             }
         };
         let script = Script {
@@ -196,16 +211,22 @@ impl RateLimitStore for RedisLimits {
         };
         // Never sent again: that it was not run is all that a second copy needs
         // to know, and nobody can.
-        let before = array(self.shared.run("take", Effect::Write, script).await?)?;
+        let before = match self.shared.run("take", Effect::Write, script).await? {
+            Value::Array(before) => before,
+            one => vec![one],
+        };
+        if before.len() != take.quotas().iter().count() {
+            return Err(unexpected());
+        }
         let mut decisions = Decisions::new(take);
         for (quota, before) in take.quotas().iter().zip(before) {
             let tat = match before {
                 Value::Nil => None,
-                before => match parse(&text(before)?).ok_or_else(malformed)?.0 {
-                    State::Tat(tat) => Some(tat),
+                Value::BulkString(closure) if closure == b"c" => {
                     // Converted here, by compare-and-swap.
-                    State::Tokens(_) => return take_by_update(self, take).await,
-                },
+                    return take_by_update(self, take).await;
+                }
+                before => Some(time(&text(before)?).ok_or_else(malformed)?),
             };
             decisions.add(quota, tat);
         }

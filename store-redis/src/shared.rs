@@ -65,20 +65,25 @@ impl Shared {
     }
 
     /// How long the server shall keep what expires at this moment: by its own
-    /// clock, and no less than the grace longer.
+    /// clock, and the grace longer.
     pub(crate) fn life_ms(&self, expires_at: Timestamp, now: Timestamp) -> u64 {
-        let [_, keep] = self.lives_ms(expires_at, now);
-        keep
+        ms(expires_at.since(now).saturating_add(self.grace))
     }
 
-    /// The same for what is written often: how long at least, which is half a
-    /// grace longer, and how long once that is no longer so.
-    pub(crate) fn lives_ms(&self, expires_at: Timestamp, now: Timestamp) -> [u64; 2] {
-        let life = expires_at.since(now);
-        let ms = |life: Duration| u64::try_from(life.as_millis()).unwrap_or(u64::MAX);
-        let least = life.saturating_add(self.grace / 2);
-        let keep = life.saturating_add(self.grace);
-        [least, keep].map(|life| ms(life).saturating_add(1))
+    /// The same for a limit's buckets, whose expiry moves with each take: half a
+    /// grace longer still, so that it need not be told of each.
+    pub(crate) fn limit_life_ms(&self, expires_at: Timestamp, now: Timestamp) -> u64 {
+        let life = expires_at.since(now).saturating_add(self.grace);
+        ms(life.saturating_add(self.grace / 2))
+    }
+
+    /// The earliest expiry by which the server keeps a bucket long enough if its
+    /// expiry moves to this: half a grace before it at most, and the same for
+    /// all that are near.
+    pub(crate) fn kept_since(&self, expires_at: Timestamp) -> Timestamp {
+        let step = u64::try_from((self.grace / 2).as_nanos()).unwrap_or(u64::MAX);
+        let nanos = expires_at.as_nanos();
+        Timestamp::from_nanos(nanos - nanos % step.max(1))
     }
 
     pub(crate) async fn send(
@@ -170,6 +175,11 @@ impl Shared {
     pub(crate) fn close(&self) {
         *self.servers.write().unwrap_or_else(PoisonError::into_inner) = None;
     }
+}
+
+fn ms(life: Duration) -> u64 {
+    let whole = u64::try_from(life.as_millis()).unwrap_or(u64::MAX);
+    whole.saturating_add(1)
 }
 
 /// A script with its keys and what writes its arguments.

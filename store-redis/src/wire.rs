@@ -48,16 +48,34 @@ impl From<Timestamp> for Pair {
     }
 }
 
-/// As it is stored: always twenty characters, so moments compare as texts.
+/// How many characters a moment has.
+pub(crate) const WIDTH: usize = 20;
+
+impl Pair {
+    /// As it is stored: always as wide, so moments compare as texts.
+    pub(crate) fn text(self) -> [u8; WIDTH] {
+        let mut text = *b"0000000000.000000000";
+        let mut write = |from: usize, to: usize, mut number: u64| {
+            for digit in text[from..to].iter_mut().rev() {
+                *digit = b'0' + (number % 10) as u8;
+                number /= 10;
+            }
+        };
+        write(0, 10, self.seconds);
+        write(11, WIDTH, self.nanos);
+        text
+    }
+}
+
 impl std::fmt::Display for Pair {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:010}.{:09}", self.seconds, self.nanos)
+        f.write_str(std::str::from_utf8(&self.text()).unwrap_or_default())
     }
 }
 
 impl ToRedisArgs for Pair {
     fn write_redis_args<W: ?Sized + RedisWrite>(&self, out: &mut W) {
-        out.write_arg_fmt(self);
+        out.write_arg(&self.text());
     }
 }
 
