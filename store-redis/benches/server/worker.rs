@@ -1,0 +1,57 @@
+//! A process that works as often as it is told, and says how long that took.
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::Duration;
+
+/// With this, this program is such a process itself.
+pub(crate) const ARGUMENT: &str = "--contend";
+
+/// It is told by a line with a number, and answers by one with nanoseconds.
+pub(crate) struct Worker {
+    process: Child,
+    input: Option<ChildStdin>,
+    output: BufReader<ChildStdout>,
+}
+
+impl Worker {
+    pub(crate) fn start(command: &mut Command) -> Self {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut process = command.spawn().unwrap();
+        let mut worker = Self {
+            input: process.stdin.take(),
+            output: BufReader::new(process.stdout.take().unwrap()),
+            process,
+        };
+        // It connects, and warms up.
+        worker.begin(5_000);
+        worker.end();
+        worker
+    }
+
+    pub(crate) fn begin(&mut self, times: u64) {
+        writeln!(self.input.as_mut().unwrap(), "{times}").unwrap();
+    }
+
+    pub(crate) fn end(&mut self) -> Duration {
+        let mut line = String::new();
+        self.output.read_line(&mut line).unwrap();
+        Duration::from_nanos(line.trim().parse().unwrap())
+    }
+}
+
+/// The other end: works whenever it is told.
+pub(crate) fn serve(mut work: impl FnMut(u64) -> Duration) {
+    for line in std::io::stdin().lines() {
+        let took = work(line.unwrap().parse().unwrap());
+        println!("{}", took.as_nanos());
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        // It ends with its input.
+        self.input = None;
+        let _ = self.process.wait();
+    }
+}
