@@ -2,13 +2,12 @@
 
 use std::time::Duration;
 
-use store_conformance::core::limits::{LimitKey, Quota, Quotas, RateLimitStoreExt, Take, Tokens};
+use store_conformance::core::limits::{LimitKey, Quota, Quotas, Take};
 use store_conformance::core::{Batch, Body, Durability, ErrorKind, Expect, Scan, Store};
 use store_conformance::proxy::{self, Proxy};
 use store_conformance::servers::{Options, redis};
 use store_redis::RedisStore;
 use store_redis::redis::{Client, cmd};
-use tokio::task::JoinSet;
 
 use crate::{End, Place, THINGS, key, number, other, partition, put, tests, write};
 
@@ -19,8 +18,6 @@ tests![
     durability_is_told_as_the_server_is_configured,
     a_server_that_evicts_is_refused,
     people_can_read_a_record,
-    closures_on_one_hot_key_fold_into_few_writes,
-    closures_of_many_processes_lose_nothing,
 ];
 
 async fn every_primitive_is_one_request(place: Place) -> End {
@@ -92,68 +89,6 @@ async fn every_primitive_is_one_request(place: Place) -> End {
 fn quotas(count: u32) -> store_conformance::core::Result<Quotas> {
     let quota = |i| Quota::per_second(1)?.named(format!("q{i}"));
     Quotas::new((0..count).map(quota).collect::<Result<Vec<_>, _>>()?)
-}
-
-/// Takes one token from the bucket `hot`, by a closure.
-async fn take_by_closure(store: &Store, quota: &Quota) -> store_conformance::core::Result<()> {
-    let change = |tokens: Option<Tokens>, quota: &Quota, now| {
-        let full = Tokens {
-            tokens: f64::from(quota.burst()),
-            last_refill: now,
-        };
-        let left = tokens.unwrap_or(full);
-        Some(Tokens {
-            tokens: left.tokens - 1.0,
-            ..left
-        })
-    };
-    let key = LimitKey::new("hot")?;
-    store.limits().update_tokens(key, quota, change).await?;
-    Ok(())
-}
-
-/// Has `tasks` tasks take so many each, and says how many are gone then.
-async fn race(stores: &[Store], tasks: usize, each: usize) -> Result<f64, crate::Failure> {
-    let quota = Quota::per_second(1_000_000)?;
-    let mut racers = JoinSet::new();
-    for task in 0..tasks {
-        let (store, quota) = (stores[task % stores.len()].clone(), quota.clone());
-        racers.spawn(async move {
-            for _ in 0..each {
-                take_by_closure(&store, &quota).await?;
-            }
-            Ok::<_, store_conformance::core::Error>(())
-        });
-    }
-    while let Some(ended) = racers.join_next().await {
-        ended??;
-    }
-    let bucket = stores[0].limits().peek(LimitKey::new("hot")?).await?;
-    let bucket = bucket.ok_or("just written")?;
-    let left = bucket.tokens(&quota, stores[0].now()).ok_or("as said")?;
-    Ok(f64::from(quota.burst()) - left.tokens)
-}
-
-async fn closures_on_one_hot_key_fold_into_few_writes(place: Place) -> End {
-    let proxy = Proxy::start(place.address(), Some(proxy::redis), 0).await?;
-    let url = format!("redis://{}", proxy.address());
-    let store = Store::from(place.builder().url(url).connect().await?);
-    proxy.requests();
-    assert_eq!(race(&[store], 64, 20).await?, 1280.0);
-    let requests = proxy.requests();
-    println!("1280 updates by 64 tasks: {requests} requests");
-    assert!(requests < 640, "{requests}");
-    Ok(())
-}
-
-/// Handles share nothing, as processes do.
-async fn closures_of_many_processes_lose_nothing(place: Place) -> End {
-    let mut stores = Vec::new();
-    for _ in 0..8 {
-        stores.push(place.open().await?);
-    }
-    assert_eq!(race(&stores, 32, 10).await?, 320.0);
-    Ok(())
 }
 
 async fn a_lent_client_makes_connections_still(place: Place) -> End {

@@ -3,6 +3,7 @@
 
 mod calls;
 mod changes;
+mod closures;
 mod cluster;
 mod expiry;
 mod faults;
@@ -75,6 +76,12 @@ impl Place {
 }
 
 fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [first, url, namespace] = &arguments[..]
+        && first == closures::ARGUMENT
+    {
+        return closures::process(url, namespace);
+    }
     let server = match redis::find(&Options::from_env()) {
         Ok(server) => server,
         Err(advice) => return missing(&advice),
@@ -82,6 +89,7 @@ fn main() -> ExitCode {
     let tests = [
         calls::all(),
         changes::all(),
+        closures::all(),
         expiry::all(),
         faults::all(),
         large::all(),
