@@ -123,6 +123,8 @@ struct Bound {
     name: &'static str,
     promises: &'static [&'static str],
     unsupported: bool,
+    /// Why it must fail on this server, if it must.
+    known_failure: Option<&'static str>,
     start: Box<dyn Fn() -> Run + Send + Sync>,
 }
 
@@ -151,6 +153,7 @@ impl Suite {
                 name: case.name,
                 promises: case.promises,
                 unsupported: refusal.is_some(),
+                known_failure: None,
                 start: Box::new(move || run(Arc::clone(&harness))),
             }
         };
@@ -160,6 +163,19 @@ impl Suite {
             contract,
             cases: cases.into_iter().map(bind).collect(),
         }
+    }
+
+    /// Lists cases that a server is known to fail by no fault of the store, as
+    /// `contract::case`, each with the reason. They run; one that fails counts as
+    /// unsupported, for that reason, and one that passes fails, so that the list
+    /// stays true.
+    pub fn known_to_fail(mut self, list: &[(&'static str, &'static str)]) -> Self {
+        for case in &mut self.cases {
+            let is_it = |name: &str| name.split_once("::") == Some((self.contract, case.name));
+            let listed = list.iter().find(|(name, _)| is_it(name));
+            case.known_failure = listed.map(|(_, reason)| *reason);
+        }
+        self
     }
 
     /// The contract: `records`, or the name of core's folder.
@@ -201,10 +217,18 @@ impl Suite {
                 ))
             }
         };
-        let outcome = match (&failure, case.unsupported) {
-            (Some(_), _) => Outcome::Failed,
-            (None, true) => Outcome::Unsupported,
-            (None, false) => Outcome::Passed,
+        let (outcome, message) = match (failure, case.known_failure) {
+            (Some(_), Some(reason)) => (
+                Outcome::Unsupported,
+                Some(format!("known failure: {reason}")),
+            ),
+            (None, Some(_)) => {
+                let message = "it passes: take it off the list of known failures";
+                (Outcome::Failed, Some(message.into()))
+            }
+            (Some(failure), None) => (Outcome::Failed, Some(failure)),
+            (None, None) if case.unsupported => (Outcome::Unsupported, None),
+            (None, None) => (Outcome::Passed, None),
         };
         CaseReport {
             backend: self.backend.clone(),
@@ -213,7 +237,7 @@ impl Suite {
             case: case.name.into(),
             outcome,
             millis: u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX),
-            message: failure,
+            message,
         }
     }
 
@@ -253,4 +277,61 @@ fn panic_text(panic: &(dyn Any + Send)) -> String {
         .cloned()
         .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).into()))
         .unwrap_or_else(|| "the case panicked".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use store_core::{Result, Store};
+
+    use super::*;
+    use crate::harness::Opened;
+
+    struct Nothing;
+
+    #[async_trait::async_trait]
+    impl Harness<Store> for Nothing {
+        fn backend(&self) -> String {
+            "nothing".into()
+        }
+
+        async fn open(&self, (): ()) -> Result<Opened<Store>> {
+            Err(store_core::Error::unsupported("there is nothing"))
+        }
+    }
+
+    type Given = Arc<dyn Harness<Store>>;
+
+    async fn it_fails(harness: Given) -> CaseResult {
+        harness.open(()).await?;
+        Ok(())
+    }
+
+    async fn it_passes(_: Given) -> CaseResult {
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn a_known_failure_must_fail_and_no_other_may() {
+        let cases = vec![crate::case!(it_fails), crate::case!(it_passes)];
+        let suite = |list| Suite::new("c", Arc::new(Nothing), cases.clone()).known_to_fail(list);
+        for (list, expected) in [
+            (&[][..], [Outcome::Failed, Outcome::Passed]),
+            (
+                &[("c::it_fails", "why")],
+                [Outcome::Unsupported, Outcome::Passed],
+            ),
+            (
+                &[("c::it_passes", "why")],
+                [Outcome::Failed, Outcome::Failed],
+            ),
+            (
+                &[("d::it_fails", "why")],
+                [Outcome::Failed, Outcome::Passed],
+            ),
+        ] {
+            let report = suite(list).run().await;
+            let outcomes: Vec<_> = report.cases.iter().map(|case| case.outcome).collect();
+            assert_eq!(outcomes, expected, "{list:?}");
+        }
+    }
 }
