@@ -152,6 +152,25 @@ pub fn postgres(bytes: &[u8]) -> Message {
     }
 }
 
+/// What a server of HTTP/1.1 is sent: a head, and a body of the length that it
+/// tells.
+pub fn http(bytes: &[u8]) -> Message {
+    let Some(head) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else {
+        return Message::Unfinished;
+    };
+    let lines = String::from_utf8_lossy(&bytes[..head]);
+    let length = lines.lines().find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        let is_it = name.eq_ignore_ascii_case("content-length");
+        is_it.then(|| value.trim().parse::<usize>().ok()).flatten()
+    });
+    let whole = head + 4 + length.unwrap_or(0);
+    match bytes.len() < whole {
+        true => Message::Unfinished,
+        false => Message::Request(whole),
+    }
+}
+
 struct State {
     server: String,
     framing: Option<Framing>,
@@ -381,6 +400,18 @@ mod tests {
         assert_eq!(postgres(b"\0\0\0\x08\x04\xd2\x16\x2f"), Message::Other(8));
         for end in 0..10 {
             assert_eq!(postgres(&execute[..end]), Message::Unfinished, "{end}");
+        }
+    }
+
+    #[test]
+    fn a_request_over_http_is_found_whole() {
+        let put = b"POST / HTTP/1.1\r\nContent-Length: 5\r\nhost: x\r\n\r\nabcde";
+        let mut two = put.to_vec();
+        two.extend_from_slice(b"GET / HTTP/1.1\r\n\r\n");
+        assert_eq!(http(&two), Message::Request(put.len()));
+        assert_eq!(http(&two[put.len()..]), Message::Request(18));
+        for end in 0..put.len() {
+            assert_eq!(http(&put[..end]), Message::Unfinished, "{end}");
         }
     }
 
