@@ -2,6 +2,7 @@
 //! `cargo xtask matrix` makes the README's table of it.
 
 use store_conformance::core::{Capabilities, Durability, Store};
+use store_dynamodb::DynamoDbStore;
 use store_memory::MemoryStore;
 use store_postgres::PostgresStore;
 use store_redis::RedisStore;
@@ -18,6 +19,7 @@ fn main() {
         RedisStore::builder()
             .change_notice(true)
             .capabilities(Durability::Restart),
+        DynamoDbStore::builder().capabilities(),
     ];
     println!("{}", serde_json::Value::from_iter(all.iter().map(json)));
 }

@@ -157,6 +157,33 @@ pub const BACKENDS: &[Backend] = &[
         heavy: &["redis", "ring", "rustls"],
         most_crates: 112,
     },
+    Backend {
+        name: "dynamodb",
+        package: "store-dynamodb",
+        // It stands in for DynamoDB.
+        server: Some("dynoxide"),
+        variants: &[
+            Variant {
+                name: "dynoxide",
+                ..EVERYDAY
+            },
+            Variant {
+                name: "MiniStack, fetched without root",
+                environment: &[
+                    ("STORE_TEST_DYNAMODB_MINISTACK", "1"),
+                    ("STORE_TEST_WAY", "install"),
+                ],
+                suite: true,
+                installs: true,
+                also: &[],
+            },
+        ],
+        versions: &["3"],
+        crash: Some("dynamodb_own"),
+        // All of it is the AWS SDK, which brings two generations of HTTP.
+        heavy: &["aws-config", "aws-sdk-dynamodb", "hyper", "ring", "rustls"],
+        most_crates: 171,
+    },
 ];
 
 /// What every user of every backend compiles: the crate, the heavy crates that

@@ -48,6 +48,10 @@ const SLEEPERS: &[(&str, &str)] = &[
         "asks a server that starts until it answers",
     ),
     (
+        "store-dynamodb/src/setup.rs",
+        "asks for a new table until it can be used",
+    ),
+    (
         "store-redis/src/cluster.rs",
         "waits for a slot that is being moved",
     ),

@@ -1,15 +1,206 @@
-//! DynamoDB: stand-ins for it.
+//! DynamoDB: dynoxide within this process, MiniStack, or any at a URL.
 
-use super::ministack::MiniStack;
-use super::{Options, Server};
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::thread::JoinHandle;
 
-/// The endpoint to use, if one runs already: `http://127.0.0.1:8000`.
+use dynoxide::Database;
+use dynoxide::server::serve_with_shutdown;
+use tokio::sync::oneshot;
+
+use super::container::asked;
+use super::ministack::{self, MiniStack};
+use super::program::{Folder, Launch, Program, free_port};
+use super::{Kind, Options, Part, Server, is_set};
+
+/// The endpoint to use, if one runs already: `http://127.0.0.1:8000`, such as
+/// that of Amazon's own DynamoDB Local.
 pub const URL: &str = "STORE_TEST_DYNAMODB_URL";
 
-/// A server, found or made as [the module](super) says.
+/// If set, MiniStack instead of dynoxide.
+pub const MINISTACK: &str = "STORE_TEST_DYNAMODB_MINISTACK";
+
+/// The region that all of them take.
+pub const REGION: &str = "us-east-1";
+
+/// An access key's id that all of them take, with any secret.
+pub const KEY_ID: &str = ministack::KEY_ID;
+
+/// At which port this program is to serve, if it is.
+const SERVE: &str = "STORE_TEST_SERVE_DYNAMODB";
+
+const DYNOXIDE: &str = "dynoxide 3.2";
+
+/// A server, found or made as [the module](super) says; MiniStack if
+/// [`MINISTACK`] asks for it.
 ///
 /// # Errors
 /// What to do, if there is none.
 pub fn find(options: &Options) -> Result<Server, String> {
-    super::find(&MiniStack { variable: URL }, options)
+    match is_set(MINISTACK) {
+        true => super::find(&MiniStack { variable: URL }, options),
+        false => super::find(&Dynoxide, options),
+    }
+}
+
+/// What it is, with its version where that is known.
+pub fn name(server: &Server) -> &'static str {
+    match server.way {
+        "lent" => "DynamoDB",
+        _ if is_set(MINISTACK) => "MiniStack 1.5.33",
+        _ => DYNOXIDE,
+    }
+}
+
+/// A server that keeps its data in a file, can be killed and started again: this
+/// very program, run as one. It must call [`serve_if_asked`] before anything else.
+///
+/// # Errors
+/// What it said, if it does not start.
+pub fn killable() -> Result<Server, String> {
+    if is_set(SERVE) {
+        return Err("this program was started to serve, and did not: see serve_if_asked".into());
+    }
+    let port = free_port()?;
+    let program = std::env::current_exe().map_err(|e| e.to_string())?;
+    let launch = Launch {
+        command: vec![
+            "env".into(),
+            format!("{SERVE}={port}"),
+            program.display().to_string(),
+        ],
+        stop: "TERM",
+        ready: Box::new(move |_| {
+            let question = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
+            asked(&format!("127.0.0.1:{port}"), question, b"HTTP/1.1".len())
+        }),
+        stale: &[],
+    };
+    // As whoever runs the tests, whose program it is.
+    let program = Program::start(Folder::own("dynoxide")?, launch)?;
+    Ok(Server {
+        url: format!("http://127.0.0.1:{port}"),
+        direct: None,
+        origin: "this program, run as a server".into(),
+        way: "embedded",
+        parts: vec![Part::Program(program)],
+    })
+}
+
+/// Serves and does not return, if this process was started by [`killable`] to be
+/// its server.
+pub fn serve_if_asked() {
+    let Ok(port) = std::env::var(SERVE) else {
+        return;
+    };
+    let serve = || {
+        let port = port.parse::<u16>().map_err(|e| e.to_string())?;
+        let listener = TcpListener::bind(("127.0.0.1", port)).map_err(|e| e.to_string())?;
+        // In the folder in which it was started.
+        let database = Database::new("database").map_err(|e| e.to_string())?;
+        let (_never, stopped) = oneshot::channel();
+        serve(listener, database, stopped)
+    };
+    if let Err(error) = serve() {
+        eprintln!("dynoxide: {error}");
+    }
+    std::process::exit(1);
+}
+
+/// A server in this process.
+struct Dynoxide;
+
+impl Kind for Dynoxide {
+    fn name(&self) -> String {
+        "dynoxide".into()
+    }
+
+    fn variable(&self) -> &'static str {
+        URL
+    }
+
+    fn contain(&self, _: &Options) -> Result<Server, String> {
+        Err("it is a part of this program".into())
+    }
+
+    /// This one.
+    fn programs(&self) -> Option<PathBuf> {
+        std::env::current_exe().ok()
+    }
+
+    fn install(&self) -> Result<PathBuf, String> {
+        std::env::current_exe().map_err(|e| e.to_string())
+    }
+
+    fn start(&self, _: &Path, _: &Options) -> Result<Server, String> {
+        let database = Database::memory().map_err(|e| e.to_string())?;
+        let embedded = Embedded::start(database)?;
+        Ok(Server {
+            url: format!("http://{}", embedded.address),
+            direct: None,
+            origin: "part of this program".into(),
+            way: "embedded",
+            parts: vec![Part::Embedded(embedded)],
+        })
+    }
+
+    fn advice(&self) -> Vec<String> {
+        vec![format!("set {URL} to http://host:port, where one listens;")]
+    }
+}
+
+/// A server on a thread of its own. Dropping it ends it.
+pub(super) struct Embedded {
+    address: SocketAddr,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Embedded {
+    fn start(database: Database) -> Result<Self, String> {
+        let listener = TcpListener::bind("127.0.0.1:0").map_err(|e| e.to_string())?;
+        let address = listener.local_addr().map_err(|e| e.to_string())?;
+        let (stop, stopped) = oneshot::channel();
+        // It listens already; that it cannot serve is said where tests print.
+        let thread = std::thread::spawn(move || {
+            if let Err(error) = serve(listener, database, stopped) {
+                eprintln!("dynoxide: {error}");
+            }
+        });
+        Ok(Self {
+            address,
+            stop: Some(stop),
+            thread: Some(thread),
+        })
+    }
+}
+
+fn serve(
+    listener: TcpListener,
+    database: Database,
+    stopped: oneshot::Receiver<()>,
+) -> Result<(), String> {
+    listener.set_nonblocking(true).map_err(|e| e.to_string())?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|e| e.to_string())?;
+    runtime.block_on(async {
+        let listener = tokio::net::TcpListener::from_std(listener).map_err(|e| e.to_string())?;
+        tokio::select! {
+            served = serve_with_shutdown(listener, database, std::future::pending()) => served,
+            // Connections that are open still are cut.
+            _ = stopped => Ok(()),
+        }
+    })
+}
+
+impl Drop for Embedded {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
 }

@@ -93,6 +93,7 @@ pub type Find = fn(&Options) -> Result<Server, String>;
 pub const KINDS: &[(&str, &str, Find)] = &[
     ("postgres", postgres::URL, postgres::find),
     ("redis", redis::URL, redis::find),
+    ("dynamodb", dynamodb::URL, dynamodb::find),
     ("s3", s3::URL, s3::find),
 ];
 
@@ -187,6 +188,9 @@ enum Part {
     /// Stopped when it is dropped.
     #[expect(dead_code, reason = "held until the server is dropped")]
     Container(Box<Container>),
+    /// A part of this process, likewise.
+    #[expect(dead_code, reason = "held until the server is dropped")]
+    Embedded(dynamodb::Embedded),
 }
 
 impl Server {
@@ -236,7 +240,7 @@ impl Server {
     pub fn kill_part(&mut self, part: usize) -> bool {
         match self.parts.get_mut(part) {
             Some(Part::Program(program)) => program.kill(),
-            Some(Part::Container(_)) | None => false,
+            Some(Part::Container(_) | Part::Embedded(_)) | None => false,
         }
     }
 
@@ -255,7 +259,9 @@ impl Server {
     pub fn restart_part(&mut self, part: usize) -> Result<(), String> {
         match self.parts.get_mut(part) {
             Some(Part::Program(program)) => program.restart(),
-            Some(Part::Container(_)) | None => Err("it is not ours to start".into()),
+            Some(Part::Container(_) | Part::Embedded(_)) | None => {
+                Err("it is not ours to start".into())
+            }
         }
     }
 }

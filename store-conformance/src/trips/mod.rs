@@ -102,6 +102,9 @@ connections, with nobody else writing: under contention a change is tried again.
 - **redis**: commands that went over the wire to a Redis server, one round trip each, but
   for a walk over a collection, which sends several at once and costs by the number of all
   keys: here there are few. Its limits have scripts of their own.
+- **dynamodb**: requests that went over the wire to a server that stands in for DynamoDB,
+  one round trip each. A walk over a collection counts as one and sends more by the size of
+  the table. A take of a key that was seen before is one, of another up to two.
 
 An object's chunks are written and read several at a time, so that their trips overlap.
 ";

@@ -1,0 +1,128 @@
+//! Clocks that are apart: what DynamoDB may remove, and when.
+
+use std::time::{Duration, SystemTime};
+
+use store_conformance::core::limits::{LimitKey, Quota, Quotas, Take};
+use store_conformance::core::{
+    Batch, Body, Clock, Expect, ManualClock, Store, SystemClock, Timestamp,
+};
+use store_dynamodb::sdk::types::AttributeValue;
+
+use crate::{End, Failure, Place, key, number, partition, tests};
+
+tests![
+    a_server_removes_by_its_own_clock,
+    within_the_grace_a_slow_clock_finds_what_a_quick_one_lost,
+    a_bucket_is_not_removed_before_its_slowest_quota_is_full,
+    a_ping_says_how_far_the_clocks_are_apart,
+];
+
+const GRACE: Duration = Duration::from_secs(600);
+const LIFE: Duration = Duration::from_secs(30);
+
+/// When the server may remove the item, in seconds.
+async fn ttl(place: &Place, pk: &str, sk: &str) -> Result<u64, Failure> {
+    let text = |text: &str| AttributeValue::S(text.into());
+    let client = place.client();
+    let asked = client.get_item().table_name(&place.table);
+    let answer = asked.key("pk", text(pk)).key("sk", text(sk)).send().await?;
+    let item = answer.item.ok_or("it is not there")?;
+    let ttl = item.get("ttl").ok_or("it stays")?;
+    Ok(ttl.as_n().map_err(|_| "no number")?.parse()?)
+}
+
+fn server_now() -> u64 {
+    let since = SystemTime::UNIX_EPOCH.elapsed();
+    since.map_or(0, |since| since.as_secs())
+}
+
+/// Puts `a` for a while.
+async fn put_for_a_while(store: &Store, number: u64) -> End {
+    let mut batch = Batch::new(partition(), store.now());
+    let until = Some(store.now() + LIFE);
+    batch.put_until(key("a"), Expect::Any, Body::json(number)?, until)?;
+    store.records().commit(&batch).await?;
+    Ok(())
+}
+
+/// However far this process's clock is off.
+async fn a_server_removes_by_its_own_clock(place: Place) -> End {
+    let server = Timestamp::from_seconds(server_now());
+    let day = Duration::from_secs(86_400);
+    for now in [server, server + day, server - 20 * day, Timestamp::EPOCH] {
+        let builder = place.builder().grace(GRACE).clock(ManualClock::new(now));
+        let store = builder.connect().await?;
+        store.setup().await?;
+        let before = server_now();
+        put_for_a_while(&store.into(), 1).await?;
+        let life = ttl(&place, "r:p", "things:a").await? - before;
+        let expected = (LIFE + GRACE).as_secs();
+        // The server tells whole seconds.
+        assert!(life.abs_diff(expected) <= 3, "{life} s by a clock at {now}");
+    }
+    Ok(())
+}
+
+/// The bound: two clocks less than the grace apart.
+async fn within_the_grace_a_slow_clock_finds_what_a_quick_one_lost(place: Place) -> End {
+    let apart = GRACE - Duration::from_secs(5);
+    let now = SystemClock.now();
+    let (quick, slow) = (ManualClock::new(now), ManualClock::new(now));
+    let builder = place.builder().grace(GRACE);
+    let opened = builder.clone().clock(quick.clone()).connect().await?;
+    opened.setup().await?;
+    let first = Store::from(opened);
+    let second = Store::from(builder.clock(slow.clone()).connect().await?);
+    put_for_a_while(&second, 1).await?;
+    quick.advance(apart);
+    assert_eq!(number(&first, "a").await?, None, "it is past its end");
+    assert_eq!(number(&second, "a").await?, Some(1), "it is not");
+    // The server keeps it for as long as any clock within the bound sees it.
+    let removed = ttl(&place, "r:p", "things:a").await?;
+    let last = slow.now() + LIFE + apart;
+    assert!(removed >= last.as_seconds(), "{removed} is before {last}");
+    // Past its end for one, so it may be created, and then both see that one.
+    let mut batch = Batch::new(partition(), first.now());
+    batch.put(key("a"), Expect::Absent, Body::json(2u64)?)?;
+    first.records().commit(&batch).await?;
+    assert_eq!(number(&second, "a").await?, Some(2));
+    Ok(())
+}
+
+async fn a_bucket_is_not_removed_before_its_slowest_quota_is_full(place: Place) -> End {
+    let clock = ManualClock::new(SystemClock.now());
+    let builder = place.builder().grace(GRACE).clock(clock.clone());
+    let opened = builder.connect().await?;
+    opened.setup().await?;
+    let store = Store::from(opened);
+    let quick = Quotas::from(Quota::per_second(1)?.named("quick")?);
+    let day = Duration::from_secs(86_400);
+    let slow = Quotas::from(Quota::new(1, day)?.named("slow")?);
+    let take = |quotas| Take::new("k", quotas, 1, clock.now());
+    assert!(store.limits().take(&take(&slow)?).await?.is_allowed());
+    let removed = ttl(&place, "l:k", "bucket").await?;
+    assert!(removed >= (clock.now() + day + GRACE).as_seconds());
+    assert!(store.limits().take(&take(&quick)?).await?.is_allowed());
+    assert_eq!(ttl(&place, "l:k", "bucket").await?, removed);
+    // The other way round it is put off.
+    store.limits().delete(LimitKey::new("k")?).await?;
+    assert!(store.limits().take(&take(&quick)?).await?.is_allowed());
+    assert!(ttl(&place, "l:k", "bucket").await? < removed);
+    assert!(store.limits().take(&take(&slow)?).await?.is_allowed());
+    assert_eq!(ttl(&place, "l:k", "bucket").await?, removed);
+    Ok(())
+}
+
+async fn a_ping_says_how_far_the_clocks_are_apart(place: Place) -> End {
+    let apart = Duration::from_secs(500);
+    let clock = ManualClock::new(SystemClock.now() + apart);
+    let store = Store::from(place.builder().clock(clock).connect().await?);
+    let told = store
+        .records()
+        .ping()
+        .await?
+        .skew
+        .ok_or("it told no time")?;
+    assert!(told.abs_diff(apart) < Duration::from_secs(10), "{told:?}");
+    Ok(())
+}

@@ -1,0 +1,183 @@
+//! Answers that DynamoDB cuts short, and walks over the whole table.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use store_conformance::core::{
+    Batch, Body, Clock, ErrorKind, Expect, ManualClock, Partition, Scan, Store,
+};
+
+use crate::{End, Failure, Place, THINGS, key, other, partition, tests};
+
+tests![
+    a_page_goes_on_where_a_megabyte_ends,
+    a_page_goes_on_past_what_has_expired,
+    keys_that_were_left_out_are_asked_for_again,
+    a_walk_in_any_number_of_segments_finds_each_once,
+    a_walk_through_mostly_others_needs_few_calls,
+    a_cursor_of_no_list_is_refused,
+];
+
+/// Puts `things` of that size.
+async fn fill(store: &Store, count: usize, size: usize) -> End {
+    for i in 0..count {
+        let mut batch = Batch::new(partition(), store.now());
+        let body = Body::bytes(vec![7; size])?;
+        batch.put(key(&format!("{i:04}")), Expect::Any, body)?;
+        store.records().commit(&batch).await?;
+    }
+    Ok(())
+}
+
+/// All ids, page by page; no page with a cursor is empty.
+async fn walk(store: &Store, scan: &Scan) -> Result<Vec<(String, String)>, Failure> {
+    let mut found = Vec::new();
+    let mut page = store.records().scan(scan).await?;
+    loop {
+        assert!(page.items.len() <= scan.page_size());
+        let name = |r: &store_conformance::core::Record| {
+            (r.partition().as_str().to_owned(), r.id().to_owned())
+        };
+        found.extend(page.items.iter().map(name));
+        let Some(next) = page.next else {
+            return Ok(found);
+        };
+        assert!(!page.items.is_empty(), "an empty page that goes on");
+        page = store.records().scan(&scan.clone().after(&next)?).await?;
+    }
+}
+
+async fn a_page_goes_on_where_a_megabyte_ends(place: Place) -> End {
+    let (store, inject) = place.watched().await?;
+    fill(&store, 12, 200_000).await?;
+    inject.requests();
+    let scan = Scan::partition(THINGS, partition()).limit(12)?;
+    let page = store.records().scan(&scan).await?;
+    assert_eq!(page.items.len(), 12);
+    assert!(page.next.is_none(), "it is full, and the last");
+    assert!(inject.requests() > 2, "it was cut short");
+    Ok(())
+}
+
+async fn a_page_goes_on_past_what_has_expired(place: Place) -> End {
+    let clock = ManualClock::default();
+    let builder = place.builder().clock(clock.clone());
+    let opened = builder.connect().await?;
+    opened.setup().await?;
+    let store = Store::from(opened);
+    for i in 0..60 {
+        let mut batch = Batch::new(partition(), store.now());
+        let until = (i % 20 != 0).then(|| clock.now() + Duration::from_secs(1));
+        let body = Body::json(i)?;
+        batch.put_until(key(&format!("{i:04}")), Expect::Any, body, until)?;
+        store.records().commit(&batch).await?;
+    }
+    clock.advance(Duration::from_secs(1));
+    let scan = Scan::partition(THINGS, partition()).limit(2)?;
+    let ids: Vec<_> = walk(&store, &scan)
+        .await?
+        .into_iter()
+        .map(|(_, id)| id)
+        .collect();
+    assert_eq!(ids, ["0000", "0020", "0040"]);
+    let exactly = store.records().scan(&scan.limit(3)?).await?;
+    assert!(exactly.next.is_none(), "nothing alive comes after them");
+    Ok(())
+}
+
+async fn keys_that_were_left_out_are_asked_for_again(place: Place) -> End {
+    let (store, inject) = place.watched().await?;
+    // More than the 16 MB of one answer.
+    fill(&store, 80, 250_000).await?;
+    let keys: Vec<_> = (0..80).map(|i| key(&format!("{i:04}"))).collect();
+    let partition = partition();
+    let at: Vec<_> = keys.iter().map(|key| key.at(&partition)).collect();
+    inject.requests();
+    let found = store.records().get_many(&at).await?;
+    assert!(found.iter().all(Option::is_some));
+    assert_eq!(inject.requests(), 2);
+    Ok(())
+}
+
+async fn a_walk_in_any_number_of_segments_finds_each_once(place: Place) -> End {
+    let store = place.open().await?;
+    let mut expected = BTreeSet::new();
+    for p in 0..15 {
+        let mut batch = Batch::new(Partition::new(format!("p{p}"))?, store.now());
+        for i in 0..4 {
+            batch.put(key(&format!("{i}")), Expect::Any, Body::json(i)?)?;
+            batch.put(other(&format!("{i}")), Expect::Any, Body::json(i)?)?;
+            expected.insert((format!("p{p}"), format!("{i}")));
+        }
+        store.records().commit(&batch).await?;
+    }
+    for segments in [1, 3, 16] {
+        let store = place.builder().scan_segments(segments).connect().await?;
+        let store = Store::from(store);
+        for limit in [1, 7, 60, 1000] {
+            let found = walk(&store, &Scan::collection(THINGS, "").limit(limit)?).await?;
+            assert_eq!(
+                found.len(),
+                expected.len(),
+                "{segments} segments by {limit}"
+            );
+            assert_eq!(found.into_iter().collect::<BTreeSet<_>>(), expected);
+        }
+        let some = walk(&store, &Scan::collection(THINGS, "p1").id_prefix("2")).await?;
+        assert_eq!(some.len(), 6, "p1 and p10 to p14");
+    }
+    // A walk that began in so many segments ends in them.
+    let three = Store::from(place.builder().scan_segments(3).connect().await?);
+    let scan = Scan::collection(THINGS, "").limit(7)?;
+    let first = three.records().scan(&scan).await?;
+    let next = first.next.ok_or("there are sixty")?;
+    let rest = walk(&store, &scan.after(&next)?).await?;
+    assert_eq!(first.items.len() + rest.len(), expected.len());
+    Ok(())
+}
+
+async fn a_walk_through_mostly_others_needs_few_calls(place: Place) -> End {
+    let (store, inject) = place.watched().await?;
+    for p in 0..40 {
+        let mut batch = Batch::new(Partition::new(format!("p{p}"))?, store.now());
+        for i in 0..50 {
+            batch.put(other(&format!("{i}")), Expect::Any, Body::json(i)?)?;
+        }
+        store.records().commit(&batch).await?;
+    }
+    fill(&store, 1, 10).await?;
+    inject.requests();
+    let found = walk(&store, &Scan::collection(THINGS, "").limit(2)?).await?;
+    assert_eq!(found.len(), 1);
+    let calls = inject.requests();
+    println!("one of 2001 found with {calls} calls");
+    assert!(calls < 60, "{calls}");
+    Ok(())
+}
+
+async fn a_cursor_of_no_list_is_refused(place: Place) -> End {
+    let store = place.open().await?;
+    for scan in [
+        Scan::partition(THINGS, partition()),
+        Scan::collection(THINGS, ""),
+    ] {
+        for position in [
+            "x".repeat(300).into_bytes(),
+            vec![b'a', 0, 200],
+            vec![0xff; 9],
+        ] {
+            let forged = scan.clone().after(&scan.cursor(&position))?;
+            let error = store.records().scan(&forged).await.expect_err("forged");
+            assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
+        }
+    }
+    // Past all that begin with the prefix, and before them.
+    fill(&store, 3, 1).await?;
+    let scan = Scan::partition(THINGS, partition()).id_prefix("0001");
+    for (position, count) in [("zzz", 0), ("0000", 1), ("", 1)] {
+        let resumed = scan.clone().after(&scan.cursor(position))?;
+        let page = store.records().scan(&resumed).await?;
+        assert_eq!(page.items.len(), count, "after {position}");
+    }
+    Ok(())
+}

@@ -1,0 +1,149 @@
+//! Making the table, and refusing another.
+
+use store_conformance::core::ErrorKind;
+use store_dynamodb::sdk::types::{
+    AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType,
+    TimeToLiveSpecification,
+};
+use tokio::task::JoinSet;
+
+use crate::inject::Answer;
+use crate::{End, Place, number, tests, write};
+
+tests![
+    many_may_set_up_at_once,
+    setup_leaves_records_as_they_are,
+    a_table_of_another_shape_is_refused_with_what_differs,
+    a_table_that_removes_by_another_attribute_is_refused,
+    backups_are_turned_on_where_asked_for,
+    a_table_that_is_not_there_is_named,
+    without_the_right_to_ask_about_the_table_the_store_opens,
+];
+
+async fn many_may_set_up_at_once(place: Place) -> End {
+    let mut all = JoinSet::new();
+    for _ in 0..8 {
+        let place = place.clone();
+        all.spawn(async move { place.open().await });
+    }
+    while let Some(opened) = all.join_next().await {
+        write(&opened??, "a", 1).await?;
+    }
+    let told = place.client().describe_time_to_live();
+    let told = told.table_name(&place.table).send().await?;
+    let told = told.time_to_live_description.ok_or("it tells nothing")?;
+    assert_eq!(told.attribute_name(), Some("ttl"));
+    let table = place.client().describe_table().table_name(&place.table);
+    let table = table.send().await?.table.ok_or("it tells nothing")?;
+    let billing = table.billing_mode_summary().and_then(|b| b.billing_mode());
+    assert_eq!(billing, Some(&BillingMode::PayPerRequest));
+    Ok(())
+}
+
+async fn setup_leaves_records_as_they_are(place: Place) -> End {
+    let store = place.open().await?;
+    write(&store, "a", 1).await?;
+    place.open().await?;
+    assert_eq!(number(&store, "a").await?, Some(1));
+    Ok(())
+}
+
+/// Makes the table with these attributes as its key.
+async fn make(place: &Place, keys: &[(&str, KeyType, ScalarAttributeType)]) -> End {
+    let client = place.client();
+    let mut request = client
+        .create_table()
+        .table_name(&place.table)
+        .billing_mode(BillingMode::PayPerRequest);
+    for (name, place, kind) in keys {
+        let key = KeySchemaElement::builder().attribute_name(*name);
+        let attribute = AttributeDefinition::builder().attribute_name(*name);
+        request = request
+            .key_schema(key.key_type(place.clone()).build()?)
+            .attribute_definitions(attribute.attribute_type(kind.clone()).build()?);
+    }
+    request.send().await?;
+    Ok(())
+}
+
+async fn a_table_of_another_shape_is_refused_with_what_differs(place: Place) -> End {
+    use {KeyType::*, ScalarAttributeType::*};
+    let shapes: [(&[_], &str); 3] = [
+        (&[("pk", Hash, S)], "partition key `pk` of type S,"),
+        (
+            &[("pk", Hash, S), ("sk", Range, N)],
+            "sort key `sk` of type N,",
+        ),
+        (
+            &[("id", Hash, B), ("sk", Range, S)],
+            "partition key `id` of type B and sort key `sk` of type S,",
+        ),
+    ];
+    for (shape, said) in shapes {
+        let place = Place::new(&place.endpoint);
+        make(&place, shape).await?;
+        let store = place.builder().connect().await?;
+        let error = store.setup().await.expect_err("it is another");
+        assert_eq!(error.kind(), ErrorKind::Config);
+        assert!(error.message().contains(said), "{error}");
+        assert!(error.message().contains(&place.table), "{error}");
+    }
+    Ok(())
+}
+
+async fn a_table_that_removes_by_another_attribute_is_refused(place: Place) -> End {
+    use {KeyType::*, ScalarAttributeType::*};
+    make(&place, &[("pk", Hash, S), ("sk", Range, S)]).await?;
+    let removal = TimeToLiveSpecification::builder()
+        .enabled(true)
+        .attribute_name("gone_by");
+    place
+        .client()
+        .update_time_to_live()
+        .table_name(&place.table)
+        .time_to_live_specification(removal.build()?)
+        .send()
+        .await?;
+    let store = place.builder().connect().await?;
+    let error = store.setup().await.expect_err("it removes others");
+    assert_eq!(error.kind(), ErrorKind::Config);
+    assert!(error.message().contains("`gone_by`"), "{error}");
+    Ok(())
+}
+
+/// The servers that stand in may not know of backups; the request is what counts.
+async fn backups_are_turned_on_where_asked_for(place: Place) -> End {
+    let (_, inject) = place.watched().await?;
+    let config = place.config().interceptor(inject.clone()).build();
+    let client = store_dynamodb::sdk::Client::from_conf(config);
+    let builder = place.builder().client(client);
+    let plain = builder.clone().connect().await?;
+    let asked = builder.point_in_time_recovery(true).connect().await?;
+    inject.requests();
+    plain.setup().await?;
+    let without = inject.requests();
+    let told = asked.setup().await;
+    assert_eq!(inject.requests(), without + 1);
+    if let Err(error) = told {
+        // It does not know the request.
+        assert_eq!(error.kind(), ErrorKind::Config, "{error:?}");
+    }
+    Ok(())
+}
+
+async fn a_table_that_is_not_there_is_named(place: Place) -> End {
+    let store = place.builder().connect().await?.into();
+    let error = number(&store, "a").await.expect_err("there is no table");
+    assert_eq!(error.kind(), ErrorKind::Config);
+    assert!(error.message().contains("setup"), "{error}");
+    Ok(())
+}
+
+async fn without_the_right_to_ask_about_the_table_the_store_opens(place: Place) -> End {
+    let (store, inject) = place.watched().await?;
+    write(&store, "a", 1).await?;
+    inject.script([Answer::code(400, "AccessDeniedException")]);
+    store.records().ping().await?;
+    assert_eq!(inject.left(), 0);
+    Ok(())
+}

@@ -1,0 +1,271 @@
+//! The store in DynamoDB beside what one would write by hand with the SDK: on
+//! the same server, through an equal client, in turns.
+//!
+//! `cargo xtask bench --backend dynamodb`, or
+//! `cargo bench -p store-dynamodb --bench server`. A server is found or made as
+//! for the tests; see `store_conformance::servers`. Arguments choose: `get`,
+//! `put`, `take`, `commit`.
+
+#![allow(clippy::unwrap_used)] // A failed measurement may end the program.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::config::retry::RetryConfig;
+use aws_sdk_dynamodb::config::{BehaviorVersion, Config, Credentials, Region};
+use aws_sdk_dynamodb::types::AttributeValue;
+use store_conformance::bench::{Comparison, Goal};
+use store_conformance::servers::{Options, dynamodb};
+use store_dynamodb::DynamoDbStore;
+use store_dynamodb::core::limits::{Quota, Quotas, Take};
+use store_dynamodb::core::{Batch, Body, Collection, Expect, Partition, RecordKey, Store};
+use tokio::runtime::{self, Runtime};
+
+const USERS: Collection = Collection::new("users");
+const TABLE: &str = "store-bench";
+const KEYS: u64 = 200;
+
+/// The store and the client beside it.
+struct Bench {
+    runtime: Runtime,
+    store: Store,
+    raw: Client,
+    users: Partition,
+}
+
+fn main() {
+    let server = dynamodb::find(&Options::from_env());
+    let server = server.unwrap_or_else(|advice| panic!("{advice}"));
+    println!("{}, {}\n", dynamodb::name(&server), server.origin());
+    let bench = Bench::open(server.url());
+    let parts: [(&str, &dyn Fn()); 4] = [
+        ("get", &|| bench.gets()),
+        ("put", &|| bench.puts()),
+        ("take", &|| bench.takes()),
+        ("commit", &|| bench.commits()),
+    ];
+    parts
+        .iter()
+        .filter(|(name, _)| is_wanted(name))
+        .for_each(|(_, part)| part());
+}
+
+/// Whether the part is named by an argument, or none is.
+fn is_wanted(part: &str) -> bool {
+    let mut names = std::env::args()
+        .skip(1)
+        .filter(|a| !a.starts_with('-'))
+        .peekable();
+    names.peek().is_none() || names.any(|name| name == part)
+}
+
+fn text(text: impl Into<String>) -> AttributeValue {
+    AttributeValue::S(text.into())
+}
+
+/// What is put: some fields, as a person's record would have them.
+fn body(i: u64) -> String {
+    format!(
+        r#"{{"name":"user {i}","mail":"{i}@example.org","groups":["a","b"],"note":"{}"}}"#,
+        "x".repeat(400)
+    )
+}
+
+fn value(i: u64) -> serde_json::Value {
+    serde_json::from_str(&body(i)).unwrap()
+}
+
+fn key(i: u64) -> RecordKey {
+    RecordKey::new(USERS, format!("{}", i % KEYS)).unwrap()
+}
+
+impl Bench {
+    fn open(endpoint: &str) -> Self {
+        // One thread, so that the figures hold no hand-over between threads.
+        let runtime = runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.unwrap();
+        let config = || {
+            Config::builder()
+                .behavior_version(BehaviorVersion::latest())
+                .region(Region::new(dynamodb::REGION))
+                .endpoint_url(endpoint)
+                .credentials_provider(Credentials::new(dynamodb::KEY_ID, "x", None, None, "bench"))
+                .retry_config(RetryConfig::standard())
+                .http_client(aws_smithy_http_client::Builder::new().build_http())
+                .build()
+        };
+        let users = Partition::new("acme").unwrap();
+        let store = runtime.block_on(async {
+            let store = DynamoDbStore::builder()
+                .table(TABLE)
+                .client(Client::from_conf(config()))
+                .connect()
+                .await
+                .unwrap();
+            store.setup().await.unwrap();
+            let store = Store::from(&store);
+            for i in 0..KEYS {
+                let mut batch = Batch::new(users.clone(), store.now());
+                let body = Body::json(value(i)).unwrap();
+                batch.put(key(i), Expect::Any, body).unwrap();
+                store.records().commit(&batch).await.unwrap();
+            }
+            store
+        });
+        Self {
+            runtime,
+            store,
+            raw: Client::from_conf(config()),
+            users,
+        }
+    }
+
+    /// Does `work` so many times, one after the other, and says how long that
+    /// takes if nothing disturbs it: what else the machine does only ever adds,
+    /// so each is taken to last as long as one that nine in ten exceed.
+    fn timed<F: Future<Output = ()>>(&self, times: u64, work: impl Fn(u64) -> F) -> Duration {
+        let mut took = Vec::with_capacity(times as usize);
+        self.runtime.block_on(async {
+            for i in 0..times {
+                let begin = Instant::now();
+                work(i).await;
+                took.push(begin.elapsed());
+            }
+        });
+        let (_, undisturbed, _) = took.select_nth_unstable(times as usize / 10);
+        *undisturbed * times as u32
+    }
+
+    async fn raw_get(&self, pk: &str, sk: String) -> HashMap<String, AttributeValue> {
+        let asked = self.raw.get_item().table_name(TABLE).consistent_read(true);
+        let answer = asked.key("pk", text(pk)).key("sk", text(sk)).send().await;
+        answer.unwrap().item.unwrap_or_default()
+    }
+
+    fn gets(&self) {
+        let measured = comparison("get of a record of 500 bytes, decoded")
+            .contender("store", |n| {
+                self.timed(n, |i| async move {
+                    let at = key(i);
+                    let found = self.store.records().get(at.at(&self.users)).await.unwrap();
+                    std::hint::black_box(found.unwrap().decode::<serde_json::Value>().unwrap());
+                })
+            })
+            .contender("SDK: GetItem", |n| {
+                self.timed(n, |i| async move {
+                    let item = self.raw_get("r:acme", format!("users:{}", i % KEYS)).await;
+                    let json = item["json"].as_s().unwrap();
+                    std::hint::black_box(serde_json::from_str::<serde_json::Value>(json).unwrap());
+                })
+            })
+            .goal(Goal::AtMost(1.10))
+            .run();
+        println!("{measured}");
+    }
+
+    fn puts(&self) {
+        let measured = comparison("put of such a record, if it is there")
+            .contender("store", |n| {
+                self.timed(n, |i| async move {
+                    let mut batch = Batch::new(self.users.clone(), self.store.now());
+                    let body = Body::json(value(i)).unwrap();
+                    batch.put(key(i), Expect::Present, body).unwrap();
+                    self.store.records().commit(&batch).await.unwrap();
+                })
+            })
+            .contender("SDK: PutItem with a condition", |n| {
+                self.timed(n, |i| async move {
+                    let sent = self
+                        .raw
+                        .put_item()
+                        .table_name(TABLE)
+                        .item("pk", text("raw"))
+                        .item("sk", text(format!("users:{}", i % KEYS)))
+                        .item("version", text(format!("{i:032}")))
+                        .item("json", text(serde_json::to_string(&value(i)).unwrap()))
+                        .condition_expression("attribute_not_exists(pk) OR attribute_exists(pk)")
+                        .send()
+                        .await;
+                    sent.unwrap();
+                })
+            })
+            .goal(Goal::AtMost(1.10))
+            .run();
+        println!("{measured}");
+    }
+
+    /// As one would: read, decide, put if nobody was faster.
+    async fn raw_take(&self, i: u64) {
+        let own = format!("{}", i % KEYS);
+        let item = self.raw_get("raw-limit", own.clone()).await;
+        let held = item.get("tat").map(|tat| tat.as_n().unwrap().clone());
+        let tat: u64 = held.as_ref().map_or(0, |tat| tat.parse().unwrap());
+        let next = tat.max(self.store.now().as_nanos()) + 1_000;
+        let put = self
+            .raw
+            .put_item()
+            .table_name(TABLE)
+            .item("pk", text("raw-limit"))
+            .item("sk", text(own))
+            .item("tat", AttributeValue::N(next.to_string()));
+        let put = match held {
+            Some(held) => put
+                .condition_expression("tat = :held")
+                .expression_attribute_values(":held", AttributeValue::N(held)),
+            None => put.condition_expression("attribute_not_exists(pk)"),
+        };
+        put.send().await.unwrap();
+    }
+
+    fn takes(&self) {
+        let quotas = Quotas::from(Quota::per_second(1_000_000).unwrap());
+        let quotas = &quotas;
+        let measured = comparison("take of one token")
+            .contender("store", |n| {
+                self.timed(n, |i| async move {
+                    let own = (i % KEYS).to_string();
+                    let take = Take::new(&own, quotas, 1, self.store.now()).unwrap();
+                    assert!(self.store.limits().take(&take).await.unwrap().is_allowed());
+                })
+            })
+            .contender("SDK: GetItem, PutItem with a condition", |n| {
+                self.timed(n, |i| self.raw_take(i))
+            })
+            .goal(Goal::AtLeast(1.6))
+            .run();
+        println!("{measured}");
+    }
+
+    fn commits(&self) {
+        let measured = comparison("commit of 10 records")
+            .contender("store", |n| {
+                self.timed(n, |_| async move {
+                    let mut batch = Batch::new(self.users.clone(), self.store.now());
+                    for i in 0..10 {
+                        let body = Body::json(value(i)).unwrap();
+                        batch.put(key(i), Expect::Present, body).unwrap();
+                    }
+                    self.store.records().commit(&batch).await.unwrap();
+                })
+            })
+            .contender("store: ten commits of one", |n| {
+                self.timed(n, |_| async move {
+                    for i in 0..10 {
+                        let mut batch = Batch::new(self.users.clone(), self.store.now());
+                        let body = Body::json(value(i)).unwrap();
+                        batch.put(key(i), Expect::Present, body).unwrap();
+                        self.store.records().commit(&batch).await.unwrap();
+                    }
+                })
+            })
+            .goal(Goal::AtLeast(3.0))
+            .run();
+        println!("{measured}");
+    }
+}
+
+/// Many short turns: what disturbs the machine then disturbs all alike.
+fn comparison(title: &str) -> Comparison<'_> {
+    Comparison::new(title).batch(60).rounds(41)
+}

@@ -1,0 +1,147 @@
+//! Streamed objects: over records, but for how chunks are removed.
+//!
+//! Chunks that nobody can reach any more need not go all at once or not at all.
+//! In a transaction each would cost twice its size, and a hundred of them more
+//! than a partition may write in a minute: so they go by `BatchWriteItem`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use aws_sdk_dynamodb::types::{DeleteRequest, WriteRequest};
+use store_core::batch::Item as BatchItem;
+use store_core::blobs::{BLOB_CHUNKS, RecordBlobs};
+use store_core::changes::Changes;
+use store_core::update::back_off;
+use store_core::{
+    Batch, Capabilities, Change, Clock, Committed, Error, ErrorKind, Expect, Ping, Record,
+    RecordRef, RecordStore, Records, Result, Retry, Scan, Swept,
+};
+
+use crate::commit::unmade;
+use crate::error::{BACKEND, Effect, from_sdk, is_for_now};
+use crate::records::DynamoDbRecords;
+use crate::wire;
+
+/// The most deletes in one BatchWriteItem.
+const MOST_DELETES: usize = 25;
+
+/// How often deletes that the server left undone are sent without any being done.
+const ATTEMPTS: u32 = 12;
+
+pub(crate) fn over(records: Arc<DynamoDbRecords>) -> RecordBlobs {
+    RecordBlobs::new(Arc::new(Chunked(records)))
+}
+
+/// The records, of which chunks are removed one by one.
+#[derive(Debug)]
+struct Chunked(Arc<DynamoDbRecords>);
+
+/// Whether it only removes chunks, there or not.
+fn removes_chunks(batch: &Batch) -> bool {
+    let is_removal = |item: &BatchItem| {
+        item.key().collection() == BLOB_CHUNKS
+            && item.expect() == Expect::Any
+            && matches!(item.change(), Change::Delete)
+    };
+    batch.items().iter().all(is_removal)
+}
+
+impl Chunked {
+    async fn remove(&self, batch: &Batch) -> Result<()> {
+        let delete = |index| {
+            let key = wire::key(batch.at(index));
+            let delete = DeleteRequest::builder().set_key(Some(key)).build();
+            let delete = delete.map_err(unmade)?;
+            Ok(WriteRequest::builder().delete_request(delete).build())
+        };
+        let all: Vec<_> = (0..batch.items().len())
+            .map(delete)
+            .collect::<Result<_>>()?;
+        for some in all.chunks(MOST_DELETES) {
+            self.remove_together(some.to_vec()).await?;
+        }
+        Ok(())
+    }
+
+    async fn remove_together(&self, mut left: Vec<WriteRequest>) -> Result<()> {
+        let shared = self.0.shared();
+        for attempt in 0..ATTEMPTS {
+            let sent = shared
+                .writing()?
+                .batch_write_item()
+                .request_items(&shared.table, left.clone())
+                .send()
+                .await;
+            // Sent twice, a delete does no more.
+            match sent.map_err(|e| from_sdk(e, Effect::None, "remove")) {
+                Ok(answer) => {
+                    let undone = answer.unprocessed_items.unwrap_or_default();
+                    left = undone.into_values().flatten().collect();
+                }
+                Err(error) if is_for_now(&error) => {}
+                Err(error) => return Err(error),
+            }
+            if left.is_empty() {
+                return Ok(());
+            }
+            back_off(attempt).await;
+        }
+        let advice = "DynamoDB throttles these deletes; sweep again later";
+        Err(Error::new(ErrorKind::Unavailable, advice)
+            .with_retry(Retry::Safe)
+            .with_backend(BACKEND)
+            .with_operation("remove"))
+    }
+}
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl RecordStore for Chunked {
+    async fn get(&self, at: RecordRef<'_>) -> Result<Option<Record>> {
+        self.0.get(at).await
+    }
+
+    async fn get_many(&self, at: &[RecordRef<'_>]) -> Result<Vec<Option<Record>>> {
+        self.0.get_many(at).await
+    }
+
+    async fn scan(&self, scan: &Scan) -> Result<Records> {
+        self.0.scan(scan).await
+    }
+
+    async fn commit(&self, batch: &Batch) -> Result<Committed> {
+        if batch.items().len() > 1 && removes_chunks(batch) {
+            return self.remove(batch).await.map(|()| Committed::new());
+        }
+        self.0.commit(batch).await
+    }
+
+    fn get_now(&self, at: RecordRef<'_>) -> Option<Result<Option<Record>>> {
+        self.0.get_now(at)
+    }
+
+    fn clock(&self) -> &dyn Clock {
+        self.0.clock()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.0.capabilities()
+    }
+
+    async fn ping(&self) -> Result<Ping> {
+        self.0.ping().await
+    }
+
+    async fn changes(&self) -> Result<Changes> {
+        self.0.changes().await
+    }
+
+    async fn sweep(&self, grace: Duration) -> Result<Swept> {
+        self.0.sweep(grace).await
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.0.close().await
+    }
+}

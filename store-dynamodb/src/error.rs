@@ -1,0 +1,239 @@
+//! What DynamoDB and its SDK report, as one [`Error`].
+//!
+//! Of a server's words only the code is kept: the rest may quote a request.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::io;
+
+use aws_credential_types::provider::error::CredentialsError;
+use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
+use store_core::{Error, ErrorKind, Retry};
+
+pub(crate) const BACKEND: &str = "dynamodb";
+
+/// What is at stake when a reply does not come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Effect {
+    /// The call reads, or may be repeated at will.
+    None,
+    /// The call writes.
+    Write,
+}
+
+impl Effect {
+    /// What may be done if nobody knows whether the server ran it.
+    fn if_lost(self) -> Retry {
+        match self {
+            Self::None => Retry::Safe,
+            Self::Write => Retry::Ambiguous,
+        }
+    }
+}
+
+/// The code of a server's error.
+#[derive(Debug)]
+struct Code(String);
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the server answered {}", self.0)
+    }
+}
+
+impl StdError for Code {}
+
+const THROTTLED: [&str; 6] = [
+    "ProvisionedThroughputExceeded",
+    "ProvisionedThroughputExceededException",
+    "RequestLimitExceeded",
+    "Throttling",
+    "ThrottlingError",
+    "ThrottlingException",
+];
+
+/// Whether the server refused for now, wrote nothing and may take the same
+/// request in a moment: it throttles, or a transaction holds the item.
+pub(crate) fn is_for_now(error: &Error) -> bool {
+    let code = error.source().and_then(|e| e.downcast_ref::<Code>());
+    error.is(ErrorKind::Contended) || code.is_some_and(|code| THROTTLED.contains(&&*code.0))
+}
+
+/// The error for `e`, which ended a call of this effect.
+pub(crate) fn from_sdk<E, R>(e: SdkError<E, R>, effect: Effect, operation: &'static str) -> Error
+where
+    E: ProvideErrorMetadata + StdError + Send + Sync + 'static,
+    R: fmt::Debug + Send + Sync + 'static,
+{
+    match &e {
+        SdkError::ServiceError(service) => {
+            from_code(service.err().code().unwrap_or("nothing"), effect)
+        }
+        SdkError::TimeoutError(_) => unanswered(ErrorKind::Timeout, effect),
+        SdkError::DispatchFailure(failure) if failure.is_timeout() => {
+            unanswered(ErrorKind::Timeout, effect)
+        }
+        SdkError::DispatchFailure(_) => undelivered(&e, effect),
+        SdkError::ConstructionFailure(_) => {
+            config("the request could not be made; check region, endpoint and credentials")
+        }
+        _ => unanswered(ErrorKind::Unavailable, effect),
+    }
+    .with_backend(BACKEND)
+    .with_operation(operation)
+}
+
+fn unanswered(kind: ErrorKind, effect: Effect) -> Error {
+    let advice = match kind {
+        ErrorKind::Timeout => "the server did not answer in time; see Builder::timeout",
+        _ => "the connection to the server failed",
+    };
+    Error::new(kind, advice).with_retry(effect.if_lost())
+}
+
+/// It did not leave this machine, or nothing came back.
+fn undelivered(e: &(dyn StdError + 'static), effect: Effect) -> Error {
+    let io = find::<io::Error>(e).map(|io| io::Error::from(io.kind()));
+    let with_source = |error: Error| match io {
+        Some(io) => error.with_source(io),
+        None => error,
+    };
+    if find::<hyper_util::client::legacy::Error>(e).is_some_and(|e| e.is_connect()) {
+        let advice = "no connection to the server; nothing was sent";
+        return with_source(Error::new(ErrorKind::Unavailable, advice).with_retry(Retry::Safe));
+    }
+    if find::<CredentialsError>(e).is_some() {
+        return Error::new(
+            ErrorKind::Unauthenticated,
+            "no credentials were found; nothing was sent. See Builder::credentials",
+        );
+    }
+    with_source(unanswered(ErrorKind::Unavailable, effect))
+}
+
+fn find<'e, T: StdError + 'static>(e: &'e (dyn StdError + 'static)) -> Option<&'e T> {
+    let mut next = Some(e);
+    while let Some(e) = next {
+        if let Some(found) = e.downcast_ref() {
+            return Some(found);
+        }
+        next = e.source();
+    }
+    None
+}
+
+/// The error for an answer of this code.
+pub(crate) fn from_code(code: &str, effect: Effect) -> Error {
+    let (kind, retry, advice) = classify(code, effect);
+    Error::new(kind, advice)
+        .with_retry(retry)
+        .with_backend(BACKEND)
+        .with_source(Code(code.into()))
+}
+
+fn classify(code: &str, effect: Effect) -> (ErrorKind, Retry, &'static str) {
+    use ErrorKind::*;
+    match code {
+        _ if THROTTLED.contains(&code) => (
+            Unavailable,
+            Retry::Safe,
+            "DynamoDB throttles the table, a partition or the account; nothing was written, \
+             try again later or spread the load over more partitions",
+        ),
+        "TransactionConflict"
+        | "TransactionConflictException"
+        | "TransactionInProgressException"
+        | "ReplicatedWriteConflictException" => (
+            Contended,
+            Retry::Safe,
+            "transactions on the same records kept getting in each other's way; nothing was written",
+        ),
+        "ResourceNotFoundException" => (
+            Config,
+            Retry::Never,
+            "the table is not there; call setup, or check table, region and account",
+        ),
+        "AccessDenied" | "AccessDeniedException" => (
+            PermissionDenied,
+            Retry::Never,
+            "these credentials may not do this; grant what the crate's documentation lists",
+        ),
+        "ExpiredTokenException"
+        | "IncompleteSignature"
+        | "IncompleteSignatureException"
+        | "InvalidClientTokenId"
+        | "InvalidSignatureException"
+        | "MissingAuthenticationToken"
+        | "MissingAuthenticationTokenException"
+        | "SignatureDoesNotMatch"
+        | "UnrecognizedClientException" => (
+            Unauthenticated,
+            Retry::Never,
+            "the server refused the credentials; check them, and this machine's clock",
+        ),
+        "ItemCollectionSizeLimitExceeded" | "ItemCollectionSizeLimitExceededException" => (
+            LimitExceeded,
+            Retry::Never,
+            "the partition is full, because the table has a local index; use one without",
+        ),
+        "SerializationException"
+        | "UnknownOperationException"
+        | "ValidationError"
+        | "ValidationException" => (
+            Config,
+            Retry::Never,
+            "the server refused the request as invalid; is the table one that setup made?",
+        ),
+        _ => (
+            Unavailable,
+            effect.if_lost(),
+            "the server failed; see the source's code",
+        ),
+    }
+}
+
+/// An error of the configuration: nothing was sent, or nothing will help but
+/// another configuration.
+pub(crate) fn config(message: impl Into<std::borrow::Cow<'static, str>>) -> Error {
+    Error::new(ErrorKind::Config, message).with_backend(BACKEND)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn class(code: &str, effect: Effect) -> (ErrorKind, Retry) {
+        let error = from_code(code, effect);
+        (error.kind(), error.retry())
+    }
+
+    #[test]
+    fn what_was_throttled_did_not_happen_and_what_the_server_failed_at_may_have() {
+        for code in THROTTLED {
+            assert_eq!(
+                class(code, Effect::Write),
+                (ErrorKind::Unavailable, Retry::Safe),
+                "{code}"
+            );
+            assert!(is_for_now(&from_code(code, Effect::Write)));
+        }
+        for code in ["InternalServerError", "ServiceUnavailable", "Unheard"] {
+            let lost = (ErrorKind::Unavailable, Retry::Ambiguous);
+            assert_eq!(class(code, Effect::Write), lost, "{code}");
+            let unread = (ErrorKind::Unavailable, Retry::Safe);
+            assert_eq!(class(code, Effect::None), unread, "{code}");
+            assert!(!is_for_now(&from_code(code, Effect::Write)));
+        }
+    }
+
+    #[test]
+    fn a_held_item_may_be_asked_for_again() {
+        for code in ["TransactionConflict", "TransactionInProgressException"] {
+            assert_eq!(
+                class(code, Effect::Write),
+                (ErrorKind::Contended, Retry::Safe)
+            );
+            assert!(is_for_now(&from_code(code, Effect::Write)));
+        }
+    }
+}

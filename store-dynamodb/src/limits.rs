@@ -1,0 +1,283 @@
+//! Rate limits: a take is one conditional update; a closure's change is a read
+//! and a swap.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use async_trait::async_trait;
+use aws_sdk_dynamodb::types::ReturnValue;
+use store_core::limits::{
+    Bucket, Change, Decision, Decisions, LimitKey, RateLimitStore, State, Take, take_by_update,
+};
+use store_core::update::{MAX_ATTEMPTS, back_off, contended};
+use store_core::{Clock, Error, Ping, Result, Timestamp, Version};
+
+use crate::bucket::{self, Kept};
+use crate::error::{BACKEND, Effect, from_sdk};
+use crate::hints::Hints;
+use crate::refusal::{ALL_OLD, outcome};
+use crate::shared::Shared;
+use crate::take::{Guess, Update};
+use crate::wire::{self, Item};
+
+/// Buckets, an item for each key with attributes for each quota.
+pub(crate) struct DynamoDbLimits {
+    shared: Arc<Shared>,
+    hints: Hints,
+    closed: AtomicBool,
+}
+
+impl DynamoDbLimits {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self {
+            shared,
+            hints: Hints::new(),
+            closed: AtomicBool::new(false),
+        }
+    }
+
+    fn check_open(&self) -> Result<()> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(Error::closed().with_backend(BACKEND));
+        }
+        Ok(())
+    }
+
+    async fn read(&self, key: LimitKey<'_>) -> Result<Kept> {
+        let answer = self
+            .shared
+            .reading()?
+            .get_item()
+            .table_name(&self.shared.table)
+            .set_key(Some(bucket::key(key.as_str())))
+            .consistent_read(true)
+            .send()
+            .await
+            .map_err(|e| from_sdk(e, Effect::None, "peek"))?;
+        Kept::read(answer.item.unwrap_or_default())
+    }
+
+    /// Writes `new` if nobody wrote since `old` was read; else gives what there is.
+    async fn swap(
+        &self,
+        key: LimitKey<'_>,
+        old: &Kept,
+        new: Option<&Bucket>,
+    ) -> Result<Result<(), Kept>> {
+        let client = self.shared.writing()?;
+        let (condition, values) = match old.version {
+            Some(version) => {
+                let version = wire::text(version.to_string());
+                (
+                    "version = :version",
+                    Some(Item::from([(":version".into(), version)])),
+                )
+            }
+            None => ("attribute_not_exists(pk)", None),
+        };
+        let key = key.as_str();
+        let outcome = match new {
+            Some(new) => {
+                let ttl = self
+                    .shared
+                    .ttl(new.expires_at().unwrap_or(Timestamp::EPOCH));
+                let sent = client
+                    .put_item()
+                    .table_name(&self.shared.table)
+                    .set_item(Some(bucket::item(key, new, Version::unique(), ttl)))
+                    .condition_expression(condition)
+                    .set_expression_attribute_values(values)
+                    .return_values_on_condition_check_failure(ALL_OLD)
+                    .send()
+                    .await;
+                let outcome = outcome(sent, "update")?.map(drop);
+                if outcome.is_ok() {
+                    self.note(key, new);
+                }
+                outcome
+            }
+            None => {
+                let sent = client
+                    .delete_item()
+                    .table_name(&self.shared.table)
+                    .set_key(Some(bucket::key(key)))
+                    .condition_expression(condition)
+                    .set_expression_attribute_values(values)
+                    .return_values_on_condition_check_failure(ALL_OLD)
+                    .send()
+                    .await;
+                outcome(sent, "update")?.map(drop)
+            }
+        };
+        match outcome {
+            Ok(()) => Ok(Ok(())),
+            Err(item) => Ok(Err(Kept::read(item)?)),
+        }
+    }
+
+    /// Remembers what a closure wrote, for the next take.
+    fn note(&self, key: &str, bucket: &Bucket) {
+        for entry in bucket.entries() {
+            if let State::Tat(tat) = entry.state {
+                self.hints.set(key, &entry.quota, tat.as_nanos());
+            }
+        }
+    }
+
+    /// Sends a take once: what it set, or what there is instead.
+    async fn send(&self, key: &str, update: &Update) -> Result<Result<Item, Kept>> {
+        let sent = self
+            .shared
+            .writing()?
+            .update_item()
+            .table_name(&self.shared.table)
+            .set_key(Some(bucket::key(key)))
+            .update_expression(update.expression())
+            .condition_expression(update.condition())
+            .set_expression_attribute_names(Some(update.names.clone()))
+            .set_expression_attribute_values(Some(update.values.clone()))
+            .return_values(ReturnValue::UpdatedNew)
+            .return_values_on_condition_check_failure(ALL_OLD)
+            .send()
+            .await;
+        match outcome(sent, "take")? {
+            Ok(answer) => Ok(Ok(answer.attributes.unwrap_or_default())),
+            Err(item) => Ok(Err(Kept::read(item)?)),
+        }
+    }
+
+    /// What the buckets that there are say to a take: denied, or how to go on.
+    fn judge(&self, take: &Take<'_>, kept: &Kept) -> Judged {
+        let mut decisions = Decisions::new(take);
+        let mut tats = Vec::new();
+        for quota in take.quotas().iter() {
+            let tat = match kept.bucket.state(quota.name()) {
+                Some(State::Tokens(_)) => return Judged::Tokens,
+                Some(State::Tat(tat)) => Some(tat),
+                None => None,
+            };
+            decisions.add(quota, tat);
+            tats.push(tat.map_or(0, Timestamp::as_nanos));
+        }
+        let guess = Guess {
+            tats,
+            ttl: kept.ttl,
+        };
+        guess.note(&self.hints, take);
+        match decisions.allows() {
+            true => Judged::Again(guess),
+            false => Judged::Denied(decisions.finish()),
+        }
+    }
+}
+
+/// What is to be done about a take that was not made.
+enum Judged {
+    Denied(Decision),
+    /// It fits, if things stay as they are.
+    Again(Guess),
+    /// A closure wrote one of the buckets.
+    Tokens,
+}
+
+#[async_trait]
+impl RateLimitStore for DynamoDbLimits {
+    async fn update(&self, key: LimitKey<'_>, change: Change<'_>) -> Result<Option<Bucket>> {
+        self.check_open()?;
+        let mut kept = self.read(key).await?;
+        for attempt in 0..MAX_ATTEMPTS {
+            let current = kept.alive(self.shared.now());
+            let Some(new) = change(current.as_ref()) else {
+                return Ok(current);
+            };
+            let new = (!new.is_empty()).then_some(new);
+            match self.swap(key, &kept, new.as_ref()).await? {
+                Ok(()) => return Ok(new),
+                Err(found) => kept = found,
+            }
+            back_off(attempt).await;
+        }
+        Err(contended().with_backend(BACKEND).with_operation("update"))
+    }
+
+    /// Sent again only after it was surely refused.
+    async fn take(&self, take: &Take<'_>) -> Result<Decision> {
+        self.check_open()?;
+        // At the end of time not even a full bucket has room.
+        let mut quotas = take.quotas().iter();
+        if quotas.any(|quota| take.terms(quota).latest < take.now()) {
+            return take_by_update(self, take).await;
+        }
+        let mut guess = Guess::from(&self.hints, take);
+        for attempt in 0..MAX_ATTEMPTS {
+            let update = Update::new(&self.shared, take, &guess);
+            match self.send(take.key().as_str(), &update).await? {
+                Ok(attributes) => {
+                    let (after, before) = update.taken(take, &attributes)?;
+                    after.note(&self.hints, take);
+                    let mut decisions = Decisions::new(take);
+                    for (quota, before) in take.quotas().iter().zip(before) {
+                        decisions.add(quota, before.map(Timestamp::from_nanos));
+                    }
+                    return Ok(decisions.finish());
+                }
+                Err(kept) => match self.judge(take, &kept) {
+                    Judged::Denied(decision) => return Ok(decision),
+                    Judged::Again(seen) => guess = seen,
+                    Judged::Tokens => return take_by_update(self, take).await,
+                },
+            }
+            // The first time the guess was wrong; from then on others are faster.
+            if attempt > 0 {
+                back_off(attempt).await;
+            }
+        }
+        Err(contended().with_backend(BACKEND).with_operation("take"))
+    }
+
+    /// One call.
+    async fn peek(&self, key: LimitKey<'_>) -> Result<Option<Bucket>> {
+        self.check_open()?;
+        Ok(self.read(key).await?.alive(self.shared.now()))
+    }
+
+    /// One call.
+    async fn delete(&self, key: LimitKey<'_>) -> Result<()> {
+        self.check_open()?;
+        self.shared
+            .writing()?
+            .delete_item()
+            .table_name(&self.shared.table)
+            .set_key(Some(bucket::key(key.as_str())))
+            .send()
+            .await
+            .map(drop)
+            // Deleting twice does no harm to the key, and may to who took meanwhile.
+            .map_err(|e| from_sdk(e, Effect::Write, "delete"))
+    }
+
+    fn clock(&self) -> &dyn Clock {
+        &*self.shared.clock
+    }
+
+    async fn ping(&self) -> Result<Ping> {
+        self.check_open()?;
+        self.shared.ping("ping").await
+    }
+
+    /// Closes this view on the store, not its records.
+    async fn close(&self) -> Result<()> {
+        self.closed.store(true, Ordering::Release);
+        Ok(())
+    }
+}
+
+impl fmt::Debug for DynamoDbLimits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DynamoDbLimits")
+            .field("shared", &self.shared)
+            .field("closed", &self.closed)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,226 @@
+//! Records: each primitive one request.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use aws_sdk_dynamodb::types::KeysAndAttributes;
+use futures_util::future::try_join_all;
+use store_core::batch::resolve_lost_reply;
+use store_core::update::back_off;
+use store_core::{
+    Batch, Capabilities, Clock, Committed, Error, ErrorKind, Partition, Ping, Record, RecordKey,
+    RecordRef, RecordStore, Records, Result, Retry, Scan, Swept,
+};
+
+use crate::commit::{self, unmade};
+use crate::config::Builder;
+use crate::error::{BACKEND, Effect, from_sdk};
+use crate::scan;
+use crate::shared::Shared;
+use crate::wire::{self, Item, PK, SK, malformed};
+
+/// The most keys in one BatchGetItem.
+const MOST_KEYS: usize = 100;
+
+/// How often keys that the server left out are asked for without getting any.
+const ATTEMPTS: u32 = 12;
+
+/// The records; a commit whose answer was lost is looked into.
+#[derive(Debug)]
+pub(crate) struct DynamoDbRecords {
+    once: Once,
+    capabilities: Capabilities,
+}
+
+/// The records, each commit sent once.
+#[derive(Clone, Debug)]
+pub(crate) struct Once(Arc<Shared>);
+
+impl DynamoDbRecords {
+    pub(crate) async fn open(builder: &Builder) -> Result<Self> {
+        Ok(Self {
+            once: Once(Arc::new(Shared::open(builder).await?)),
+            capabilities: builder.capabilities(),
+        })
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.once.0
+    }
+}
+
+/// The record at `at`, expired or not.
+pub(crate) async fn get(
+    shared: &Shared,
+    at: RecordRef<'_>,
+    operation: &'static str,
+) -> Result<Option<Record>> {
+    let answer = shared
+        .reading()?
+        .get_item()
+        .table_name(&shared.table)
+        .set_key(Some(wire::key(at)))
+        .consistent_read(true)
+        .send()
+        .await
+        .map_err(|e| from_sdk(e, Effect::None, operation).with_key(at))?;
+    let partition = Partition::new(at.partition())?;
+    let key = RecordKey::new(at.collection(), at.id())?;
+    let record = answer.item.map(|item| wire::record(item, &partition, &key));
+    record.transpose()
+}
+
+/// The items of at most [`MOST_KEYS`] keys, all different.
+async fn get_together(shared: &Shared, keys: Vec<Item>) -> Result<Vec<Item>> {
+    let (mut left, mut found, mut attempt) = (keys, Vec::new(), 0);
+    while !left.is_empty() {
+        let asked = left.len();
+        let keys = KeysAndAttributes::builder()
+            .set_keys(Some(left))
+            .consistent_read(true)
+            .build()
+            .map_err(unmade)?;
+        let answer = shared
+            .reading()?
+            .batch_get_item()
+            .request_items(&shared.table, keys)
+            .send()
+            .await
+            .map_err(|e| from_sdk(e, Effect::None, "get_many"))?;
+        found.extend(answer.responses.unwrap_or_default().into_values().flatten());
+        let unprocessed = answer.unprocessed_keys.unwrap_or_default().into_values();
+        left = unprocessed.flat_map(|keys| keys.keys).collect();
+        // What is left out is more than 16 MB, or too much for now.
+        if left.len() == asked {
+            attempt += 1;
+            if attempt == ATTEMPTS {
+                return Err(Error::new(
+                    ErrorKind::Unavailable,
+                    "DynamoDB throttles these reads; try again later",
+                )
+                .with_retry(Retry::Safe)
+                .with_backend(BACKEND)
+                .with_operation("get_many"));
+            }
+            back_off(attempt).await;
+        }
+    }
+    Ok(found)
+}
+
+#[async_trait]
+impl RecordStore for Once {
+    async fn get(&self, at: RecordRef<'_>) -> Result<Option<Record>> {
+        let record = get(&self.0, at, "get").await?;
+        Ok(record.filter(|record| !record.is_expired(self.0.now())))
+    }
+
+    async fn get_many(&self, at: &[RecordRef<'_>]) -> Result<Vec<Option<Record>>> {
+        self.0.clients()?;
+        // The server refuses to be asked for one twice.
+        let names: BTreeSet<RecordRef<'_>> = at.iter().copied().collect();
+        let names: Vec<_> = names.into_iter().collect();
+        let asked = names.chunks(MOST_KEYS).map(|some| {
+            let keys = some.iter().map(|at| wire::key(*at)).collect();
+            get_together(&self.0, keys)
+        });
+        let mut items: HashMap<_, Item> = HashMap::new();
+        for item in try_join_all(asked).await?.into_iter().flatten() {
+            let part = |name| item.get(name).and_then(|value| value.as_s().ok()).cloned();
+            items.insert(part(PK).zip(part(SK)).ok_or_else(malformed)?, item);
+        }
+        let now = self.0.now();
+        let mut found = HashMap::new();
+        for at in names {
+            if let Some(item) = items.remove(&wire::names(at)) {
+                let partition = Partition::new(at.partition())?;
+                let key = RecordKey::new(at.collection(), at.id())?;
+                let record = wire::record(item, &partition, &key)?;
+                found.insert(at, Some(record).filter(|record| !record.is_expired(now)));
+            }
+        }
+        Ok(at
+            .iter()
+            .map(|at| found.get(at).cloned().flatten())
+            .collect())
+    }
+
+    async fn scan(&self, scan: &Scan) -> Result<Records> {
+        scan::scan(&self.0, scan).await
+    }
+
+    async fn commit(&self, batch: &Batch) -> Result<Committed> {
+        commit::send(&self.0, batch).await?;
+        Ok(Committed::new())
+    }
+
+    fn clock(&self) -> &dyn Clock {
+        &*self.0.clock
+    }
+
+    async fn ping(&self) -> Result<Ping> {
+        self.0.ping("ping").await
+    }
+
+    /// Nothing is to do: the server removes what has expired.
+    async fn sweep(&self, _: Duration) -> Result<Swept> {
+        self.0.clients()?;
+        Ok(Swept::default())
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.0.close();
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl RecordStore for DynamoDbRecords {
+    async fn get(&self, at: RecordRef<'_>) -> Result<Option<Record>> {
+        self.once.get(at).await
+    }
+
+    async fn get_many(&self, at: &[RecordRef<'_>]) -> Result<Vec<Option<Record>>> {
+        self.once.get_many(at).await
+    }
+
+    async fn scan(&self, scan: &Scan) -> Result<Records> {
+        self.once.scan(scan).await
+    }
+
+    async fn commit(&self, batch: &Batch) -> Result<Committed> {
+        let lost = match self.once.commit(batch).await {
+            Err(e) if e.retry() == Retry::Ambiguous && e.is(ErrorKind::Unavailable) => e,
+            answer => return answer,
+        };
+        if commit::is_transaction(batch)
+            && let Ok(committed) = self.once.commit(batch).await
+        {
+            // By its token it applied once, whichever copy came first.
+            return Ok(committed);
+        }
+        resolve_lost_reply(&self.once, batch, lost).await
+    }
+
+    fn clock(&self) -> &dyn Clock {
+        self.once.clock()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.capabilities.clone()
+    }
+
+    async fn ping(&self) -> Result<Ping> {
+        self.once.ping().await
+    }
+
+    async fn sweep(&self, grace: Duration) -> Result<Swept> {
+        self.once.sweep(grace).await
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.once.close().await
+    }
+}

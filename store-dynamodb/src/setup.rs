@@ -1,0 +1,216 @@
+//! The table: made, waited for, and checked.
+
+use std::time::Duration;
+
+use aws_sdk_dynamodb::error::ProvideErrorMetadata;
+use aws_sdk_dynamodb::types::{
+    AttributeDefinition, BillingMode, KeySchemaElement, KeyType, PointInTimeRecoverySpecification,
+    ScalarAttributeType, TableDescription, TableStatus, TimeToLiveSpecification, TimeToLiveStatus,
+};
+use store_core::{Error, ErrorKind, Result, Retry};
+
+use crate::commit::unmade;
+use crate::error::{BACKEND, Effect, config, from_sdk};
+use crate::shared::Shared;
+use crate::wire::{PK, SK, TTL};
+
+/// How long a new table may take until it can be used.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// How often it is asked whether it can.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// The attributes of the key, and their places in it.
+const SHAPE: [(&str, KeyType); 2] = [(PK, KeyType::Hash), (SK, KeyType::Range)];
+
+pub(crate) async fn setup(shared: &Shared, point_in_time_recovery: bool) -> Result<()> {
+    let table = match describe(shared).await? {
+        Some(table) => table,
+        None => {
+            create(shared).await?;
+            wait_for(shared).await?
+        }
+    };
+    check(&shared.table, &table)?;
+    if table.table_status() != Some(&TableStatus::Active) {
+        wait_for(shared).await?;
+    }
+    expire(shared).await?;
+    if point_in_time_recovery {
+        recover(shared).await?;
+    }
+    Ok(())
+}
+
+fn failed<E, R>(e: aws_sdk_dynamodb::error::SdkError<E, R>) -> Error
+where
+    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+    R: std::fmt::Debug + Send + Sync + 'static,
+{
+    // All of it may be done again.
+    from_sdk(e, Effect::None, "setup")
+}
+
+async fn describe(shared: &Shared) -> Result<Option<TableDescription>> {
+    let asked = shared
+        .reading()?
+        .describe_table()
+        .table_name(&shared.table)
+        .send()
+        .await;
+    match asked {
+        Ok(answer) => Ok(answer.table),
+        Err(e) if e.code() == Some("ResourceNotFoundException") => Ok(None),
+        Err(e) => Err(failed(e)),
+    }
+}
+
+async fn create(shared: &Shared) -> Result<()> {
+    let mut request = shared
+        .writing()?
+        .create_table()
+        .table_name(&shared.table)
+        .billing_mode(BillingMode::PayPerRequest);
+    for (name, place) in SHAPE {
+        let key = KeySchemaElement::builder().attribute_name(name);
+        let attribute = AttributeDefinition::builder()
+            .attribute_name(name)
+            .attribute_type(ScalarAttributeType::S);
+        request = request
+            .key_schema(key.key_type(place).build().map_err(unmade)?)
+            .attribute_definitions(attribute.build().map_err(unmade)?);
+    }
+    match request.send().await {
+        Ok(_) => Ok(()),
+        // Somebody else makes it at this moment.
+        Err(e) if e.code() == Some("ResourceInUseException") => Ok(()),
+        Err(e) => Err(failed(e)),
+    }
+}
+
+async fn wait_for(shared: &Shared) -> Result<TableDescription> {
+    let wait = async {
+        loop {
+            if let Some(table) = describe(shared).await?
+                && table.table_status() == Some(&TableStatus::Active)
+            {
+                return Ok(table);
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    };
+    let late = || {
+        Error::new(
+            ErrorKind::Timeout,
+            "the table is still being made; call setup again",
+        )
+        .with_retry(Retry::Safe)
+        .with_backend(BACKEND)
+        .with_operation("setup")
+    };
+    tokio::time::timeout(PATIENCE, wait)
+        .await
+        .unwrap_or_else(|_| Err(late()))
+}
+
+/// Refuses a table of another shape, and says what differs.
+fn check(name: &str, table: &TableDescription) -> Result<()> {
+    let type_of = |name: &str| {
+        let mut attributes = table.attribute_definitions().iter();
+        let attribute = attributes.find(|attribute| attribute.attribute_name() == name);
+        attribute.map_or("nothing", |attribute| attribute.attribute_type().as_str())
+    };
+    let shown = |name: &str, place: &KeyType, kind: &str| {
+        let place = match place {
+            KeyType::Hash => "partition key",
+            _ => "sort key",
+        };
+        format!("{place} `{name}` of type {kind}")
+    };
+    let found: Vec<String> = table
+        .key_schema()
+        .iter()
+        .map(|key| {
+            let name = key.attribute_name();
+            shown(name, key.key_type(), type_of(name))
+        })
+        .collect();
+    let expected = SHAPE.map(|(name, place)| shown(name, &place, "S"));
+    if found != expected {
+        return Err(config(format!(
+            "the table {name} has the {}, and this store's has the {}; name another table, \
+             which setup will make",
+            found.join(" and "),
+            expected.join(" and ")
+        )));
+    }
+    if !table.local_secondary_indexes().is_empty() {
+        return Err(config(format!(
+            "the table {name} has a local index, which bounds its partitions to 10 GB; \
+             name another table, which setup will make"
+        )));
+    }
+    Ok(())
+}
+
+/// Turns on the removal of what has expired.
+async fn expire(shared: &Shared) -> Result<()> {
+    let asked = shared
+        .reading()?
+        .describe_time_to_live()
+        .table_name(&shared.table)
+        .send()
+        .await
+        .map_err(failed)?;
+    if let Some(told) = asked.time_to_live_description
+        && matches!(
+            told.time_to_live_status(),
+            Some(TimeToLiveStatus::Enabled | TimeToLiveStatus::Enabling)
+        )
+    {
+        return match told.attribute_name() {
+            Some(TTL) => Ok(()),
+            other => Err(config(format!(
+                "the table {} removes items by the attribute `{}`, and this store's by `{TTL}`; \
+                 name another table, which setup will make",
+                shared.table,
+                other.unwrap_or_default()
+            ))),
+        };
+    }
+    let removal = TimeToLiveSpecification::builder()
+        .enabled(true)
+        .attribute_name(TTL)
+        .build()
+        .map_err(unmade)?;
+    let sent = shared
+        .writing()?
+        .update_time_to_live()
+        .table_name(&shared.table)
+        .time_to_live_specification(removal)
+        .send()
+        .await;
+    match sent {
+        Ok(_) => Ok(()),
+        // Somebody else turned it on at this moment.
+        Err(e) if e.code() == Some("ValidationException") => Ok(()),
+        Err(e) => Err(failed(e)),
+    }
+}
+
+/// Turns on backups from which any second of the last weeks can be restored.
+async fn recover(shared: &Shared) -> Result<()> {
+    let on = PointInTimeRecoverySpecification::builder()
+        .point_in_time_recovery_enabled(true)
+        .build()
+        .map_err(unmade)?;
+    shared
+        .writing()?
+        .update_continuous_backups()
+        .table_name(&shared.table)
+        .point_in_time_recovery_specification(on)
+        .send()
+        .await
+        .map(drop)
+        .map_err(failed)
+}

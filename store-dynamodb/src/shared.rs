@@ -1,0 +1,157 @@
+//! What every part of an opened store uses: clients, the table's name, the clock.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::config::interceptors::BeforeDeserializationInterceptorContextRef;
+use aws_sdk_dynamodb::config::{ConfigBag, Intercept, RuntimeComponents};
+use aws_sdk_dynamodb::error::{BoxError, ProvideErrorMetadata};
+use aws_sdk_dynamodb::primitives::{DateTime, DateTimeFormat};
+use store_core::{Clock, Error, ErrorKind, Ping, Result, Timestamp};
+
+use crate::config::Builder;
+use crate::error::{BACKEND, Effect, from_sdk};
+
+/// A server's clock this near to ours is the same: its answers tell whole seconds.
+const SAME: Duration = Duration::from_secs(2);
+
+/// The two ways to call, over one HTTP client.
+#[derive(Clone)]
+pub(crate) struct Clients {
+    /// Sends a call again by itself.
+    pub(crate) reading: Client,
+    /// Sends each call once.
+    pub(crate) writing: Client,
+}
+
+pub(crate) struct Shared {
+    /// `None` once the store is closed.
+    clients: RwLock<Option<Clients>>,
+    pub(crate) table: String,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) segments: u32,
+    grace: Duration,
+    /// How far the server's clock was ahead of ours when the store was opened,
+    /// in nanoseconds. It stays, so that a commit that is sent again is the same.
+    ahead: i64,
+}
+
+impl Shared {
+    pub(crate) async fn open(builder: &Builder) -> Result<Self> {
+        let mut shared = Self {
+            clients: RwLock::new(Some(builder.clients().await?)),
+            table: builder.table.clone(),
+            clock: Arc::clone(&builder.clock),
+            segments: builder.segments,
+            grace: builder.grace,
+            ahead: 0,
+        };
+        let ping = shared.ping("connect").await?;
+        if let Some(server) = ping.server_time
+            && ping.skew.is_some_and(|skew| skew > SAME)
+        {
+            // Both are at most `i64::MAX`.
+            shared.ahead = server.as_nanos() as i64 - shared.now().as_nanos() as i64;
+        }
+        Ok(shared)
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    pub(crate) fn clients(&self) -> Result<Clients> {
+        let clients = self.clients.read().unwrap_or_else(PoisonError::into_inner);
+        clients
+            .clone()
+            .ok_or_else(|| Error::closed().with_backend(BACKEND))
+    }
+
+    pub(crate) fn reading(&self) -> Result<Client> {
+        Ok(self.clients()?.reading)
+    }
+
+    pub(crate) fn writing(&self) -> Result<Client> {
+        Ok(self.clients()?.writing)
+    }
+
+    /// When the server may remove what expires at this moment, by the server's
+    /// clock, in seconds.
+    pub(crate) fn ttl(&self, expires_at: Timestamp) -> u64 {
+        self.ttl_after(expires_at, self.grace)
+    }
+
+    /// The same, half a grace later still.
+    pub(crate) fn ttl_at_most(&self, expires_at: Timestamp) -> u64 {
+        self.ttl_after(expires_at, self.grace + self.grace / 2)
+    }
+
+    fn ttl_after(&self, expires_at: Timestamp, grace: Duration) -> u64 {
+        let ours = (expires_at + grace).as_nanos();
+        ours.saturating_add_signed(self.ahead)
+            .div_ceil(1_000_000_000)
+    }
+
+    /// Asks about the table, which may not be there or not be ours to ask about:
+    /// the server answered.
+    pub(crate) async fn ping(&self, operation: &'static str) -> Result<Ping> {
+        let date = Date::default();
+        let asked = self
+            .reading()?
+            .describe_table()
+            .table_name(&self.table)
+            .customize()
+            .interceptor(date.clone())
+            .send()
+            .await;
+        if let Err(e) = asked {
+            let is_missing = e.code() == Some("ResourceNotFoundException");
+            let error = from_sdk(e, Effect::None, operation);
+            if !is_missing && !error.is(ErrorKind::PermissionDenied) {
+                return Err(error);
+            }
+        }
+        let told = *date.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(told.map_or_else(Ping::default, |server| Ping::at(server, self.now())))
+    }
+
+    /// Calls that are under way end as they would have.
+    pub(crate) fn close(&self) {
+        *self.clients.write().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared")
+            .field("table", &self.table)
+            .field("clock", &self.clock)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The server's time, as the header of its answer tells it.
+#[derive(Clone, Debug, Default)]
+struct Date(Arc<Mutex<Option<Timestamp>>>);
+
+impl Intercept for Date {
+    fn name(&self) -> &'static str {
+        "Date"
+    }
+
+    fn read_before_deserialization(
+        &self,
+        context: &BeforeDeserializationInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> std::result::Result<(), BoxError> {
+        let told = context.response().headers().get("date");
+        let date = told.and_then(|date| DateTime::from_str(date, DateTimeFormat::HttpDate).ok());
+        let seconds = date.and_then(|date| u64::try_from(date.secs()).ok());
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) =
+            seconds.map(Timestamp::from_seconds);
+        Ok(())
+    }
+}
