@@ -6,7 +6,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use store_core::limits::{Bucket, Entry, State, Tokens};
 use store_core::{Result, Timestamp, Version};
 
-use crate::wire::{self, Item, LIMITS, TTL, VERSION, malformed};
+use crate::wire::{self, Item, TTL, VERSION, malformed};
 
 /// What the names of a quota's attributes begin with; its own name follows.
 pub(crate) const TAT: &str = "tat.";
@@ -17,9 +17,9 @@ const REFILLED: &str = "refilled.";
 /// The sort key of every bucket.
 const SORT_KEY: &str = "bucket";
 
-/// The key of the item that holds the buckets of `key`.
-pub(crate) fn key(key: &str) -> Item {
-    wire::key_of([LIMITS, key].concat(), SORT_KEY)
+/// The key of the item of partition key `own`.
+pub(crate) fn key(own: &str) -> Item {
+    wire::key_of(own, SORT_KEY)
 }
 
 pub(crate) fn name(begin: &str, quota: &str) -> String {

@@ -1,5 +1,6 @@
 //! How to open a store in DynamoDB.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +19,9 @@ use crate::DynamoDbStore;
 use crate::error::{BACKEND, config};
 use crate::shared::Clients;
 use crate::walk::MAX_SEGMENTS;
+
+/// The most shards of one limit.
+const MAX_SHARDS: u32 = 64;
 
 /// Options for a [`DynamoDbStore`].
 ///
@@ -46,6 +50,7 @@ pub struct Builder {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) grace: Duration,
     pub(crate) segments: u32,
+    pub(crate) spread: HashMap<String, u32>,
     pub(crate) point_in_time_recovery: bool,
     timeout: Duration,
     connect_timeout: Duration,
@@ -63,6 +68,7 @@ impl Default for Builder {
             clock: Arc::new(SystemClock),
             grace: Duration::from_secs(3600),
             segments: 4,
+            spread: HashMap::new(),
             point_in_time_recovery: false,
             timeout: Duration::from_secs(5),
             connect_timeout: Duration::from_secs(2),
@@ -136,6 +142,28 @@ impl Builder {
     /// more. More is faster on a large table, and uses its capacity faster.
     pub fn scan_segments(mut self, segments: u32) -> Self {
         self.segments = segments.clamp(1, MAX_SEGMENTS);
+        self
+    }
+
+    /// Spreads one hot limit over so many items, each in a partition of its own:
+    /// a single one takes about a thousand calls a second. At least 1 and at most
+    /// 64 shards, which also stand for less and for more.
+    ///
+    /// What it costs:
+    /// - Never more is granted than the quota allows, and sometimes less: a take
+    ///   asks one shard, chosen at random, and if that denies its neighbour, and
+    ///   is denied though others may have tokens left. Of a burst that the shards
+    ///   do not divide, the rest is lost.
+    /// - One request may take as many tokens as one shard holds: the burst
+    ///   divided by the shards. More is `InvalidInput`.
+    /// - What is told of tokens left is an estimate, from one shard.
+    /// - A denial is two calls; a peek, a reset and a delete are one for each
+    ///   shard, no snapshot. Closures ([`RateLimitStore::update`](store_core::RateLimitStore::update))
+    ///   are `Unsupported`.
+    ///
+    /// All processes must spread a key alike. Changing it begins with full buckets.
+    pub fn spread_limit(mut self, key: impl Into<String>, shards: u32) -> Self {
+        self.spread.insert(key.into(), shards.clamp(1, MAX_SHARDS));
         self
     }
 

@@ -71,6 +71,7 @@
 //! |---|---|---|---|
 //! | a record | `r:acme` | `users:alice` | `version`, `json` or `bytes`, `expires_at` in nanoseconds, `ttl` |
 //! | a limit | `l:user:7` | `bucket` | `version`, `ttl`; for each quota `tat.NAME`, or `tokens.NAME` and `refilled.NAME`, and `until.NAME` |
+//! | the same, spread | `l0:user:7`, `l1:user:7` … | `bucket` | the same |
 //!
 //! Read with any tool; change records only through the store.
 //!
@@ -98,7 +99,8 @@
 //!
 //! A partition is an item collection, so one partition serves about 1 000
 //! writes and 3 000 reads of small records a second, whatever the table's
-//! capacity. More is throttled.
+//! capacity. More is throttled. One limit that is asked more often can be spread:
+//! [`Builder::spread_limit`].
 //!
 //! # What a call costs
 //! Each primitive is one request, but for `get_many` of more than 100 keys, and
@@ -167,10 +169,12 @@ mod refusal;
 mod scan;
 mod setup;
 mod shared;
+mod spread;
 mod take;
 mod walk;
 mod wire;
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -187,6 +191,7 @@ use records::DynamoDbRecords;
 #[derive(Clone)]
 pub struct DynamoDbStore {
     records: Arc<DynamoDbRecords>,
+    spread: HashMap<String, u32>,
     point_in_time_recovery: bool,
 }
 
@@ -225,6 +230,7 @@ impl DynamoDbStore {
     async fn open(builder: Builder) -> Result<Self> {
         Ok(Self {
             records: Arc::new(DynamoDbRecords::open(&builder).await?),
+            spread: builder.spread,
             point_in_time_recovery: builder.point_in_time_recovery,
         })
     }
@@ -258,7 +264,7 @@ impl fmt::Debug for DynamoDbStore {
 
 impl From<DynamoDbStore> for Store {
     fn from(store: DynamoDbStore) -> Self {
-        let limits = DynamoDbLimits::new(Arc::clone(store.records.shared()));
+        let limits = DynamoDbLimits::new(Arc::clone(store.records.shared()), store.spread);
         let blobs = blobs::over(Arc::clone(&store.records));
         Self::new(store.records)
             .with_blobs(Arc::new(blobs))

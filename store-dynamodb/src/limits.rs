@@ -1,6 +1,7 @@
 //! Rate limits: a take is one conditional update; a closure's change is a read
 //! and a swap.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,7 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use async_trait::async_trait;
 use aws_sdk_dynamodb::types::ReturnValue;
 use store_core::limits::{
-    Bucket, Change, Decision, Decisions, LimitKey, RateLimitStore, State, Take, take_by_update,
+    Bucket, Change, Decision, Decisions, LimitKey, Quotas, RateLimitStore, State, Take,
+    take_by_update,
 };
 use store_core::update::{MAX_ATTEMPTS, back_off, contended};
 use store_core::{Clock, Error, Ping, Result, Timestamp, Version};
@@ -18,6 +20,7 @@ use crate::error::{BACKEND, Effect, from_sdk};
 use crate::hints::Hints;
 use crate::refusal::{ALL_OLD, outcome};
 use crate::shared::Shared;
+use crate::spread;
 use crate::take::{Guess, Update};
 use crate::wire::{self, Item};
 
@@ -25,14 +28,17 @@ use crate::wire::{self, Item};
 pub(crate) struct DynamoDbLimits {
     shared: Arc<Shared>,
     hints: Hints,
+    /// Over how many shards, of the keys that are spread.
+    spread: HashMap<String, u32>,
     closed: AtomicBool,
 }
 
 impl DynamoDbLimits {
-    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, spread: HashMap<String, u32>) -> Self {
         Self {
             shared,
             hints: Hints::new(),
+            spread,
             closed: AtomicBool::new(false),
         }
     }
@@ -44,13 +50,19 @@ impl DynamoDbLimits {
         Ok(())
     }
 
-    async fn read(&self, key: LimitKey<'_>) -> Result<Kept> {
+    /// Over how many shards a key is spread; `None` if it is not.
+    fn shards(&self, key: LimitKey<'_>) -> Option<u32> {
+        self.spread.get(key.as_str()).copied()
+    }
+
+    /// The item of partition key `own`.
+    async fn read(&self, own: &str) -> Result<Kept> {
         let answer = self
             .shared
             .reading()?
             .get_item()
             .table_name(&self.shared.table)
-            .set_key(Some(bucket::key(key.as_str())))
+            .set_key(Some(bucket::key(own)))
             .consistent_read(true)
             .send()
             .await
@@ -59,12 +71,7 @@ impl DynamoDbLimits {
     }
 
     /// Writes `new` if nobody wrote since `old` was read; else gives what there is.
-    async fn swap(
-        &self,
-        key: LimitKey<'_>,
-        old: &Kept,
-        new: Option<&Bucket>,
-    ) -> Result<Result<(), Kept>> {
+    async fn swap(&self, own: &str, old: &Kept, new: Option<&Bucket>) -> Result<Result<(), Kept>> {
         let client = self.shared.writing()?;
         let (condition, values) = match old.version {
             Some(version) => {
@@ -76,7 +83,6 @@ impl DynamoDbLimits {
             }
             None => ("attribute_not_exists(pk)", None),
         };
-        let key = key.as_str();
         let outcome = match new {
             Some(new) => {
                 let ttl = self
@@ -85,7 +91,7 @@ impl DynamoDbLimits {
                 let sent = client
                     .put_item()
                     .table_name(&self.shared.table)
-                    .set_item(Some(bucket::item(key, new, Version::unique(), ttl)))
+                    .set_item(Some(bucket::item(own, new, Version::unique(), ttl)))
                     .condition_expression(condition)
                     .set_expression_attribute_values(values)
                     .return_values_on_condition_check_failure(ALL_OLD)
@@ -93,7 +99,7 @@ impl DynamoDbLimits {
                     .await;
                 let outcome = outcome(sent, "update")?.map(drop);
                 if outcome.is_ok() {
-                    self.note(key, new);
+                    self.note(own, new);
                 }
                 outcome
             }
@@ -101,7 +107,7 @@ impl DynamoDbLimits {
                 let sent = client
                     .delete_item()
                     .table_name(&self.shared.table)
-                    .set_key(Some(bucket::key(key)))
+                    .set_key(Some(bucket::key(own)))
                     .condition_expression(condition)
                     .set_expression_attribute_values(values)
                     .return_values_on_condition_check_failure(ALL_OLD)
@@ -117,22 +123,22 @@ impl DynamoDbLimits {
     }
 
     /// Remembers what a closure wrote, for the next take.
-    fn note(&self, key: &str, bucket: &Bucket) {
+    fn note(&self, own: &str, bucket: &Bucket) {
         for entry in bucket.entries() {
             if let State::Tat(tat) = entry.state {
-                self.hints.set(key, &entry.quota, tat.as_nanos());
+                self.hints.set(own, &entry.quota, tat.as_nanos());
             }
         }
     }
 
     /// Sends a take once: what it set, or what there is instead.
-    async fn send(&self, key: &str, update: &Update) -> Result<Result<Item, Kept>> {
+    async fn send(&self, own: &str, update: &Update) -> Result<Result<Item, Kept>> {
         let sent = self
             .shared
             .writing()?
             .update_item()
             .table_name(&self.shared.table)
-            .set_key(Some(bucket::key(key)))
+            .set_key(Some(bucket::key(own)))
             .update_expression(update.expression())
             .condition_expression(update.condition())
             .set_expression_attribute_names(Some(update.names.clone()))
@@ -148,7 +154,7 @@ impl DynamoDbLimits {
     }
 
     /// What the buckets that there are say to a take: denied, or how to go on.
-    fn judge(&self, take: &Take<'_>, kept: &Kept) -> Judged {
+    fn judge(&self, own: &str, take: &Take<'_>, kept: &Kept) -> Judged {
         let mut decisions = Decisions::new(take);
         let mut tats = Vec::new();
         for quota in take.quotas().iter() {
@@ -164,11 +170,80 @@ impl DynamoDbLimits {
             tats,
             ttl: kept.ttl,
         };
-        guess.note(&self.hints, take);
+        guess.note(&self.hints, own, take);
         match decisions.allows() {
             true => Judged::Again(guess),
             false => Judged::Denied(decisions.finish()),
         }
+    }
+
+    /// Changes the buckets of the item `own`.
+    pub(crate) async fn update_at(&self, own: &str, change: Change<'_>) -> Result<Option<Bucket>> {
+        let mut kept = self.read(own).await?;
+        for attempt in 0..MAX_ATTEMPTS {
+            let current = kept.alive(self.shared.now());
+            let Some(new) = change(current.as_ref()) else {
+                return Ok(current);
+            };
+            let new = (!new.is_empty()).then_some(new);
+            match self.swap(own, &kept, new.as_ref()).await? {
+                Ok(()) => return Ok(new),
+                Err(found) => kept = found,
+            }
+            back_off(attempt).await;
+        }
+        Err(contended().with_backend(BACKEND).with_operation("update"))
+    }
+
+    /// Takes from the item `own`; sent again only after it was surely refused.
+    pub(crate) async fn take_from(&self, own: &str, take: &Take<'_>) -> Result<Decision> {
+        // At the end of time not even a full bucket has room.
+        let mut quotas = take.quotas().iter();
+        if quotas.any(|quota| take.terms(quota).latest < take.now()) {
+            return take_by_update(self, take).await;
+        }
+        let mut guess = Guess::from(&self.hints, own, take);
+        for attempt in 0..MAX_ATTEMPTS {
+            let update = Update::new(&self.shared, take, &guess);
+            match self.send(own, &update).await? {
+                Ok(attributes) => {
+                    let (after, before) = update.taken(take, &attributes)?;
+                    after.note(&self.hints, own, take);
+                    let mut decisions = Decisions::new(take);
+                    for (quota, before) in take.quotas().iter().zip(before) {
+                        decisions.add(quota, before.map(Timestamp::from_nanos));
+                    }
+                    return Ok(decisions.finish());
+                }
+                Err(kept) => match self.judge(own, take, &kept) {
+                    Judged::Denied(decision) => return Ok(decision),
+                    Judged::Again(seen) => guess = seen,
+                    Judged::Tokens => return take_by_update(self, take).await,
+                },
+            }
+            // The first time the guess was wrong; from then on others are faster.
+            if attempt > 0 {
+                back_off(attempt).await;
+            }
+        }
+        Err(contended().with_backend(BACKEND).with_operation("take"))
+    }
+
+    pub(crate) async fn peek_at(&self, own: &str) -> Result<Option<Bucket>> {
+        Ok(self.read(own).await?.alive(self.shared.now()))
+    }
+
+    pub(crate) async fn delete_at(&self, own: &str) -> Result<()> {
+        self.shared
+            .writing()?
+            .delete_item()
+            .table_name(&self.shared.table)
+            .set_key(Some(bucket::key(own)))
+            .send()
+            .await
+            .map(drop)
+            // Deleting twice does no harm to the key, and may to who took meanwhile.
+            .map_err(|e| from_sdk(e, Effect::Write, "delete"))
     }
 }
 
@@ -185,76 +260,42 @@ enum Judged {
 impl RateLimitStore for DynamoDbLimits {
     async fn update(&self, key: LimitKey<'_>, change: Change<'_>) -> Result<Option<Bucket>> {
         self.check_open()?;
-        let mut kept = self.read(key).await?;
-        for attempt in 0..MAX_ATTEMPTS {
-            let current = kept.alive(self.shared.now());
-            let Some(new) = change(current.as_ref()) else {
-                return Ok(current);
-            };
-            let new = (!new.is_empty()).then_some(new);
-            match self.swap(key, &kept, new.as_ref()).await? {
-                Ok(()) => return Ok(new),
-                Err(found) => kept = found,
-            }
-            back_off(attempt).await;
+        match self.shards(key) {
+            None => self.update_at(&spread::whole(key), change).await,
+            Some(_) => Err(spread::no_closures()),
         }
-        Err(contended().with_backend(BACKEND).with_operation("update"))
     }
 
-    /// Sent again only after it was surely refused.
     async fn take(&self, take: &Take<'_>) -> Result<Decision> {
         self.check_open()?;
-        // At the end of time not even a full bucket has room.
-        let mut quotas = take.quotas().iter();
-        if quotas.any(|quota| take.terms(quota).latest < take.now()) {
-            return take_by_update(self, take).await;
+        match self.shards(take.key()) {
+            None => self.take_from(&spread::whole(take.key()), take).await,
+            Some(shards) => spread::take(self, take, shards).await,
         }
-        let mut guess = Guess::from(&self.hints, take);
-        for attempt in 0..MAX_ATTEMPTS {
-            let update = Update::new(&self.shared, take, &guess);
-            match self.send(take.key().as_str(), &update).await? {
-                Ok(attributes) => {
-                    let (after, before) = update.taken(take, &attributes)?;
-                    after.note(&self.hints, take);
-                    let mut decisions = Decisions::new(take);
-                    for (quota, before) in take.quotas().iter().zip(before) {
-                        decisions.add(quota, before.map(Timestamp::from_nanos));
-                    }
-                    return Ok(decisions.finish());
-                }
-                Err(kept) => match self.judge(take, &kept) {
-                    Judged::Denied(decision) => return Ok(decision),
-                    Judged::Again(seen) => guess = seen,
-                    Judged::Tokens => return take_by_update(self, take).await,
-                },
-            }
-            // The first time the guess was wrong; from then on others are faster.
-            if attempt > 0 {
-                back_off(attempt).await;
-            }
-        }
-        Err(contended().with_backend(BACKEND).with_operation("take"))
     }
 
     /// One call.
     async fn peek(&self, key: LimitKey<'_>) -> Result<Option<Bucket>> {
         self.check_open()?;
-        Ok(self.read(key).await?.alive(self.shared.now()))
+        match self.shards(key) {
+            None => self.peek_at(&spread::whole(key)).await,
+            Some(shards) => spread::peek(self, key, shards).await,
+        }
+    }
+
+    async fn reset(&self, key: LimitKey<'_>, quotas: &Quotas) -> Result<()> {
+        self.check_open()?;
+        let shards = self.shards(key);
+        spread::reset(self, key, quotas, shards).await
     }
 
     /// One call.
     async fn delete(&self, key: LimitKey<'_>) -> Result<()> {
         self.check_open()?;
-        self.shared
-            .writing()?
-            .delete_item()
-            .table_name(&self.shared.table)
-            .set_key(Some(bucket::key(key.as_str())))
-            .send()
-            .await
-            .map(drop)
-            // Deleting twice does no harm to the key, and may to who took meanwhile.
-            .map_err(|e| from_sdk(e, Effect::Write, "delete"))
+        match self.shards(key) {
+            None => self.delete_at(&spread::whole(key)).await,
+            Some(shards) => spread::delete(self, key, shards).await,
+        }
     }
 
     fn clock(&self) -> &dyn Clock {

@@ -25,8 +25,8 @@ pub(crate) struct Guess {
 }
 
 impl Guess {
-    pub(crate) fn from(hints: &Hints, take: &Take<'_>) -> Self {
-        let of = |part: &str| hints.get(take.key().as_str(), part);
+    pub(crate) fn from(hints: &Hints, own: &str, take: &Take<'_>) -> Self {
+        let of = |part: &str| hints.get(own, part);
         Self {
             tats: take.quotas().iter().map(|quota| of(quota.name())).collect(),
             // No quota has this name.
@@ -35,12 +35,11 @@ impl Guess {
     }
 
     /// For the next take.
-    pub(crate) fn note(&self, hints: &Hints, take: &Take<'_>) {
-        let key = take.key().as_str();
+    pub(crate) fn note(&self, hints: &Hints, own: &str, take: &Take<'_>) {
         for (quota, tat) in take.quotas().iter().zip(&self.tats) {
-            hints.set(key, quota.name(), *tat);
+            hints.set(own, quota.name(), *tat);
         }
-        hints.set(key, "", self.ttl);
+        hints.set(own, "", self.ttl);
     }
 }
 

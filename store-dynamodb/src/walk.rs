@@ -11,7 +11,7 @@ use store_core::{Record, Records, Result, Scan};
 use crate::error::{Effect, from_sdk};
 use crate::scan::{ROOM, forged};
 use crate::shared::Shared;
-use crate::wire::{self, ALIVE, Item, LIMITS, PK, RECORDS, SK};
+use crate::wire::{self, ALIVE, Item, PK, SK};
 
 /// The most segments, so that a cursor stays small.
 pub(crate) const MAX_SEGMENTS: u32 = 16;
@@ -188,8 +188,7 @@ fn decode(mut bytes: &[u8]) -> Option<Vec<Place>> {
     }
     let is_key = |place: &Place| match place {
         Place::After(pk, sk) => {
-            let is_ours = pk.starts_with(RECORDS) || pk.starts_with(LIMITS);
-            is_ours && pk.len() <= 2048 && !sk.is_empty() && sk.len() <= 1024
+            !pk.is_empty() && pk.len() <= 2048 && !sk.is_empty() && sk.len() <= 1024
         }
         Place::Begin | Place::End => true,
     };
@@ -213,7 +212,7 @@ mod tests {
         for end in 2..encoded.len() - 1 {
             assert!(decode(&encoded[..end]).is_none(), "{end}");
         }
-        for forged in [&b""[..], b"x", &[b'b'; 17], b"a\0\x03x:y\0\x01z"] {
+        for forged in [&b""[..], b"x", &[b'b'; 17], b"a\0\0\0\x01z"] {
             assert!(decode(forged).is_none(), "{forged:?}");
         }
     }

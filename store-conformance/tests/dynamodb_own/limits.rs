@@ -1,11 +1,12 @@
 //! Takes: what they cost, and that they agree with the reference.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use store_conformance::Opened;
 use store_conformance::cases::limits::walk;
 use store_conformance::core::limits::{LimitKey, Quota, Quotas, RateLimitStoreExt, Take, Tokens};
-use store_conformance::core::{Clock, ManualClock, RateLimitStore, Result, Store};
+use store_conformance::core::{Clock, ErrorKind, ManualClock, RateLimitStore, Result, Store};
 
 use crate::inject::Inject;
 use crate::{End, Place, tests};
@@ -15,6 +16,8 @@ tests![
     a_take_of_an_unseen_key_costs_two_calls_at_most,
     a_take_that_meets_tokens_converts_them,
     a_wrong_guess_never_revives_a_bucket,
+    a_spread_limit_never_grants_more_than_its_quota,
+    a_spread_limit_is_looked_at_reset_and_deleted_as_one,
 ];
 
 /// How many random steps: a sample, or what is asked for.
@@ -63,7 +66,7 @@ async fn a_take_of_an_unseen_key_costs_two_calls_at_most(place: Place) -> End {
         }
     }
     // The slow one has still to fill where the quick one has.
-    clock.advance(std::time::Duration::from_secs(2));
+    clock.advance(Duration::from_secs(2));
     let take = Take::new("both", &one, 1, clock.now())?;
     let _ = first.limits().take(&take).await?;
     for (key, quotas) in [
@@ -121,5 +124,74 @@ async fn a_wrong_guess_never_revives_a_bucket(place: Place) -> End {
         assert!(!second.limits().take(&take(1)?).await?.is_allowed());
         second.limits().delete(LimitKey::new("k")?).await?;
     }
+    Ok(())
+}
+
+/// Opens the store with `hot` spread over eight.
+async fn spread(place: &Place, clock: &ManualClock) -> Result<Store> {
+    let builder = place.builder().clock(clock.clone()).spread_limit("hot", 8);
+    let store = builder.connect().await?;
+    store.setup().await?;
+    Ok(store.into())
+}
+
+async fn a_spread_limit_never_grants_more_than_its_quota(place: Place) -> End {
+    let clock = ManualClock::default();
+    let stores = [spread(&place, &clock).await?, spread(&place, &clock).await?];
+    let (second, hour) = (
+        Quota::per_second(80)?,
+        Quota::new(300, Duration::from_secs(3600))?,
+    );
+    let quotas = Quotas::new([second.named("second")?, hour.named("hour")?])?;
+    let mut granted = 0;
+    // All of one, and then what flows in until the other ends.
+    for (most, least) in [(80, 64), (160, 128), (240, 192), (300, 240), (300, 240)] {
+        for i in 0..160 {
+            let take = Take::new("hot", &quotas, 1, clock.now())?;
+            let decision = stores[i % 2].limits().take(&take).await?;
+            granted += u32::from(decision.is_allowed());
+        }
+        assert!((least..=most).contains(&granted), "{granted} of {most}");
+        clock.advance(Duration::from_secs(1));
+    }
+    // What one shard holds is the most of one request.
+    let quotas = Quotas::from(Quota::per_second(80)?.with_max_tokens(20)?.named("other")?);
+    let take = |tokens| Take::new("hot", &quotas, tokens, clock.now());
+    assert!(stores[0].limits().take(&take(10)?).await?.is_allowed());
+    let refused = stores[0].limits().take(&take(11)?).await;
+    let error = refused.expect_err("it never fits");
+    assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    Ok(())
+}
+
+async fn a_spread_limit_is_looked_at_reset_and_deleted_as_one(place: Place) -> End {
+    let clock = ManualClock::default();
+    let store = spread(&place, &clock).await?;
+    let limits = store.limits();
+    let quota = Quota::per_second(80)?;
+    let quotas = Quotas::from(quota.clone());
+    let hot = LimitKey::new("hot")?;
+    for forget in ["reset", "delete"] {
+        assert_eq!(limits.peek(hot).await?, None);
+        for _ in 0..40 {
+            let take = Take::new("hot", &quotas, 1, clock.now())?;
+            assert!(limits.take(&take).await?.is_allowed());
+        }
+        let bucket = limits.peek(hot).await?.ok_or("just taken from")?;
+        let left = bucket.tokens(&quota, clock.now()).ok_or("as said")?;
+        assert_eq!(left.tokens, 40.0);
+        match forget {
+            "reset" => limits.reset(hot, &quotas).await?,
+            _ => limits.delete(hot).await?,
+        }
+    }
+    assert_eq!(limits.peek(hot).await?, None);
+    let changed = limits.update(hot, &|_| None).await;
+    assert_eq!(
+        changed.expect_err("of one bucket").kind(),
+        ErrorKind::Unsupported
+    );
+    // Another key is one bucket.
+    limits.update(LimitKey::new("cold")?, &|_| None).await?;
     Ok(())
 }

@@ -1,0 +1,182 @@
+//! One hot key over several items, each in a partition of its own.
+//!
+//! Every shard keeps the whole quota, and a take of `t` tokens takes `n·t` from
+//! one of the `n`: so a shard holds an n-th of the burst and refills at an n-th
+//! of the rate, in the same integers, and all of them together never grant more
+//! than the quota. What is lost is exactness in the other direction: tokens in
+//! one shard are of no use to a take that asks another.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::try_join_all;
+use store_core::limits::{
+    Bucket, Decision, Entry, LimitKey, Quota, Quotas, RateLimitStore, State, Take,
+};
+use store_core::{Error, Result, Timestamp, Version};
+
+use crate::error::BACKEND;
+use crate::limits::DynamoDbLimits;
+use crate::wire::LIMITS;
+
+/// The partition key of a limit that is not spread.
+pub(crate) fn whole(key: LimitKey<'_>) -> String {
+    [LIMITS, key.as_str()].concat()
+}
+
+/// The partition key of one of its shards. No other begins so.
+fn shard(key: LimitKey<'_>, number: u32) -> String {
+    format!("l{number}:{}", key.as_str())
+}
+
+fn all(key: LimitKey<'_>, shards: u32) -> impl Iterator<Item = String> {
+    (0..shards).map(move |number| shard(key, number))
+}
+
+/// Takes from one shard, chosen at random, or from its neighbour.
+pub(crate) async fn take(
+    limits: &DynamoDbLimits,
+    take: &Take<'_>,
+    shards: u32,
+) -> Result<Decision> {
+    let (key, quotas) = (take.key(), unbounded(take.quotas())?);
+    let tokens = take.tokens().saturating_mul(shards);
+    if tokens > quotas.max_tokens() {
+        return Err(Error::invalid(format!(
+            "{} tokens at once are more than one of this key's {shards} shards holds; \
+             split the request, or spread the key less",
+            take.tokens()
+        ))
+        .with_backend(BACKEND));
+    }
+    let scaled = Take::new(key.as_str(), &quotas, tokens, take.now())?;
+    let first = random() % shards;
+    let decision = limits.take_from(&shard(key, first), &scaled).await?;
+    if decision.is_allowed() {
+        return Ok(decision);
+    }
+    limits
+        .take_from(&shard(key, (first + 1) % shards), &scaled)
+        .await
+}
+
+/// The quotas, of which one request may take whatever their buckets hold.
+fn unbounded(quotas: &Quotas) -> Result<Quotas> {
+    let lifted = |quota: &Quota| quota.clone().with_max_tokens(quota.burst());
+    Quotas::new(quotas.iter().map(lifted).collect::<Result<Vec<_>>>()?)
+}
+
+/// A number whose remainders are even, from call to call and process to process.
+fn random() -> u32 {
+    // The low bits of a version count up from a random start.
+    let [.., a, b, c, d] = Version::unique().to_bytes();
+    u32::from_be_bytes([a, b, c, d]).wrapping_mul(0x9e37_79b9) >> 8
+}
+
+/// All shards as one bucket: as long until it is full as they are on average.
+pub(crate) async fn peek(
+    limits: &DynamoDbLimits,
+    key: LimitKey<'_>,
+    shards: u32,
+) -> Result<Option<Bucket>> {
+    let reads = all(key, shards).map(|own| async move { limits.peek_at(&own).await });
+    let found: Vec<Bucket> = try_join_all(reads).await?.into_iter().flatten().collect();
+    Ok(merged(&found, shards, limits.clock().now()))
+}
+
+/// Nothing, if all are full.
+fn merged(found: &[Bucket], shards: u32, now: Timestamp) -> Option<Bucket> {
+    let mut names: Vec<_> = found
+        .iter()
+        .flat_map(|bucket| bucket.entries().iter().map(|entry| entry.quota.clone()))
+        .collect();
+    names.sort();
+    names.dedup();
+    let merge = |name: Arc<str>| {
+        let of = found
+            .iter()
+            .flat_map(|bucket| bucket.entries().iter().filter(|entry| entry.quota == name));
+        let lag = |entry: &Entry| match entry.state {
+            State::Tat(tat) => tat.since(now),
+            // No closure writes to a shard.
+            State::Tokens(_) => Duration::ZERO,
+        };
+        let behind: Duration = of.clone().map(lag).sum();
+        let expires_at = of.map(|entry| entry.expires_at).max().unwrap_or(now);
+        Entry {
+            quota: name,
+            state: State::Tat(now + behind / shards),
+            expires_at,
+        }
+    };
+    (!names.is_empty()).then(|| names.into_iter().map(merge).collect())
+}
+
+pub(crate) async fn delete(limits: &DynamoDbLimits, key: LimitKey<'_>, shards: u32) -> Result<()> {
+    let deletes = all(key, shards).map(|own| async move { limits.delete_at(&own).await });
+    try_join_all(deletes).await.map(drop)
+}
+
+pub(crate) async fn reset(
+    limits: &DynamoDbLimits,
+    key: LimitKey<'_>,
+    quotas: &Quotas,
+    shards: Option<u32>,
+) -> Result<()> {
+    let without = |bucket: Option<&Bucket>| {
+        let mut bucket = bucket?.clone();
+        let removed = quotas.iter().filter(|quota| bucket.remove(quota.name()));
+        (removed.count() > 0).then_some(bucket)
+    };
+    let Some(shards) = shards else {
+        return limits.update_at(&whole(key), &without).await.map(drop);
+    };
+    for own in all(key, shards) {
+        limits.update_at(&own, &without).await?;
+    }
+    Ok(())
+}
+
+/// What a closure that would change a spread key is told.
+pub(crate) fn no_closures() -> Error {
+    Error::unsupported(
+        "this key is spread over shards, and a closure changes one bucket; do not spread it",
+    )
+    .with_backend(BACKEND)
+    .with_operation("update")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bucket(quota: &str, seconds: u64) -> Bucket {
+        let full = Timestamp::from_seconds(seconds);
+        let entry = Entry {
+            quota: quota.into(),
+            state: State::Tat(full),
+            expires_at: full,
+        };
+        [entry].into_iter().collect()
+    }
+
+    #[test]
+    fn shards_together_are_as_full_as_they_are_on_average() {
+        let now = Timestamp::from_seconds(100);
+        let found = [bucket("a", 108), bucket("a", 90), bucket("b", 104)];
+        let merged = merged(&found, 4, now).unwrap();
+        let tat = |seconds| Some(State::Tat(Timestamp::from_seconds(seconds)));
+        assert_eq!((merged.state("a"), merged.state("b")), (tat(102), tat(101)));
+        assert_eq!(super::merged(&[], 4, now), None);
+    }
+
+    #[test]
+    fn calls_are_spread_evenly() {
+        let mut counts = [0; 8];
+        (0..8000).for_each(|_| counts[random() as usize % 8] += 1);
+        assert!(
+            counts.iter().all(|count| (800..1200).contains(count)),
+            "{counts:?}"
+        );
+    }
+}
