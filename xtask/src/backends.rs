@@ -126,7 +126,8 @@ pub const BACKENDS: &[Backend] = &[
         server: Some("Redis"),
         variants: &[
             Variant {
-                name: "one server",
+                name: "oldest",
+                environment: &[("STORE_TEST_REDIS_VERSION", "7")],
                 ..EVERYDAY
             },
             Variant {
@@ -142,6 +143,23 @@ pub const BACKENDS: &[Backend] = &[
                 also: &[],
             },
             Variant {
+                name: "in a container",
+                environment: &[("STORE_TEST_WAY", "container")],
+                suite: false,
+                also: &[("redis", &["records"])],
+                ..EVERYDAY
+            },
+            Variant {
+                name: "Valkey in a container",
+                environment: &[
+                    ("STORE_TEST_REDIS_VALKEY", "1"),
+                    ("STORE_TEST_WAY", "container"),
+                ],
+                suite: false,
+                also: &[("redis", &["records"])],
+                ..EVERYDAY
+            },
+            Variant {
                 name: "Valkey, fetched without root",
                 environment: &[
                     ("STORE_TEST_REDIS_VALKEY", "1"),
@@ -152,7 +170,7 @@ pub const BACKENDS: &[Backend] = &[
                 also: &[],
             },
         ],
-        versions: &["8"],
+        versions: &["7", "8", "Valkey 8"],
         crash: Some("redis_own"),
         heavy: &["redis", "ring", "rustls"],
         most_crates: 112,

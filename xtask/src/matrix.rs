@@ -112,15 +112,16 @@ fn tested_on(backend: &Backend, cases: &[Case], seen: Seen) -> String {
         return "in process".into();
     };
     let ran = |version: &&&str| {
-        let major = |case: &&Case| {
-            let number = case.server.strip_prefix(server)?.trim_start();
-            let end = number.find(|c: char| !c.is_ascii_digit());
-            Some(number[..end.unwrap_or(number.len())].to_owned())
+        // `8`, or `Valkey 8`: another server of the same protocol.
+        let name = match version.starts_with(char::is_alphabetic) {
+            true => (*version).to_string(),
+            false => format!("{server} {version}"),
         };
-        seen == Seen::Anywhere
-            || of_it
-                .iter()
-                .any(|case| major(case).as_deref() == Some(**version))
+        let is_it = |case: &&Case| {
+            let rest = case.server.strip_prefix(&*name);
+            rest.is_some_and(|rest| !rest.starts_with(|c: char| c.is_ascii_digit()))
+        };
+        seen == Seen::Anywhere || of_it.iter().any(is_it)
     };
     let versions: Vec<_> = backend.versions.iter().filter(ran).copied().collect();
     format!("{server} {}", versions.join(", "))
@@ -137,7 +138,7 @@ mod tests {
         package: "store-redis",
         server: Some("Redis"),
         variants: &[],
-        versions: &["7", "8"],
+        versions: &["7", "8", "Valkey 8"],
         crash: None,
         heavy: &[],
         most_crates: 0,
@@ -162,6 +163,8 @@ mod tests {
         let eight = case("Redis 8.2, container", Outcome::Passed);
         assert_eq!(tested(std::slice::from_ref(&seven)), "Redis 7");
         assert_eq!(tested(&[seven.clone(), eight.clone()]), "Redis 7, 8");
+        let valkey = case("Valkey 8.1.1, installed", Outcome::Passed);
+        assert_eq!(tested(&[seven.clone(), valkey]), "Redis 7, Valkey 8");
         let failed = case("Redis 8.2, container", Outcome::Failed);
         assert_eq!(tested(&[seven, failed]), "not tested");
         assert_eq!(tested(&[]), "not tested");
@@ -173,7 +176,7 @@ mod tests {
     fn what_did_not_run_here_is_named_only_beside_what_did() {
         let tested = |cases: &[Case]| tested_on(&REDIS, cases, Seen::Anywhere);
         let seven = case("Redis 7.0.15, program", Outcome::Passed);
-        assert_eq!(tested(&[seven]), "Redis 7, 8");
+        assert_eq!(tested(&[seven]), "Redis 7, 8, Valkey 8");
         assert_eq!(tested(&[]), "not tested");
     }
 }

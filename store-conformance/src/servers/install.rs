@@ -185,7 +185,15 @@ impl Root {
                     run(Command::new("dpkg-deb").arg("-x").arg(&path).arg(folder))?;
                 }
             }
-            for spare in ["apt", "usr/share", "var"] {
+            // Older releases keep some of it beside `usr`.
+            for old in ["lib", "lib64"].map(|old| folder.join(old)) {
+                if old.is_dir() {
+                    let new = folder.join("usr").join(old.file_name().unwrap_or_default());
+                    fs::create_dir_all(&new).map_err(|e| e.to_string())?;
+                    run(Command::new("cp").arg("-a").arg(old.join(".")).arg(&new))?;
+                }
+            }
+            for spare in ["apt", "lib", "lib64", "usr/share", "var"] {
                 let _ = fs::remove_dir_all(folder.join(spare));
             }
             Ok(())
@@ -213,10 +221,11 @@ impl Root {
                 name.starts_with(begin) && name.contains(end)
             })
         };
-        let loader = ["lib64", "lib"]
-            .iter()
-            .find_map(|lib| find(&usr.join(lib), "ld-linux", ".so"));
         let libraries = find(&usr.join("lib"), "", "-linux-gnu");
+        // Elsewhere there may be a link to the machine's own.
+        let loader = libraries
+            .iter()
+            .find_map(|libraries| find(libraries, "ld-linux", ".so"));
         let (Some(loader), Some(libraries)) = (loader, libraries) else {
             return Err(format!("{} is not whole; remove it", self.0.display()));
         };

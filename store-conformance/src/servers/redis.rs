@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use super::container::{Container, Image};
@@ -16,6 +17,9 @@ pub const URL: &str = "STORE_TEST_REDIS_URL";
 /// A folder with `redis-server`, or `valkey-server`, if it is not one of the usual.
 pub const PROGRAMS: &str = "STORE_TEST_REDIS_BIN";
 
+/// The major version of Redis, if not any will do: one that is tested.
+pub const VERSION: &str = "STORE_TEST_REDIS_VERSION";
+
 /// If set, Valkey instead of Redis.
 pub const VALKEY: &str = "STORE_TEST_REDIS_VALKEY";
 
@@ -26,38 +30,57 @@ pub const CLUSTER: &str = "STORE_TEST_REDIS_CLUSTER";
 /// the arguments of that.
 pub const IMAGE: &str = "STORE_TEST_REDIS_IMAGE";
 
+/// The same for Valkey.
+pub const VALKEY_IMAGE: &str = "STORE_TEST_VALKEY_IMAGE";
+
 const SLOTS: usize = 16_384;
 
-/// One of the two, and where it comes from.
+/// One release of one of the two, and where it comes from.
 struct Redis {
     name: &'static str,
+    major: &'static str,
     program: &'static str,
     image: &'static str,
-    /// Debian's package, and where it is unpacked.
+    image_variable: &'static str,
+    /// The release of Debian that has it, its package, and where that is unpacked.
+    suite: &'static str,
     package: &'static str,
     installed: &'static str,
 }
 
 const REDIS: Redis = Redis {
     name: "Redis",
+    major: "8",
     program: "redis-server",
-    image: "redis:7.4.5",
+    image: "redis:8.2.1",
+    image_variable: IMAGE,
+    suite: "trixie",
     package: "redis-server",
     installed: "redis-trixie",
 };
 
+/// The oldest that is tested.
+const REDIS_7: Redis = Redis {
+    major: "7",
+    image: "redis:7.0.15",
+    suite: "bookworm",
+    installed: "redis-bookworm",
+    ..REDIS
+};
+
 const VALKEY_ITSELF: Redis = Redis {
     name: "Valkey",
+    major: "8",
     program: "valkey-server",
     image: "valkey/valkey:8.1.3",
+    image_variable: VALKEY_IMAGE,
+    suite: "trixie",
     package: "valkey-server",
     installed: "valkey-trixie",
 };
 
-const SUITE: &str = "trixie";
-
-/// A server, found or made as [the module](super) says; [`VALKEY`], or a
-/// [`CLUSTER`], if the environment asks for that.
+/// A server, found or made as [the module](super) says; of [`VERSION`],
+/// [`VALKEY`], or a [`CLUSTER`], if the environment asks for that.
 ///
 /// # Errors
 /// What to do, if there is none.
@@ -65,7 +88,12 @@ pub fn find(options: &Options) -> Result<Server, String> {
     if is_set(CLUSTER) {
         return cluster(options, 0);
     }
-    super::find(kind(), options)
+    let options = Options {
+        // What runs already is of one version, whatever was asked for.
+        lent: options.lent && !is_set(VERSION),
+        ..*options
+    };
+    super::find(kind()?, &options)
 }
 
 /// A server of programs, which can be killed and started again.
@@ -73,7 +101,7 @@ pub fn find(options: &Options) -> Result<Server, String> {
 /// # Errors
 /// What to do, if there is none.
 pub fn killable(options: &Options) -> Result<Server, String> {
-    super::find(kind(), &options.killable())
+    super::find(kind()?, &options.killable())
 }
 
 /// A cluster of three primaries, each with so many replicas, of programs: its
@@ -83,18 +111,24 @@ pub fn killable(options: &Options) -> Result<Server, String> {
 /// What to do, if there is none.
 pub fn cluster(options: &Options, replicas: usize) -> Result<Server, String> {
     let kind = Nodes {
-        redis: kind(),
+        redis: kind()?,
         replicas,
     };
     super::find(&kind, &options.killable())
 }
 
-fn kind() -> &'static Redis {
+fn kind() -> Result<&'static Redis, String> {
     if is_set(VALKEY) {
-        &VALKEY_ITSELF
-    } else {
-        &REDIS
+        return Ok(&VALKEY_ITSELF);
     }
+    let wanted = std::env::var(VERSION).unwrap_or_default();
+    let mut known = [&REDIS, &REDIS_7].into_iter();
+    if wanted.is_empty() {
+        return Ok(&REDIS);
+    }
+    known
+        .find(|redis| redis.major == wanted)
+        .ok_or_else(|| format!("{VERSION} is 7 or 8, not `{wanted}`"))
 }
 
 impl Redis {
@@ -128,8 +162,28 @@ impl Redis {
         Ok((port, Program::start(folder, launch)?))
     }
 
+    /// The one that was named, unless another version was asked for; or the
+    /// official.
     fn image(&self) -> String {
-        std::env::var(IMAGE).unwrap_or_else(|_| self.image.into())
+        let of_it = |image: &String| {
+            let tag = image.rsplit(':').next().unwrap_or_default();
+            !is_set(VERSION) || tag.split('.').next() == Some(self.major)
+        };
+        let named = std::env::var(self.image_variable).ok();
+        named.filter(of_it).unwrap_or_else(|| self.image.into())
+    }
+
+    /// Whether the program in that folder is of the version that was asked for.
+    fn is_wanted(&self, folder: &Path) -> bool {
+        // `Redis server v=7.0.15 sha=…`
+        let says = || {
+            let mut command = Command::new(folder.join(self.program));
+            let output = command.arg("--version").output().ok()?;
+            let text = String::from_utf8(output.stdout).ok()?;
+            let number = text.split("v=").nth(1)?;
+            Some(number.split('.').next()? == self.major)
+        };
+        !is_set(VERSION) || folder.starts_with(installed()) || says().unwrap_or(false)
     }
 }
 
@@ -178,11 +232,11 @@ impl Kind for Redis {
         folders.push(installed().join(self.installed).join("usr/bin"));
         folders
             .into_iter()
-            .find(|folder| folder.join(self.program).is_file())
+            .find(|folder| folder.join(self.program).is_file() && self.is_wanted(folder))
     }
 
     fn install(&self) -> Result<PathBuf, String> {
-        let root = Root::debian(self.installed, SUITE, self.package)?;
+        let root = Root::debian(self.installed, self.suite, self.package)?;
         Ok(root.path().join("usr/bin"))
     }
 
@@ -201,7 +255,10 @@ impl Kind for Redis {
         let (image, program, package) = (self.image(), self.program, self.package);
         vec![
             format!("set {URL} to redis://host:port, a server whose keys may be added to;"),
-            format!("start Docker, with the image {image} or another named by {IMAGE};"),
+            format!(
+                "start Docker, with the image {image} or another named by {};",
+                self.image_variable
+            ),
             format!("apt-get install {package}, or set {PROGRAMS} to the folder of {program};"),
         ]
     }
