@@ -91,8 +91,9 @@ impl<'de> serde::Deserialize<'de> for Version {
     }
 }
 
-/// A backend's own name for a record's state, such as an ETag. Opaque to
-/// everyone else; handing it back saves the backend a read.
+/// A backend's own name for a record's state, such as an ETag, and perhaps that
+/// state itself. Opaque to everyone else, and never shown; handing it back saves
+/// the backend a read.
 pub type Token = Arc<[u8]>;
 
 /// One stored record. A handle: cloning it copies no body.

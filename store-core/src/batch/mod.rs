@@ -2,6 +2,8 @@
 
 mod resolve;
 
+use std::fmt;
+
 use crate::body::Body;
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
@@ -45,10 +47,25 @@ impl Expect {
 ///
 /// Made from an [`Expect`], from a `&Record` (exactly this state) or from an
 /// `Option<&Record>` (exactly this state, or absent).
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Expectation {
     expect: Expect,
     token: Option<Token>,
+}
+
+impl fmt::Debug for Expectation {
+    /// Without the token's content, which may be the record's.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Expectation")
+            .field("expect", &self.expect)
+            .field("token", &shown(self.token.as_ref()))
+            .finish()
+    }
+}
+
+/// That there is a token, without its content.
+fn shown(token: Option<&Token>) -> Option<fmt::Arguments<'static>> {
+    token.map(|_| format_args!("_"))
 }
 
 impl From<Expect> for Expectation {
@@ -92,7 +109,7 @@ pub enum Change {
 }
 
 /// One record's part in a commit.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Item {
     key: RecordKey,
     expect: Expect,
@@ -119,6 +136,18 @@ impl Item {
     /// What happens to it.
     pub fn change(&self) -> &Change {
         &self.change
+    }
+}
+
+impl fmt::Debug for Item {
+    /// Without the token's content, which may be the record's.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Item")
+            .field("key", &self.key)
+            .field("expect", &self.expect)
+            .field("token", &shown(self.token.as_ref()))
+            .field("change", &self.change)
+            .finish()
     }
 }
 
@@ -312,9 +341,17 @@ fn change_size(change: &Change) -> usize {
 }
 
 /// A commit that happened.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Committed {
     tokens: Vec<Option<Token>>,
+}
+
+impl fmt::Debug for Committed {
+    /// Without the tokens' content, which may be the records'.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let tokens = self.tokens.iter().map(|token| shown(token.as_ref()));
+        f.debug_list().entries(tokens).finish()
+    }
 }
 
 impl Committed {
