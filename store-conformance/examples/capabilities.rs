@@ -6,6 +6,7 @@ use store_dynamodb::DynamoDbStore;
 use store_memory::MemoryStore;
 use store_postgres::PostgresStore;
 use store_redis::RedisStore;
+use store_s3::S3Store;
 
 fn main() {
     let memory = Store::from(&MemoryStore::new());
@@ -20,6 +21,8 @@ fn main() {
             .change_notice(true)
             .capabilities(Durability::Restart),
         DynamoDbStore::builder().capabilities(),
+        // In a bucket of Amazon's.
+        S3Store::builder().url("s3://bucket").capabilities(),
     ];
     println!("{}", serde_json::Value::from_iter(all.iter().map(json)));
 }

@@ -202,6 +202,38 @@ pub const BACKENDS: &[Backend] = &[
         heavy: &["aws-config", "aws-sdk-dynamodb", "hyper", "ring", "rustls"],
         most_crates: 171,
     },
+    Backend {
+        name: "s3",
+        package: "store-s3",
+        // It stands in for Amazon's.
+        server: Some("MiniStack"),
+        variants: &[
+            Variant {
+                name: "MiniStack, fetched without root",
+                installs: true,
+                ..EVERYDAY
+            },
+            Variant {
+                name: "Ceph in a container",
+                environment: &[("STORE_TEST_S3_CEPH", "1"), ("STORE_TEST_WAY", "container")],
+                suite: false,
+                also: &[("s3", &["records"]), ("s3", &["blobs"]), ("s3", &["lti"])],
+                ..EVERYDAY
+            },
+        ],
+        versions: &["1"],
+        crash: None,
+        // Nearly all of it is the driver and its HTTP.
+        heavy: &[
+            "hyper",
+            "object_store",
+            "quick-xml",
+            "reqwest",
+            "ring",
+            "rustls",
+        ],
+        most_crates: 154,
+    },
 ];
 
 /// What every user of every backend compiles: the crate, the heavy crates that

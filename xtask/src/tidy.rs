@@ -52,6 +52,10 @@ const SLEEPERS: &[(&str, &str)] = &[
         "asks for a new table until it can be used",
     ),
     (
+        "store-s3/src/objects.rs",
+        "asks what became of another's commit until its lease is over",
+    ),
+    (
         "store-redis/src/cluster.rs",
         "waits for a slot that is being moved",
     ),

@@ -24,6 +24,7 @@ const COUNTS: &[(&str, &str)] = &[
     ("postgres_own", "the_table_says_what_goes_over_the_wire"),
     ("redis_own", "the_table_says_what_goes_over_the_wire"),
     ("dynamodb_own", "the_table_says_what_goes_over_the_wire"),
+    ("s3_own", "the_table_says_what_goes_over_the_wire"),
 ];
 
 pub fn run(arguments: lexopt::Parser) -> Result {

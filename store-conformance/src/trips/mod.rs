@@ -105,6 +105,9 @@ connections, with nobody else writing: under contention a change is tried again.
 - **dynamodb**: requests that went over the wire to a server that stands in for DynamoDB,
   one round trip each. A walk over a collection counts as one and sends more by the size of
   the table. A take of a key that was seen before is one, of another up to two.
+- **s3**: requests that went over the wire to a server that speaks S3. A commit of several
+  records is a transaction of conditional writes; the requests of one page, and of reading
+  several records, overlap.
 
 An object's chunks are written and read several at a time, so that their trips overlap.
 ";

@@ -1,0 +1,12 @@
+//! Every contract, on a server that speaks S3.
+
+use std::process::ExitCode;
+
+use store_conformance::servers::{Options, s3};
+
+#[path = "s3_own/harness.rs"]
+mod harness;
+
+fn main() -> ExitCode {
+    harness::run(s3::find(&Options::from_env()))
+}

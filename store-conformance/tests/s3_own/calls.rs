@@ -1,0 +1,173 @@
+//! What calls cost, counted over the wire.
+
+use std::sync::Arc;
+
+use store_conformance::core::limits::{Quota, Quotas, RateLimitStoreExt, Take, Tokens};
+use store_conformance::core::{Batch, Body, Expect, Expectation, Record, Result, Scan, Store};
+use store_conformance::proxy::{self, Proxy};
+use store_s3::S3Store;
+use store_s3::object_store::ObjectStoreExt;
+use store_s3::object_store::memory::InMemory;
+use store_s3::object_store::path::Path;
+
+use crate::drivers::{Client, Manner};
+use crate::{End, Place, harness, key, other, partition, put, tests, write};
+
+tests![
+    requests_are_as_documented,
+    a_commit_costs_the_same_in_any_partition,
+    a_deleted_nonce_leaves_nothing,
+];
+
+/// A put of each of so many, expecting what `expect` says.
+fn batch<E: Into<Expectation>>(
+    store: &Store,
+    of: usize,
+    expect: impl Fn(usize) -> E,
+) -> Result<Batch> {
+    let mut batch = Batch::new(partition(), store.now());
+    for i in 0..of {
+        batch.put(key(&format!("{i:02}")), expect(i), Body::json(i)?)?;
+    }
+    Ok(batch)
+}
+
+async fn read(store: &Store, of: usize) -> Result<Vec<Option<Record>>> {
+    let (keys, partition): (Vec<_>, _) = (
+        (0..of).map(|i| key(&format!("{i:02}"))).collect(),
+        partition(),
+    );
+    let at: Vec<_> = keys.iter().map(|key| key.at(&partition)).collect();
+    store.records().get_many(&at).await
+}
+
+async fn requests_are_as_documented(place: Place) -> End {
+    let proxy = Proxy::start(harness::address(&place.url), Some(proxy::http), 0).await?;
+    let url = format!("http://{}", proxy.address());
+    let store = Store::from(place.builder_at(&url).connect().await?);
+    let (records, partition) = (store.records(), partition());
+    proxy.requests();
+    let mut counted: Vec<(&str, u64, u64)> = Vec::new();
+    let mut count = |what: &'static str, expected| {
+        counted.push((what, proxy.requests(), expected));
+    };
+    records
+        .commit(&put(&store, "x", Expect::Absent, 1)?)
+        .await?;
+    count("create", 1);
+    let found = records.get(key("x").at(&partition)).await?;
+    count("get", 1);
+    let committed = records
+        .commit(&put(&store, "x", found.as_ref(), 2)?)
+        .await?;
+    count("put of what was read", 1);
+    assert!(committed.token(0).is_some());
+    records.commit(&put(&store, "x", Expect::Any, 3)?).await?;
+    count("put of anything", 2);
+    let refused = records.commit(&put(&store, "x", found.as_ref(), 4)?).await;
+    assert!(refused.is_err());
+    count("put that is refused", 2);
+    records
+        .commit(&batch(&store, 10, |_| Expect::Absent)?)
+        .await?;
+    count("create ten", 23);
+    let found = read(&store, 10).await?;
+    count("get ten", 10);
+    let all = batch(&store, 10, |i| Expectation::from(found[i].as_ref()))?;
+    records.commit(&all).await?;
+    count("put ten of what was read", 23);
+    records.commit(&batch(&store, 10, |_| Expect::Any)?).await?;
+    count("put ten of anything", 33);
+    assert!(
+        records
+            .commit(&batch(&store, 10, |_| Expect::Absent)?)
+            .await
+            .is_err()
+    );
+    // The first is found to be there, and all are read, twice.
+    count("create ten that are there", 26);
+    let scan = Scan::partition(crate::own::THINGS, partition.clone()).limit(100)?;
+    assert_eq!(records.scan(&scan).await?.items.len(), 11);
+    count("page of eleven", 12);
+    let quotas = Quotas::new([Quota::per_second(1)?])?;
+    for (what, requests) in [("take", 2), ("take that is denied", 1)] {
+        let take = Take::new("k", &quotas, 1, store.now())?;
+        let decision = store.limits().take(&take).await?;
+        assert_eq!(decision.is_allowed(), requests == 2);
+        count(what, requests);
+    }
+    records.ping().await?;
+    count("ping", 1);
+    for (what, requests, expected) in &counted {
+        println!("{what}: {requests}");
+        assert!(requests <= expected, "{what}: {requests}, not {expected}");
+    }
+    Ok(())
+}
+
+async fn a_commit_costs_the_same_in_any_partition(_: Place) -> End {
+    let mut costs = Vec::new();
+    for others in [100, 100_000] {
+        let bucket = Arc::new(InMemory::new());
+        for i in 0..others {
+            let name = format!("records/things/=p/=other {i:06}").replace(' ', "!20");
+            bucket.put(&Path::parse(name)?, "{}\n".into()).await?;
+        }
+        let client = Client::new(&bucket, Manner::Sound, 0);
+        let counter = client.counter();
+        let store = Store::from(S3Store::from_object_store(Arc::new(client)).await?);
+        counter();
+        store
+            .records()
+            .commit(&batch(&store, 10, |_| Expect::Absent)?)
+            .await?;
+        let created = counter();
+        store
+            .records()
+            .commit(&batch(&store, 10, |_| Expect::Any)?)
+            .await?;
+        costs.push((created, counter()));
+    }
+    assert_eq!(costs, [(23, 33); 2]);
+    Ok(())
+}
+
+async fn a_deleted_nonce_leaves_nothing(_: Place) -> End {
+    use store_conformance::core::{Collection, RecordKey};
+    const ONCE: Collection = Collection::new("once").single_use();
+    let bucket = Arc::new(InMemory::new());
+    let store = Store::from(S3Store::from_object_store(bucket.clone()).await?);
+    let once = RecordKey::new(ONCE, "a")?;
+    for delete in [false, true] {
+        let mut batch = Batch::new(partition(), store.now());
+        match delete {
+            false => batch.put(once.clone(), Expect::Absent, Body::json(1)?)?,
+            true => batch.delete(once.clone(), Expect::Present)?,
+        };
+        store.records().commit(&batch).await?;
+        let name = Path::parse("records/once/=p/=a")?;
+        assert_eq!(bucket.head(&name).await.is_err(), delete);
+    }
+    // Another one leaves word that it was there.
+    write(&store, "a", 1).await?;
+    let mut batch = Batch::new(partition(), store.now());
+    batch.delete(key("a"), Expect::Present)?;
+    batch.check(other("b"), Expect::Absent)?;
+    store.records().commit(&batch).await?;
+    assert!(
+        bucket
+            .head(&Path::parse("records/things/=p/=a")?)
+            .await
+            .is_ok()
+    );
+    let key = store_conformance::core::limits::LimitKey::new("k")?;
+    let one = |_: Option<Tokens>, _: &Quota, now| {
+        Some(Tokens {
+            tokens: 1.0,
+            last_refill: now,
+        })
+    };
+    let quota = Quota::per_second(1)?;
+    store.limits().update_tokens(key, &quota, one).await?;
+    Ok(())
+}

@@ -1,0 +1,69 @@
+//! What S3's store promises beyond the suite: its requests, what becomes of a
+//! call when the line or a process breaks, and which servers it refuses.
+
+mod calls;
+mod drivers;
+mod faults;
+#[allow(dead_code, reason = "the suite's part of it")]
+mod harness;
+mod processes;
+mod setup;
+mod trips;
+
+#[path = "../own/mod.rs"]
+mod own;
+
+use std::process::ExitCode;
+
+pub(crate) use own::{End, Failure, key, number, other, partition, put, tests, write};
+use store_conformance::core::{ManualClock, Result, Store};
+use store_conformance::servers::{Options, missing, s3};
+use store_s3::Builder;
+
+/// A prefix that nobody used, on a server.
+#[derive(Clone)]
+pub(crate) struct Place {
+    url: String,
+    prefix: String,
+}
+
+impl Place {
+    fn new(url: &str) -> Self {
+        Self {
+            url: url.into(),
+            prefix: own::fresh("own", '-'),
+        }
+    }
+
+    fn builder(&self) -> Builder {
+        self.builder_at(&self.url)
+    }
+
+    /// The same place by another way to its server.
+    fn builder_at(&self, url: &str) -> Builder {
+        harness::builder(url, &self.prefix).clock(ManualClock::default())
+    }
+
+    async fn open(&self) -> Result<Store> {
+        Ok(self.builder().connect().await?.into())
+    }
+}
+
+fn main() -> ExitCode {
+    if let Some(end) = processes::child() {
+        return end;
+    }
+    let server = match s3::find(&Options::from_env()) {
+        Ok(server) => server,
+        Err(advice) => return missing(&advice),
+    };
+    let tests = [
+        calls::all(),
+        faults::all(),
+        setup::all(),
+        processes::all(),
+        trips::all(),
+    ]
+    .concat();
+    own::run(tests, || Place::new(server.url()))
+}

@@ -1,0 +1,81 @@
+//! Which servers are refused.
+
+use std::sync::Arc;
+
+use store_conformance::core::ErrorKind;
+use store_s3::S3Store;
+use store_s3::object_store::ObjectStoreExt;
+use store_s3::object_store::memory::InMemory;
+use store_s3::object_store::path::Path;
+
+use crate::drivers::{Client, Manner};
+use crate::{End, Place, harness, tests, write};
+
+tests![
+    a_server_that_does_not_keep_its_word_is_refused_by_name,
+    setup_runs_at_every_start_of_every_process,
+    a_missing_bucket_is_an_error_and_never_an_absence,
+    wrong_credentials_are_told,
+];
+
+async fn a_server_that_does_not_keep_its_word_is_refused_by_name(_: Place) -> End {
+    for (manner, why) in [
+        (Manner::IgnoresCreate, "several puts with If-None-Match win"),
+        (Manner::IgnoresReplace, "several puts with If-Match win"),
+        (Manner::Races, "several puts with If-None-Match win"),
+    ] {
+        let bucket = Arc::new(InMemory::new());
+        let client = Arc::new(Client::new(&bucket, manner, 0));
+        let store = S3Store::from_object_store(client.clone()).await?;
+        let error = store.setup().await.expect_err("it cannot keep a store");
+        assert_eq!(error.kind(), ErrorKind::Config, "{manner:?}");
+        assert!(error.message().contains(why), "{error}");
+        assert!(error.message().contains(&client.to_string()), "{error}");
+        // Whoever opens it from now on is told as well.
+        let error = S3Store::from_object_store(client).await;
+        assert_eq!(error.expect_err("refused before").kind(), ErrorKind::Config);
+    }
+    Ok(())
+}
+
+async fn setup_runs_at_every_start_of_every_process(place: Place) -> End {
+    let starts = (0..4).map(|_| async {
+        let store = place.builder().connect().await?;
+        store.setup().await?;
+        store.setup().await
+    });
+    for start in starts {
+        start.await?;
+    }
+    let driver = harness::driver(&place.url).build()?;
+    let marker = format!("{}/setup", place.prefix);
+    let found = driver.get(&Path::from(marker)).await?.bytes().await?;
+    assert_eq!(found, "{\"store\":1}");
+    let store = place.open().await?;
+    write(&store, "a", 1).await?;
+    let name = Path::parse(format!("{}/records/things/=p/=a", place.prefix))?;
+    let found = driver.get(&name);
+    let text = String::from_utf8(found.await?.bytes().await?.into())?;
+    assert!(
+        text.ends_with("}\n1") && text.contains("\"id\":\"a\""),
+        "{text}"
+    );
+    Ok(())
+}
+
+async fn a_missing_bucket_is_an_error_and_never_an_absence(place: Place) -> End {
+    let url = format!("s3://store-none?endpoint={}", place.url);
+    let error = place.builder().url(url).connect().await;
+    let error = error.expect_err("there is no such bucket");
+    assert_eq!(error.kind(), ErrorKind::Config, "{error:?}");
+    assert!(error.message().contains("no such bucket"), "{error}");
+    Ok(())
+}
+
+async fn wrong_credentials_are_told(place: Place) -> End {
+    let builder = place.builder().credentials("nobody", "hunter2");
+    let error = builder.connect().await.expect_err("nobody's key");
+    assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error:?}");
+    assert!(!format!("{error:?} {error}").contains("hunter2"));
+    Ok(())
+}

@@ -1,0 +1,319 @@
+//! Names of things in a bucket.
+//!
+//! ```text
+//! records/users/=acme/=alice      a record
+//! transactions/0f…                a commit of several records, while it is under way
+//! setup                           what `setup` found out about the server
+//! ```
+//!
+//! Each begins with the store's prefix. An id and a partition are one
+//! segment each, `=` and then the name, so that none is empty, `.` or
+//! `..`. A character that cannot stand there is written as a lead and its code
+//! in hexadecimal:
+//!
+//! | characters | written as |
+//! |---|---|
+//! | controls, space, `!` | `!01` to `!1F`, `!20`, `!21` |
+//! | `.` | `..` |
+//! | `/` | `.2F` |
+//! | `~`, delete | `~7E`, `~7F` |
+//! | U+FFFD to U+FFFF | U+FFFD and the last digit |
+//! | all others | themselves |
+//!
+//! The lead sorts where the characters that it stands for do, so encoded names
+//! sort bytewise as the names do; and no code is the beginning of another, so
+//! different names stay different and a prefix stays a prefix. S3 lists by the
+//! bytes of UTF-8, hence in the order of ids.
+//!
+//! S3 takes keys of 1024 bytes. An id of 255 bytes may take 766, so a long
+//! partition is cut and ends in its digest: partitions need no order, and the
+//! record says its partition in full.
+
+use data_encoding::BASE32_NOPAD;
+use sha2::{Digest, Sha256};
+use store_core::{Collection, RecordRef, Result, Version};
+
+use crate::error::config;
+
+/// The longest prefix of a store. With the longest names of everything else a
+/// key then has 1024 bytes at most.
+pub(crate) const MAX_PREFIX: usize = 60;
+
+/// The longest encoded name that is kept as it is where order may end.
+const VERBATIM: usize = 120;
+
+/// How much of a longer one is kept, before its digest. The digest has 52
+/// bytes, so what has one is longer than [`VERBATIM`]: no name is mistaken for
+/// another's digest.
+const KEPT: usize = 80;
+
+/// Where everything of one store is.
+#[derive(Clone, Debug)]
+pub(crate) struct Namespace {
+    /// Empty, or ending in a slash.
+    prefix: String,
+}
+
+impl Namespace {
+    /// Below `prefix`, which is several segments or none.
+    pub(crate) fn new(prefix: &str) -> Result<Self> {
+        let prefix = prefix.trim_matches('/');
+        let fits = |segment: &str| {
+            !matches!(segment, "" | "." | "..")
+                && segment
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+        };
+        if prefix.is_empty() {
+            return Ok(Self {
+                prefix: String::new(),
+            });
+        }
+        if prefix.len() > MAX_PREFIX || !prefix.split('/').all(fits) {
+            return Err(config(
+                "a prefix is at most 60 letters, digits, dashes, underscores, dots and slashes; \
+                 no part of it is empty or dots alone",
+            ));
+        }
+        Ok(Self {
+            prefix: format!("{prefix}/"),
+        })
+    }
+
+    pub(crate) fn record(&self, at: RecordRef<'_>) -> String {
+        self.record_of(at.collection().name(), at.partition(), at.id())
+    }
+
+    /// The same, of a collection that is known by its name alone.
+    pub(crate) fn record_of(&self, collection: &str, partition: &str, id: &str) -> String {
+        let mut name = self.partition(collection, partition);
+        name.push_str("/=");
+        encode(&mut name, id);
+        name
+    }
+
+    /// The folder of a collection's records in one partition.
+    pub(crate) fn partition(&self, collection: &str, partition: &str) -> String {
+        let mut name = self.collection(collection);
+        name.push_str("/=");
+        name.push_str(&shortened(partition));
+        name
+    }
+
+    /// The folder of a collection.
+    pub(crate) fn collection(&self, collection: &str) -> String {
+        format!("{}/{collection}", self.records())
+    }
+
+    /// The folder of all records.
+    pub(crate) fn records(&self) -> String {
+        format!("{}records", self.prefix)
+    }
+
+    /// What the names of a collection's records begin with, if their partition
+    /// begins with `prefix`. Others may begin so too.
+    pub(crate) fn partitions(&self, collection: Collection, prefix: &str) -> String {
+        let mut name = self.collection(collection.name());
+        name.push_str("/=");
+        let mut encoded = String::new();
+        encode(&mut encoded, prefix);
+        name.push_str(cut(&encoded, KEPT));
+        name
+    }
+
+    /// The collection in a record's name.
+    pub(crate) fn collection_in<'n>(&self, name: &'n str) -> Option<&'n str> {
+        let rest = name.strip_prefix(&*self.records())?.strip_prefix('/')?;
+        Some(rest.split_once('/')?.0)
+    }
+
+    pub(crate) fn transactions(&self) -> String {
+        format!("{}transactions", self.prefix)
+    }
+
+    pub(crate) fn transaction(&self, id: Version) -> String {
+        format!("{}/{id}", self.transactions())
+    }
+
+    /// What `setup` knows.
+    pub(crate) fn setup(&self) -> String {
+        format!("{}setup", self.prefix)
+    }
+
+    /// The folder in which `setup` tries things out.
+    pub(crate) fn probe(&self, id: Version) -> String {
+        format!("{}probe/{id}", self.prefix)
+    }
+}
+
+/// A name below which none sorts that begins with `prefix`, and above which
+/// nearly all do: where to begin a list.
+pub(crate) fn just_before(prefix: &str) -> Option<String> {
+    let last = prefix.chars().next_back()?;
+    let before = char::from_u32(u32::from(last).checked_sub(1)?)
+        // Between the surrogates and what is below them there is nothing.
+        .unwrap_or('\u{d7ff}');
+    let rest = &prefix[..prefix.len() - last.len_utf8()];
+    Some(format!("{rest}{before}\u{10fffd}"))
+}
+
+/// A segment without its `=`.
+fn shortened(name: &str) -> String {
+    let mut encoded = String::new();
+    encode(&mut encoded, name);
+    if encoded.len() <= VERBATIM {
+        return encoded;
+    }
+    let digest = BASE32_NOPAD.encode(&Sha256::digest(name.as_bytes()));
+    format!("{}{}", cut(&encoded, KEPT), digest.to_ascii_lowercase())
+}
+
+/// The longest start of `text` that is at most `max` bytes of whole characters.
+fn cut(text: &str, max: usize) -> &str {
+    let whole = (0..=max.min(text.len())).rev();
+    let end = whole.into_iter().find(|&at| text.is_char_boundary(at));
+    &text[..end.unwrap_or(0)]
+}
+
+/// Appends `name`, encoded.
+pub(crate) fn encode(to: &mut String, name: &str) {
+    const HEX: [char; 16] = [
+        '0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'A', 'B', 'C', 'D', 'E', 'F',
+    ];
+    let hex = |to: &mut String, lead: char, c: char| {
+        let code = c as usize;
+        to.extend([lead, HEX[code >> 4 & 15], HEX[code & 15]]);
+    };
+    for c in name.chars() {
+        match c {
+            '\0'..='!' => hex(to, '!', c),
+            '.' => to.push_str(".."),
+            '/' => hex(to, '.', c),
+            '~' | '\x7f' => hex(to, '~', c),
+            '\u{fffd}'..='\u{ffff}' => to.extend(['\u{fffd}', HEX[c as usize & 15]]),
+            c => to.push(c),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    const THINGS: Collection = Collection::new("things");
+
+    fn space() -> Namespace {
+        Namespace::new("app/store").expect("a good prefix")
+    }
+
+    /// Every character that is special, its neighbours, and some beyond ASCII.
+    fn characters() -> Vec<char> {
+        let mut all: Vec<char> = ('\x01'..='\u{81}').collect();
+        all.extend([
+            'ä',
+            '\u{d7ff}',
+            '\u{e000}',
+            '\u{fffc}',
+            '\u{fffd}',
+            '\u{fffe}',
+            '\u{ffff}',
+            '𝄞',
+            '\u{10ffff}',
+        ]);
+        all
+    }
+
+    fn names() -> Vec<String> {
+        let characters = characters();
+        let one = characters.iter().map(char::to_string);
+        let two = characters
+            .iter()
+            .flat_map(|a| characters.iter().map(move |b| format!("{a}{b}")));
+        let odd = ["", "..", "../x", "a//b", "a/", "/", "=", "a..2F", "!20"].map(String::from);
+        one.chain(two).chain(odd).collect()
+    }
+
+    #[test]
+    fn encoded_names_sort_as_names_do_and_differ_where_they_differ() {
+        let mut names = names();
+        names.sort_unstable();
+        names.dedup();
+        let encoded: Vec<String> = names
+            .iter()
+            .map(|name| {
+                let at = RecordRef::new("p", THINGS, name).expect("no NUL");
+                space().record(at)
+            })
+            .collect();
+        for (pair, of) in encoded.windows(2).zip(names.windows(2)) {
+            assert!(pair[0] < pair[1], "{of:?} {pair:?}");
+        }
+    }
+
+    #[test]
+    fn a_prefix_stays_a_prefix_and_a_list_begins_before_it() {
+        for name in names() {
+            for end in (0..=name.len()).filter(|&end| name.is_char_boundary(end)) {
+                let at = RecordRef::new("p", THINGS, &name).expect("no NUL");
+                let prefix = space().record_of("things", "p", &name[..end]);
+                assert!(space().record(at).starts_with(&prefix), "{name:?} {end}");
+                assert!(just_before(&prefix).expect("not empty") < prefix);
+                let partition = space().record_of("things", &name, "x");
+                assert!(partition.starts_with(&space().partitions(THINGS, &name[..end])));
+            }
+        }
+    }
+
+    #[test]
+    fn every_name_is_a_path_of_the_driver_that_keeps_it() {
+        for name in names() {
+            let full = space().record_of("things", &name, &name);
+            let path = object_store::path::Path::parse(&full).expect("a path");
+            assert_eq!(path.as_ref(), full);
+        }
+    }
+
+    #[test]
+    fn no_partition_reaches_anothers_record_however_long() {
+        let mut seen = HashSet::new();
+        for c in ["a", " ", "ä", "𝄞", "/", "."] {
+            for n in 1..=255 / c.len() {
+                let name = c.repeat(n);
+                for id in ["", "b", "=b", "/=b"] {
+                    let full = space().record_of("things", &name, id);
+                    assert_eq!(space().collection_in(&full), Some("things"));
+                    assert!(seen.insert(full.clone()));
+                }
+                // What its digest looks like is another's name.
+                let digest = shortened(&name);
+                if digest.len() > VERBATIM && name.len() <= 255 {
+                    assert!(seen.insert(space().record_of("things", &digest, "")));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_longest_names_fit() {
+        let space = Namespace::new(&"p".repeat(MAX_PREFIX)).expect("just fits");
+        let collection = "c".repeat(48);
+        for c in ["a", " ", "ä", "€", "\u{ffff}", "𝄞"] {
+            let longest = c.repeat(255 / c.len());
+            let record = space.record_of(&collection, &longest, &longest);
+            assert!(record.len() <= 1024, "{}", record.len());
+        }
+    }
+
+    #[test]
+    fn a_prefix_that_could_reach_elsewhere_is_refused() {
+        for good in ["", "/", "app", "/app/store/", "a.b-c_d"] {
+            assert!(Namespace::new(good).is_ok(), "{good}");
+        }
+        let long = "p".repeat(MAX_PREFIX + 1);
+        for bad in ["a//b", "..", "a/./b", "a b", "ä", "=", &long] {
+            assert!(Namespace::new(bad).is_err(), "{bad}");
+        }
+    }
+}

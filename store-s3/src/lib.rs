@@ -1,0 +1,248 @@
+//! The store in S3 and in what speaks it, through the `object_store` crate: every
+//! promise by conditional writes alone, with no coordinator, no lock service and
+//! no second database.
+//!
+//! ```
+//! use store_s3::S3Store;
+//! use store_s3::core::{Batch, Body, Collection, Expect, Partition, RecordKey, Store};
+//!
+//! # #[tokio::main] async fn main() -> store_s3::core::Result<()> {
+//! const VISITS: Collection = Collection::new("visits");
+//! # let url = "memory://";
+//! # stringify! {
+//! let url = "s3://my-bucket/app?region=eu-central-1";
+//! # };
+//! let s3 = S3Store::connect(url).await?;
+//! s3.setup().await?;
+//! let store = Store::from(&s3);
+//! let site = Partition::new("example.org")?;
+//! let key = RecordKey::new(VISITS, "front page")?;
+//!
+//! let mut batch = Batch::new(site.clone(), store.now());
+//! batch.put(key.clone(), Expect::Absent, Body::json(1u64)?)?;
+//! store.records().commit(&batch).await?;
+//!
+//! let visits = store.records().get(key.at(&site)).await?.expect("just written");
+//! assert_eq!(*visits.decode::<u64>()?, 1);
+//! # Ok(()) }
+//! ```
+//!
+//! How a commit of several records is serializable and survives a crash at any
+//! point is in [`protocol`], with the argument for each step.
+//!
+//! # When to use it
+//! Records cost nothing while nobody asks for them, need no server to be run, and
+//! survive the loss of a machine. A request takes some ten milliseconds and is
+//! paid for, and one record can be written some times a second. So: settings,
+//! keys, identities, registrations, large objects; not a counter that everybody
+//! turns.
+//!
+//! # Setup
+//! The bucket must exist. [`S3Store::setup`] finds out whether its server does
+//! what everything rests on: 32 puts with `If-None-Match: *` race for one object,
+//! then 32 with `If-Match`, four times over, and one may win each time. A server
+//! that ignores conditions or lets two win is refused by name, and the verdict is
+//! kept as the object `setup`, so that whoever opens the store there is told too.
+//! It may run at every start, in many processes at once.
+//!
+//! ```json
+//! {"Version": "2012-10-17", "Statement": [
+//!   {"Effect": "Allow", "Action": "s3:ListBucket", "Resource": "arn:aws:s3:::my-bucket"},
+//!   {"Effect": "Allow",
+//!    "Action": ["s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload"],
+//!    "Resource": "arn:aws:s3:::my-bucket/app/*"}]}
+//! ```
+//!
+//! Without `s3:ListBucket` a missing object is answered as forbidden (403), and
+//! so is every create. On the bucket:
+//! - **a lifecycle rule that aborts incomplete multipart uploads** after a day or
+//!   so: a process that dies in the middle of one leaves parts that cost money
+//!   and that nobody can list through the driver;
+//! - **no other rule on the store's prefix**: one that expires or moves objects
+//!   would take records away;
+//! - no versioning is needed. Where it is on, let a rule remove noncurrent
+//!   versions.
+//!
+//! # How it is kept
+//! | | object |
+//! |---|---|
+//! | a record | `records/users/=acme/=alice` |
+//! | a commit of several records, while it is under way | `transactions/0f3c…` |
+//! | what `setup` found | `setup` |
+//!
+//! ```text
+//! $ aws s3 cp s3://my-bucket/app/records/users/=acme/=alice -
+//! {"store":1,"collection":"users","partition":"acme","id":"alice","record":{"version":"2f0c…","body":"json","length":16}}
+//! {"name":"Alice"}
+//! ```
+//!
+//! Names sort as ids do; `/`, `.` and what S3 or XML cannot hold is escaped. Read
+//! with any tool, change only through the store.
+//!
+//! **A deleted record leaves a small object** that says so, because a conditional
+//! `DELETE` is not offered by all servers; so does a name that a commit of several
+//! records checked to be absent. Records of
+//! [single-use](core::Collection::single_use) collections, nonces among them, are
+//! removed. A scan reads and skips what is left.
+//!
+//! # What a call costs
+//! | call | requests |
+//! |---|---|
+//! | get | 1 `GET` |
+//! | get of n | n `GET`, 16 at a time |
+//! | commit of one, with the record read before, or expecting `Absent` | 1 `PUT` |
+//! | commit of one, otherwise | 1 `GET`, 1 `PUT` |
+//! | commit of n, the same | 2n + 3, or 3n + 3: begin, hold n, decide, release n, clear |
+//! | commit of n that only checks, or is refused | 2n `GET` |
+//! | a page | a list for each 1000 names, a `GET` for each record |
+//! | take that is allowed | 1 `GET`, 1 `PUT` |
+//! | sweep | a list and a `GET` for each object that it looks at, 1000 at most |
+//!
+//! A reader that meets a record which a commit holds reads one object more. None
+//! of this depends on how many records a partition has. A record's token carries
+//! the record itself up to 16 KiB, so that a commit need not read it again; larger
+//! ones cost their `GET`. Counted over the wire, with what each call of a contract
+//! costs, in [TRIPS.md](https://github.com/store-rs/store/blob/main/store-conformance/TRIPS.md).
+//!
+//! Of a commit of several, the records are held one after the other, in one order
+//! for all, so that no two wait for each other; that is n requests in a row. Keep
+//! such commits small.
+//!
+//! # Rate limits
+//! A take is a read and a conditional write, and takes on one key follow one
+//! another: some ten a second from all processes together, at S3's latencies.
+//! Beyond that calls end as `Contended`. Use another backend for limits of busy
+//! keys; [`Store::with_limits`](core::Store::with_limits) takes one.
+//!
+//! # Sweeping
+//! Nobody depends on it, and nothing does it by itself.
+//! [`RecordStore::sweep`](core::RecordStore::sweep) finishes what died half-way
+//! and removes what has expired. It reads every object, 1000 a call, and goes on
+//! where it stopped: run it from one process, as often as storage costs more than
+//! requests.
+//!
+//! # A lost connection
+//! Each put's content is its own, so whoever misses an answer looks whether it
+//! is there, and sends the same again while its condition still holds. What is
+//! left is `Retry::Ambiguous`: a record that somebody else changed meanwhile.
+//! Reads are tried four times. The driver's own retries are off, because a
+//! conditional put that is sent twice fails on its own success; with a client of
+//! your own see [`Builder::object_store`].
+//!
+//! A commit of several runs in a task of its own: a caller that gives up leaves
+//! it to its end. A process that dies leaves records held, which every reader
+//! reads through at once and the next writer takes over after the
+//! [lease](Builder::lease).
+//!
+//! # Servers
+//! | | |
+//! |---|---|
+//! | Amazon S3 | conditional writes since the end of 2024 |
+//! | S3 Express One Zone | lists are in no order there: point reads and commits work, scans do not, so it is not supported |
+//! | Ceph | from release 20 on; in older ones `If-Match` never holds |
+//! | Cloudflare R2, MinIO, others | `setup` tells |
+//! | a file system | cannot replace a file only if it is unchanged, and is refused |
+//! | `memory://` | for tests |
+//!
+//! Some servers bound one part of a name to 255 bytes, as file systems do: long
+//! ids full of spaces or dots may not fit there.
+
+mod config;
+mod error;
+mod keys;
+mod objects;
+pub mod protocol;
+mod records;
+mod scan;
+mod setup;
+mod shared;
+mod sweep;
+mod together;
+mod wire;
+
+use std::fmt;
+use std::sync::Arc;
+
+pub use object_store;
+use object_store::ObjectStore;
+pub use store_core as core;
+use store_core::{RecordStore, Result, Store};
+
+pub use config::Builder;
+use records::S3Records;
+
+/// A store in a bucket. Cheap to clone; clones share everything.
+#[derive(Clone)]
+pub struct S3Store {
+    records: Arc<S3Records>,
+}
+
+impl S3Store {
+    /// Opens the store at `url`, `s3://bucket/prefix?region=…`; see
+    /// [`Builder::url`].
+    ///
+    /// # Errors
+    /// As [`Builder::connect`].
+    pub async fn connect(url: impl Into<String>) -> Result<Self> {
+        Self::builder().url(url).connect().await
+    }
+
+    /// Options: credentials, prefix, timeouts, TLS, the clock.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// Opens the store over a client of the driver's, which must send a
+    /// conditional put once: see [`Builder::object_store`].
+    ///
+    /// # Errors
+    /// As [`Builder::connect`].
+    pub async fn from_object_store(driver: Arc<dyn ObjectStore>) -> Result<Self> {
+        Self::builder().object_store(driver).connect().await
+    }
+
+    async fn open(builder: Builder) -> Result<Self> {
+        Ok(Self {
+            records: Arc::new(S3Records::open(&builder).await?),
+        })
+    }
+
+    /// Finds out by a race whether the server does what every promise rests on,
+    /// and keeps the answer in the bucket: whoever opens the store there is told
+    /// the same. Idempotent, and safe when many processes start at once.
+    ///
+    /// # Errors
+    /// `Config`, naming the server, if it ignores the conditions of a write or
+    /// lets two writes win.
+    pub async fn setup(&self) -> Result<()> {
+        let error = |error: store_core::Error| error.with_operation("setup");
+        self.records.shared().setup().await.map_err(error)
+    }
+
+    /// Closes the store, as [`RecordStore::close`] says. A client that was lent
+    /// can still be used.
+    ///
+    /// # Errors
+    /// None; the result is for uniformity.
+    pub async fn close(&self) -> Result<()> {
+        self.records.close().await
+    }
+}
+
+impl fmt::Debug for S3Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("S3Store").finish_non_exhaustive()
+    }
+}
+
+impl From<S3Store> for Store {
+    fn from(store: S3Store) -> Self {
+        Self::new(store.records)
+    }
+}
+
+impl From<&S3Store> for Store {
+    fn from(store: &S3Store) -> Self {
+        store.clone().into()
+    }
+}

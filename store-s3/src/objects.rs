@@ -1,0 +1,283 @@
+//! The few requests that everything is made of, and nothing else.
+//!
+//! The protocol is written over this trait and not over the driver, so that the
+//! simulator can stand in for the server and take each request as one step.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::TryStreamExt;
+use object_store::path::Path;
+use object_store::{
+    GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutMode, PutOptions, UpdateVersion,
+};
+use store_core::update::back_off;
+use store_core::{ErrorKind, Result, Retry};
+
+use crate::error::{Effect, config, corrupt, from_driver, lacks_bucket, status};
+
+/// An object's state, as the server calls it.
+pub(crate) type ETag = Arc<str>;
+
+/// An object as it was read.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Found {
+    pub(crate) etag: ETag,
+    pub(crate) bytes: Bytes,
+}
+
+/// What must be true for a put to be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum When {
+    /// There is no object of that name: `If-None-Match: *`.
+    Missing,
+    /// It is in this state: `If-Match`.
+    Is(ETag),
+}
+
+impl When {
+    /// That it is as it was found.
+    pub(crate) fn as_found(etag: Option<&ETag>) -> Self {
+        etag.map_or(Self::Missing, |etag| Self::Is(Arc::clone(etag)))
+    }
+
+    /// Whether it is true of what was found.
+    pub(crate) fn holds(&self, found: Option<&Found>) -> bool {
+        match self {
+            Self::Missing => found.is_none(),
+            Self::Is(etag) => found.is_some_and(|found| found.etag == *etag),
+        }
+    }
+}
+
+/// The server's answer to a conditional put.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Put {
+    /// It is in this state now.
+    Done(ETag),
+    /// The condition did not hold, or so it says: it may call a conflict so.
+    Refused,
+    /// Another put was under way (409). This one was not done.
+    Busy,
+}
+
+/// One request each. An error that is `Ambiguous` leaves open whether the
+/// request was executed, or will be.
+#[async_trait]
+pub(crate) trait Objects: Send + Sync + fmt::Debug {
+    async fn get(&self, name: &str) -> Result<Option<Found>>;
+
+    async fn put(&self, name: &str, when: &When, bytes: Bytes) -> Result<Put>;
+
+    /// Removes it, there or not. Only for names that are never used again.
+    async fn delete(&self, name: &str) -> Result<()>;
+
+    /// Some names in `folder` after `after`, in bytewise order; no more than
+    /// one request gives, and whether there are more.
+    async fn list(&self, folder: &str, after: Option<&str>) -> Result<(Vec<String>, bool)>;
+
+    /// A pause before attempt `attempt + 1` of what others keep winning.
+    async fn pause(&self, attempt: u32);
+
+    /// A pause in the wait for another's transaction of so many items; true
+    /// once it has lasted as long as anybody may take.
+    async fn outwaited(&self, polls: u32, items: usize) -> bool;
+}
+
+/// How often a read is tried while the server says that it cannot answer.
+const READS: u32 = 4;
+
+/// What one page of a list holds at most, as S3 makes it.
+const PAGE: usize = 1000;
+
+/// A bucket, through the driver.
+pub(crate) struct Bucket {
+    store: Arc<dyn ObjectStore>,
+    /// How long a transaction may stand still before it is taken for abandoned.
+    lease: Duration,
+}
+
+impl Bucket {
+    pub(crate) fn new(store: Arc<dyn ObjectStore>, lease: Duration) -> Self {
+        Self { store, lease }
+    }
+
+    /// Asks again a few times while the server cannot answer: reading does no
+    /// harm. The driver's own way of doing so is off, because it would do the
+    /// same to writes.
+    pub(crate) async fn read<T, F>(&self, mut ask: impl FnMut() -> F) -> Result<T>
+    where
+        F: Future<Output = object_store::Result<T>>,
+    {
+        let mut attempt = 1;
+        loop {
+            let error = match ask().await {
+                Ok(answer) => return Ok(answer),
+                Err(e) => from_driver(e, Effect::None),
+            };
+            let passing = error.is(ErrorKind::Unavailable) && error.retry() == Retry::Safe;
+            if !passing || attempt == READS {
+                return Err(error);
+            }
+            back_off(attempt + 4).await;
+            attempt += 1;
+        }
+    }
+
+    /// Some bytes of an object, and how many there are in all; `None` if it is
+    /// not there.
+    pub(crate) async fn get_range(
+        &self,
+        name: &str,
+        range: Option<GetRange>,
+    ) -> Result<Option<(Found, u64)>> {
+        let path = path(name)?;
+        let ask = || async {
+            let mut options = GetOptions::new();
+            options.range.clone_from(&range);
+            let answer = match self.store.get_opts(&path, options).await {
+                Ok(answer) => answer,
+                // A missing bucket is no missing object.
+                Err(e @ object_store::Error::NotFound { .. }) if !lacks_bucket(&e) => {
+                    return Ok(None);
+                }
+                Err(e) => return Err(e),
+            };
+            let (etag, size) = (answer.meta.e_tag.clone(), answer.meta.size);
+            Ok(Some((etag, size, answer.bytes().await?)))
+        };
+        let Some((etag, size, bytes)) = self.read(ask).await? else {
+            return Ok(None);
+        };
+        let etag = etag.ok_or_else(no_etag)?.into();
+        Ok(Some((Found { etag, bytes }, size)))
+    }
+}
+
+fn no_etag() -> store_core::Error {
+    config("the server sends no ETag, without which nothing can be written conditionally")
+}
+
+pub(crate) fn path(name: &str) -> Result<Path> {
+    Path::parse(name).map_err(|_| corrupt("a name of the store is none that the driver takes"))
+}
+
+/// Of what the driver calls existing, a 409: others write at this moment.
+fn is_busy(e: &object_store::Error) -> bool {
+    status(e) == Some(409)
+}
+
+#[async_trait]
+impl Objects for Bucket {
+    async fn get(&self, name: &str) -> Result<Option<Found>> {
+        Ok(self.get_range(name, None).await?.map(|(found, _)| found))
+    }
+
+    async fn put(&self, name: &str, when: &When, bytes: Bytes) -> Result<Put> {
+        let mode = match when {
+            When::Missing => PutMode::Create,
+            When::Is(etag) => PutMode::Update(UpdateVersion {
+                e_tag: Some(etag.to_string()),
+                version: None,
+            }),
+        };
+        let options = PutOptions::from(mode);
+        let answer = self
+            .store
+            .put_opts(&path(name)?, bytes.into(), options)
+            .await;
+        match answer {
+            Ok(done) => Ok(Put::Done(done.e_tag.ok_or_else(no_etag)?.into())),
+            Err(e) if is_busy(&e) => Ok(Put::Busy),
+            Err(e) if lacks_bucket(&e) => Err(from_driver(e, Effect::Write)),
+            Err(
+                object_store::Error::AlreadyExists { .. }
+                | object_store::Error::Precondition { .. }
+                | object_store::Error::NotModified { .. },
+            ) => Ok(Put::Refused),
+            Err(e) => Err(from_driver(e, Effect::Write)),
+        }
+    }
+
+    async fn delete(&self, name: &str) -> Result<()> {
+        match self.store.delete(&path(name)?).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(e) => Err(from_driver(e, Effect::Write)),
+        }
+    }
+
+    async fn list(&self, folder: &str, after: Option<&str>) -> Result<(Vec<String>, bool)> {
+        let folder = path(folder)?;
+        let after = after.map(path).transpose()?;
+        self.read(|| async {
+            let mut entries = match &after {
+                Some(after) => self.store.list_with_offset(Some(&folder), after),
+                None => self.store.list(Some(&folder)),
+            };
+            let mut names = Vec::new();
+            while let Some(entry) = entries.try_next().await? {
+                names.push(String::from(entry.location));
+                // The next one may cost a request.
+                if names.len() == PAGE {
+                    return Ok((names, true));
+                }
+            }
+            Ok((names, false))
+        })
+        .await
+    }
+
+    async fn pause(&self, attempt: u32) {
+        back_off(attempt).await;
+    }
+
+    async fn outwaited(&self, polls: u32, items: usize) -> bool {
+        // Only what was slept is counted, so the wait is no shorter than this.
+        let pause = |poll: u32| Duration::from_millis(5 << poll.min(5));
+        let slept: Duration = (0..polls).map(pause).sum();
+        let items = u32::try_from(items).unwrap_or(u32::MAX);
+        if slept >= self.lease + self.lease * items / 10 {
+            return true;
+        }
+        tokio::time::sleep(pause(polls)).await;
+        false
+    }
+}
+
+impl fmt::Debug for Bucket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Bucket")
+            .field("lease", &self.lease)
+            .finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl<O: Objects + ?Sized> Objects for Arc<O> {
+    async fn get(&self, name: &str) -> Result<Option<Found>> {
+        (**self).get(name).await
+    }
+
+    async fn put(&self, name: &str, when: &When, bytes: Bytes) -> Result<Put> {
+        (**self).put(name, when, bytes).await
+    }
+
+    async fn delete(&self, name: &str) -> Result<()> {
+        (**self).delete(name).await
+    }
+
+    async fn list(&self, folder: &str, after: Option<&str>) -> Result<(Vec<String>, bool)> {
+        (**self).list(folder, after).await
+    }
+
+    async fn pause(&self, attempt: u32) {
+        (**self).pause(attempt).await;
+    }
+
+    async fn outwaited(&self, polls: u32, items: usize) -> bool {
+        (**self).outwaited(polls, items).await
+    }
+}

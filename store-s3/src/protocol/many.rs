@@ -1,0 +1,249 @@
+//! A commit of several records: two phases over a transaction object.
+
+use bytes::Bytes;
+use futures_util::future::{BoxFuture, ready};
+use store_core::update::{MAX_ATTEMPTS, contended};
+use store_core::{Batch, Change, Committed, Error, Result, Retry, Version};
+
+use super::put::{Names, Outcome};
+use super::transaction::{Begun, Decided};
+use super::{Current, Protocol, after, conflict, failed, is_single_use};
+use crate::error::is_lost;
+use crate::objects::{ETag, Objects, When};
+use crate::together::together;
+use crate::wire::{self, Intent, Stored, Verdict};
+
+/// How an attempt ended.
+enum Attempt {
+    Committed(Committed),
+    /// A record is not as it was: look at all of them, and decide again.
+    Again,
+}
+
+/// An intent that stands.
+struct Placed {
+    index: usize,
+    etag: ETag,
+    intent: Intent,
+}
+
+impl<O: Objects> Protocol<O> {
+    pub(super) async fn commit_many(&self, batch: &Batch) -> Result<Committed> {
+        let writes = batch
+            .items()
+            .iter()
+            .any(|item| !matches!(item.change(), Change::Check));
+        // Without writes nothing but looking will do.
+        let mut found = self.gather(batch, writes).await?;
+        for attempt in 0..MAX_ATTEMPTS {
+            let all: Vec<&Current> = found.iter().collect();
+            let refused = failed(batch, &all)?;
+            if refused.is_empty() && writes {
+                if let Attempt::Committed(committed) = self.attempt(batch, &found).await? {
+                    return Ok(committed);
+                }
+                self.objects.pause(attempt).await;
+                found = self.gather(batch, false).await?;
+                continue;
+            }
+            // What was read one after the other was there at one moment if all
+            // of it is there still.
+            let again = self.gather(batch, false).await?;
+            if found.iter().zip(&again).all(|(a, b)| a.seen && same(a, b)) {
+                return match refused.is_empty() {
+                    true => Ok(tokens(&again)),
+                    false => Err(conflict(refused)),
+                };
+            }
+            found = again;
+        }
+        Err(contended().with_key(batch.at(0)))
+    }
+
+    /// All records of the batch, each as it was at some moment; as tokens and
+    /// expectations say, if that will do.
+    async fn gather(&self, batch: &Batch, suppose: bool) -> Result<Vec<Current>> {
+        let mut all: Vec<BoxFuture<'_, _>> = Vec::with_capacity(batch.items().len());
+        for index in 0..batch.items().len() {
+            all.push(match self.supposed(batch, index).filter(|_| suppose) {
+                Some(supposed) => Box::pin(ready(Ok(supposed))),
+                None => Box::pin(self.look(batch.at(index))),
+            });
+        }
+        together(all).await
+    }
+
+    async fn attempt(&self, batch: &Batch, found: &[Current]) -> Result<Attempt> {
+        let begun = self.begin(batch).await.map_err(not_decided)?;
+        let mut placed = Vec::with_capacity(found.len());
+        // All writers in one order, so that no two wait for each other.
+        let mut order: Vec<usize> = (0..found.len()).collect();
+        order.sort_unstable_by_key(|index| self.names.record(batch.at(*index)));
+        for index in order {
+            match self
+                .place(batch, index, begun.id, found[index].clone())
+                .await
+            {
+                Ok(Some(intent)) => placed.push(intent),
+                Ok(None) => {
+                    self.abandon(batch, &begun, placed).await;
+                    return Ok(Attempt::Again);
+                }
+                Err(error) => {
+                    self.abandon(batch, &begun, placed).await;
+                    return Err(not_decided(error));
+                }
+            }
+        }
+        match self.decide(&begun, Verdict::Committed).await {
+            Ok(Decided::Committed) => {
+                let committed = self.complete(batch, &begun, placed).await;
+                Ok(Attempt::Committed(committed))
+            }
+            Ok(Decided::Aborted) => {
+                self.abandon(batch, &begun, placed).await;
+                Ok(Attempt::Again)
+            }
+            Ok(Decided::Unknown(lost)) => self.recognize(batch, lost).await,
+            // Nobody knows whether it is decided; whoever needs it will.
+            Err(error) if is_lost(&error) => Err(error),
+            Err(error) => {
+                self.abandon(batch, &begun, placed).await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Has the record hold an intent of ours; `None` if it is not as the batch
+    /// expects.
+    async fn place(
+        &self,
+        batch: &Batch,
+        index: usize,
+        transaction: Version,
+        mut current: Current,
+    ) -> Result<Option<Placed>> {
+        let at = batch.at(index);
+        let names = match is_single_use(at) {
+            true => Names::Go,
+            false => Names::Stay,
+        };
+        for attempt in 0..MAX_ATTEMPTS {
+            let record = current.record(batch, index, batch.now())?;
+            if !batch.items()[index].expect().holds(record.as_ref()) {
+                return Ok(None);
+            }
+            if let Some(other) = current.held_by {
+                self.settle(other).await?;
+                current = self.look(at).await?;
+                continue;
+            }
+            let intent = Intent {
+                transaction,
+                before: current.image.clone(),
+                after: after(batch, index)?,
+            };
+            let object = wire::encode(at, &Stored::Intent(intent.clone()));
+            let when = When::as_found(current.etag.as_ref());
+            match self
+                .put(&self.names.record(at), &when, &object, names)
+                .await?
+            {
+                Outcome::Done(etag) => {
+                    return Ok(Some(Placed {
+                        index,
+                        etag,
+                        intent,
+                    }));
+                }
+                // If a copy was done, it was undone because we were aborted.
+                Outcome::Refused(found, _) => current = self.understand(at, found).await?,
+            }
+            self.objects.pause(attempt).await;
+        }
+        Err(contended().with_key(at))
+    }
+
+    /// Makes what was decided plain to see, as far as that works: whoever meets
+    /// what is left does the rest.
+    async fn complete(&self, batch: &Batch, begun: &Begun, placed: Vec<Placed>) -> Committed {
+        let mut tokens = vec![None; batch.items().len()];
+        let released = self.release_all(batch, placed, Verdict::Committed).await;
+        let whole = released.is_ok();
+        for (index, object) in released.unwrap_or_default() {
+            let is_put = !matches!(batch.items()[index].change(), Change::Delete);
+            if let Some((etag, object)) = object.filter(|_| is_put) {
+                tokens[index] = Some(wire::token(&etag, &object));
+            }
+        }
+        if whole {
+            let _ = self.objects.delete(&self.names.transaction(begun.id)).await;
+        }
+        Committed::with_tokens(tokens)
+    }
+
+    /// Takes everything back, as far as that works: without a decision nothing
+    /// of it counts.
+    async fn abandon(&self, batch: &Batch, begun: &Begun, placed: Vec<Placed>) {
+        let Ok(Decided::Aborted) = self.decide(begun, Verdict::Aborted).await else {
+            return;
+        };
+        if self
+            .release_all(batch, placed, Verdict::Aborted)
+            .await
+            .is_ok()
+        {
+            let _ = self.objects.delete(&self.names.transaction(begun.id)).await;
+        }
+    }
+
+    #[allow(clippy::type_complexity, reason = "an item's place and its object")]
+    async fn release_all(
+        &self,
+        batch: &Batch,
+        placed: Vec<Placed>,
+        verdict: Verdict,
+    ) -> Result<Vec<(usize, Option<(ETag, Bytes)>)>> {
+        let mut all: Vec<BoxFuture<'_, _>> = Vec::with_capacity(placed.len());
+        for placed in placed {
+            let at = batch.at(placed.index);
+            let name = self.names.record(at);
+            all.push(Box::pin(async move {
+                let released = self
+                    .release(&name, at.into(), &placed.etag, placed.intent, verdict)
+                    .await?;
+                Ok((placed.index, released))
+            }));
+        }
+        together(all).await
+    }
+
+    /// Our decision may have been carried out, finished and cleared away: then a
+    /// record is of our version, unless it was changed since.
+    async fn recognize(&self, batch: &Batch, lost: Error) -> Result<Attempt> {
+        let found = self.gather(batch, false).await;
+        let ours = |current: &Current| current.is_of(batch.version());
+        match found {
+            Ok(found) if found.iter().any(ours) => Ok(Attempt::Committed(Committed::new())),
+            _ => Err(lost),
+        }
+    }
+}
+
+/// An error before the decision: whatever it left, it will not count.
+fn not_decided(error: Error) -> Error {
+    match error.retry() {
+        Retry::Ambiguous => error.with_retry(Retry::Safe),
+        Retry::Never | Retry::Safe => error,
+    }
+}
+
+/// Whether nothing happened to a record between two looks at it.
+fn same(a: &Current, b: &Current) -> bool {
+    let version = |current: &Current| current.image.as_ref().map(|image| image.version);
+    a.etag == b.etag && a.held_by == b.held_by && version(a) == version(b)
+}
+
+fn tokens(found: &[Current]) -> Committed {
+    Committed::with_tokens(found.iter().map(|current| current.token.clone()).collect())
+}

@@ -1,0 +1,161 @@
+#![doc = include_str!("../../PROTOCOL.md")]
+// Public for its documentation alone: it has no public items.
+
+mod many;
+mod one;
+mod put;
+mod read;
+#[cfg(test)]
+mod simulation;
+mod transaction;
+
+use store_core::error::FailedItem;
+use store_core::{
+    Batch, Change, Committed, Conflict, Error, Expect, Partition, Record, RecordKey, RecordRef,
+    Result, Timestamp, Version,
+};
+
+pub(crate) use read::Decision;
+
+use crate::error::BACKEND;
+use crate::keys::Namespace;
+use crate::objects::{ETag, Objects};
+use crate::wire::{self, Image, Stored};
+
+/// The protocol over some objects.
+#[derive(Debug)]
+pub(crate) struct Protocol<O> {
+    pub(crate) objects: O,
+    pub(crate) names: Namespace,
+}
+
+/// A record as a read found it.
+#[derive(Clone, Debug)]
+pub(crate) struct Current {
+    /// The object's state; `None` if there was none.
+    pub(crate) etag: Option<ETag>,
+    /// The record's state, with what transactions made of it by then.
+    pub(crate) image: Option<Image>,
+    /// The transaction that holds it and was not decided.
+    pub(crate) held_by: Option<Version>,
+    /// What a caller may hand back, if the object is the record's alone.
+    token: Option<store_core::Token>,
+    /// False if nobody looked: it is what a token or an expectation says.
+    seen: bool,
+}
+
+impl Current {
+    /// What would be there if an expectation of `Absent` were true.
+    fn supposed_absent() -> Self {
+        Self {
+            etag: None,
+            image: None,
+            held_by: None,
+            token: None,
+            seen: false,
+        }
+    }
+
+    /// The record, unless it is absent at `now`.
+    pub(crate) fn record(
+        &self,
+        batch: &Batch,
+        index: usize,
+        now: Timestamp,
+    ) -> Result<Option<Record>> {
+        self.record_of(batch.partition(), batch.items()[index].key(), now)
+    }
+
+    /// The same of a record of that name.
+    pub(crate) fn record_of(
+        &self,
+        partition: &Partition,
+        key: &RecordKey,
+        now: Timestamp,
+    ) -> Result<Option<Record>> {
+        let Some(image) = &self.image else {
+            return Ok(None);
+        };
+        let record = image.record(partition, key, now)?;
+        Ok(match (record, &self.token) {
+            (Some(record), Some(token)) => Some(record.with_token(token.clone())),
+            (record, _) => record,
+        })
+    }
+
+    fn is_of(&self, version: Version) -> bool {
+        self.image
+            .as_ref()
+            .is_some_and(|image| image.version == version)
+    }
+}
+
+impl<O: Objects> Protocol<O> {
+    pub(crate) fn new(objects: O, names: Namespace) -> Self {
+        Self { objects, names }
+    }
+
+    /// Applies `batch` wholly or not at all. See [the protocol](self).
+    pub(crate) async fn commit(&self, batch: &Batch) -> Result<Committed> {
+        match batch.items().len() {
+            0 => Ok(Committed::new()),
+            1 => self.commit_one(batch).await,
+            _ => self.commit_many(batch).await,
+        }
+    }
+
+    /// What an item's token or expectation says of its record, if it says
+    /// enough to go on without a look.
+    fn supposed(&self, batch: &Batch, index: usize) -> Option<Current> {
+        let item = &batch.items()[index];
+        match item.expect() {
+            Expect::Absent => Some(Current::supposed_absent()),
+            Expect::Version(version) => {
+                let (etag, object) = wire::open_token(item.token()?)?;
+                match wire::decode_at(batch.at(index), &object).ok()? {
+                    Stored::Record(image) if image.version == version => Some(Current {
+                        etag: Some(etag.into()),
+                        image: Some(image),
+                        held_by: None,
+                        token: item.token().cloned(),
+                        seen: false,
+                    }),
+                    _ => None,
+                }
+            }
+            Expect::Any | Expect::Present => None,
+        }
+    }
+}
+
+/// The state that an item's change leaves; `None` if it changes nothing.
+fn after(batch: &Batch, index: usize) -> Result<Option<Image>> {
+    match batch.items()[index].change() {
+        Change::Check => Ok(None),
+        Change::Delete => Ok(Some(Image::gone(batch.version()))),
+        Change::Put { body, expires_at } => {
+            Image::new(batch.version(), *expires_at, Some(body)).map(Some)
+        }
+    }
+}
+
+/// The items whose expectation fails on what was found.
+fn failed(batch: &Batch, found: &[&Current]) -> Result<Vec<FailedItem>> {
+    let mut failed = Vec::new();
+    for (index, current) in found.iter().enumerate() {
+        let record = current.record(batch, index, batch.now())?;
+        if !batch.items()[index].expect().holds(record.as_ref()) {
+            failed.push(FailedItem::new(index, batch.at(index), record));
+        }
+    }
+    Ok(failed)
+}
+
+fn conflict(failed: Vec<FailedItem>) -> Error {
+    Error::from_conflict(Conflict::new(failed)).with_backend(BACKEND)
+}
+
+/// Whether its object may be removed once it is absent.
+pub(crate) fn is_single_use(at: RecordRef<'_>) -> bool {
+    at.collection().is_single_use()
+}

@@ -1,0 +1,88 @@
+//! A commit of one record: one conditional put.
+
+use store_core::update::{MAX_ATTEMPTS, contended};
+use store_core::{Batch, Change, Committed, Error, Result, Retry};
+
+use super::put::{Names, Outcome};
+use super::{Current, Protocol, after, conflict, failed, is_single_use};
+use crate::objects::{Objects, When};
+use crate::wire;
+
+impl<O: Objects> Protocol<O> {
+    pub(super) async fn commit_one(&self, batch: &Batch) -> Result<Committed> {
+        let (at, item) = (batch.at(0), &batch.items()[0]);
+        let name = self.names.record(at);
+        let mut current = match self.supposed(batch, 0) {
+            Some(supposed) if !matches!(item.change(), Change::Check) => supposed,
+            _ => self.look(at).await?,
+        };
+        for attempt in 0..MAX_ATTEMPTS {
+            let refused = failed(batch, &[&current])?;
+            if !refused.is_empty() {
+                if !current.seen {
+                    current = self.look(at).await?;
+                    continue;
+                }
+                return Err(conflict(refused));
+            }
+            let there = current.image.as_ref().is_some_and(|i| !i.is_gone());
+            let Some(image) = after(batch, 0)?.filter(|image| there || !image.is_gone()) else {
+                // A check, or a delete of nothing.
+                if current.seen {
+                    return Ok(done(&current));
+                }
+                current = self.look(at).await?;
+                continue;
+            };
+            if let Some(transaction) = current.held_by {
+                self.settle(transaction).await?;
+                current = self.look(at).await?;
+                continue;
+            }
+            let names = match is_single_use(at) {
+                true => Names::Go,
+                false => Names::Stay,
+            };
+            let (when, is_gone) = (When::as_found(current.etag.as_ref()), image.is_gone());
+            let object = wire::encode_once(at, image);
+            match self.put(&name, &when, &object, names).await? {
+                Outcome::Done(_) if is_gone => {
+                    if is_single_use(at) {
+                        // Never used again, so nobody needs to know that it was.
+                        // If this fails the sweeper does it.
+                        let _ = self.objects.delete(&name).await;
+                    }
+                    return Ok(Committed::new());
+                }
+                Outcome::Done(etag) => {
+                    let token = wire::token(&etag, &object);
+                    return Ok(Committed::with_tokens(vec![Some(token)]));
+                }
+                Outcome::Refused(found, lost) => {
+                    current = self
+                        .understand(at, found)
+                        .await
+                        .map_err(|e| in_doubt(e, &lost))?;
+                    if let Some(lost) = lost.filter(|_| !current.is_of(batch.version())) {
+                        // A copy may have been done, and been overwritten since.
+                        return Err(lost);
+                    }
+                }
+            }
+            self.objects.pause(attempt).await;
+        }
+        Err(contended().with_key(at))
+    }
+}
+
+/// An error on the way to find out what became of a put.
+fn in_doubt(error: Error, lost: &Option<Error>) -> Error {
+    match lost {
+        Some(_) => error.with_retry(Retry::Ambiguous),
+        None => error,
+    }
+}
+
+fn done(current: &Current) -> Committed {
+    Committed::with_tokens(vec![current.token.clone()])
+}

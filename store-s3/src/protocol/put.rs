@@ -1,0 +1,77 @@
+//! One conditional put, and what to make of it when its reply is lost.
+
+use bytes::Bytes;
+use store_core::update::contended;
+use store_core::{Error, Result};
+
+use super::Protocol;
+use crate::error::is_lost;
+use crate::objects::{ETag, Found, Objects, Put, When};
+
+/// How often a put is sent while its reply is lost or the server is busy.
+const SENDS: u32 = 8;
+
+/// What became of a put.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// It was done.
+    Done(ETag),
+    /// The condition does not hold. With an error, a copy of it may have been
+    /// done and undone by others before anybody looked.
+    Refused(Option<Found>, Option<Error>),
+}
+
+/// Whether a put of that name may be sent again after its reply was lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Names {
+    /// The object stays, so a copy that comes late meets it.
+    Stay,
+    /// The object may be removed; then a late copy would bring it back.
+    Go,
+}
+
+impl<O: Objects> Protocol<O> {
+    /// Sends a put until it is known what became of it.
+    ///
+    /// The bytes must be nobody else's: whoever finds them knows that the put
+    /// was done. Sending it twice is safe, since both copies have one condition,
+    /// which is no longer true after either: no state of an object comes back
+    /// once its record was changed.
+    pub(crate) async fn put(
+        &self,
+        name: &str,
+        when: &When,
+        bytes: &Bytes,
+        names: Names,
+    ) -> Result<Outcome> {
+        let mut lost: Option<Error> = None;
+        for attempt in 0..SENDS {
+            match self.objects.put(name, when, bytes.clone()).await {
+                Ok(Put::Done(etag)) => return Ok(Outcome::Done(etag)),
+                Ok(Put::Busy) => {
+                    self.objects.pause(attempt).await;
+                    continue;
+                }
+                Ok(Put::Refused) => {}
+                Err(error) if is_lost(&error) => lost = Some(error),
+                Err(error) => return Err(lost.unwrap_or(error)),
+            }
+            let found = match self.objects.get(name).await {
+                Ok(found) => found,
+                Err(unread) => return Err(lost.unwrap_or(unread)),
+            };
+            if let Some(found) = found.as_ref().filter(|found| found.bytes == *bytes) {
+                return Ok(Outcome::Done(found.etag.clone()));
+            }
+            if !when.holds(found.as_ref()) {
+                return Ok(Outcome::Refused(found, lost));
+            }
+            // Not there yet, or refused for a conflict that was over by then.
+            if *when == When::Missing && names == Names::Go && lost.is_some() {
+                break;
+            }
+            self.objects.pause(attempt).await;
+        }
+        Err(lost.unwrap_or_else(contended))
+    }
+}

@@ -1,0 +1,210 @@
+//! Planted bugs: each a way to the bucket that does one thing as a wrong
+//! implementation of the protocol would do it. The simulator must catch each.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use store_core::Result;
+
+use super::world::Line;
+use crate::objects::{Found, Objects, Put, When};
+use crate::wire::{self, Stored, Transaction, Verdict};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Flaw {
+    /// None: the protocol as it is.
+    None,
+    /// Commits by a put without the pending object's ETag.
+    DecidesUnconditionally,
+    /// Aborts another's transaction without its pending object's ETag.
+    AbortsUnconditionally,
+    /// Shows what a pending transaction will make of a record.
+    AnswersEarly,
+    /// Shows what was there before a committed transaction.
+    AnswersLate,
+    /// Takes an intent whose transaction is gone for rolled back without
+    /// reading the record again.
+    NeverReadsAgain,
+    /// Takes a transaction that it has waited for as aborted without aborting it.
+    TrustsTheLease,
+    /// Commits checked records without holding them.
+    ChecksWithoutIntents,
+    /// Places intents whatever is there.
+    PlacesUnconditionally,
+    /// Writes a single record whatever is there.
+    PutsUnconditionally,
+    /// Removes committed transactions before their records are freed.
+    ForgetsTheCommitted,
+}
+
+impl Flaw {
+    pub(super) const ALL: [Self; 10] = [
+        Self::DecidesUnconditionally,
+        Self::AbortsUnconditionally,
+        Self::AnswersEarly,
+        Self::AnswersLate,
+        Self::NeverReadsAgain,
+        Self::TrustsTheLease,
+        Self::ChecksWithoutIntents,
+        Self::PlacesUnconditionally,
+        Self::PutsUnconditionally,
+        Self::ForgetsTheCommitted,
+    ];
+}
+
+/// A line with a flaw.
+#[derive(Debug)]
+pub(super) struct Flawed {
+    line: Line,
+    flaw: Flaw,
+    /// What was read last, for the one who never reads again.
+    last: Arc<Mutex<Memory>>,
+}
+
+#[derive(Debug, Default)]
+struct Memory {
+    record: Option<(String, Option<Found>)>,
+    /// The transaction that was found missing just now.
+    missing: bool,
+    outwaited: bool,
+}
+
+impl Flawed {
+    pub(super) fn new(line: Line, flaw: Flaw) -> Self {
+        Self {
+            line,
+            flaw,
+            last: Arc::default(),
+        }
+    }
+
+    fn memory(&self) -> std::sync::MutexGuard<'_, Memory> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The put without its condition: first looks what the condition must be.
+    async fn force(&self, name: &str, bytes: Bytes) -> Result<Put> {
+        loop {
+            let found = self.line.get(name).await?;
+            let when = When::as_found(found.as_ref().map(|found| &found.etag));
+            match self.line.put(name, &when, bytes.clone()).await? {
+                Put::Refused => {}
+                put => return Ok(put),
+            }
+        }
+    }
+
+    /// The transaction as this process wrongly understands it.
+    fn misread(&self, found: Found) -> Found {
+        let Ok(transaction) = Transaction::decode(&found.bytes) else {
+            return found;
+        };
+        let believed = match (self.flaw, transaction.state) {
+            (Flaw::AnswersEarly, Verdict::Pending) => Verdict::Committed,
+            (Flaw::AnswersLate, Verdict::Committed) => Verdict::Aborted,
+            (Flaw::TrustsTheLease, Verdict::Pending) if self.memory().outwaited => Verdict::Aborted,
+            _ => return found,
+        };
+        Found {
+            bytes: transaction.decided(believed).encode(),
+            ..found
+        }
+    }
+}
+
+fn is_transaction(name: &str) -> bool {
+    name.starts_with("transactions/")
+}
+
+/// What is put under a transaction's name.
+fn verdict(name: &str, bytes: &[u8]) -> Option<Verdict> {
+    let transaction = is_transaction(name).then(|| Transaction::decode(bytes));
+    Some(transaction?.ok()?.state)
+}
+
+/// Whether it is an intent, and one of a record that is checked alone.
+fn intent(name: &str, bytes: &Bytes) -> Option<bool> {
+    if is_transaction(name) {
+        return None;
+    }
+    match wire::decode(bytes).ok()?.stored {
+        Stored::Intent(intent) => Some(intent.after.is_none()),
+        Stored::Record(_) => None,
+    }
+}
+
+#[async_trait]
+impl Objects for Flawed {
+    async fn get(&self, name: &str) -> Result<Option<Found>> {
+        if self.flaw == Flaw::NeverReadsAgain {
+            let again = {
+                let mut memory = self.memory();
+                let of_it = memory.record.clone().filter(|(read, _)| read == name);
+                of_it.filter(|_| std::mem::take(&mut memory.missing))
+            };
+            if let Some((_, found)) = again {
+                return Ok(found);
+            }
+        }
+        let found = self.line.get(name).await?;
+        if !is_transaction(name) {
+            self.memory().record = Some((name.into(), found.clone()));
+            return Ok(found);
+        }
+        self.memory().missing = found.is_none();
+        Ok(found.map(|found| self.misread(found)))
+    }
+
+    async fn put(&self, name: &str, when: &When, bytes: Bytes) -> Result<Put> {
+        match self.flaw {
+            Flaw::DecidesUnconditionally if verdict(name, &bytes) == Some(Verdict::Committed) => {
+                return self.force(name, bytes).await;
+            }
+            Flaw::AbortsUnconditionally if verdict(name, &bytes) == Some(Verdict::Aborted) => {
+                return self.force(name, bytes).await;
+            }
+            Flaw::ChecksWithoutIntents if intent(name, &bytes) == Some(true) => {
+                return Ok(Put::Done("\"none\"".into()));
+            }
+            Flaw::PlacesUnconditionally if intent(name, &bytes).is_some() => {
+                return self.force(name, bytes).await;
+            }
+            Flaw::PutsUnconditionally
+                if !is_transaction(name) && intent(name, &bytes).is_none() =>
+            {
+                return self.force(name, bytes).await;
+            }
+            Flaw::TrustsTheLease if verdict(name, &bytes) == Some(Verdict::Aborted) => {
+                return Ok(Put::Refused);
+            }
+            _ => {}
+        }
+        let put = self.line.put(name, when, bytes.clone()).await?;
+        if self.flaw == Flaw::ForgetsTheCommitted
+            && verdict(name, &bytes) == Some(Verdict::Committed)
+            && matches!(put, Put::Done(_))
+        {
+            self.line.delete(name).await?;
+        }
+        Ok(put)
+    }
+
+    async fn delete(&self, name: &str) -> Result<()> {
+        self.line.delete(name).await
+    }
+
+    async fn list(&self, folder: &str, after: Option<&str>) -> Result<(Vec<String>, bool)> {
+        self.line.list(folder, after).await
+    }
+
+    async fn pause(&self, attempt: u32) {
+        self.line.pause(attempt).await;
+    }
+
+    async fn outwaited(&self, polls: u32, items: usize) -> bool {
+        let outwaited = self.line.outwaited(polls, items).await;
+        self.memory().outwaited |= outwaited;
+        outwaited
+    }
+}

@@ -1,0 +1,143 @@
+//! The protocol against every interleaving: a bucket in memory whose every
+//! request is a step, taken in an order that is chosen.
+//!
+//! Every call is written down, and when all is over some order of the calls
+//! must explain every answer (`store_conformance::history`): that is
+//! serializability, with real time in it, and nothing seen by half. Then what is
+//! left is cleared away, and nothing may be.
+//!
+//! What may happen at each step: any request that waits is executed; a wait for
+//! another's transaction ends, whether or not much time passed; a reply or a
+//! request is lost; a request arrives any time later; a process ends, and what
+//! it sent may arrive later. A process that is not chosen for long is the zombie
+//! whose lease ran out.
+
+mod choices;
+mod flaws;
+mod run;
+mod world;
+
+use store_conformance::history::{Dice, Write};
+
+use choices::{ByChance, InTurn};
+use flaws::Flaw;
+use run::{Draft, Figures, Plan, Process, Want, run};
+
+/// How many schedules by chance: a sample, or what `cargo xtask soak` asks for.
+const SCHEDULES: &str = "STORE_SOAK_SCHEDULES";
+
+/// How many places the exhaustive runs come to at most, each: a sample, or what
+/// `cargo xtask soak` asks for.
+const PLACES: &str = "STORE_SOAK_PLACES";
+
+/// Where chance begins.
+const SEED: &str = "STORE_SOAK_SEED";
+
+fn number(variable: &str, default: u64) -> u64 {
+    std::env::var(variable).map_or(default, |text| text.parse().expect("a number"))
+}
+
+/// One schedule by chance.
+fn by_chance(seed: u64, flaw: Flaw) -> Result<Figures, String> {
+    let mut dice = Dice::new(seed);
+    let plan = Plan::by_chance(&mut dice, flaw);
+    let mut chooser = ByChance { dice, faults: 5 };
+    match run(&plan, &mut chooser) {
+        Ok(figures) => Ok(figures.unwrap_or_default()),
+        Err(violation) => Err(format!("seed {seed}: {plan:?}\n{violation}")),
+    }
+}
+
+/// Every schedule of a plan that leads somewhere new, or as many as come to so
+/// many places; how many places there were, and whether that is all.
+fn every(plan: &Plan, most: usize) -> (usize, bool) {
+    let mut chooser = InTurn::default();
+    loop {
+        if let Err(violation) = run(plan, &mut chooser) {
+            panic!("{plan:?}\n{violation}");
+        }
+        let all = !chooser.advance();
+        if all || chooser.places() >= most {
+            return (chooser.places(), all);
+        }
+    }
+}
+
+/// Two writers of the same two records. Each makes one call.
+fn two_writers() -> Vec<(&'static str, Plan)> {
+    use Want::{Absent, Any};
+    use Write::{Check, Delete, Put};
+    // Record 0 exists, 1 does not.
+    let plan = |a: Draft, b: Draft, aborts| Plan {
+        records: 4,
+        processes: [a, b].map(|draft| Process::Writer(vec![draft])).into(),
+        faults: 0,
+        aborts,
+        flaw: Flaw::None,
+    };
+    let create = vec![(1, Absent, Put), (3, Absent, Put)];
+    let skew = |checked, put| vec![(checked, Absent, Check), (put, Absent, Put)];
+    vec![
+        ("both create both", plan(create.clone(), create.clone(), 0)),
+        ("write skew", plan(skew(1, 3), skew(3, 1), 0)),
+        (
+            "both create both, one is impatient",
+            plan(create.clone(), create, 1),
+        ),
+        (
+            "write skew, one is impatient",
+            plan(skew(1, 3), skew(3, 1), 1),
+        ),
+        (
+            "one writes and one deletes what may be there",
+            plan(
+                vec![(0, Any, Put), (1, Any, Put)],
+                vec![(0, Any, Delete), (1, Any, Delete)],
+                0,
+            ),
+        ),
+    ]
+}
+
+#[test]
+fn every_schedule_of_two_writers_of_two_records_is_explained() {
+    let most = number(PLACES, 1_000) as usize;
+    for (what, plan) in two_writers() {
+        let begin = std::time::Instant::now();
+        let (places, all) = every(&plan, most);
+        let all = if all { "all" } else { "the first" };
+        println!(
+            "{what}: {all} {places} places, {:.1} s",
+            begin.elapsed().as_secs_f32()
+        );
+    }
+}
+
+#[test]
+fn any_schedule_is_explained_by_some_order() {
+    let (schedules, seed) = (number(SCHEDULES, 2_000), number(SEED, 1));
+    let mut figures = Figures::default();
+    for seed in seed..seed + schedules {
+        match by_chance(seed, Flaw::None) {
+            Ok(one) => {
+                figures.moves += one.moves;
+                figures.calls += one.calls;
+            }
+            Err(violation) => panic!("{violation}"),
+        }
+    }
+    println!(
+        "{schedules} schedules from seed {seed}: {} requests, {} calls, all explained",
+        figures.moves, figures.calls
+    );
+}
+
+#[test]
+fn every_planted_bug_is_caught() {
+    for flaw in Flaw::ALL {
+        let caught = (1..20_000).find_map(|seed| Some((seed, by_chance(seed, flaw).err()?)));
+        let (seed, violation) = caught.unwrap_or_else(|| panic!("nobody noticed {flaw:?}"));
+        let first = violation.lines().nth(1).unwrap_or_default();
+        println!("{flaw:?}: seed {seed}: {first}");
+    }
+}

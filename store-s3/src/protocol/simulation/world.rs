@@ -1,0 +1,410 @@
+//! A bucket in which every request waits until it is told to happen.
+
+use std::collections::{BTreeMap, HashMap};
+use std::future::poll_fn;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Poll, Waker};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use store_core::{Error, ErrorKind, Result, Retry};
+
+use crate::objects::{Found, Objects, Put, When};
+
+/// What one call asks of the bucket.
+#[derive(Clone, Debug)]
+pub(super) enum Request {
+    Get(String),
+    Put(String, When, Bytes),
+    Delete(String),
+    List(String, Option<String>),
+    /// Whether the wait for another's transaction, read in this state, has
+    /// lasted long enough.
+    Wait(String, Option<Found>),
+}
+
+#[derive(Debug)]
+enum Reply {
+    Found(Option<Found>),
+    Put(Put),
+    Done,
+    Names(Vec<String>),
+    Outwaited(bool),
+    Lost,
+}
+
+struct Waiting {
+    actor: usize,
+    /// How many requests its process made before.
+    number: u64,
+    request: Request,
+    waker: Waker,
+}
+
+/// What may happen next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Move {
+    /// The request is executed and answered; a wait goes on.
+    Execute(u64),
+    /// The wait has lasted long enough.
+    Outwait(u64),
+    /// The request never arrives; its sender learns nothing.
+    LoseRequest(u64),
+    /// It is executed; its sender learns nothing.
+    LoseReply(u64),
+    /// Its sender learns nothing, and it arrives later.
+    Delay(u64),
+    /// A delayed one arrives.
+    Deliver(usize),
+    /// A process ends, and what it just sent never arrives.
+    Kill(usize),
+    /// The same, and what it just sent arrives later.
+    KillLate(usize),
+}
+
+impl Move {
+    /// Whether something goes wrong in it.
+    pub(super) fn is_fault(self) -> bool {
+        !matches!(self, Self::Execute(_) | Self::Outwait(_) | Self::Deliver(_))
+    }
+}
+
+/// Which request wrote an object: the process, and how many it made before.
+/// Unlike ETags and transactions' names it is the same in every run that comes
+/// to the same place.
+type Writer = (usize, u64);
+
+struct Object {
+    found: Found,
+    writer: Writer,
+    /// Who made it first.
+    creator: Writer,
+}
+
+#[derive(Default)]
+struct State {
+    objects: BTreeMap<String, Object>,
+    etags: u64,
+    waiting: BTreeMap<u64, Waiting>,
+    replies: HashMap<u64, Reply>,
+    late: Vec<(Request, Writer)>,
+    next: u64,
+    made: HashMap<usize, u64>,
+    /// By process, a hash of all that it was told.
+    told: HashMap<usize, u64>,
+}
+
+/// The bucket, and all requests on their way to it.
+#[derive(Clone, Default)]
+pub(super) struct World(Arc<Mutex<State>>);
+
+impl World {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A way to the bucket for one process.
+    pub(super) fn line(&self, actor: usize) -> Line {
+        Line {
+            world: self.clone(),
+            actor,
+            last: Arc::default(),
+        }
+    }
+
+    /// All objects.
+    pub(super) fn objects(&self) -> Vec<(String, Bytes)> {
+        let objects = &self.state().objects;
+        let all = objects
+            .iter()
+            .map(|(name, object)| (name.clone(), object.found.bytes.clone()));
+        all.collect()
+    }
+
+    /// All that may happen next; with `faults`, what may go wrong too.
+    pub(super) fn moves(&self, faults: bool) -> Vec<Move> {
+        let state = self.state();
+        let mut moves: Vec<Move> = Vec::new();
+        let mut actors: Vec<usize> = Vec::new();
+        for (&id, waiting) in &state.waiting {
+            if !actors.contains(&waiting.actor) {
+                actors.push(waiting.actor);
+            }
+            match waiting.request {
+                Request::Wait(ref name, ref read) => {
+                    // To ask again is worth while only if something happened.
+                    let now = state.objects.get(name).map(|object| &object.found);
+                    if now != read.as_ref() {
+                        moves.push(Move::Execute(id));
+                    }
+                    moves.push(Move::Outwait(id));
+                }
+                _ => moves.push(Move::Execute(id)),
+            }
+        }
+        moves.extend((0..state.late.len()).map(Move::Deliver));
+        if faults {
+            for (&id, waiting) in &state.waiting {
+                if matches!(waiting.request, Request::Put(..) | Request::Delete(_)) {
+                    moves.extend([Move::LoseRequest(id), Move::LoseReply(id), Move::Delay(id)]);
+                }
+            }
+            for actor in actors {
+                moves.extend([Move::Kill(actor), Move::KillLate(actor)]);
+            }
+        }
+        moves
+    }
+
+    /// What everything that may still happen depends on: what every process was
+    /// told, and what is in the bucket. Two runs that come to the same place go
+    /// on alike.
+    pub(super) fn place(&self, rest: impl Hash) -> u64 {
+        let state = self.state();
+        let mut hash = DefaultHasher::new();
+        rest.hash(&mut hash);
+        let mut told: Vec<_> = state.told.iter().collect();
+        told.sort_unstable();
+        told.hash(&mut hash);
+        let objects = state.objects.iter().map(|(name, object)| {
+            // A transaction's name is another in every run.
+            let name = match name.starts_with("transactions/") {
+                true => "",
+                false => name,
+            };
+            (name, object.creator, object.writer)
+        });
+        let mut objects: Vec<_> = objects.collect();
+        objects.sort_unstable();
+        objects.hash(&mut hash);
+        state.late.len().hash(&mut hash);
+        hash.finish()
+    }
+
+    /// Lets it happen; the process that ends, if one does.
+    pub(super) fn perform(&self, step: Move) -> Option<usize> {
+        let state = &mut *self.state();
+        match step {
+            Move::Execute(id) => {
+                let sent = state.sent(id);
+                let reply = state.execute(sent);
+                state.answer(id, reply);
+            }
+            Move::Outwait(id) => state.answer(id, Reply::Outwaited(true)),
+            Move::LoseRequest(id) => state.answer(id, Reply::Lost),
+            Move::LoseReply(id) => {
+                let sent = state.sent(id);
+                state.execute(sent);
+                state.answer(id, Reply::Lost);
+            }
+            Move::Delay(id) => {
+                let sent = state.sent(id);
+                state.late.push(sent);
+                state.answer(id, Reply::Lost);
+            }
+            Move::Deliver(index) => {
+                let sent = state.late.swap_remove(index);
+                state.execute(sent);
+            }
+            Move::Kill(actor) | Move::KillLate(actor) => {
+                let of_it = state.waiting.iter().filter(|(_, one)| one.actor == actor);
+                let of_it: Vec<u64> = of_it.map(|(&id, _)| id).collect();
+                for id in of_it {
+                    let sent = state.sent(id);
+                    state.waiting.remove(&id);
+                    let writes = matches!(sent.0, Request::Put(..) | Request::Delete(_));
+                    if writes && step == Move::KillLate(actor) {
+                        state.late.push(sent);
+                    }
+                }
+                return Some(actor);
+            }
+        }
+        None
+    }
+
+    /// Has all that is late arrive.
+    pub(super) fn deliver_all(&self) {
+        let state = &mut *self.state();
+        for sent in std::mem::take(&mut state.late) {
+            state.execute(sent);
+        }
+    }
+}
+
+impl State {
+    /// What was asked, and by whom.
+    fn sent(&self, id: u64) -> (Request, Writer) {
+        let waiting = &self.waiting[&id];
+        (waiting.request.clone(), (waiting.actor, waiting.number))
+    }
+
+    fn answer(&mut self, id: u64, reply: Reply) {
+        if let Some(waiting) = self.waiting.remove(&id) {
+            let writer = |found: &Option<Found>| {
+                let etag = &found.as_ref()?.etag;
+                let objects = self.objects.values();
+                objects
+                    .filter(|o| o.found.etag == *etag)
+                    .map(|o| o.writer)
+                    .next()
+            };
+            let told = match &reply {
+                Reply::Found(found) => (0, writer(found)),
+                Reply::Put(Put::Done(_)) => (1, None),
+                Reply::Put(_) => (2, None),
+                Reply::Done => (3, None),
+                Reply::Names(names) => (4, Some((names.len(), 0))),
+                Reply::Outwaited(outwaited) => (5 + usize::from(*outwaited), None),
+                Reply::Lost => (7, None),
+            };
+            let before = self.told.entry(waiting.actor).or_default();
+            let mut hash = DefaultHasher::new();
+            (*before, waiting.number, told).hash(&mut hash);
+            *before = hash.finish();
+            self.replies.insert(id, reply);
+            waiting.waker.wake();
+        }
+    }
+
+    fn execute(&mut self, (request, writer): (Request, Writer)) -> Reply {
+        match request {
+            Request::Get(name) => {
+                Reply::Found(self.objects.get(&name).map(|object| object.found.clone()))
+            }
+            Request::Put(name, when, bytes) => {
+                let before = self.objects.get(&name);
+                if !when.holds(before.map(|object| &object.found)) {
+                    return Reply::Put(Put::Refused);
+                }
+                let creator = before.map_or(writer, |object| object.creator);
+                self.etags += 1;
+                let etag = format!("\"{}\"", self.etags).into();
+                let found = Found { etag, bytes };
+                let done = Put::Done(found.etag.clone());
+                let object = Object {
+                    found,
+                    writer,
+                    creator,
+                };
+                self.objects.insert(name, object);
+                Reply::Put(done)
+            }
+            Request::Delete(name) => {
+                self.objects.remove(&name);
+                Reply::Done
+            }
+            Request::List(folder, after) => {
+                let folder = format!("{folder}/");
+                let names = self.objects.keys();
+                let listed = names.filter(|name| name.starts_with(&folder));
+                let after = listed.filter(|name| after.as_ref().is_none_or(|a| *name > a));
+                Reply::Names(after.cloned().collect())
+            }
+            Request::Wait(..) => Reply::Outwaited(false),
+        }
+    }
+}
+
+/// One process' way to the bucket.
+#[derive(Clone)]
+pub(super) struct Line {
+    world: World,
+    actor: usize,
+    /// The transaction that was read last.
+    last: Arc<Mutex<(String, Option<Found>)>>,
+}
+
+impl Line {
+    /// Sends a request and waits until it is told to happen.
+    async fn send(&self, request: Request) -> Reply {
+        let mut request = Some(request);
+        let mut sent = 0;
+        poll_fn(|cx| {
+            let state = &mut *self.world.state();
+            if let Some(request) = request.take() {
+                sent = state.next;
+                state.next += 1;
+                let made = state.made.entry(self.actor).or_default();
+                *made += 1;
+                let waiting = Waiting {
+                    actor: self.actor,
+                    number: *made,
+                    request,
+                    waker: cx.waker().clone(),
+                };
+                state.waiting.insert(sent, waiting);
+                return Poll::Pending;
+            }
+            if let Some(reply) = state.replies.remove(&sent) {
+                return Poll::Ready(reply);
+            }
+            if let Some(waiting) = state.waiting.get_mut(&sent) {
+                waiting.waker.clone_from(cx.waker());
+            }
+            Poll::Pending
+        })
+        .await
+    }
+}
+
+fn lost() -> Error {
+    Error::new(ErrorKind::Unavailable, "the line broke").with_retry(Retry::Ambiguous)
+}
+
+#[async_trait]
+impl Objects for Line {
+    async fn get(&self, name: &str) -> Result<Option<Found>> {
+        match self.send(Request::Get(name.into())).await {
+            Reply::Found(found) => {
+                if name.starts_with("transactions/") {
+                    *self.last.lock().unwrap_or_else(PoisonError::into_inner) =
+                        (name.into(), found.clone());
+                }
+                Ok(found)
+            }
+            _ => Err(lost().with_retry(Retry::Safe)),
+        }
+    }
+
+    async fn put(&self, name: &str, when: &When, bytes: Bytes) -> Result<Put> {
+        match self
+            .send(Request::Put(name.into(), when.clone(), bytes))
+            .await
+        {
+            Reply::Put(put) => Ok(put),
+            _ => Err(lost()),
+        }
+    }
+
+    async fn delete(&self, name: &str) -> Result<()> {
+        match self.send(Request::Delete(name.into())).await {
+            Reply::Done => Ok(()),
+            _ => Err(lost()),
+        }
+    }
+
+    async fn list(&self, folder: &str, after: Option<&str>) -> Result<(Vec<String>, bool)> {
+        let after = after.map(String::from);
+        match self.send(Request::List(folder.into(), after)).await {
+            Reply::Names(names) => Ok((names, false)),
+            _ => Err(lost().with_retry(Retry::Safe)),
+        }
+    }
+
+    async fn pause(&self, _: u32) {}
+
+    async fn outwaited(&self, _: u32, _: usize) -> bool {
+        let last = self.last.lock();
+        let (name, found) = last.unwrap_or_else(PoisonError::into_inner).clone();
+        let wait = Request::Wait(name, found);
+        matches!(self.send(wait).await, Reply::Outwaited(true))
+    }
+}
+
+impl std::fmt::Debug for Line {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Line").field(&self.actor).finish()
+    }
+}

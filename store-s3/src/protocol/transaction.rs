@@ -1,0 +1,177 @@
+//! The transaction object: begun, decided, waited for, finished.
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use store_core::update::contended;
+use store_core::{Batch, Error, Result, Version};
+
+use super::Protocol;
+use super::put::{Names, Outcome};
+use super::read::Decision;
+use crate::objects::{ETag, Found, Objects, When};
+use crate::together::together;
+use crate::wire::{self, Image, Intent, Member, Stored, Transaction, Verdict};
+
+/// One that this process began.
+#[derive(Debug)]
+pub(super) struct Begun {
+    pub(super) id: Version,
+    etag: ETag,
+    transaction: Transaction,
+}
+
+/// What was decided, as far as whoever decided it knows.
+#[derive(Debug)]
+pub(super) enum Decided {
+    Committed,
+    /// Surely not committed.
+    Aborted,
+    /// It is gone, and our own decision may have come before that.
+    Unknown(Error),
+}
+
+impl<O: Objects> Protocol<O> {
+    /// Makes a transaction object, pending, under a name that nobody used.
+    pub(super) async fn begin(&self, batch: &Batch) -> Result<Begun> {
+        let members = batch.items().iter().map(|item| Member {
+            collection: item.key().collection().name().into(),
+            id: item.key().id().into(),
+        });
+        let transaction = Transaction::new(batch.partition(), batch.version(), members.collect());
+        let id = Version::unique();
+        let (name, object) = (self.names.transaction(id), transaction.encode());
+        // If its reply is lost and it is not there, it is left to the sweeper.
+        match self.put(&name, &When::Missing, &object, Names::Go).await? {
+            Outcome::Done(etag) => Ok(Begun {
+                id,
+                etag,
+                transaction,
+            }),
+            Outcome::Refused(..) => Err(contended()),
+        }
+    }
+
+    /// Decides. Who is first decides for all: the condition is the ETag of the
+    /// pending object.
+    pub(super) async fn decide(&self, begun: &Begun, verdict: Verdict) -> Result<Decided> {
+        let name = self.names.transaction(begun.id);
+        let object = begun.transaction.decided(verdict).encode();
+        let when = When::Is(begun.etag.clone());
+        match self.put(&name, &when, &object, Names::Go).await? {
+            Outcome::Done(_) if verdict == Verdict::Committed => Ok(Decided::Committed),
+            Outcome::Done(_) => Ok(Decided::Aborted),
+            // Somebody else decided, and only we commit.
+            Outcome::Refused(Some(_), _) | Outcome::Refused(None, None) => Ok(Decided::Aborted),
+            Outcome::Refused(None, Some(lost)) => Ok(Decided::Unknown(lost)),
+        }
+    }
+
+    /// Waits until a transaction is decided, and decides it if it takes longer
+    /// than anybody may.
+    pub(super) async fn settle(&self, id: Version) -> Result<()> {
+        for polls in 0.. {
+            let (found, transaction) = match self.decision(id).await? {
+                Decision::Pending(found, transaction) => (found, transaction),
+                _ => break,
+            };
+            if self.objects.outwaited(polls, transaction.items.len()).await {
+                self.abort(id, &found, &transaction).await?;
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Aborts a transaction that is still as it was found. Whether that was so
+    /// does not matter: if not, it is decided.
+    async fn abort(&self, id: Version, found: &Found, transaction: &Transaction) -> Result<()> {
+        let name = self.names.transaction(id);
+        let object = transaction.decided(Verdict::Aborted).encode();
+        let when = When::Is(found.etag.clone());
+        self.put(&name, &when, &object, Names::Go).await.map(drop)
+    }
+
+    /// Makes of a record that an intent holds what the verdict makes of it. The
+    /// object that is there then; `None` if somebody else was faster.
+    pub(super) async fn release(
+        &self,
+        name: &str,
+        at: wire::Name<'_>,
+        etag: &ETag,
+        intent: Intent,
+        verdict: Verdict,
+    ) -> Result<Option<(ETag, Bytes)>> {
+        let object = wire::encode(at, &Stored::Record(outcome(intent, verdict)));
+        let when = When::Is(etag.clone());
+        match self.put(name, &when, &object, Names::Stay).await? {
+            Outcome::Done(etag) => Ok(Some((etag, object))),
+            Outcome::Refused(..) => Ok(None),
+        }
+    }
+
+    /// Finishes what somebody else decided, or left undecided for so long that
+    /// it is aborted: frees every record that it holds, then removes it.
+    pub(crate) async fn finish(&self, id: Version) -> Result<()> {
+        self.settle(id).await?;
+        let name = self.names.transaction(id);
+        let Some(found) = self.objects.get(&name).await? else {
+            return Ok(());
+        };
+        let transaction = Transaction::decode(&found.bytes)?;
+        let mut all: Vec<BoxFuture<'_, _>> = Vec::with_capacity(transaction.items.len());
+        for member in &transaction.items {
+            all.push(Box::pin(self.free(id, &transaction, member)));
+        }
+        together(all).await?;
+        self.objects.delete(&name).await
+    }
+
+    /// Frees one record of a decided transaction.
+    async fn free(&self, id: Version, transaction: &Transaction, member: &Member) -> Result<()> {
+        let at = wire::Name {
+            collection: &member.collection,
+            partition: &transaction.partition,
+            id: &member.id,
+        };
+        let name = self.names.record_of(at.collection, at.partition, at.id);
+        let Some(found) = self.objects.get(&name).await? else {
+            return Ok(());
+        };
+        match wire::decode(&found.bytes)?.stored {
+            Stored::Intent(intent) if intent.transaction == id => {
+                self.release(&name, at, &found.etag, intent, transaction.state)
+                    .await?;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Gives back what an intent holds whose transaction is gone, and which was
+    /// therefore placed too late to count.
+    pub(crate) async fn free_stray(&self, name: &str, found: Found) -> Result<()> {
+        let named = wire::decode(&found.bytes)?;
+        let at = named.name();
+        let Stored::Intent(intent) = named.stored.clone() else {
+            return Ok(());
+        };
+        if !matches!(self.decision(intent.transaction).await?, Decision::Missing) {
+            return Ok(());
+        }
+        // Only if it stands still: else it was finished meanwhile. The put's
+        // condition says so.
+        self.release(name, at, &found.etag, intent, Verdict::Aborted)
+            .await
+            .map(drop)
+    }
+}
+
+/// What becomes of a record that an intent holds.
+pub(super) fn outcome(intent: Intent, verdict: Verdict) -> Image {
+    let image = match verdict {
+        Verdict::Committed => intent.after.or(intent.before),
+        Verdict::Pending | Verdict::Aborted => intent.before,
+    };
+    // There was no object, and it cannot be removed on a condition.
+    image.unwrap_or_else(|| Image::gone(intent.transaction))
+}

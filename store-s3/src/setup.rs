@@ -1,0 +1,200 @@
+//! Whether a server does what every promise rests on: tried out, in a race.
+
+use bytes::Bytes;
+use futures_util::future::join_all;
+use serde::{Deserialize, Serialize};
+use store_core::{Error, Result, Version};
+
+use crate::error::{config, corrupt, is_lost};
+use crate::keys::Namespace;
+use crate::objects::{ETag, Objects, Put, When};
+
+/// How many puts race for one object.
+const RACERS: usize = 32;
+
+/// How many races there are of each kind.
+const ROUNDS: usize = 4;
+
+/// The number of the form, and of what is tried.
+const FORMAT: u32 = 1;
+
+/// What was found out, kept beside the records.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Marker {
+    store: u32,
+    /// What is wrong with the server; `None` if nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    fault: Option<Fault>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Fault {
+    IgnoresCreate,
+    IgnoresReplace,
+    RefusesReplace,
+    RacesCreate,
+    RacesReplace,
+}
+
+impl Fault {
+    fn text(self) -> &'static str {
+        match self {
+            Self::IgnoresCreate => "overwrites an object in spite of If-None-Match",
+            Self::IgnoresReplace => "overwrites an object in spite of If-Match",
+            Self::RefusesReplace => "refuses a put whose If-Match holds",
+            Self::RacesCreate => {
+                "lets several puts with If-None-Match win that come at the same moment"
+            }
+            Self::RacesReplace => {
+                "lets several puts with If-Match win that come at the same moment"
+            }
+        }
+    }
+}
+
+impl Marker {
+    pub(crate) fn decode(object: &[u8]) -> Result<Self> {
+        let marker: Self = serde_json::from_slice(object)
+            .map_err(|_| corrupt("the object `setup` is not of the form that setup writes"))?;
+        if marker.store > FORMAT {
+            return Err(corrupt(
+                "the store was set up by a later release; update this program",
+            ));
+        }
+        Ok(marker)
+    }
+
+    fn encode(&self) -> Bytes {
+        serde_json::to_vec(self).expect("numbers and texts").into()
+    }
+
+    /// Refuses a server that was found wanting.
+    pub(crate) fn check(&self, place: &str) -> Result<()> {
+        let Some(fault) = self.fault else {
+            return Ok(());
+        };
+        Err(config(format!(
+            "{place} cannot keep a store: it {}; use a server with conditional writes, then \
+             remove the object `setup` below the store's prefix",
+            fault.text()
+        )))
+    }
+}
+
+/// Writes down what was found, unless another process did.
+pub(crate) async fn keep(objects: &dyn Objects, name: &str, marker: &Marker) -> Result<()> {
+    match objects.put(name, &When::Missing, marker.encode()).await {
+        // On a server that ignores conditions too.
+        Ok(_) => Ok(()),
+        Err(lost) if is_lost(&lost) => {
+            let found = objects.get(name).await?;
+            found.map(drop).ok_or(lost)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Tries the server out, in a folder that is cleared away afterwards.
+pub(crate) async fn probe(objects: &dyn Objects, names: &Namespace) -> Result<Marker> {
+    let mut fault = None;
+    for _ in 0..ROUNDS {
+        let name = names.probe(Version::unique());
+        let found = race(objects, &name).await;
+        objects.delete(&name).await?;
+        fault = found?;
+        if fault.is_some() {
+            break;
+        }
+    }
+    Ok(Marker {
+        store: FORMAT,
+        fault,
+    })
+}
+
+/// Races of creates and of replacements for one object.
+async fn race(objects: &dyn Objects, name: &str) -> Result<Option<Fault>> {
+    let created = winners(objects, name, &When::Missing, "created").await?;
+    let etag = match created.len() {
+        1 => etag(objects, name).await?,
+        _ => return Ok(Some(Fault::RacesCreate)),
+    };
+    if let Put::Done(_) = objects.put(name, &When::Missing, "again".into()).await? {
+        return Ok(Some(Fault::IgnoresCreate));
+    }
+    let stale = When::Is(etag.clone());
+    match winners(objects, name, &stale, "replaced").await?.len() {
+        0 => return Ok(Some(Fault::RefusesReplace)),
+        1 => {}
+        _ => return Ok(Some(Fault::RacesReplace)),
+    }
+    if let Put::Done(_) = objects.put(name, &stale, "late".into()).await? {
+        return Ok(Some(Fault::IgnoresReplace));
+    }
+    Ok(None)
+}
+
+/// Who of many that put at the same moment is told that it was done.
+async fn winners(objects: &dyn Objects, name: &str, when: &When, what: &str) -> Result<Vec<ETag>> {
+    let puts = (0..RACERS).map(|racer| {
+        let bytes = Bytes::from(format!("{what} by {racer}"));
+        put(objects, name, when, bytes)
+    });
+    let all: Result<Vec<_>> = join_all(puts).await.into_iter().collect();
+    Ok(all?.into_iter().flatten().collect())
+}
+
+/// One racer's put: its ETag if it won. A server under this load may ask for
+/// patience.
+async fn put(objects: &dyn Objects, name: &str, when: &When, bytes: Bytes) -> Result<Option<ETag>> {
+    let mut last: Option<Error> = None;
+    for attempt in 0..8 {
+        match objects.put(name, when, bytes.clone()).await {
+            Ok(Put::Done(etag)) => return Ok(Some(etag)),
+            Ok(Put::Refused) => return Ok(None),
+            Ok(Put::Busy) => {}
+            Err(lost) if is_lost(&lost) => {
+                let found = objects.get(name).await?;
+                if let Some(found) = found.filter(|found| found.bytes == bytes) {
+                    return Ok(Some(found.etag));
+                }
+                last = Some(lost);
+            }
+            Err(error) => return Err(error),
+        }
+        objects.pause(attempt + 4).await;
+    }
+    // The one that won keeps others busy, so whoever is still busy lost.
+    last.map_or(Ok(None), Err)
+}
+
+async fn etag(objects: &dyn Objects, name: &str) -> Result<ETag> {
+    let found = objects.get(name).await?;
+    found
+        .map(|found| found.etag)
+        .ok_or_else(|| config("the server does not give back what was just put"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_marker_is_read_back_and_refuses_by_name() {
+        let good = Marker {
+            store: FORMAT,
+            fault: None,
+        };
+        assert_eq!(Marker::decode(&good.encode()).expect("just made"), good);
+        assert!(good.check("here").is_ok());
+        let bad = Marker {
+            store: FORMAT,
+            fault: Some(Fault::RacesReplace),
+        };
+        let bad = Marker::decode(&bad.encode()).expect("just made");
+        let error = bad.check("http://there/bucket").expect_err("it is bad");
+        assert!(error.message().starts_with("http://there/bucket cannot"));
+        assert!(Marker::decode(b"{\"store\":2}").is_err());
+    }
+}

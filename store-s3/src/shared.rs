@@ -1,0 +1,138 @@
+//! What every part of an opened store uses: the bucket, the protocol, the clock.
+
+use std::collections::{BTreeSet, HashMap};
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use store_core::{Clock, Ping, Result, Timestamp, Version};
+use tokio::time::Instant;
+
+use crate::config::Builder;
+use crate::error::{BACKEND, closed, config};
+use crate::keys::Namespace;
+use crate::objects::{Bucket, Objects};
+use crate::protocol::Protocol;
+use crate::setup::{self, Marker};
+
+pub(crate) struct Shared {
+    pub(crate) protocol: Protocol<Arc<Bucket>>,
+    pub(crate) clock: Arc<dyn Clock>,
+    /// The collections whose names are never used again.
+    pub(crate) single_use: BTreeSet<&'static str>,
+    pub(crate) lease: Duration,
+    /// Where the server is, for messages: never with credentials.
+    pub(crate) place: String,
+    pub(crate) walk: Mutex<Walk>,
+    closed: AtomicBool,
+}
+
+/// How far sweeping has come.
+#[derive(Debug, Default)]
+pub(crate) struct Walk {
+    /// The last name that was looked at; `None` at the beginning.
+    pub(crate) after: Option<String>,
+    /// Transactions that were seen undecided, and when first.
+    pub(crate) pending: HashMap<Version, Instant>,
+}
+
+impl Shared {
+    /// Opens what is there; asks the server what `setup` found out about it.
+    pub(crate) async fn open(builder: &Builder) -> Result<Self> {
+        let (driver, place, prefix) = builder.driver()?;
+        let names = Namespace::new(&prefix)?;
+        let bucket = Arc::new(Bucket::new(driver, builder.lease));
+        let shared = Self {
+            protocol: Protocol::new(bucket, names),
+            clock: Arc::clone(&builder.clock),
+            single_use: builder
+                .collections
+                .iter()
+                .filter(|collection| collection.is_single_use())
+                .map(|collection| collection.name())
+                .collect(),
+            lease: builder.lease,
+            place,
+            walk: Mutex::default(),
+            closed: AtomicBool::new(false),
+        };
+        // A server that was found wanting once is refused from then on.
+        if let Some(marker) = shared.marker().await? {
+            marker.check(&shared.place)?;
+        }
+        Ok(shared)
+    }
+
+    pub(crate) fn bucket(&self) -> &Arc<Bucket> {
+        &self.protocol.objects
+    }
+
+    pub(crate) fn names(&self) -> &Namespace {
+        &self.protocol.names
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    pub(crate) async fn setup(&self) -> Result<()> {
+        self.check_open()?;
+        if let Some(marker) = self.marker().await? {
+            return marker.check(&self.place);
+        }
+        let marker = setup::probe(&**self.bucket(), self.names()).await?;
+        let name = self.names().setup();
+        setup::keep(&**self.bucket(), &name, &marker).await?;
+        marker.check(&self.place)
+    }
+
+    async fn marker(&self) -> Result<Option<Marker>> {
+        let found = self.bucket().get(&self.names().setup()).await?;
+        found.map(|found| Marker::decode(&found.bytes)).transpose()
+    }
+
+    /// One request for a name that is hardly ever there.
+    pub(crate) async fn ping(&self) -> Result<Ping> {
+        self.check_open()?;
+        self.bucket().get(&self.names().setup()).await?;
+        Ok(Ping::default())
+    }
+
+    pub(crate) fn check_open(&self) -> Result<()> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(closed());
+        }
+        Ok(())
+    }
+
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn walk(&self) -> std::sync::MutexGuard<'_, Walk> {
+        self.walk.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared")
+            .field("place", &self.place)
+            .field("clock", &self.clock)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The store in memory that a URL asks for, and no other scheme than these.
+pub(crate) fn unknown_scheme(scheme: &str) -> store_core::Error {
+    match scheme {
+        "file" => config(
+            "a file system cannot replace a file only if it is unchanged, which every commit \
+             needs; use s3://, or memory:// for tests",
+        ),
+        _ => config(format!(
+            "{BACKEND} is opened by a URL that begins with s3:// or memory://"
+        )),
+    }
+}

@@ -1,0 +1,115 @@
+//! Clearing away: transactions that nobody finished, and what has expired.
+
+use std::time::Duration;
+
+use store_core::{Result, Swept, Timestamp, Version};
+use tokio::time::Instant;
+
+use crate::objects::{Found, Objects, Put, When};
+use crate::protocol::Decision;
+use crate::shared::Shared;
+use crate::wire::{self, Image, Stored};
+
+/// How many objects one sweep looks at.
+const BUDGET: usize = 1000;
+
+pub(crate) async fn sweep(shared: &Shared, grace: Duration) -> Result<Swept> {
+    transactions(shared).await?;
+    records(shared, grace).await
+}
+
+/// Finishes those that were decided, or that stood still since an earlier sweep
+/// for longer than anybody may take.
+async fn transactions(shared: &Shared) -> Result<()> {
+    let folder = shared.names().transactions();
+    let mut after: Option<String> = None;
+    let mut pending = Vec::new();
+    loop {
+        let (names, more) = shared.bucket().list(&folder, after.as_deref()).await?;
+        after = names.last().cloned().or(after);
+        for name in &names {
+            let id = name.rsplit('/').next().map(str::parse::<Version>);
+            let Some(Ok(id)) = id else { continue };
+            match shared.protocol.decision(id).await? {
+                Decision::Pending(_, transaction) => {
+                    let seen = *shared.walk().pending.entry(id).or_insert_with(Instant::now);
+                    let items = u32::try_from(transaction.items.len()).unwrap_or(u32::MAX);
+                    if seen.elapsed() >= shared.lease + shared.lease * items / 10 {
+                        shared.protocol.finish(id).await?;
+                    } else {
+                        pending.push(id);
+                    }
+                }
+                Decision::Committed | Decision::Aborted => shared.protocol.finish(id).await?,
+                Decision::Missing => {}
+            }
+        }
+        if !more {
+            break;
+        }
+    }
+    shared.walk().pending.retain(|id, _| pending.contains(id));
+    Ok(())
+}
+
+/// Looks at the next records, in the order of their names, and begins anew
+/// after the last.
+async fn records(shared: &Shared, grace: Duration) -> Result<Swept> {
+    let folder = shared.names().records();
+    let mut after = shared.walk().after.take();
+    let mut swept = Swept::default();
+    let mut looked = 0;
+    loop {
+        let (names, more) = shared.bucket().list(&folder, after.as_deref()).await?;
+        for name in names {
+            if looked == BUDGET {
+                swept.more = true;
+                shared.walk().after = after;
+                return Ok(swept);
+            }
+            looked += 1;
+            if let Some(found) = shared.bucket().get(&name).await? {
+                let expired = shared.now() - grace;
+                swept.removed += u64::from(record(shared, &name, found, expired).await?);
+            }
+            after = Some(name);
+        }
+        if !more {
+            return Ok(swept);
+        }
+    }
+}
+
+/// Clears one object away if it may go; true if a record expired in it.
+async fn record(shared: &Shared, name: &str, found: Found, expired: Timestamp) -> Result<bool> {
+    let named = wire::decode(&found.bytes)?;
+    let image = match &named.stored {
+        Stored::Record(image) => image,
+        Stored::Intent(_) => {
+            shared.protocol.free_stray(name, found).await?;
+            return Ok(false);
+        }
+    };
+    let collection = shared.names().collection_in(name).unwrap_or_default();
+    let may_vanish = shared.single_use.contains(collection);
+    if image.is_gone() {
+        if may_vanish {
+            shared.bucket().delete(name).await?;
+        }
+        return Ok(false);
+    }
+    if !image.is_expired(expired) {
+        return Ok(false);
+    }
+    if may_vanish {
+        shared.bucket().delete(name).await?;
+        return Ok(true);
+    }
+    // The object must stay, so that whoever holds its ETag still learns that the
+    // record changed.
+    let gone = Stored::Record(Image::gone(Version::unique()));
+    let object = wire::encode(named.name(), &gone);
+    let when = When::Is(found.etag);
+    let put = shared.bucket().put(name, &when, object).await?;
+    Ok(matches!(put, Put::Done(_)))
+}

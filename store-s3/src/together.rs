@@ -1,0 +1,13 @@
+//! Several requests at once, but not too many.
+
+use futures_util::future::BoxFuture;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use store_core::Result;
+
+/// How many are under way at a time.
+const PARALLEL: usize = 16;
+
+/// The answers in the order of the questions; the first error ends it.
+pub(crate) async fn together<T: Send>(all: Vec<BoxFuture<'_, Result<T>>>) -> Result<Vec<T>> {
+    stream::iter(all).buffered(PARALLEL).try_collect().await
+}

@@ -1,0 +1,483 @@
+//! What an object says: a line of JSON, and after it the body as it is.
+//!
+//! ```text
+//! {"store":1,"collection":"users","partition":"acme","id":"alice","record":{"version":"…","body":"json","length":16}}
+//! {"name":"Alice"}
+//! ```
+//!
+//! A deleted record is one whose body is `none`. While a commit of several
+//! records holds a record, `intent` stands in the place of `record`: the
+//! transaction, the record before it and the record after it, whose bodies
+//! follow in that order.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use serde::{Deserialize, Serialize};
+use store_core::body::Encoded;
+use store_core::{
+    Body, Error, Partition, Record, RecordKey, RecordRef, Result, Timestamp, Token, Version,
+};
+
+use crate::error::corrupt;
+
+/// The number of this form. A release whose objects older ones would misread
+/// raises it.
+pub(crate) const FORMAT: u32 = 1;
+
+/// The most bytes of an object that a token carries along with its ETag.
+const CARRIED: usize = 16 * 1024;
+
+/// A record's state at one moment; with [`Content::None`] that it was deleted.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Image {
+    pub(crate) version: Version,
+    pub(crate) expires_at: Option<Timestamp>,
+    pub(crate) content: Content,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Content {
+    None,
+    Json(Bytes),
+    Bytes(Bytes),
+}
+
+/// What a record's object holds.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Stored {
+    Record(Image),
+    Intent(Intent),
+}
+
+/// What a transaction will make of a record, and what it was.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Intent {
+    pub(crate) transaction: Version,
+    /// `None` if there was no object.
+    pub(crate) before: Option<Image>,
+    /// `None` if it stays as it was.
+    pub(crate) after: Option<Image>,
+}
+
+impl Image {
+    /// A put's; a delete's without a body.
+    pub(crate) fn new(
+        version: Version,
+        expires_at: Option<Timestamp>,
+        body: Option<&Body>,
+    ) -> Result<Self> {
+        let content = match body.map(Body::encoded).transpose()? {
+            None => Content::None,
+            Some(Encoded::Json(json)) => Content::Json(json),
+            Some(Encoded::Bytes(bytes)) => Content::Bytes(bytes),
+        };
+        Ok(Self {
+            version,
+            expires_at,
+            content,
+        })
+    }
+
+    /// That there is nothing any more.
+    pub(crate) fn gone(version: Version) -> Self {
+        Self {
+            version,
+            expires_at: None,
+            content: Content::None,
+        }
+    }
+
+    pub(crate) fn is_gone(&self) -> bool {
+        self.content == Content::None
+    }
+
+    /// As [`Record::is_expired`].
+    pub(crate) fn is_expired(&self, now: Timestamp) -> bool {
+        self.expires_at.is_some_and(|at| at <= now)
+    }
+
+    /// The record, unless it was deleted or has expired.
+    pub(crate) fn record(
+        &self,
+        partition: &Partition,
+        key: &RecordKey,
+        now: Timestamp,
+    ) -> Result<Option<Record>> {
+        let body = match &self.content {
+            _ if self.is_expired(now) => return Ok(None),
+            Content::None => return Ok(None),
+            Content::Json(json) => Body::from_json(json.clone()),
+            Content::Bytes(bytes) => Body::bytes(bytes.clone())?,
+        };
+        Ok(Some(Record::new(
+            partition.clone(),
+            key.clone(),
+            self.version,
+            self.expires_at,
+            body,
+        )))
+    }
+
+    fn bytes(&self) -> &[u8] {
+        match &self.content {
+            Content::None => &[],
+            Content::Json(bytes) | Content::Bytes(bytes) => bytes,
+        }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct Head {
+    store: u32,
+    collection: String,
+    partition: String,
+    id: String,
+    /// Whose request it is, where nothing else tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    request: Option<Version>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    record: Option<State>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    intent: Option<States>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct States {
+    transaction: Version,
+    before: Option<State>,
+    after: Option<State>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct State {
+    version: Version,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    expires_at: Option<Timestamp>,
+    body: Kind,
+    length: usize,
+}
+
+#[derive(Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Kind {
+    None,
+    Json,
+    Bytes,
+}
+
+impl From<&Image> for State {
+    fn from(image: &Image) -> Self {
+        Self {
+            version: image.version,
+            expires_at: image.expires_at,
+            body: match image.content {
+                Content::None => Kind::None,
+                Content::Json(_) => Kind::Json,
+                Content::Bytes(_) => Kind::Bytes,
+            },
+            length: image.bytes().len(),
+        }
+    }
+}
+
+impl State {
+    /// Takes its body from the front of `rest`.
+    fn image(self, rest: &mut Bytes) -> Option<Image> {
+        if self.length > rest.len() {
+            return None;
+        }
+        let bytes = rest.split_to(self.length);
+        Some(Image {
+            version: self.version,
+            expires_at: self.expires_at,
+            content: match self.body {
+                Kind::None => Content::None,
+                Kind::Json => Content::Json(bytes),
+                Kind::Bytes => Content::Bytes(bytes),
+            },
+        })
+    }
+}
+
+/// A record's name in full, as its object tells it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Name<'a> {
+    pub(crate) collection: &'a str,
+    pub(crate) partition: &'a str,
+    pub(crate) id: &'a str,
+}
+
+impl<'a> From<RecordRef<'a>> for Name<'a> {
+    fn from(at: RecordRef<'a>) -> Self {
+        Self {
+            collection: at.collection().name(),
+            partition: at.partition(),
+            id: at.id(),
+        }
+    }
+}
+
+/// The object of the record of that name.
+pub(crate) fn encode<'a>(at: impl Into<Name<'a>>, stored: &Stored) -> Bytes {
+    object(at.into(), stored, None)
+}
+
+/// The same, like no other: whoever finds it knows that this very request was
+/// done, and not another of the same commit.
+pub(crate) fn encode_once<'a>(at: impl Into<Name<'a>>, image: Image) -> Bytes {
+    object(at.into(), &Stored::Record(image), Some(Version::unique()))
+}
+
+fn object(at: Name<'_>, stored: &Stored, request: Option<Version>) -> Bytes {
+    let mut head = Head {
+        store: FORMAT,
+        collection: at.collection.into(),
+        partition: at.partition.into(),
+        id: at.id.into(),
+        request,
+        record: None,
+        intent: None,
+    };
+    let images: [Option<&Image>; 2] = match stored {
+        Stored::Record(image) => {
+            head.record = Some(image.into());
+            [Some(image), None]
+        }
+        Stored::Intent(intent) => {
+            head.intent = Some(States {
+                transaction: intent.transaction,
+                before: intent.before.as_ref().map(State::from),
+                after: intent.after.as_ref().map(State::from),
+            });
+            [intent.before.as_ref(), intent.after.as_ref()]
+        }
+    };
+    let bodies = || images.iter().flatten().map(|image| image.bytes());
+    let room = 1024 + bodies().map(<[u8]>::len).sum::<usize>();
+    let mut object = BytesMut::with_capacity(room);
+    serde_json::to_writer((&mut object).writer(), &head).expect("texts and numbers");
+    object.put_u8(b'\n');
+    for body in bodies() {
+        object.put_slice(body);
+    }
+    object.freeze()
+}
+
+/// Whose object it is, and what it says.
+#[derive(Debug)]
+pub(crate) struct Named {
+    pub(crate) collection: String,
+    pub(crate) partition: String,
+    pub(crate) id: String,
+    pub(crate) stored: Stored,
+}
+
+impl Named {
+    pub(crate) fn name(&self) -> Name<'_> {
+        Name {
+            collection: &self.collection,
+            partition: &self.partition,
+            id: &self.id,
+        }
+    }
+}
+
+pub(crate) fn decode(object: &Bytes) -> Result<Named> {
+    let malformed = || corrupt("an object is not of a record's form; was it changed by hand?");
+    let end = object.iter().position(|byte| *byte == b'\n');
+    let end = end.ok_or_else(malformed)?;
+    let head: Head = serde_json::from_slice(&object[..end]).map_err(|_| malformed())?;
+    if head.store > FORMAT {
+        return Err(corrupt(
+            "an object was written by a later release; update this program",
+        ));
+    }
+    let mut rest = object.slice(end + 1..);
+    let mut image = |state: Option<State>| match state {
+        None => Ok(None),
+        Some(state) => state.image(&mut rest).map(Some).ok_or_else(malformed),
+    };
+    let record = image(head.record)?;
+    let stored = match (record, head.intent) {
+        (Some(image), None) => Stored::Record(image),
+        (None, Some(states)) => Stored::Intent(Intent {
+            transaction: states.transaction,
+            before: image(states.before)?,
+            after: image(states.after)?,
+        }),
+        _ => return Err(malformed()),
+    };
+    if !rest.is_empty() {
+        return Err(malformed());
+    }
+    Ok(Named {
+        collection: head.collection,
+        partition: head.partition,
+        id: head.id,
+        stored,
+    })
+}
+
+/// What the object of the record at `at` says.
+pub(crate) fn decode_at(at: RecordRef<'_>, object: &Bytes) -> Result<Stored> {
+    let named = decode(object).map_err(|error| error.with_key(at))?;
+    if named.name() != at.into() {
+        return Err(corrupt("an object under a record's name is another's").with_key(at));
+    }
+    Ok(named.stored)
+}
+
+/// An ETag, and the object that it is of unless that is large: so that whoever
+/// hands the token back saves a read.
+pub(crate) fn token(etag: &str, object: &Bytes) -> Token {
+    let carried = match object.len() {
+        0..=CARRIED => &object[..],
+        _ => &[],
+    };
+    [etag.as_bytes(), b"\n", carried].concat().into()
+}
+
+/// What a token carries.
+pub(crate) fn open_token(token: &Token) -> Option<(&str, Bytes)> {
+    let end = token.iter().position(|byte| *byte == b'\n')?;
+    let etag = std::str::from_utf8(&token[..end]).ok()?;
+    match &token[end + 1..] {
+        [] => None,
+        object => Some((etag, Bytes::copy_from_slice(object))),
+    }
+}
+
+/// A commit of several records.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Transaction {
+    store: u32,
+    pub(crate) state: Verdict,
+    pub(crate) partition: String,
+    pub(crate) version: Version,
+    pub(crate) items: Vec<Member>,
+}
+
+/// A record that takes part.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Member {
+    pub(crate) collection: String,
+    pub(crate) id: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Verdict {
+    Pending,
+    Committed,
+    Aborted,
+}
+
+impl Transaction {
+    pub(crate) fn new(partition: &Partition, version: Version, items: Vec<Member>) -> Self {
+        Self {
+            store: FORMAT,
+            state: Verdict::Pending,
+            partition: partition.as_str().into(),
+            version,
+            items,
+        }
+    }
+
+    /// The same, decided.
+    pub(crate) fn decided(&self, state: Verdict) -> Self {
+        Self {
+            state,
+            ..self.clone()
+        }
+    }
+
+    pub(crate) fn encode(&self) -> Bytes {
+        serde_json::to_vec(self).expect("texts and numbers").into()
+    }
+
+    pub(crate) fn decode(object: &[u8]) -> Result<Self> {
+        let malformed = |_| corrupt("an object is not of a transaction's form");
+        let transaction: Self = serde_json::from_slice(object).map_err(malformed)?;
+        if transaction.store > FORMAT {
+            return Err(Error::corrupt(
+                "a transaction was written by a later release; update this program",
+            ));
+        }
+        Ok(transaction)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use store_core::Collection;
+
+    use super::*;
+
+    const THINGS: Collection = Collection::new("things");
+
+    fn at() -> RecordRef<'static> {
+        RecordRef::new("p \"1\"", THINGS, "a/ä").expect("short")
+    }
+
+    fn image(content: Content) -> Image {
+        Image {
+            version: Version::unique(),
+            expires_at: Some(Timestamp::from_nanos(1_893_456_000_123_456_789)),
+            content,
+        }
+    }
+
+    #[test]
+    fn what_was_written_is_read_back() {
+        let json = image(Content::Json("{\"a\":1}".into()));
+        let bytes = image(Content::Bytes("\n\0\u{ff}".into()));
+        let gone = Image::gone(Version::unique());
+        let intent = |before: Option<&Image>, after: Option<&Image>| {
+            Stored::Intent(Intent {
+                transaction: Version::unique(),
+                before: before.cloned(),
+                after: after.cloned(),
+            })
+        };
+        for stored in [
+            Stored::Record(json.clone()),
+            Stored::Record(bytes.clone()),
+            Stored::Record(gone.clone()),
+            intent(Some(&json), Some(&bytes)),
+            intent(None, Some(&gone)),
+            intent(Some(&bytes), None),
+            intent(None, None),
+        ] {
+            let object = encode(at(), &stored);
+            assert_eq!(decode_at(at(), &object).expect("just written"), stored);
+            let token = token("\"e\"", &object);
+            assert_eq!(open_token(&token), Some(("\"e\"", object.clone())));
+            for end in 0..object.len() {
+                assert!(decode(&object.slice(..end)).is_err(), "{end}");
+            }
+        }
+    }
+
+    #[test]
+    fn people_can_read_a_record() {
+        let mut image = image(Content::Json("{\"name\":\"Alice\"}".into()));
+        image.version = Version::from_bytes([1; 16]);
+        let at = RecordRef::new("acme", THINGS, "alice").expect("short");
+        assert_eq!(
+            encode(at, &Stored::Record(image)),
+            "{\"store\":1,\"collection\":\"things\",\"partition\":\"acme\",\"id\":\"alice\",\
+             \"record\":{\"version\":\"01010101010101010101010101010101\",\
+             \"expires_at\":\"2030-01-01T00:00:00.123456789Z\",\"body\":\"json\",\"length\":16}}\n\
+             {\"name\":\"Alice\"}"
+        );
+    }
+
+    #[test]
+    fn anothers_object_and_a_later_releases_are_refused() {
+        let stored = Stored::Record(Image::gone(Version::unique()));
+        let other = RecordRef::new("p", THINGS, "a/ä").expect("short");
+        assert!(decode_at(other, &encode(at(), &stored)).is_err());
+        let later = encode(at(), &stored);
+        let later = String::from_utf8_lossy(&later).replace("\"store\":1", "\"store\":2");
+        assert!(decode(&later.into()).is_err());
+    }
+}
