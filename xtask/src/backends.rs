@@ -18,7 +18,8 @@ pub struct Backend {
     pub variants: &'static [Variant],
     /// Of those that the variants bring, the versions that the matrix names.
     pub versions: &'static [&'static str],
-    /// The test program with the test [`CRASH_TEST`], if the backend survives crashes.
+    /// The test program with the tests [`CRASH_TEST`] and [`STORM_TEST`], if the
+    /// backend survives crashes.
     pub crash: Option<&'static str>,
     /// What of [`HEAVY`] its users compile: its driver and what that brings.
     pub heavy: &'static [&'static str],
@@ -67,6 +68,9 @@ pub const MAY_LACK: &[&str] = &["pgbouncer"];
 
 /// The test that kills a backend's server again and again.
 pub const CRASH_TEST: &str = "nothing_acknowledged_is_lost_and_nothing_is_there_by_half";
+
+/// The test that cuts the line to a backend's server again and again.
+pub const STORM_TEST: &str = "a_storm_makes_no_answer_untrue";
 
 /// All of them, in the order of every table.
 pub const BACKENDS: &[Backend] = &[

@@ -2,7 +2,7 @@
 
 use lexopt::prelude::*;
 
-use crate::backends::{BACKENDS, CRASH_TEST};
+use crate::backends::{BACKENDS, CRASH_TEST, STORM_TEST};
 use crate::test_all::Options;
 use crate::workspace::Workspace;
 use crate::{Result, process};
@@ -18,18 +18,23 @@ Run the long tests:
               and nonce races, again and again; after each, everything
               acknowledged is there, nothing by half, no nonce accepted twice
 
+  storms      the same backends behind a line that is cut by chance: before a
+              request, in it, before its reply, in that; every answer was true,
+              no take counted twice, no nonce accepted twice
+
 Usage: cargo xtask soak [OPTIONS]
 
 Options:
   --seconds N   how long the histories; 60 by default
   --cycles N    how many crashes of each backend; 50 by default
-  --sample      seconds of the histories and no crashes, as `cargo xtask ci`
-                does: its test-all has five crashes of each backend already
+  --storms N    how many storms over each backend; 40 by default
+  --sample      seconds of the histories, no crashes and no storms, as `cargo
+                xtask ci` does: its test-all has some of each backend already
   --seed N      where chance begins; a failure names its seed
   --install     fetch missing servers into target/servers, without root
 
 Example, over night:
-  cargo xtask soak --seconds 28800 --cycles 5000
+  cargo xtask soak --seconds 28800 --cycles 5000 --storms 5000
 ";
 
 /// Seconds of a run by hand, and in CI.
@@ -39,22 +44,27 @@ const SAMPLE: u64 = 5;
 /// Crashes of a run by hand.
 const CYCLES: u64 = 50;
 
+/// Storms of a run by hand.
+const STORMS: u64 = 40;
+
 pub fn run(mut arguments: lexopt::Parser) -> Result {
-    let (mut seconds, mut cycles, mut seed) = (LONG, CYCLES, None);
+    let (mut seconds, mut cycles, mut storms, mut seed) = (LONG, CYCLES, STORMS, None);
     let mut kind = Built::Release;
     let mut options = Options::default();
     while let Some(argument) = arguments.next()? {
         match argument {
             Long("seconds") => seconds = arguments.value()?.parse()?,
             Long("cycles") => cycles = arguments.value()?.parse()?,
-            Long("sample") => (seconds, cycles, kind) = (SAMPLE, 0, Built::AsTests),
+            Long("storms") => storms = arguments.value()?.parse()?,
+            Long("sample") => (seconds, cycles, storms, kind) = (SAMPLE, 0, 0, Built::AsTests),
             Long("seed") => seed = Some(arguments.value()?.parse()?),
             Long("install") => options.install = true,
             other => return Err(other.unexpected().into()),
         }
     }
     histories(seconds, seed, kind)?;
-    crashes(cycles, &options)
+    on_each(CRASH_TEST, "STORE_SOAK_CYCLES", cycles, &options)?;
+    on_each(STORM_TEST, "STORE_SOAK_SEEDS", storms, &options)
 }
 
 /// A few seconds of it.
@@ -62,27 +72,28 @@ pub fn sample() -> Result {
     histories(SAMPLE, None, Built::AsTests)
 }
 
-/// Kills the server of each backend so often.
-fn crashes(cycles: u64, options: &Options) -> Result {
-    if cycles == 0 {
+/// Runs one test of each backend that survives crashes, which does its work as
+/// often as the variable says.
+fn on_each(test: &str, variable: &str, times: u64, options: &Options) -> Result {
+    if times == 0 {
         return Ok(());
     }
     let survivors = BACKENDS
         .iter()
         .filter_map(|one| Some((one.name, one.crash?)));
     for (name, program) in survivors {
-        println!("{name}: {cycles} crashes");
+        println!("{name}: {test}, {times} times");
         let mut command = process::cargo();
         command.args(["test", "--quiet", "--workspace", "--test", program]);
         command.args(["--features", "store-conformance/servers"]);
-        command.args(["--", "--exact", CRASH_TEST]);
-        command.env("STORE_SOAK_CYCLES", cycles.to_string());
+        command.args(["--", "--exact", test]);
+        command.env(variable, times.to_string());
         options.tell(&mut command);
         let printed = process::stdout(&mut command)?;
         print!("{printed}");
         // A test of another name would pass by not being there.
         if !printed.contains("test result: ok. 1 passed") {
-            return Err(format!("{program} has no test {CRASH_TEST}").into());
+            return Err(format!("{program} has no test {test}").into());
         }
     }
     Ok(())

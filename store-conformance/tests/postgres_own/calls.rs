@@ -19,7 +19,7 @@ tests![
 ];
 
 async fn every_primitive_is_one_statement(place: Place) -> End {
-    let (proxy, url) = place.proxy().await?;
+    let (proxy, url) = place.proxy(0).await?;
     let direct = place.open().await?;
     drop(direct);
     let store = Store::from(place.builder().url(url).connect().await?);

@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use store_conformance::core::{ErrorKind, Expect, Retry, Store};
-use store_conformance::proxy::{Cut, Proxy};
+use store_conformance::proxy::{Cut, Proxy, Weather};
+use store_conformance::storm;
 use store_postgres::sqlx::postgres::PgConnectOptions;
 use store_postgres::sqlx::{Connection, PgConnection};
 
+use crate::own::storm_seeds;
 use crate::{End, Failure, Place, key, number, partition, put, tests, write};
 
 tests![
@@ -19,11 +21,12 @@ tests![
     a_commit_that_waits_too_long_times_out,
     a_session_that_the_server_ended_is_replaced,
     a_commit_whose_session_was_ended_is_never_half_known,
+    a_storm_makes_no_answer_untrue,
 ];
 
 async fn behind(place: &Place) -> Result<(Proxy, Store), Failure> {
     place.open().await?;
-    let (proxy, url) = place.proxy().await?;
+    let (proxy, url) = place.proxy(0).await?;
     let store = place.builder().url(url).connect().await?;
     Ok((proxy, store.into()))
 }
@@ -304,6 +307,22 @@ async fn a_commit_whose_session_was_ended_is_never_half_known(place: Place) -> E
             );
             assert_eq!(now, Some(1));
         }
+    }
+    Ok(())
+}
+
+async fn a_storm_makes_no_answer_untrue(place: Place) -> End {
+    for seed in storm_seeds()? {
+        let place = Place::new(&place.url);
+        let builder = || place.builder().collections([storm::COLLECTION]);
+        let whole = builder().connect().await?;
+        whole.setup().await?;
+        let (proxy, url) = place.proxy(seed).await?;
+        let store = Store::from(builder().url(url).connect().await?);
+        proxy.set_weather(Weather::ROUGH);
+        let figures = storm::ride(&store, &whole.into(), 6, 40).await?;
+        println!("seed {seed}: {figures}; {} cuts", proxy.cuts());
+        assert!(proxy.cuts() > 5, "a breeze");
     }
     Ok(())
 }

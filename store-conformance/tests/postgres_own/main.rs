@@ -57,11 +57,12 @@ impl Place {
         Ok(store)
     }
 
-    /// A line to the server that can be watched and cut, and the URL of its end.
-    async fn proxy(&self) -> std::io::Result<(Proxy, String)> {
+    /// A line to the server that can be watched and cut, and the URL of its end;
+    /// chance comes from `seed`.
+    async fn proxy(&self, seed: u64) -> std::io::Result<(Proxy, String)> {
         let server = self.url.split(['@', '/']).nth(3);
         let server = server.expect("postgres://user@host/");
-        let proxy = Proxy::start(server, Some(proxy::postgres), 0).await?;
+        let proxy = Proxy::start(server, Some(proxy::postgres), seed).await?;
         let url = self.url.replace(server, &proxy.address().to_string());
         Ok((proxy, url + "?sslmode=disable"))
     }

@@ -11,7 +11,7 @@ tests![the_table_says_what_goes_over_the_wire];
 
 async fn the_table_says_what_goes_over_the_wire(place: Place) -> End {
     place.open().await?;
-    let (proxy, url) = place.proxy().await?;
+    let (proxy, url) = place.proxy(0).await?;
     // What opens a connection is no part of a call.
     let builder = place.builder().url(url);
     let store = Store::from(builder.connect().await?);

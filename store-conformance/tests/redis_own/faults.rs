@@ -4,11 +4,9 @@ use std::time::Duration;
 
 use store_conformance::core::limits::{Quota, Quotas, Take};
 use store_conformance::core::{Body, ErrorKind, Expect, Retry, Store};
-use store_conformance::proxy::{self, Cut, Proxy, Weather};
-use store_conformance::storm;
+use store_conformance::proxy::{self, Cut, Proxy};
 use store_redis::RedisStore;
 
-use crate::own::storm_seeds;
 use crate::{End, Failure, Place, key, number, partition, put, tests, write};
 
 tests![
@@ -19,11 +17,10 @@ tests![
     an_outage_is_an_error_and_never_an_absence,
     a_server_that_is_not_there_is_unavailable,
     a_dropped_call_mixes_no_answers_up,
-    a_storm_makes_no_answer_untrue,
 ];
 
 /// A store behind a line that can be cut; it has asked once.
-async fn behind(place: &Place, seed: u64) -> Result<(Proxy, Store), Failure> {
+pub(crate) async fn behind(place: &Place, seed: u64) -> Result<(Proxy, Store), Failure> {
     let proxy = Proxy::start(place.address(), Some(proxy::redis), seed).await?;
     let url = format!("redis://{}", proxy.address());
     let store = Store::from(place.builder().url(url).connect().await?);
@@ -168,19 +165,6 @@ async fn a_dropped_call_mixes_no_answers_up(place: Place) -> End {
         let versions = found.iter().map(|r| r.as_ref().map(|r| r.version()));
         let versions: Vec<_> = versions.collect();
         assert_eq!(versions[0], versions[1], "a commit by half");
-    }
-    Ok(())
-}
-
-async fn a_storm_makes_no_answer_untrue(place: Place) -> End {
-    for seed in storm_seeds()? {
-        let place = Place::new(&place.url);
-        let whole = place.open().await?;
-        let (proxy, store) = behind(&place, seed).await?;
-        proxy.set_weather(Weather::ROUGH);
-        let figures = storm::ride(&store, &whole, 6, 40).await?;
-        println!("seed {seed}: {figures}; {} cuts", proxy.cuts());
-        assert!(proxy.cuts() > 5, "a breeze");
     }
     Ok(())
 }

@@ -10,6 +10,7 @@ mod faults;
 mod large;
 mod moving;
 mod restart;
+mod storms;
 mod tls;
 mod trips;
 
@@ -94,6 +95,7 @@ fn main() -> ExitCode {
         faults::all(),
         large::all(),
         restart::all(),
+        storms::all(),
         tls::all(),
         cluster::all(),
         moving::all(),

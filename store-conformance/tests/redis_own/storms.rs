@@ -1,0 +1,100 @@
+//! Storms: a line that is cut again and again, and what is said meanwhile.
+
+use std::sync::Arc;
+
+use store_conformance::core::limits::{Bucket, Change, Decision, LimitKey, RateLimitStore, Take};
+use store_conformance::core::{Clock, Error, Result, Retry};
+use store_conformance::proxy::Weather;
+use store_conformance::storm::{self, Figures};
+
+use crate::faults::behind;
+use crate::own::storm_seeds;
+use crate::{End, Failure, Place, tests};
+
+tests![
+    a_storm_makes_no_answer_untrue,
+    a_client_that_sends_a_lost_take_again_is_caught,
+    a_client_that_calls_a_lost_take_refused_is_caught,
+];
+
+async fn a_storm_makes_no_answer_untrue(place: Place) -> End {
+    for seed in storm_seeds()? {
+        let place = Place::new(&place.url);
+        let whole = place.open().await?;
+        let (proxy, store) = behind(&place, seed).await?;
+        proxy.set_weather(Weather::ROUGH);
+        let figures = storm::ride(&store, &whole, 6, 40).await?;
+        println!("seed {seed}: {figures}; {} cuts", proxy.cuts());
+        assert!(proxy.cuts() > 5, "a breeze");
+    }
+    Ok(())
+}
+
+/// The limits of a client that makes something of its own of a take whose
+/// answer was lost.
+#[derive(Debug)]
+struct Careless {
+    limits: Arc<dyn RateLimitStore>,
+    /// Sends it again; else says that it did not happen.
+    sends_again: bool,
+}
+
+#[async_trait::async_trait]
+impl RateLimitStore for Careless {
+    async fn update(&self, key: LimitKey<'_>, change: Change<'_>) -> Result<Option<Bucket>> {
+        self.limits.update(key, change).await
+    }
+
+    async fn take(&self, take: &Take<'_>) -> Result<Decision> {
+        loop {
+            let answer = self.limits.take(take).await;
+            let lost = |error: &Error| error.retry() == Retry::Ambiguous;
+            if answer.as_ref().is_err_and(lost) && self.sends_again {
+                continue;
+            }
+            return answer.map_err(|error| match lost(&error) {
+                true => error.with_retry(Retry::Safe),
+                false => error,
+            });
+        }
+    }
+
+    fn clock(&self) -> &dyn Clock {
+        self.limits.clock()
+    }
+}
+
+/// What the storm says of such a client, whose every tenth call loses its answer.
+async fn verdict(place: Place, sends_again: bool) -> std::result::Result<Figures, Failure> {
+    let whole = place.open().await?;
+    let (proxy, store) = behind(&place, 7).await?;
+    let mut weather = Weather::ROUGH;
+    weather.before_reply = 100;
+    proxy.set_weather(weather);
+    let limits = Arc::clone(store.limits());
+    let careless = Careless {
+        limits,
+        sends_again,
+    };
+    let store = store.with_limits(Arc::new(careless));
+    let ride = tokio::spawn(async move { storm::ride(&store, &whole, 4, 20).await });
+    match ride.await {
+        Ok(figures) => figures,
+        Err(ended) => match ended.into_panic().downcast::<String>() {
+            Ok(said) => Err((*said).into()),
+            Err(_) => Err("it does not say why".into()),
+        },
+    }
+}
+
+async fn a_client_that_sends_a_lost_take_again_is_caught(place: Place) -> End {
+    let said = verdict(place, true).await.expect_err("it took twice");
+    assert!(said.to_string().contains("tokens are gone"), "{said}");
+    Ok(())
+}
+
+async fn a_client_that_calls_a_lost_take_refused_is_caught(place: Place) -> End {
+    let said = verdict(place, false).await.expect_err("it did take");
+    assert!(said.to_string().contains("tokens are gone"), "{said}");
+    Ok(())
+}
