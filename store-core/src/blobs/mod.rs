@@ -128,7 +128,7 @@ use crate::scan::{Cursor, Page, Scan};
 pub use ext::BlobStoreExt;
 pub use io::{AsyncBlobReader, AsyncBlobWriter};
 pub use name::{BlobRef, MAX_KEY};
-pub use records::RecordBlobs;
+pub use records::{ProvisionalChunks, RecordBlobs};
 pub use types::{
     Blob, BlobMetadata, BlobStat, ByteRange, MAX_METADATA, OpenOptions, Publication, PutMode,
     PutOptions,

@@ -35,9 +35,26 @@ impl Shared {
         index: u64,
         bytes: Bytes,
     ) -> Result<()> {
-        let mut batch = Batch::new(lane(generation, index % LANES)?, self.now());
-        batch.put(key(index)?, Expect::Absent, Body::bytes(bytes)?)?;
+        let now = self.now();
+        let end = self.provisional.as_ref().map(|chunks| chunks.end(now));
+        let mut batch = Batch::new(lane(generation, index % LANES)?, now);
+        batch.put_until(key(index)?, Expect::Absent, Body::bytes(bytes)?, end)?;
         self.records.commit(&batch).await.map(drop)
+    }
+
+    /// Lets the first `count` chunks stay for good, if they would not.
+    pub(super) async fn keep_chunks(&self, generation: Version, count: u64) -> Result<()> {
+        let Some(provisional) = &self.provisional else {
+            return Ok(());
+        };
+        let mut in_flight = InFlight::default();
+        for index in 0..count {
+            let (partition, key) = (lane(generation, index % LANES)?, key(index)?);
+            let provisional = Arc::clone(provisional);
+            in_flight.push(async move { provisional.keep(&partition, &key).await });
+            in_flight.fewer_than(self.options.in_flight).await?;
+        }
+        in_flight.fewer_than(1).await
     }
 
     /// The chunk, if the store can answer at once.

@@ -32,6 +32,7 @@ use crate::blobs::{
 use crate::body::{Body, MAX_BODY};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result, Retry};
+use crate::key::{Partition, RecordKey};
 use crate::record::{Record, Version};
 use crate::record_store::{RecordStore, Swept};
 use crate::scan::{Cursor, Page, Scan, Scope};
@@ -53,7 +54,24 @@ pub struct RecordBlobs(Arc<Shared>);
 struct Shared {
     records: Arc<dyn RecordStore>,
     options: Options,
+    provisional: Option<Arc<dyn ProvisionalChunks>>,
     closed: AtomicBool,
+}
+
+/// Gives the chunks of a write an end, until it is published: for a server that
+/// removes expired records by itself, and at less cost than a sweep.
+#[async_trait]
+pub trait ProvisionalChunks: Send + Sync + std::fmt::Debug {
+    /// When a chunk that is written at `now` goes, if nobody keeps it. A write
+    /// that takes longer is not published.
+    fn end(&self, now: Timestamp) -> Timestamp;
+
+    /// Lets this chunk stay for good. Called for every chunk once all are
+    /// written, before the object is published, several at a time.
+    ///
+    /// # Errors
+    /// `Superseded` if it is gone; the store's own. Nothing is published then.
+    async fn keep(&self, partition: &Partition, key: &RecordKey) -> Result<()>;
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -74,13 +92,18 @@ impl RecordBlobs {
             lease: Duration::from_secs(3600),
             grace: Duration::from_secs(300),
         };
-        Self::open_with(records, options)
+        Self::open_with(records, options, None)
     }
 
-    fn open_with(records: Arc<dyn RecordStore>, options: Options) -> Self {
+    fn open_with(
+        records: Arc<dyn RecordStore>,
+        options: Options,
+        provisional: Option<Arc<dyn ProvisionalChunks>>,
+    ) -> Self {
         Self(Arc::new(Shared {
             records,
             options,
+            provisional,
             closed: AtomicBool::new(false),
         }))
     }
@@ -88,7 +111,14 @@ impl RecordBlobs {
     fn with(self, change: impl FnOnce(&mut Options)) -> Self {
         let mut options = self.0.options;
         change(&mut options);
-        Self::open_with(Arc::clone(&self.0.records), options)
+        let provisional = self.0.provisional.clone();
+        Self::open_with(Arc::clone(&self.0.records), options, provisional)
+    }
+
+    /// Lets chunks expire until their object is published, so that those of an
+    /// abandoned write go without a sweep. Keeping them costs a call for each.
+    pub fn provisional(self, chunks: Arc<dyn ProvisionalChunks>) -> Self {
+        Self::open_with(Arc::clone(&self.0.records), self.0.options, Some(chunks))
     }
 
     /// The same objects, newly written ones in chunks of `bytes`: at least 1,

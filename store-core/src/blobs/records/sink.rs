@@ -181,6 +181,9 @@ impl RecordSink {
             self.flush().await?;
         }
         self.in_flight.fewer_than(1).await?;
+        self.shared
+            .keep_chunks(self.generation, self.chunks)
+            .await?;
         Ok(Content {
             generation: self.generation,
             size,
