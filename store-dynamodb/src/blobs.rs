@@ -8,20 +8,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use aws_sdk_dynamodb::types::{DeleteRequest, WriteRequest};
+use aws_sdk_dynamodb::types::{DeleteRequest, ReturnValuesOnConditionCheckFailure, WriteRequest};
 use store_core::batch::Item as BatchItem;
-use store_core::blobs::{BLOB_CHUNKS, RecordBlobs};
+use store_core::blobs::{BLOB_CHUNKS, ProvisionalChunks, RecordBlobs};
 use store_core::changes::Changes;
 use store_core::update::back_off;
 use store_core::{
-    Batch, Capabilities, Change, Clock, Committed, Error, ErrorKind, Expect, Ping, Record,
-    RecordRef, RecordStore, Records, Result, Retry, Scan, Swept,
+    Batch, Capabilities, Change, Clock, Committed, Error, ErrorKind, Expect, Partition, Ping,
+    Record, RecordKey, RecordRef, RecordStore, Records, Result, Retry, Scan, Swept, Timestamp,
 };
 
 use crate::commit::unmade;
 use crate::error::{BACKEND, Effect, from_sdk, is_for_now};
 use crate::records::DynamoDbRecords;
-use crate::wire;
+use crate::refusal::outcome;
+use crate::shared::Shared;
+use crate::wire::{self, ALIVE, TTL};
 
 /// The most deletes in one BatchWriteItem.
 const MOST_DELETES: usize = 25;
@@ -29,8 +31,56 @@ const MOST_DELETES: usize = 25;
 /// How often deletes that the server left undone are sent without any being done.
 const ATTEMPTS: u32 = 12;
 
-pub(crate) fn over(records: Arc<DynamoDbRecords>) -> RecordBlobs {
-    RecordBlobs::new(Arc::new(Chunked(records)))
+/// Objects over `records`, whose chunks expire after `orphans` until they are
+/// published, if that is asked for.
+pub(crate) fn over(records: Arc<DynamoDbRecords>, orphans: Option<Duration>) -> RecordBlobs {
+    let shared = Arc::clone(records.shared());
+    let blobs = RecordBlobs::new(Arc::new(Chunked(records)));
+    match orphans {
+        Some(life) => blobs.provisional(Arc::new(Expiring { shared, life })),
+        None => blobs,
+    }
+}
+
+/// Chunks that expire until they are published.
+#[derive(Debug)]
+struct Expiring {
+    shared: Arc<Shared>,
+    life: Duration,
+}
+
+#[async_trait]
+impl ProvisionalChunks for Expiring {
+    fn end(&self, now: Timestamp) -> Timestamp {
+        now + self.life
+    }
+
+    async fn keep(&self, partition: &Partition, key: &RecordKey) -> Result<()> {
+        let now = wire::time(self.shared.now());
+        let sent = self
+            .shared
+            .writing()?
+            .update_item()
+            .table_name(&self.shared.table)
+            .set_key(Some(wire::key(key.at(partition))))
+            .update_expression("REMOVE expires_at, #ttl")
+            .condition_expression(format!("attribute_exists(pk) AND {ALIVE}"))
+            .expression_attribute_names("#ttl", TTL)
+            .expression_attribute_values(":now", now)
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::None)
+            .send()
+            .await;
+        match outcome(sent, "keep")? {
+            Ok(_) => Ok(()),
+            Err(_) => {
+                let advice = "the write took longer than its chunks live, so that nothing was \
+                              published; see Builder::orphans_expire";
+                Err(Error::new(ErrorKind::Superseded, advice)
+                    .with_backend(BACKEND)
+                    .with_operation("keep"))
+            }
+        }
+    }
 }
 
 /// The records, of which chunks are removed one by one.

@@ -51,6 +51,7 @@ pub struct Builder {
     pub(crate) grace: Duration,
     pub(crate) segments: u32,
     pub(crate) spread: HashMap<String, u32>,
+    pub(crate) orphans: Option<Duration>,
     pub(crate) point_in_time_recovery: bool,
     timeout: Duration,
     connect_timeout: Duration,
@@ -69,6 +70,7 @@ impl Default for Builder {
             grace: Duration::from_secs(3600),
             segments: 4,
             spread: HashMap::new(),
+            orphans: None,
             point_in_time_recovery: false,
             timeout: Duration::from_secs(5),
             connect_timeout: Duration::from_secs(2),
@@ -164,6 +166,16 @@ impl Builder {
     /// All processes must spread a key alike. Changing it begins with full buckets.
     pub fn spread_limit(mut self, key: impl Into<String>, shards: u32) -> Self {
         self.spread.insert(key.into(), shards.clamp(1, MAX_SHARDS));
+        self
+    }
+
+    /// Gives the chunks of an object a time to live until it is published, so that
+    /// DynamoDB removes, at no cost, what a process that died left behind; a sweep
+    /// does too, if one is run. `life` must be longer than any object takes to be
+    /// written: one that takes longer is not published. Off by default, because
+    /// each chunk's capacity is then used twice: to write it, and to keep it.
+    pub fn orphans_expire(mut self, life: Duration) -> Self {
+        self.orphans = Some(life);
         self
     }
 

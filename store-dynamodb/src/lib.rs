@@ -94,8 +94,9 @@
 //!   spread over sixteen partitions; a few are under way at a time. Publishing is
 //!   one conditional write of the pointer. Chunks of what was replaced, deleted or
 //!   never finished are removed by [`sweep`](core::BlobStore::sweep), which has to
-//!   be called now and then. They carry no `ttl`: taking it off an object that is
-//!   published would cost as much as writing all of it again.
+//!   be called now and then. Those never finished carry a `ttl` and go by
+//!   themselves if [`Builder::orphans_expire`] asks for it: taking it off when the
+//!   object is published costs as much as writing all of it again.
 //!
 //! A partition is an item collection, so one partition serves about 1 000
 //! writes and 3 000 reads of small records a second, whatever the table's
@@ -177,6 +178,7 @@ mod wire;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use aws_sdk_dynamodb as sdk;
 use aws_sdk_dynamodb::Client;
@@ -192,6 +194,7 @@ use records::DynamoDbRecords;
 pub struct DynamoDbStore {
     records: Arc<DynamoDbRecords>,
     spread: HashMap<String, u32>,
+    orphans: Option<Duration>,
     point_in_time_recovery: bool,
 }
 
@@ -231,6 +234,7 @@ impl DynamoDbStore {
         Ok(Self {
             records: Arc::new(DynamoDbRecords::open(&builder).await?),
             spread: builder.spread,
+            orphans: builder.orphans,
             point_in_time_recovery: builder.point_in_time_recovery,
         })
     }
@@ -265,7 +269,7 @@ impl fmt::Debug for DynamoDbStore {
 impl From<DynamoDbStore> for Store {
     fn from(store: DynamoDbStore) -> Self {
         let limits = DynamoDbLimits::new(Arc::clone(store.records.shared()), store.spread);
-        let blobs = blobs::over(Arc::clone(&store.records));
+        let blobs = blobs::over(Arc::clone(&store.records), store.orphans);
         Self::new(store.records)
             .with_blobs(Arc::new(blobs))
             .with_limits(Arc::new(limits))
