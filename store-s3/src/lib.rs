@@ -116,7 +116,7 @@
 //!
 //! # Sweeping
 //! Nobody depends on it, and nothing does it by itself.
-//! [`RecordStore::sweep`](core::RecordStore::sweep) finishes what died half-way
+//! [`RecordStore::sweep`] finishes what died half-way
 //! and removes what has expired. It reads every object, 1000 a call, and goes on
 //! where it stopped: run it from one process, as often as storage costs more than
 //! requests.
