@@ -1,7 +1,5 @@
 //! The store in S3 as the suite opens it.
 
-#![allow(dead_code, reason = "not every program needs all of it")]
-
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
