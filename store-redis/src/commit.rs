@@ -9,7 +9,6 @@ use store_core::{Batch, Change, Collection, Conflict, Error, Expect, Result};
 use crate::changes::messages;
 use crate::config::Strict;
 use crate::error::{BACKEND, Effect, from_redis};
-use crate::keys::slot;
 use crate::shared::{Script, Shared};
 use crate::wire::{Pair, Stored, array, integer, record, unexpected};
 
@@ -75,7 +74,8 @@ async fn create_large(shared: &Shared, request: &Request<'_>) -> Result<bool> {
     both.cmd("ZADD").arg(ids).arg(0).arg(id).ignore();
     both.cmd("ZREM").arg(deadlines).arg(id).ignore();
     both.cmd("PERSIST").arg(ids).ignore();
-    match shared.servers()?.send_all(slot(record), &both).await {
+    let servers = shared.servers()?;
+    match servers.send_all(servers.slot(record), &both).await {
         Ok(answers) => Ok(answers.first().is_some_and(|answer| *answer != Value::Nil)),
         Err(e) if e.kind() == redis::ErrorKind::Server(ServerErrorKind::ExecAbort) => Ok(false),
         Err(e) if e.is_connection_refusal() => Ok(false),

@@ -128,8 +128,9 @@ impl Builder {
     }
 
     /// How long the server keeps what has expired by the clock, 5 minutes by
-    /// default. It must be more than any two clocks of processes on one store
-    /// are apart: one that is behind still sees what has expired by another.
+    /// default; a limit's buckets half as long again at most. It must be more than
+    /// any two clocks of processes on one store are apart: one that is behind
+    /// still sees what has expired by another.
     pub fn grace(mut self, grace: Duration) -> Self {
         self.grace = grace;
         self

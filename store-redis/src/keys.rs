@@ -69,7 +69,9 @@ impl Namespace {
     }
 
     pub(crate) fn limit(&self, limit_key: &str) -> String {
-        let mut key = format!("{}/limit:{{", self.0);
+        let mut key = String::with_capacity(self.0.len() + limit_key.len() + 9);
+        key.push_str(&self.0);
+        key.push_str("/limit:{");
         escape(&mut key, limit_key);
         key.push('}');
         key
@@ -124,6 +126,10 @@ fn escape(key: &mut String, name: &str) {
     if name.is_empty() {
         // Redis takes an empty tag for none.
         key.push('%');
+    }
+    if !name.contains(['%', '}']) {
+        key.push_str(name);
+        return;
     }
     for c in name.chars() {
         match c {

@@ -80,8 +80,9 @@
 //!   by the number of all keys. It ends with `Superseded` if a server restarts
 //!   or the cluster changes between pages, and with `Unavailable` while slots are
 //!   being moved: going on could miss records. Begin again then.
-//! - **A take** is one script (`take.lua`). Lua counts in doubles, so times go
-//!   as seconds and nanoseconds, each of which a double holds exactly.
+//! - **A take** is one script (`take.lua`). Times are kept at one width and
+//!   compared as texts. Lua counts in doubles, so where one is added it is by
+//!   seconds and nanoseconds, each of which a double holds exactly.
 //!
 //! # Time
 //! The store's clock alone decides what has expired; it is sent along. The

@@ -30,30 +30,28 @@ pub(crate) struct RedisLimits {
 struct Hashes(Arc<Shared>);
 
 /// A bucket as its field holds it; `take.lua` tells the form.
-fn stored(entry: &Entry) -> String {
+fn stored(entry: &Entry) -> Vec<u8> {
     match entry.state {
         State::Tat(tat) => stored_tat(tat, entry.expires_at),
-        State::Tokens(tokens) => format!(
+        State::Tokens(tokens) => {
             // All digits that a float needs to be read back to the last bit.
-            "c {:?} {} {}",
-            tokens.tokens,
-            Pair::from(tokens.last_refill),
-            Pair::from(entry.expires_at)
-        ),
+            let (before, refilled) = (format!("c {:?} ", tokens.tokens), tokens.last_refill);
+            moments(&before, Pair::from(refilled), Pair::from(entry.expires_at))
+        }
     }
 }
 
-fn stored_tat(tat: Timestamp, expires_at: Timestamp) -> String {
+fn stored_tat(tat: Timestamp, expires_at: Timestamp) -> Vec<u8> {
     moments("t ", Pair::from(tat), Pair::from(expires_at))
 }
 
 /// Two moments with a space between them.
-fn moments(before: &str, first: Pair, second: Pair) -> String {
-    let mut text = String::with_capacity(4 + 3 * WIDTH);
-    text.push_str(before);
-    text.extend(first.text().map(char::from));
-    text.push(' ');
-    text.extend(second.text().map(char::from));
+fn moments(before: &str, first: Pair, second: Pair) -> Vec<u8> {
+    let mut text = Vec::with_capacity(before.len() + 3 * WIDTH);
+    text.extend_from_slice(before.as_bytes());
+    text.extend_from_slice(&first.text());
+    text.push(b' ');
+    text.extend_from_slice(&second.text());
     text
 }
 
@@ -111,11 +109,11 @@ impl RedisLimits {
 
 impl RedisLimits {
     /// The last of a quota's arguments to `take.lua`.
-    fn limits(&self, terms: &Terms) -> String {
+    fn limits(&self, terms: &Terms) -> Vec<u8> {
         let keep = self.shared.limit_life_ms(terms.expires_at, terms.now);
         let mut limits = moments("", Pair::from(terms.latest), Pair::of(terms.increment));
-        limits.push(' ');
-        limits.push_str(&keep.to_string());
+        limits.push(b' ');
+        limits.extend_from_slice(keep.to_string().as_bytes());
         limits
     }
 }
@@ -295,7 +293,8 @@ mod tests {
                 state,
                 expires_at: Timestamp::from_nanos(1_893_456_001_000_000_001),
             };
-            let found = parse(&stored(&entry)).unwrap();
+            let stored = String::from_utf8(stored(&entry)).unwrap();
+            let found = parse(&stored).unwrap();
             assert_eq!(found, (entry.state, entry.expires_at));
         }
         for bad in [

@@ -18,7 +18,6 @@ use crate::changes::Listener;
 use crate::commit;
 use crate::config::Builder;
 use crate::error::{BACKEND, Effect};
-use crate::keys::slot;
 use crate::scan;
 use crate::shared::Shared;
 use crate::wire::{array, record};
@@ -94,7 +93,7 @@ impl RecordStore for Once {
         let mut by_slot: BTreeMap<u16, Vec<usize>> = BTreeMap::new();
         for (place, at) in at.iter().enumerate() {
             let slot = match servers.is_cluster() {
-                true => slot(&self.0.names.record(*at)),
+                true => servers.slot(&self.0.names.record(*at)),
                 false => 0,
             };
             by_slot.entry(slot).or_default().push(place);

@@ -14,6 +14,7 @@ use redis::{
 };
 
 use crate::cluster::Cluster;
+use crate::keys::slot;
 
 /// How to connect to each.
 #[derive(Clone, Copy, Debug)]
@@ -146,6 +147,14 @@ impl Servers {
             }
         }
         Err(failed)
+    }
+
+    /// The slot of a key; any, if one server has all.
+    pub(crate) fn slot(&self, key: &str) -> u16 {
+        match self {
+            Self::One(_) => 0,
+            Self::Cluster(_) => slot(key),
+        }
     }
 
     /// Sends a command to whoever has the slot.

@@ -9,7 +9,7 @@ use store_core::{Clock, Error, ErrorKind, Ping, Result, Timestamp};
 
 use crate::config::{Builder, Strict};
 use crate::error::{BACKEND, Effect, from_redis};
-use crate::keys::{Namespace, slot};
+use crate::keys::Namespace;
 use crate::script::{Lua, Scripts};
 use crate::servers::Servers;
 use crate::setup::{self, Facts};
@@ -93,8 +93,9 @@ impl Shared {
         key: &str,
         command: &Cmd,
     ) -> Result<Value> {
-        self.servers()?
-            .send(slot(key), command)
+        let servers = self.servers()?;
+        servers
+            .send(servers.slot(key), command)
             .await
             .map_err(|e| from_redis(e, effect, operation))
     }
@@ -107,7 +108,7 @@ impl Shared {
         script: Script<'_>,
     ) -> Result<Value> {
         let servers = self.servers()?;
-        let slot = script.keys.first().map_or(0, |key| slot(key));
+        let slot = script.keys.first().map_or(0, |key| servers.slot(key));
         let answer = match servers.send(slot, &script.command(true)).await {
             // It did not run: the server was restarted, or is new in the cluster.
             Err(e) if e.kind() == redis::ErrorKind::Server(ServerErrorKind::NoScript) => {
@@ -126,7 +127,7 @@ impl Shared {
         strict: Strict,
     ) -> Result<Value> {
         let servers = self.servers()?;
-        let slot = script.keys.first().map_or(0, |key| slot(key));
+        let slot = script.keys.first().map_or(0, |key| servers.slot(key));
         let mut wait = cmd("WAIT");
         wait.arg(strict.replicas)
             .arg(u64::try_from(strict.timeout.as_millis()).unwrap_or(u64::MAX));
