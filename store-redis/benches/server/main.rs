@@ -35,7 +35,9 @@ struct Bench {
     client: Client,
 }
 
-const PARTS: [(&str, fn(&Bench)); 6] = [
+type Part = fn(&Bench);
+
+const PARTS: [(&str, Part); 6] = [
     ("get", Bench::get),
     ("commit", Bench::commit),
     ("take", Bench::take),
