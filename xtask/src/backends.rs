@@ -64,7 +64,7 @@ const POOLED: &[(&str, &[&str])] = &[
 ];
 
 /// Test programs whose servers not every machine has, and which are no suite.
-pub const MAY_LACK: &[&str] = &["pgbouncer"];
+pub const MAY_LACK: &[&str] = &["dynamodb_rights", "pgbouncer"];
 
 /// The test that kills a backend's server again and again.
 pub const CRASH_TEST: &str = "nothing_acknowledged_is_lost_and_nothing_is_there_by_half";

@@ -43,6 +43,18 @@ pub fn find(options: &Options) -> Result<Server, String> {
     }
 }
 
+/// A server that decides by IAM's policies: MiniStack. It serves IAM too.
+///
+/// # Errors
+/// What to do, if there is none.
+pub fn with_rights(options: &Options) -> Result<Server, String> {
+    let own = Options {
+        lent: false,
+        ..*options
+    };
+    super::find(&MiniStack { variable: URL }, &own)
+}
+
 /// What it is, with its version where that is known.
 pub fn name(server: &Server) -> &'static str {
     match server.way {

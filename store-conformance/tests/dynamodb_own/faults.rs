@@ -7,6 +7,7 @@ use store_conformance::core::{Batch, Body, ErrorKind, Expect, Retry, Store};
 use store_conformance::proxy::{self, Cut, Proxy, Weather};
 use store_conformance::storm;
 
+use crate::own::storm_seeds;
 use crate::{End, Failure, Place, key, number, other, partition, put, tests, write};
 
 tests![
@@ -244,12 +245,8 @@ async fn a_dropped_call_mixes_no_answers_up(place: Place) -> End {
     Ok(())
 }
 
-/// How many storms: a sample, or what is asked for.
-const SEEDS: &str = "STORE_SOAK_SEEDS";
-
 async fn a_storm_makes_no_answer_untrue(place: Place) -> End {
-    let seeds = std::env::var(SEEDS).map_or(Ok(3), |seeds| seeds.parse())?;
-    for seed in 0..seeds {
+    for seed in storm_seeds()? {
         let place = Place::new(&place.endpoint);
         let whole = place.open().await?;
         let (proxy, store) = behind(&place, seed).await?;

@@ -14,42 +14,19 @@ mod restart;
 mod setup;
 mod trips;
 
-use std::future::Future;
-use std::pin::Pin;
-use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+#[path = "../own/mod.rs"]
+mod own;
 
-use libtest_mimic::{Arguments, Failed, Trial};
-use store_conformance::core::{
-    Batch, Body, Collection, Expect, Expectation, ManualClock, Partition, RecordKey, Result, Store,
-};
+use std::process::ExitCode;
+
+pub(crate) use own::{End, Failure, THINGS, key, number, other, partition, put, tests, write};
+use store_conformance::core::{ManualClock, Result, Store};
 use store_conformance::servers::{Options, dynamodb, missing};
 use store_dynamodb::Builder;
 use store_dynamodb::sdk::Client;
 use store_dynamodb::sdk::config::{BehaviorVersion, Config, Credentials, Region};
 
 use inject::Inject;
-
-type Failure = Box<dyn std::error::Error + Send + Sync>;
-type End = std::result::Result<(), Failure>;
-type Test = (
-    &'static str,
-    fn(Place) -> Pin<Box<dyn Future<Output = End> + Send>>,
-);
-
-/// The test functions of a module, as data.
-macro_rules! tests {
-    ($($name:ident),* $(,)?) => {
-        pub(crate) fn all() -> Vec<crate::Test> {
-            vec![$((stringify!($name), |place| Box::pin($name(place)))),*]
-        }
-    };
-}
-pub(crate) use tests;
-
-const THINGS: Collection = Collection::new("things");
-const OTHERS: Collection = Collection::new("others");
 
 /// A table that nobody used, at a server.
 #[derive(Clone)]
@@ -60,11 +37,9 @@ struct Place {
 
 impl Place {
     fn new(endpoint: &str) -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
         Self {
             endpoint: endpoint.into(),
-            table: format!("own-{}-{number}", std::process::id()),
+            table: own::fresh("own", '-'),
         }
     }
 
@@ -115,55 +90,12 @@ impl Place {
     }
 }
 
-fn key(id: &str) -> RecordKey {
-    RecordKey::new(THINGS, id).expect("a short name")
-}
-
-fn other(id: &str) -> RecordKey {
-    RecordKey::new(OTHERS, id).expect("a short name")
-}
-
-fn partition() -> Partition {
-    Partition::new("p").expect("a short name")
-}
-
-/// A put of a number, alone in its batch.
-fn put(store: &Store, id: &str, expect: impl Into<Expectation>, number: u64) -> Result<Batch> {
-    let mut batch = Batch::new(partition(), store.now());
-    batch.put(key(id), expect, Body::json(number)?)?;
-    Ok(batch)
-}
-
-/// The number in a record.
-async fn number(store: &Store, id: &str) -> Result<Option<u64>> {
-    let found = store.records().get(key(id).at(&partition())).await?;
-    found
-        .map(|record| record.decode::<u64>().map(|n| *n))
-        .transpose()
-}
-
-/// Puts whatever is there.
-async fn write(store: &Store, id: &str, number: u64) -> Result<()> {
-    store
-        .records()
-        .commit(&put(store, id, Expect::Any, number)?)
-        .await
-        .map(drop)
-}
-
 fn main() -> ExitCode {
     dynamodb::serve_if_asked();
     let server = match dynamodb::find(&Options::from_env()) {
         Ok(server) => server,
         Err(advice) => return missing(&advice),
     };
-    let runtime = Arc::new(
-        tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(4)
-            .enable_all()
-            .build()
-            .expect("a runtime can be started"),
-    );
     let tests = [
         blobs::all(),
         calls::all(),
@@ -177,13 +109,5 @@ fn main() -> ExitCode {
         trips::all(),
     ]
     .concat();
-    let trials = tests.into_iter().map(|(name, test)| {
-        let (runtime, place) = (Arc::clone(&runtime), Place::new(server.url()));
-        Trial::test(name, move || {
-            runtime
-                .block_on(test(place))
-                .map_err(|error| Failed::from(format!("{error:?}")))
-        })
-    });
-    libtest_mimic::run(&Arguments::from_args(), trials.collect()).exit_code()
+    own::run(tests, || Place::new(server.url()))
 }

@@ -1,19 +1,17 @@
 //! A server that is killed in the middle of everything, again and again.
 
 use store_conformance::core::{ErrorKind, Retry, Store};
-use store_conformance::crash::{Plan, survive};
+use store_conformance::crash::survive;
 use store_conformance::servers::dynamodb;
 use tokio::task::block_in_place;
 
+use crate::own::crash_plan;
 use crate::{End, Place, number, tests, write};
 
 tests![
     a_restarted_server_is_found_again,
     nothing_acknowledged_is_lost_and_nothing_is_there_by_half,
 ];
-
-/// How often the server is killed: a sample, or what `cargo xtask soak` asks for.
-const CYCLES: &str = "STORE_SOAK_CYCLES";
 
 async fn a_restarted_server_is_found_again(_: Place) -> End {
     let mut server = block_in_place(dynamodb::killable)?;
@@ -34,13 +32,9 @@ async fn a_restarted_server_is_found_again(_: Place) -> End {
 }
 
 async fn nothing_acknowledged_is_lost_and_nothing_is_there_by_half(_: Place) -> End {
-    let mut plan = Plan::default();
-    if let Ok(cycles) = std::env::var(CYCLES) {
-        plan.cycles = cycles.parse()?;
-    }
     let mut server = block_in_place(dynamodb::killable)?;
     let store = Place::new(server.url()).open().await?;
-    let figures = survive(&store, &mut server, plan).await?;
+    let figures = survive(&store, &mut server, crash_plan()?).await?;
     println!("{}: {figures}", server.origin());
     Ok(())
 }
