@@ -63,9 +63,12 @@ impl<O: Objects> Protocol<O> {
                         .understand(at, found)
                         .await
                         .map_err(|e| in_doubt(e, &lost))?;
-                    if let Some(lost) = lost.filter(|_| !current.is_of(batch.version())) {
+                    match lost {
+                        None => {}
+                        // Somebody holds or checked what a copy of it put.
+                        Some(_) if current.is_of(batch.version()) => return Ok(done(&current)),
                         // A copy may have been done, and been overwritten since.
-                        return Err(lost);
+                        Some(lost) => return Err(lost),
                     }
                 }
             }
