@@ -34,7 +34,8 @@
 //! [`DynamoDbStore::from_client`].
 //!
 //! ## Rights
-//! Running the store needs the first statement, `setup` the second too:
+//! Running the store needs the first statement, `setup` the second too. A user with
+//! these rights and no others makes every call in this crate's tests.
 //!
 //! ```json
 //! {

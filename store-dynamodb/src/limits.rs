@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -131,8 +132,8 @@ impl DynamoDbLimits {
         }
     }
 
-    /// Sends a take once: what it set, or what there is instead.
-    async fn send(&self, own: &str, update: &Update) -> Result<Result<Item, Kept>> {
+    /// Sends a take once, using it up: what it set, or what there is instead.
+    async fn send(&self, own: &str, update: &mut Update) -> Result<Result<Item, Kept>> {
         let sent = self
             .shared
             .writing()?
@@ -141,8 +142,8 @@ impl DynamoDbLimits {
             .set_key(Some(bucket::key(own)))
             .update_expression(update.expression())
             .condition_expression(update.condition())
-            .set_expression_attribute_names(Some(update.names.clone()))
-            .set_expression_attribute_values(Some(update.values.clone()))
+            .set_expression_attribute_names(Some(mem::take(&mut update.names)))
+            .set_expression_attribute_values(Some(mem::take(&mut update.values)))
             .return_values(ReturnValue::UpdatedNew)
             .return_values_on_condition_check_failure(ALL_OLD)
             .send()
@@ -204,8 +205,8 @@ impl DynamoDbLimits {
         }
         let mut guess = Guess::from(&self.hints, own, take);
         for attempt in 0..MAX_ATTEMPTS {
-            let update = Update::new(&self.shared, take, &guess);
-            match self.send(own, &update).await? {
+            let mut update = Update::new(&self.shared, take, &guess);
+            match self.send(own, &mut update).await? {
                 Ok(attributes) => {
                     let (after, before) = update.taken(take, &attributes)?;
                     after.note(&self.hints, own, take);
