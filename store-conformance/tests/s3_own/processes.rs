@@ -1,4 +1,5 @@
-//! Several processes, and processes that are killed in the middle of anything.
+//! Several processes, and processes that are killed in the middle of anything:
+//! S3 itself does not crash, its clients do.
 //!
 //! Started by itself with [`CHILD`] in the environment, this program is one of
 //! them: it raises two records together and races for nonces, and says what it
@@ -18,13 +19,13 @@ use tokio::task::block_in_place;
 
 use crate::{End, Failure, Place, harness, key, number, partition, tests};
 
-tests![processes_that_are_killed_lose_nothing_and_leave_nothing_by_half];
+tests![nothing_acknowledged_is_lost_and_nothing_is_there_by_half];
 
 /// Where a child works: URL and prefix.
 const CHILD: &str = "STORE_TEST_S3_CHILD";
 
 /// How many are killed: a sample, or what `cargo xtask soak` asks for.
-const KILLS: &str = "STORE_SOAK_KILLS";
+const KILLS: &str = "STORE_SOAK_CYCLES";
 
 /// How many work at a time.
 const RIVALS: usize = 3;
@@ -148,7 +149,7 @@ fn drive(place: &Place, kills: u64) -> std::result::Result<Vec<String>, Failure>
     Ok(heard)
 }
 
-async fn processes_that_are_killed_lose_nothing_and_leave_nothing_by_half(place: Place) -> End {
+async fn nothing_acknowledged_is_lost_and_nothing_is_there_by_half(place: Place) -> End {
     let kills = std::env::var(KILLS).map_or(Ok(12), |kills| kills.parse())?;
     let store = Store::from(builder(&place.url, &place.prefix).connect().await?);
     let lti: Lti = Lti::new(&store, KeyRing::random());
