@@ -125,7 +125,6 @@ mod cluster;
 mod commit;
 mod config;
 mod error;
-mod fold;
 mod keys;
 mod limits;
 mod records;

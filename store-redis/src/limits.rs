@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use redis::{Cmd, Value, cmd};
+use store_core::limits::fold::{Buckets, Folds, alive};
 use store_core::limits::gcra::Terms;
 use store_core::limits::{
     Bucket, Change, Decision, Decisions, Entry, LimitKey, RateLimitStore, State, Take, Tokens,
@@ -15,7 +16,6 @@ use store_core::limits::{
 use store_core::{Clock, Error, Ping, Result, Timestamp};
 
 use crate::error::{BACKEND, Effect};
-use crate::fold::{Buckets, Folds, alive};
 use crate::shared::{Script, Shared};
 use crate::wire::{Pair, WIDTH, array, text, time, unexpected};
 
@@ -175,7 +175,8 @@ impl RateLimitStore for RedisLimits {
     async fn update(&self, key: LimitKey<'_>, change: Change<'_>) -> Result<Option<Bucket>> {
         self.check_open()?;
         let key = self.shared.names.limit(key.as_str());
-        self.folds.update(&key, change).await
+        let updated = self.folds.update(&key, change).await;
+        updated.map_err(|error| error.with_backend(BACKEND))
     }
 
     /// One command.

@@ -299,6 +299,7 @@
 
 mod bucket;
 mod events;
+pub mod fold;
 pub mod gcra;
 mod key;
 mod limiter;

@@ -7,21 +7,23 @@
 //! a swap does not fit, because another process was faster, whoever was in it
 //! or after it runs again on what was found.
 //!
-//! A call that is alone on its key notices nothing of this. No closure runs
+//! For backends whose server cannot run a closure. A call that is alone on its
+//! key notices nothing of this. No closure runs
 //! under a lock: what it made is put in place only if nobody was faster.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use store_core::limits::{Bucket, Change};
-use store_core::update::{MAX_ATTEMPTS, back_off, contended};
-use store_core::{Error, ErrorKind, Result, Retry, Timestamp};
 use tokio::sync::watch;
 use tokio::task::yield_now;
 
-use crate::error::BACKEND;
+use crate::clock::Timestamp;
+use crate::error::{Error, ErrorKind, Result, Retry};
+use crate::limits::{Bucket, Change};
+use crate::update::{MAX_ATTEMPTS, back_off, contended};
 
 /// How often others may come in before a round is closed, or the work ended.
 const YIELDS: u32 = 8;
@@ -37,9 +39,11 @@ async fn pause(beaten: u32) {
 
 /// What a fold stands on: buckets that can be read and swapped.
 #[async_trait]
-pub(crate) trait Buckets: Send + Sync + 'static {
+pub trait Buckets: Send + Sync + 'static {
+    /// The time that decides what has expired.
     fn now(&self) -> Timestamp;
 
+    /// The bucket of `key`, expired parts too.
     async fn read(&self, key: &str) -> Result<Option<Bucket>>;
 
     /// Writes `new` if the bucket is still `old`; else gives what it is.
@@ -53,7 +57,7 @@ pub(crate) trait Buckets: Send + Sync + 'static {
 }
 
 /// The changes that this process is making.
-pub(crate) struct Folds<B> {
+pub struct Folds<B> {
     buckets: Arc<B>,
     busy: Arc<Busy>,
 }
@@ -113,7 +117,7 @@ impl Round {
 }
 
 /// Without what has expired; an empty bucket is none.
-pub(crate) fn alive(bucket: Option<Bucket>, now: Timestamp) -> Option<Bucket> {
+pub fn alive(bucket: Option<Bucket>, now: Timestamp) -> Option<Bucket> {
     let mut bucket = bucket?;
     bucket.forget_expired(now);
     (!bucket.is_empty()).then_some(bucket)
@@ -159,16 +163,28 @@ impl Drop for Worker {
     }
 }
 
+impl<B> fmt::Debug for Folds<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Folds").finish_non_exhaustive()
+    }
+}
+
 impl<B: Buckets> Folds<B> {
-    pub(crate) fn new(buckets: Arc<B>) -> Self {
+    /// Folds over these buckets.
+    pub fn new(buckets: Arc<B>) -> Self {
         Self {
             buckets,
             busy: Arc::default(),
         }
     }
 
-    /// As [`RateLimitStore::update`](store_core::RateLimitStore::update).
-    pub(crate) async fn update(&self, key: &str, change: Change<'_>) -> Result<Option<Bucket>> {
+    /// As [`RateLimitStore::update`](super::RateLimitStore::update). Needs a
+    /// tokio runtime where calls meet.
+    ///
+    /// # Errors
+    /// `Contended` if others kept being faster; those of the buckets. What is
+    /// told to several is told without its source.
+    pub async fn update(&self, key: &str, change: Change<'_>) -> Result<Option<Bucket>> {
         match self.alone(key) {
             Some(_alone) => self.update_alone(key, change).await,
             None => self.update_together(key, change).await,
@@ -226,7 +242,6 @@ impl<B: Buckets> Folds<B> {
                 Some(Outcome::Failed(kind, retry, message)) => {
                     return Err(Error::new(kind, message)
                         .with_retry(retry)
-                        .with_backend(BACKEND)
                         .with_operation("update"));
                 }
                 None => {
@@ -234,7 +249,6 @@ impl<B: Buckets> Folds<B> {
                         ErrorKind::Unavailable,
                         "the runtime that wrote for this call was stopped",
                     )
-                    .with_backend(BACKEND)
                     .with_operation("update"));
                 }
             }
@@ -374,12 +388,12 @@ fn failed_with(error: &Error) -> Outcome {
 }
 
 fn exhausted() -> Error {
-    contended().with_backend(BACKEND).with_operation("update")
+    contended().with_operation("update")
 }
 
 #[cfg(test)]
 mod tests {
-    use store_core::limits::{Entry, State};
+    use crate::limits::{Entry, State};
 
     use super::*;
 
