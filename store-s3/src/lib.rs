@@ -109,10 +109,11 @@
 //! such commits small.
 //!
 //! # Rate limits
-//! A take is a read and a conditional write, and takes on one key follow one
-//! another: some ten a second from all processes together, at S3's latencies.
-//! Beyond that calls end as `Contended`. Use another backend for limits of busy
-//! keys; [`Store::with_limits`](core::Store::with_limits) takes one.
+//! A take is a read and a conditional write. Takes that come to one key at the
+//! same moment in one process go together in one write, so a process grants as
+//! many as come while two requests take place; processes follow one another, some
+//! ten writes a second in all at S3's latencies. Beyond that calls end as
+//! `Contended`. Use another backend for limits of busy keys; [`Store::with_limits`](core::Store::with_limits) takes one.
 //!
 //! # Sweeping
 //! Nobody depends on it, and nothing does it by itself.
@@ -166,6 +167,7 @@ use std::sync::Arc;
 pub use object_store;
 use object_store::ObjectStore;
 pub use store_core as core;
+use store_core::limits::RecordLimits;
 use store_core::{RecordStore, Result, Store};
 
 pub use config::Builder;
@@ -237,7 +239,9 @@ impl fmt::Debug for S3Store {
 
 impl From<S3Store> for Store {
     fn from(store: S3Store) -> Self {
-        Self::new(store.records)
+        let records: Arc<dyn RecordStore> = store.records;
+        let limits = RecordLimits::new(Arc::clone(&records)).folding();
+        Self::new(records).with_limits(Arc::new(limits))
     }
 }
 

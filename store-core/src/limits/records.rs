@@ -1,15 +1,18 @@
 //! Buckets as records.
 
-use std::sync::Arc;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
+use crate::batch::Batch;
 use crate::body::{Body, Unknown};
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::error::{Error, Result};
 use crate::key::{Collection, Partition, RecordKey, bounded};
+use crate::limits::fold::{Buckets, Folds, alive};
 use crate::limits::store::Change;
 use crate::limits::{Bucket, LimitKey, RateLimitStore};
 use crate::record::Record;
@@ -31,6 +34,7 @@ const FORMAT: u32 = 1;
 #[derive(Clone, Debug)]
 pub struct RecordLimits {
     records: Arc<dyn RecordStore>,
+    folds: Option<Arc<Folds<Kept>>>,
     closed: Arc<AtomicBool>,
 }
 
@@ -51,7 +55,22 @@ impl RecordLimits {
     pub fn new(records: Arc<dyn RecordStore>) -> Self {
         Self {
             records,
+            folds: None,
             closed: Arc::default(),
+        }
+    }
+
+    /// The same, with the changes that come to one key at the same moment in
+    /// this process [folded](crate::limits::fold) into few commits: for a store
+    /// whose commits take long. Needs a tokio runtime.
+    pub fn folding(self) -> Self {
+        let kept = Kept {
+            records: Arc::clone(&self.records),
+            seen: Mutex::default(),
+        };
+        Self {
+            folds: Some(Arc::new(Folds::new(Arc::new(kept)))),
+            ..self
         }
     }
 
@@ -86,38 +105,159 @@ fn read(record: &Record, key: Option<&str>) -> Result<Arc<Stored>> {
     Ok(stored)
 }
 
+/// The buckets that closures fold over.
+struct Kept {
+    records: Arc<dyn RecordStore>,
+    /// By key, the record that was seen last, so that a swap need not read it
+    /// again. To forget one costs a read.
+    seen: Mutex<HashMap<String, Option<Record>>>,
+}
+
+/// How many records are remembered at most: those of keys under way.
+const SEEN: usize = 1024;
+
+impl Kept {
+    fn seen(&self) -> MutexGuard<'_, HashMap<String, Option<Record>>> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Remembers the record of `key`, and gives its bucket.
+    fn remember(&self, key: &str, record: Option<Record>) -> Result<Option<Bucket>> {
+        let stored = record.as_ref().map(|record| stored(record, key));
+        let bucket = stored.transpose()?.map(|stored| stored.quotas.clone());
+        let mut seen = self.seen();
+        if seen.len() >= SEEN {
+            seen.clear();
+        }
+        seen.insert(key.into(), record);
+        Ok(bucket)
+    }
+
+    /// The record that stands if the bucket is `old`.
+    async fn standing(
+        &self,
+        key: &str,
+        now: Timestamp,
+        old: Option<&Bucket>,
+    ) -> Result<Result<Option<Record>, Option<Bucket>>> {
+        let remembered = self.seen().remove(key);
+        if let Some(record) = remembered {
+            let stored = record.as_ref().map(|record| stored(record, key));
+            let bucket = stored.transpose()?.map(|stored| stored.quotas.clone());
+            if alive(bucket, now).as_ref() == old {
+                return Ok(Ok(record));
+            }
+        }
+        let bucket = self.read(key).await?;
+        if alive(bucket.clone(), now).as_ref() != old {
+            return Ok(Err(bucket));
+        }
+        Ok(Ok(self.seen().remove(key).flatten()))
+    }
+}
+
+#[async_trait]
+impl Buckets for Kept {
+    fn now(&self) -> Timestamp {
+        self.records.clock().now()
+    }
+
+    async fn read(&self, key: &str) -> Result<Option<Bucket>> {
+        let (partition, at) = place(key)?;
+        let record = self.records.get(at.at(&partition)).await?;
+        self.remember(key, record)
+    }
+
+    async fn swap(
+        &self,
+        key: &str,
+        now: Timestamp,
+        old: Option<&Bucket>,
+        new: Option<&Bucket>,
+    ) -> Result<Result<(), Option<Bucket>>> {
+        let record = match self.standing(key, now, old).await? {
+            Ok(record) => record,
+            Err(current) => return Ok(Err(current)),
+        };
+        let (partition, at) = place(key)?;
+        let mut batch = Batch::new(partition, now);
+        let expires_at = new.and_then(Bucket::expires_at);
+        match new.filter(|_| expires_at.is_some()) {
+            None => batch.delete(at, record.as_ref())?,
+            Some(bucket) => {
+                let unknown = match &record {
+                    Some(record) => stored(record, key)?.unknown.clone(),
+                    None => Unknown::default(),
+                };
+                let body = Body::json(Stored::new(key, bucket.clone(), unknown))?;
+                batch.put_until(at, record.as_ref(), body, expires_at)?
+            }
+        };
+        match self.records.commit(&batch).await {
+            Ok(committed) => {
+                let record = batch.record(0).map(|record| match committed.token(0) {
+                    Some(token) => record.with_token(token.clone()),
+                    None => record,
+                });
+                self.remember(key, record)?;
+                Ok(Ok(()))
+            }
+            Err(error) => {
+                let conflict = error.into_conflict()?;
+                let current = conflict.item(0).and_then(|item| item.current()).cloned();
+                Ok(Err(self.remember(key, current)?))
+            }
+        }
+    }
+}
+
+/// Where the record of a key is.
+fn place(key: &str) -> Result<(Partition, RecordKey)> {
+    Ok((Partition::new(bounded(key))?, RecordKey::new(BUCKETS, "")?))
+}
+
+/// The full key, escaped, where the partition's name is only its digest.
+fn full(key: &str) -> Option<String> {
+    (bounded(key) != key).then(|| escaped(key))
+}
+
+fn stored(record: &Record, key: &str) -> Result<Arc<Stored>> {
+    read(record, full(key).as_deref())
+}
+
+impl Stored {
+    fn new(key: &str, quotas: Bucket, unknown: Unknown) -> Self {
+        Self {
+            format: FORMAT,
+            key: full(key),
+            quotas,
+            unknown,
+        }
+    }
+}
+
 #[async_trait]
 impl RateLimitStore for RecordLimits {
     async fn update(&self, key: LimitKey<'_>, change: Change<'_>) -> Result<Option<Bucket>> {
         self.check_open()?;
-        let name = bounded(key.as_str());
-        let full_key = (name != key.as_str()).then(|| escaped(key.as_str()));
-        let partition = Partition::new(name)?;
-        let at = RecordKey::new(BUCKETS, "")?;
+        if let Some(folds) = &self.folds {
+            return folds.update(key.as_str(), change).await;
+        }
+        let key = key.as_str();
+        let (partition, at) = place(key)?;
         self.records
             .update(&partition, &at, |record| {
-                let stored = record
-                    .map(|record| read(record, full_key.as_deref()))
-                    .transpose()?;
+                let stored = record.map(|record| stored(record, key)).transpose()?;
                 let now = self.records.clock().now();
-                let current = stored.as_ref().map(|stored| {
-                    let mut bucket = stored.quotas.clone();
-                    bucket.forget_expired(now);
-                    bucket
-                });
-                let current = current.filter(|bucket| !bucket.is_empty());
+                let current = alive(stored.as_ref().map(|s| s.quotas.clone()), now);
                 let Some(bucket) = change(current.as_ref()) else {
                     return Ok(Decided::Keep(current));
                 };
                 let Some(expires_at) = bucket.expires_at() else {
                     return Ok(Decided::Delete(None));
                 };
-                let body = Body::json(Stored {
-                    format: FORMAT,
-                    key: full_key.clone(),
-                    quotas: bucket.clone(),
-                    unknown: stored.map_or_else(Unknown::default, |s| s.unknown.clone()),
-                })?;
+                let unknown = stored.map_or_else(Unknown::default, |s| s.unknown.clone());
+                let body = Body::json(Stored::new(key, bucket.clone(), unknown))?;
                 Ok(Decided::Put(body, Some(expires_at), Some(bucket)))
             })
             .await
