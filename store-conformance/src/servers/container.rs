@@ -5,11 +5,13 @@ use std::net::TcpStream;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use testcontainers::core::IntoContainerPort;
 use testcontainers::runners::SyncRunner;
 use testcontainers::{ContainerRequest, GenericImage, ImageExt};
+
+use super::is_in_time;
 
 /// Marks what these tests started.
 const LABEL: &str = "org.store-rs.test";
@@ -74,14 +76,10 @@ impl Container {
         started.container = Some(container);
         started.port = port.map_err(|e| e.to_string())?;
         let address = format!("127.0.0.1:{}", started.port);
-        let deadline = Instant::now() + Duration::from_secs(60);
-        while !answers(&address) {
-            if Instant::now() > deadline {
-                return Err(format!("{} did not answer within a minute", image.name));
-            }
-            std::thread::sleep(Duration::from_millis(50));
+        match is_in_time(|| answers(&address)) {
+            true => Ok(started),
+            false => Err(format!("{} did not answer within a minute", image.name)),
         }
-        Ok(started)
     }
 }
 

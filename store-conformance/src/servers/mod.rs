@@ -26,6 +26,7 @@ pub mod s3;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use container::Container;
 use program::Program;
@@ -83,6 +84,18 @@ impl Options {
 
 fn is_set(name: &str) -> bool {
     std::env::var_os(name).is_some_and(|value| !value.is_empty())
+}
+
+/// Waits until something is there, at most a minute; whether it is.
+fn is_in_time(mut is_there: impl FnMut() -> bool) -> bool {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !is_there() {
+        if Instant::now() > deadline {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    true
 }
 
 /// Finds a server or makes one; else says what to do.

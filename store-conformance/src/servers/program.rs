@@ -10,7 +10,8 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+
+use super::is_in_time;
 
 /// The user and group `nobody`, for servers that refuse root.
 const NOBODY: u32 = 65534;
@@ -150,15 +151,16 @@ impl Program {
 
     /// Waits until it is ready, at most a minute.
     fn wait(&mut self) -> Result<(), String> {
-        let deadline = Instant::now() + Duration::from_secs(60);
-        while !(self.launch.ready)(self.folder.path()) {
-            if self.has_ended() || Instant::now() > deadline {
-                let log = fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
-                return Err(format!("it did not start; it said:\n{log}"));
-            }
-            std::thread::sleep(Duration::from_millis(20));
+        let mut ready = false;
+        is_in_time(|| {
+            ready = (self.launch.ready)(self.folder.path());
+            ready || self.has_ended()
+        });
+        if ready {
+            return Ok(());
         }
-        Ok(())
+        let log = fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
+        Err(format!("it did not start; it said:\n{log}"))
     }
 
     /// Whether the server has: its guard, which waits for orders still, has a

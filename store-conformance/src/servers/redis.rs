@@ -4,12 +4,12 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::container::{Container, Image};
 use super::install::{Root, installed};
 use super::program::{Folder, Launch, Program, free_port};
-use super::{Kind, Options, Part, Server, is_set};
+use super::{Kind, Options, Part, Server, is_in_time, is_set};
 
 /// The server to use, if it runs already. Its cluster is found by it.
 pub const URL: &str = "STORE_TEST_REDIS_URL";
@@ -382,17 +382,13 @@ fn must(port: u16, command: &str) -> Result<(), String> {
 
 /// Until the answer of each to `question` has that line, at most a minute.
 fn wait(ports: &[u16], question: &str, line: &str) -> Result<(), String> {
-    let deadline = Instant::now() + Duration::from_secs(60);
     let is_there = |port: &u16| {
         ask(*port, question).is_ok_and(|lines| lines.iter().any(|found| found == line))
     };
-    while !ports.iter().all(is_there) {
-        if Instant::now() > deadline {
-            return Err(format!("the cluster did not come to {line}"));
-        }
-        std::thread::sleep(Duration::from_millis(20));
+    match is_in_time(|| ports.iter().all(is_there)) {
+        true => Ok(()),
+        false => Err(format!("the cluster did not come to {line}")),
     }
-    Ok(())
 }
 
 /// The lines of an answer that is a line, or one text.
