@@ -221,6 +221,12 @@ impl Builder {
         let Some(bucket) = url.host_str() else {
             return Err(config("the URL names no bucket: s3://bucket/prefix"));
         };
+        if bucket.ends_with("--x-s3") {
+            return Err(config(
+                "a directory bucket (S3 Express One Zone) lists its objects in no order, which \
+                 every scan needs; use a general purpose bucket",
+            ));
+        }
         if !url.username().is_empty() || url.password().is_some() {
             return Err(config(
                 "credentials do not belong into the URL; call Builder::credentials",
@@ -312,6 +318,13 @@ mod tests {
         let error = refusal("file:///var/data").await;
         assert_eq!(error.kind(), ErrorKind::Config);
         assert!(error.message().contains("only if it is unchanged"));
+    }
+
+    #[tokio::test]
+    async fn a_directory_bucket_is_refused_with_the_reason() {
+        let error = refusal("s3://fast--use1-az4--x-s3/app").await;
+        assert_eq!(error.kind(), ErrorKind::Config);
+        assert!(error.message().contains("in no order"));
     }
 
     #[tokio::test]

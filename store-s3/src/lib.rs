@@ -40,10 +40,11 @@
 //! # Setup
 //! The bucket must exist. [`S3Store::setup`] finds out whether its server does
 //! what everything rests on: 32 puts with `If-None-Match: *` race for one object,
-//! then 32 with `If-Match`, four times over, and one may win each time. A server
-//! that ignores conditions or lets two win is refused by name, and the verdict is
-//! kept as the object `setup`, so that whoever opens the store there is told too.
-//! It may run at every start, in many processes at once.
+//! then 32 with `If-Match`, four times over, and one may win each time; then eight
+//! objects are listed. A server that ignores conditions, lets two win or lists in
+//! another order is refused by name, and the verdict is kept as the object
+//! `setup`, so that whoever opens the store there is told too. It may run at every
+//! start, in many processes at once.
 //!
 //! ```json
 //! {"Version": "2012-10-17", "Statement": [
@@ -139,7 +140,7 @@
 //! | | |
 //! |---|---|
 //! | Amazon S3 | conditional writes since the end of 2024 |
-//! | S3 Express One Zone | lists are in no order there: point reads and commits work, scans do not, so it is not supported |
+//! | S3 Express One Zone | refused: lists are in no order there |
 //! | Ceph | from release 20 on; in older ones `If-Match` never holds |
 //! | Cloudflare R2, MinIO, others | `setup` tells |
 //! | a file system | cannot replace a file only if it is unchanged, and is refused |
@@ -214,8 +215,8 @@ impl S3Store {
     /// the same. Idempotent, and safe when many processes start at once.
     ///
     /// # Errors
-    /// `Config`, naming the server, if it ignores the conditions of a write or
-    /// lets two writes win.
+    /// `Config`, naming the server, if it ignores the conditions of a write, lets
+    /// two writes win, or does not list in order.
     pub async fn setup(&self) -> Result<()> {
         let error = |error: store_core::Error| error.with_operation("setup");
         self.records.shared().setup().await.map_err(error)

@@ -15,6 +15,9 @@ const RACERS: usize = 32;
 /// How many races there are of each kind.
 const ROUNDS: usize = 4;
 
+/// How many objects are listed.
+const LISTED: usize = 8;
+
 /// The number of the form, and of what is tried.
 const FORMAT: u32 = 1;
 
@@ -35,6 +38,7 @@ enum Fault {
     RefusesReplace,
     RacesCreate,
     RacesReplace,
+    ListsInNoOrder,
 }
 
 impl Fault {
@@ -48,6 +52,10 @@ impl Fault {
             }
             Self::RacesReplace => {
                 "lets several puts with If-Match win that come at the same moment"
+            }
+            Self::ListsInNoOrder => {
+                "does not list at once and in order what was put, as directory buckets (S3 \
+                 Express One Zone) do not"
             }
         }
     }
@@ -75,8 +83,8 @@ impl Marker {
             return Ok(());
         };
         Err(config(format!(
-            "{place} cannot keep a store: it {}; use a server with conditional writes, then \
-             remove the object `setup` below the store's prefix",
+            "{place} cannot keep a store: it {}; use a server that does, then remove the object \
+             `setup` below the store's prefix",
             fault.text()
         )))
     }
@@ -107,6 +115,9 @@ pub(crate) async fn probe(objects: &dyn Objects, names: &Namespace) -> Result<Ma
             break;
         }
     }
+    if fault.is_none() && !lists_in_order(objects, names).await? {
+        fault = Some(Fault::ListsInNoOrder);
+    }
     Ok(Marker {
         store: FORMAT,
         fault,
@@ -133,6 +144,24 @@ async fn race(objects: &dyn Objects, name: &str) -> Result<Option<Fault>> {
         return Ok(Some(Fault::IgnoresReplace));
     }
     Ok(None)
+}
+
+/// Whether a list has, at once and in order, what was put.
+async fn lists_in_order(objects: &dyn Objects, names: &Namespace) -> Result<bool> {
+    let folder = names.probe(Version::unique());
+    // Put in another order than that of their names.
+    let mut all: Vec<String> = (0..LISTED)
+        .map(|i| format!("{folder}/{}", i * 3 % LISTED))
+        .collect();
+    for name in &all {
+        put(objects, name, &When::Missing, "listed".into()).await?;
+    }
+    let (listed, _) = objects.list(&folder, None).await?;
+    for name in &all {
+        objects.delete(name).await?;
+    }
+    all.sort();
+    Ok(listed == all)
 }
 
 /// Who of many that put at the same moment is told that it was done.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use futures_util::future::try_join_all;
 use store_conformance::core::limits::{Quota, Quotas, RateLimitStoreExt, Take, Tokens};
 use store_conformance::core::{Batch, Body, Expect, Expectation, Record, Result, Scan, Store};
 use store_conformance::proxy::{self, Proxy};
@@ -15,6 +16,7 @@ use crate::{End, Place, harness, key, other, partition, put, tests, write};
 
 tests![
     requests_are_as_documented,
+    takes_that_come_together_go_together,
     a_commit_costs_the_same_in_any_partition,
     a_deleted_nonce_leaves_nothing,
 ];
@@ -102,6 +104,28 @@ async fn requests_are_as_documented(place: Place) -> End {
         println!("{what}: {requests}");
         assert!(requests <= expected, "{what}: {requests}, not {expected}");
     }
+    Ok(())
+}
+
+async fn takes_that_come_together_go_together(place: Place) -> End {
+    const TAKES: u64 = 64;
+    let proxy = Proxy::start(harness::address(&place.url), Some(proxy::http), 0).await?;
+    let url = format!("http://{}", proxy.address());
+    let store = Store::from(place.builder_at(&url).connect().await?);
+    proxy.requests();
+    // Half of them are more than there is, and the clock stands still.
+    let quotas = Quotas::new([Quota::per_second(TAKES as u32 / 2)?])?;
+    let takes = (0..TAKES).map(|_| async {
+        let take = Take::new("hot", &quotas, 1, store.now())?;
+        store.limits().take(&take).await
+    });
+    let decisions = try_join_all(takes).await?;
+    let allowed = decisions.iter().filter(|one| one.is_allowed()).count();
+    assert_eq!(allowed as u64, TAKES / 2);
+    // The first, those that waited for it, and some that came between: not a
+    // read and a write for each.
+    let requests = proxy.requests();
+    assert!(requests <= TAKES / 4, "{requests} requests");
     Ok(())
 }
 

@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
+use futures_util::stream::{self, BoxStream};
+use futures_util::{FutureExt, StreamExt};
 use store_conformance::history::Dice;
 use store_s3::object_store::memory::InMemory;
 use store_s3::object_store::path::Path;
@@ -14,7 +16,7 @@ use store_s3::object_store::{
     Result,
 };
 
-type Stream<T> = std::pin::Pin<Box<dyn futures_core::Stream<Item = Result<T>> + Send>>;
+type Stream<T> = BoxStream<'static, Result<T>>;
 
 /// How a client keeps its word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +28,8 @@ pub(crate) enum Manner {
     IgnoresReplace,
     /// Looks first, and puts later.
     Races,
+    /// Lists in another order than that of the names.
+    ListsInNoOrder,
     /// Answers one request in ten with 503, and half of those after doing it.
     Overloaded,
 }
@@ -129,7 +133,17 @@ impl ObjectStore for Client {
 
     fn list(&self, prefix: Option<&Path>) -> Stream<ObjectMeta> {
         self.fate();
-        self.bucket.list(prefix)
+        let all = self.bucket.list(prefix);
+        match self.manner {
+            Manner::ListsInNoOrder => {
+                let backwards = all.collect::<Vec<_>>().map(|mut all| {
+                    all.reverse();
+                    stream::iter(all)
+                });
+                backwards.flatten_stream().boxed()
+            }
+            _ => all,
+        }
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {

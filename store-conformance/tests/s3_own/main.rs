@@ -6,6 +6,7 @@ mod drivers;
 mod faults;
 #[allow(dead_code, reason = "the suite's part of it")]
 mod harness;
+mod lax;
 mod processes;
 mod setup;
 mod trips;

@@ -9,10 +9,12 @@ use store_s3::object_store::memory::InMemory;
 use store_s3::object_store::path::Path;
 
 use crate::drivers::{Client, Manner};
+use crate::lax::Lax;
 use crate::{End, Place, harness, tests, write};
 
 tests![
     a_server_that_does_not_keep_its_word_is_refused_by_name,
+    a_real_server_on_which_two_writes_win_is_refused_by_name,
     setup_runs_at_every_start_of_every_process,
     a_missing_bucket_is_an_error_and_never_an_absence,
     wrong_credentials_are_told,
@@ -23,6 +25,7 @@ async fn a_server_that_does_not_keep_its_word_is_refused_by_name(_: Place) -> En
         (Manner::IgnoresCreate, "several puts with If-None-Match win"),
         (Manner::IgnoresReplace, "several puts with If-Match win"),
         (Manner::Races, "several puts with If-None-Match win"),
+        (Manner::ListsInNoOrder, "does not list at once and in order"),
     ] {
         let bucket = Arc::new(InMemory::new());
         let client = Arc::new(Client::new(&bucket, manner, 0));
@@ -35,6 +38,18 @@ async fn a_server_that_does_not_keep_its_word_is_refused_by_name(_: Place) -> En
         let error = S3Store::from_object_store(client).await;
         assert_eq!(error.expect_err("refused before").kind(), ErrorKind::Config);
     }
+    Ok(())
+}
+
+async fn a_real_server_on_which_two_writes_win_is_refused_by_name(place: Place) -> End {
+    let lax = Lax::start().await?;
+    let store = place.builder_at(lax.url()).connect().await?;
+    let error = store.setup().await.expect_err("it cannot keep a store");
+    assert_eq!(error.kind(), ErrorKind::Config, "{error:?}");
+    assert!(error.message().contains("several puts with If-"), "{error}");
+    assert!(error.message().contains(lax.url()), "{error}");
+    let error = place.builder_at(lax.url()).connect().await;
+    assert_eq!(error.expect_err("refused before").kind(), ErrorKind::Config);
     Ok(())
 }
 
