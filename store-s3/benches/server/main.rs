@@ -1,0 +1,127 @@
+//! The store in S3 beside what one would write by hand with the driver, on the
+//! same server, in turns.
+//!
+//! `cargo xtask bench --backend s3`, or `cargo bench -p store-s3 --bench server`.
+//! A server is found or made as for the tests; see `store_conformance::servers`:
+//! `STORE_TEST_S3_CEPH=1` asks for Ceph. Arguments choose: `get`, `commit`, `take`.
+
+#![allow(clippy::unwrap_used)] // A failed measurement may end the program.
+
+mod records;
+mod takes;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use store_conformance::bench::Comparison;
+use store_conformance::servers::{Options, s3};
+use store_s3::S3Store;
+use store_s3::core::{Collection, Partition, RecordKey, Store};
+use store_s3::object_store::ClientOptions;
+use store_s3::object_store::aws::{AmazonS3, AmazonS3Builder};
+use tokio::runtime::{self, Runtime};
+
+const USERS: Collection = Collection::new("users");
+
+/// The driver's client, and the store over an equal one.
+struct Bench {
+    runtime: Runtime,
+    raw: Arc<AmazonS3>,
+    store: Store,
+    /// Where nobody else writes.
+    prefix: String,
+    users: Partition,
+}
+
+type Part = fn(&Bench);
+
+const PARTS: [(&str, Part); 3] = [
+    ("get", Bench::get),
+    ("commit", Bench::commit),
+    ("take", Bench::take),
+];
+
+fn main() {
+    let server = s3::find(&Options::from_env());
+    let server = server.unwrap_or_else(|advice| panic!("{advice}"));
+    println!("{}, {}\n", s3::name(&server), server.origin());
+    let bench = Bench::open(server.url());
+    for (name, part) in PARTS {
+        if is_wanted(name) {
+            part(&bench);
+        }
+    }
+}
+
+/// Whether the part is named by an argument, or none is.
+fn is_wanted(part: &str) -> bool {
+    let mut names = std::env::args()
+        .skip(1)
+        .filter(|a| !a.starts_with('-'))
+        .peekable();
+    names.peek().is_none() || names.any(|name| name == part)
+}
+
+fn key(id: impl AsRef<str>) -> RecordKey {
+    RecordKey::new(USERS, id).unwrap()
+}
+
+impl Bench {
+    fn open(url: &str) -> Self {
+        // One thread, so that the figures hold no hand-over between threads.
+        let runtime = runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.unwrap();
+        let raw = AmazonS3Builder::new()
+            .with_bucket_name(s3::BUCKET)
+            .with_endpoint(url)
+            .with_region(s3::REGION)
+            .with_access_key_id(s3::key_id())
+            .with_secret_access_key(s3::secret())
+            .with_client_options(ClientOptions::new().with_allow_http(true))
+            .build();
+        let mut bench = Self {
+            prefix: format!("bench-{}", std::process::id()),
+            raw: Arc::new(raw.unwrap()),
+            store: runtime
+                .block_on(S3Store::connect("memory://"))
+                .unwrap()
+                .into(),
+            users: Partition::new("acme").unwrap(),
+            runtime,
+        };
+        bench.store = bench.store_at(url, &bench.prefix);
+        bench
+    }
+
+    fn store_at(&self, url: &str, prefix: &str) -> Store {
+        let bucket = s3::BUCKET;
+        let region = s3::REGION;
+        let builder = S3Store::builder()
+            .url(format!(
+                "s3://{bucket}/{prefix}?endpoint={url}&region={region}"
+            ))
+            .credentials(s3::key_id(), s3::secret());
+        self.runtime.block_on(builder.connect()).unwrap().into()
+    }
+
+    /// Does `work` so many times, one after the other, and says how long that
+    /// takes if nothing disturbs it: what else the machine does only ever adds,
+    /// so each is taken to last as long as one that nine in ten exceed.
+    fn timed<F: Future<Output = ()>>(&self, times: u64, work: impl Fn(u64) -> F) -> Duration {
+        let mut took = Vec::with_capacity(times as usize);
+        self.runtime.block_on(async {
+            for i in 0..times {
+                let begin = Instant::now();
+                work(i).await;
+                took.push(begin.elapsed());
+            }
+        });
+        let (_, undisturbed, _) = took.select_nth_unstable(times as usize / 10);
+        *undisturbed * times as u32
+    }
+}
+
+/// Many short turns: what disturbs the machine then disturbs all alike.
+fn comparison(title: &str) -> Comparison<'_> {
+    Comparison::new(title).batch(40).rounds(41)
+}
