@@ -36,15 +36,7 @@ const LONG: &[(&str, &str)] = &[];
 /// Where time really passes, and why.
 const SLEEPERS: &[(&str, &str)] = &[
     (
-        "store-conformance/src/servers/container.rs",
-        "asks a server that starts until it answers",
-    ),
-    (
-        "store-conformance/src/servers/program.rs",
-        "asks a server that starts until it answers",
-    ),
-    (
-        "store-conformance/src/servers/redis.rs",
+        "store-conformance/src/servers/mod.rs",
         "asks a server that starts until it answers",
     ),
     (
