@@ -3,9 +3,10 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
+use futures_util::future::try_join_all;
 use redis::{
     Cmd, ConnectionAddr, ConnectionInfo, RedisError, RedisResult, ServerErrorKind, Value, cmd,
 };
@@ -28,6 +29,8 @@ pub(crate) struct Cluster {
     seeds: Vec<ConnectionInfo>,
     settings: Settings,
     map: RwLock<Arc<Map>>,
+    /// To those who have no slot yet, and are being given one.
+    newcomers: std::sync::Mutex<Vec<Arc<Line>>>,
     refreshing: Mutex<()>,
 }
 
@@ -40,6 +43,22 @@ enum Next {
     /// The server is gone, or not what it was.
     Lost,
     Fail,
+}
+
+/// Longer each time, for what takes its time.
+struct Pause(Duration);
+
+impl Default for Pause {
+    fn default() -> Self {
+        Self(Duration::from_millis(1))
+    }
+}
+
+impl Pause {
+    async fn longer(&mut self) {
+        tokio::time::sleep(self.0).await;
+        self.0 = (self.0 * 2).min(Duration::from_millis(20));
+    }
 }
 
 fn next(e: &RedisError) -> Next {
@@ -64,6 +83,7 @@ impl Cluster {
                 slots: vec![None; SLOTS].into(),
                 generation: 0,
             })),
+            newcomers: std::sync::Mutex::default(),
             refreshing: Mutex::default(),
         }
     }
@@ -84,13 +104,30 @@ impl Cluster {
     }
 
     pub(crate) async fn send(&self, slot: u16, command: &Cmd) -> RedisResult<Value> {
+        let send = |line: Arc<Line>, asking| async move { line.told(command, asking).await };
+        self.send_by(slot, send).await
+    }
+
+    /// The values of these keys, all of this slot, in one request; but while the
+    /// slot is being moved no server has all, and each is asked for by itself.
+    pub(crate) async fn get_all(&self, slot: u16, keys: &[String]) -> RedisResult<Vec<Value>> {
+        let mut all = cmd("MGET");
+        all.arg(keys);
+        let all = &all;
         let send = |line: Arc<Line>, asking: bool| async move {
-            match asking {
-                true => line.ask(command).await,
-                false => line.send(command).await,
+            match line.told(all, asking).await {
+                Err(e) if matches!(next(&e), Next::Wait) => Ok(None),
+                answer => answer.map(Some),
             }
         };
-        self.send_by(slot, send).await
+        if let Some(values) = self.send_by(slot, send).await? {
+            return redis::from_redis_value(values).map_err(RedisError::from);
+        }
+        let each = keys.iter().map(|key| async move {
+            let mut get = cmd("GET");
+            self.send(slot, get.arg(key)).await
+        });
+        try_join_all(each).await
     }
 
     /// Sends by `send` to whoever has the slot, as told, until it was executed
@@ -101,12 +138,13 @@ impl Cluster {
         send: impl Fn(Arc<Line>, bool) -> F,
     ) -> RedisResult<T> {
         let deadline = Instant::now() + self.settings.timeout;
-        let mut pause = Duration::from_millis(1);
-        let mut redirected: Option<(String, bool)> = None;
+        let mut pause = Pause::default();
+        let mut redirected: Option<(Arc<Line>, bool)> = None;
+        let mut redirections = 0;
         loop {
             let map = self.map();
             let (line, asking) = match redirected.take() {
-                Some((address, asking)) => (Some(self.line(&map, &address)?), asking),
+                Some((line, asking)) => (Some(line), asking),
                 None => (map.slots[usize::from(slot)].clone(), false),
             };
             let answer = match &line {
@@ -118,16 +156,28 @@ impl Cluster {
                 Err(e) => e,
             };
             let late = Instant::now() >= deadline;
-            match next(&e) {
-                Next::Moved(address) if !late => {
-                    // Whoever said so knows better than who is asked for all slots.
-                    redirected = address.map(|address| (near(&line, address), false));
+            let then = next(&e);
+            redirections += u32::from(matches!(then, Next::Moved(_) | Next::Ask(_)));
+            // Two that disagree on a slot send from one to the other.
+            if redirections > 2 && !late {
+                pause.longer().await;
+            }
+            match then {
+                Next::Moved(Some(address)) if !late => {
+                    let owner = self.line(&map, &near(&line, address))?;
+                    self.learn(&owner, &map).await;
+                    redirected = Some((owner, false));
+                }
+                Next::Moved(None) if !late => {
                     let _ = self.refresh(map.generation).await;
                 }
-                Next::Ask(address) if !late => redirected = Some((near(&line, address), true)),
+                Next::Ask(address) if !late => {
+                    let importer = self.line(&map, &near(&line, address))?;
+                    redirected = Some((importer, true));
+                }
                 Next::Wait if !late => {
-                    tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(Duration::from_millis(50));
+                    redirections = 0;
+                    pause.longer().await;
                 }
                 Next::Lost => {
                     let _ = self.refresh(map.generation).await;
@@ -144,12 +194,22 @@ impl Cluster {
         }
     }
 
+    fn newcomers(&self) -> MutexGuard<'_, Vec<Arc<Line>>> {
+        self.newcomers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The connection to `address`, a new one if there is none yet.
     fn line(&self, map: &Map, address: &str) -> RedisResult<Arc<Line>> {
-        match map.lines.iter().find(|line| line.address == address) {
-            Some(line) => Ok(Arc::clone(line)),
-            None => self.new_line(address, String::new()).map(Arc::new),
+        let mut newcomers = self.newcomers();
+        let mut known = map.lines.iter().chain(&*newcomers);
+        if let Some(line) = known.find(|line| line.address == address) {
+            return Ok(Arc::clone(line));
         }
+        let new = Arc::new(self.new_line(address, String::new())?);
+        newcomers.push(Arc::clone(&new));
+        Ok(new)
     }
 
     /// The same, to the server that the cluster calls so.
@@ -188,6 +248,19 @@ impl Cluster {
         let mut line = Line::new(info, self.settings)?;
         line.name = name;
         Ok(line)
+    }
+
+    /// Asks the server that a redirection named who has which slot: it knows of
+    /// that one, and others may not yet. Whoever else asks is not waited for: the
+    /// call has its address.
+    async fn learn(&self, from: &Line, seen: &Map) {
+        if let Ok(_alone) = self.refreshing.try_lock() {
+            let map = self.map();
+            if map.generation == seen.generation {
+                // If it does not answer, the call finds that out.
+                let _ = self.ask_for_slots(from, &map).await;
+            }
+        }
     }
 
     /// Asks again who has which slot.
@@ -258,6 +331,7 @@ impl Cluster {
         if lines.is_empty() {
             return Err(uncovered());
         }
+        self.newcomers().clear();
         let map = Arc::new(Map {
             lines,
             slots,

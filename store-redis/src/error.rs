@@ -133,9 +133,10 @@ fn by_kind(kind: ServerErrorKind) -> Class {
     let later = |advice| (Unavailable, Retry::Safe, advice);
     match kind {
         BusyLoading => later("the server is still loading its data; nothing was written"),
-        Moved | Ask | TryAgain => {
-            later("the cluster is moving what the call needs; nothing was written, try again")
-        }
+        Moved | Ask | TryAgain => later(
+            "the cluster is moving what the call needs; nothing was written, try again; \
+                 if it lasts, ask redis-cli --cluster check",
+        ),
         ClusterDown | MasterDown => {
             later("the cluster cannot serve this now; nothing was written, try again")
         }

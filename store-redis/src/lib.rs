@@ -116,9 +116,15 @@
 //!
 //! # Clusters
 //! Any of its servers in the URL will do; several are more likely to find one
-//! that is up. Redirections are followed, and a write to a slot that is being
-//! moved waits for it, up to [`Builder::timeout`]. A command is never sent again
-//! after it may have been run. Only primaries are asked.
+//! that is up. Redirections are followed, each to the server that it names. While
+//! a slot is being moved its records can be read, alone or together, and a write
+//! waits for what it needs, up to [`Builder::timeout`]. A command is never sent
+//! again after it may have been run. Only primaries are asked.
+//!
+//! Calls that keep failing on moved slots after the resharding has ended mean
+//! that the servers themselves disagree about a slot's owner, which
+//! `redis-cli --cluster check` shows and `--cluster fix` mends. It comes of moving
+//! slots to one server and then to another before all have heard of the first.
 
 mod changes;
 mod cluster;

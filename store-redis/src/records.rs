@@ -17,10 +17,10 @@ use store_core::{
 use crate::changes::Listener;
 use crate::commit;
 use crate::config::Builder;
-use crate::error::{BACKEND, Effect};
+use crate::error::{BACKEND, Effect, from_redis};
 use crate::scan;
 use crate::shared::Shared;
-use crate::wire::{array, record};
+use crate::wire::record;
 
 /// The records; a commit whose answer was lost is looked into.
 #[derive(Debug)]
@@ -57,15 +57,14 @@ impl Once {
         places: &[usize],
     ) -> Result<Vec<(usize, Option<Record>)>> {
         let keys: Vec<String> = places.iter().map(|i| self.0.names.record(at[*i])).collect();
-        let mut command = cmd("MGET");
-        command.arg(&keys);
-        let values = self
-            .0
-            .send("get_many", Effect::None, &keys[0], &command)
-            .await?;
+        let servers = self.0.servers()?;
+        let values = servers
+            .get_all(servers.slot(&keys[0]), &keys)
+            .await
+            .map_err(|e| from_redis(e, Effect::None, "get_many"))?;
         let now = self.0.now();
         let mut found = Vec::with_capacity(places.len());
-        for (place, value) in places.iter().zip(array(values)?) {
+        for (place, value) in places.iter().zip(values) {
             let at = at[*place];
             let key = RecordKey::new(at.collection(), at.id())?;
             let record = record(value, &Partition::new(at.partition())?, &key)?;

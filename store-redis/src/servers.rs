@@ -96,8 +96,15 @@ impl Line {
         commands.query_async(&mut { manager }).await
     }
 
-    /// To a server that a slot is being moved to.
-    pub(crate) async fn ask(&self, command: &Cmd) -> RedisResult<Value> {
+    /// The same, or to a server that a slot is being moved to.
+    pub(crate) async fn told(&self, command: &Cmd, asking: bool) -> RedisResult<Value> {
+        match asking {
+            true => self.ask(command).await,
+            false => self.send(command).await,
+        }
+    }
+
+    async fn ask(&self, command: &Cmd) -> RedisResult<Value> {
         let mut commands = redis::pipe();
         commands.cmd("ASKING").ignore().add_command(command.clone());
         let mut answers = self.send_all(&commands).await?;
@@ -162,6 +169,17 @@ impl Servers {
         match self {
             Self::One(line) => line.send(command).await,
             Self::Cluster(cluster) => cluster.send(slot, command).await,
+        }
+    }
+
+    /// The values of these keys, all of this slot.
+    pub(crate) async fn get_all(&self, slot: u16, keys: &[String]) -> RedisResult<Vec<Value>> {
+        match self {
+            Self::One(line) => {
+                let values = line.send(cmd("MGET").arg(keys)).await?;
+                redis::from_redis_value(values).map_err(RedisError::from)
+            }
+            Self::Cluster(cluster) => cluster.get_all(slot, keys).await,
         }
     }
 
