@@ -1,6 +1,8 @@
 //! What is special to a cluster: which server is asked, and how often.
 
+use std::collections::BTreeSet;
 use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
 use store_conformance::core::{
     Batch, Body, Cursor, ErrorKind, Expect, Partition, RecordKey, Scan, Store,
@@ -10,12 +12,15 @@ use store_redis::redis::aio::MultiplexedConnection;
 use store_redis::redis::{Client, Value, cmd};
 use tokio::task::block_in_place;
 
+use crate::moving::slot;
 use crate::{End, Failure, Place, THINGS, key, tests};
 
 tests![
     reads_of_many_records_are_one_request_a_slot,
     any_server_of_a_cluster_leads_to_all,
     a_walk_over_a_changed_cluster_ends_with_an_error,
+    a_redirection_is_followed_though_another_server_is_silent,
+    records_are_read_together_while_their_slot_is_in_two_places,
 ];
 
 /// A cluster of our own.
@@ -57,31 +62,37 @@ impl Nodes {
         )?)
     }
 
+    /// Waits until all servers say the same of who has what since when.
+    ///
+    /// A move is numbered by whom the slot goes to, above all that it has heard
+    /// of. If that is not all, then another server's claim of before has the
+    /// greater number, and whoever hears of it late gives the slot back: two
+    /// servers name each other as its owner, for good.
+    async fn agree(&self) -> End {
+        let begin = Instant::now();
+        loop {
+            let mut said = Vec::new();
+            for node in 0..self.ports.len() {
+                let nodes = self.ask(node, "NODES").await?;
+                said.push(claims(&store_redis::redis::from_redis_value::<String>(
+                    nodes,
+                )?));
+            }
+            if said.windows(2).all(|two| two[0] == two[1]) {
+                return Ok(());
+            }
+            if begin.elapsed() > Duration::from_secs(30) {
+                return Err(format!("they disagree: {said:#?}").into());
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
     /// Moves a slot with all that is in it, as an operator's tool would.
     pub(crate) async fn move_slot(&self, slot: u16, from: usize, to: usize) -> End {
-        let (source, target) = (self.name(from).await?, self.name(to).await?);
-        self.ask(to, &format!("SETSLOT {slot} IMPORTING {source}"))
-            .await?;
-        self.ask(from, &format!("SETSLOT {slot} MIGRATING {target}"))
-            .await?;
-        let mut connection = self.connection(from).await?;
-        loop {
-            let mut command = cmd("CLUSTER");
-            command.arg("GETKEYSINSLOT").arg(slot).arg(1);
-            let keys: Vec<Vec<u8>> = command.query_async(&mut connection).await?;
-            if keys.is_empty() {
-                break;
-            }
-            let mut command = cmd("MIGRATE");
-            command
-                .arg("127.0.0.1")
-                .arg(self.ports[to])
-                .arg("")
-                .arg(0)
-                .arg(5000);
-            command.arg("KEYS").arg(keys);
-            command.query_async::<Value>(&mut connection).await?;
-        }
+        self.begin_to_move(slot, from, to).await?;
+        while self.move_some_key(slot, from, to).await? {}
+        let target = self.name(to).await?;
         self.ask(to, &format!("SETSLOT {slot} NODE {target}"))
             .await?;
         self.ask(from, &format!("SETSLOT {slot} NODE {target}"))
@@ -89,8 +100,34 @@ impl Nodes {
         Ok(())
     }
 
-    /// How often this command was executed, by all of them.
-    async fn calls(&self, command: &str) -> Result<u64, Failure> {
+    async fn begin_to_move(&self, slot: u16, from: usize, to: usize) -> End {
+        self.agree().await?;
+        let (source, target) = (self.name(from).await?, self.name(to).await?);
+        self.ask(to, &format!("SETSLOT {slot} IMPORTING {source}"))
+            .await?;
+        self.ask(from, &format!("SETSLOT {slot} MIGRATING {target}"))
+            .await?;
+        Ok(())
+    }
+
+    /// Moves a key of the slot; whether there was one.
+    async fn move_some_key(&self, slot: u16, from: usize, to: usize) -> Result<bool, Failure> {
+        let mut connection = self.connection(from).await?;
+        let mut command = cmd("CLUSTER");
+        command.arg("GETKEYSINSLOT").arg(slot).arg(1);
+        let keys: Vec<Vec<u8>> = command.query_async(&mut connection).await?;
+        if keys.is_empty() {
+            return Ok(false);
+        }
+        let mut command = cmd("MIGRATE");
+        command.arg("127.0.0.1").arg(self.ports[to]);
+        command.arg("").arg(0).arg(5000).arg("KEYS").arg(keys);
+        command.query_async::<Value>(&mut connection).await?;
+        Ok(true)
+    }
+
+    /// How often these commands were executed, by all servers.
+    pub(crate) async fn calls(&self, commands: &[&str]) -> Result<u64, Failure> {
         let mut calls = 0;
         for node in 0..self.ports.len() {
             let mut connection = self.connection(node).await?;
@@ -99,14 +136,32 @@ impl Nodes {
                 .arg("commandstats")
                 .query_async(&mut connection)
                 .await?;
-            let prefix = format!("cmdstat_{command}:calls=");
-            let line = stats.lines().find_map(|line| line.strip_prefix(&*prefix));
-            if let Some((number, _)) = line.and_then(|line| line.split_once(',')) {
-                calls += number.parse::<u64>()?;
+            for command in commands {
+                let prefix = format!("cmdstat_{command}:calls=");
+                let line = stats.lines().find_map(|line| line.strip_prefix(&*prefix));
+                if let Some((number, _)) = line.and_then(|line| line.split_once(',')) {
+                    calls += number.parse::<u64>()?;
+                }
             }
         }
         Ok(calls)
     }
+}
+
+/// What CLUSTER NODES says of each primary: name, number of its claims, slots.
+fn claims(nodes: &str) -> BTreeSet<String> {
+    let of_one = |line: &str| {
+        let fields: Vec<&str> = line.split(' ').collect();
+        let [name, _, flags, _, _, _, number, _, slots @ ..] = &fields[..] else {
+            return None;
+        };
+        // What is in brackets is on its way.
+        let slots = slots.iter().filter(|slot| !slot.starts_with('['));
+        let slots: Vec<&str> = slots.copied().collect();
+        let claim = format!("{name} {number} {}", slots.join(" "));
+        flags.contains("master").then_some(claim)
+    };
+    nodes.lines().filter_map(of_one).collect()
 }
 
 /// A cluster that no test changes.
@@ -136,10 +191,10 @@ async fn reads_of_many_records_are_one_request_a_slot(_: Place) -> End {
         .iter()
         .flat_map(|partition| [a.at(partition), b.at(partition)])
         .collect();
-    let before = (nodes.calls("mget").await?, nodes.calls("get").await?);
+    let before = (nodes.calls(&["mget"]).await?, nodes.calls(&["get"]).await?);
     let found = store.records().get_many(&at).await?;
     assert_eq!(found.iter().flatten().count(), 20);
-    let after = (nodes.calls("mget").await?, nodes.calls("get").await?);
+    let after = (nodes.calls(&["mget"]).await?, nodes.calls(&["get"]).await?);
     assert_eq!((after.0 - before.0, after.1 - before.1), (20, 0));
     Ok(())
 }
@@ -219,4 +274,65 @@ async fn walk(store: &Store, cursor: &Cursor) -> Result<Option<ErrorKind>, Failu
         }
     }
     Ok(None)
+}
+
+/// A partition that the second of three servers has.
+fn a_partition_of_the_second() -> Result<Partition, Failure> {
+    let mut names = (0..).map(|number| format!("p{number}"));
+    let is_seconds = |name: &String| usize::from(slot(name)) * 3 / 16_384 == 1;
+    Ok(Partition::new(
+        names.find(is_seconds).ok_or("there is one")?,
+    )?)
+}
+
+async fn a_redirection_is_followed_though_another_server_is_silent(_: Place) -> End {
+    let nodes = Nodes::start(0)?;
+    let place = Place::new(nodes.server.url());
+    let opened = place.builder().timeout(Duration::from_secs(30)).connect();
+    let store = Store::from(opened.await?);
+    let partition = a_partition_of_the_second()?;
+    let mut batch = Batch::new(partition.clone(), store.now());
+    batch.put(key("a"), Expect::Absent, Body::json(1)?)?;
+    store.records().commit(&batch).await?;
+    nodes.move_slot(slot(partition.as_str()), 1, 2).await?;
+
+    // The first would be asked first who has which slot.
+    let mut silent = nodes.connection(0).await?;
+    let mut pause = cmd("CLIENT");
+    pause.arg("PAUSE").arg(10_000).arg("ALL");
+    pause.exec_async(&mut silent).await?;
+    let ping = cmd("PING");
+    let at = key("a");
+    tokio::select! {
+        found = store.records().get(at.at(&partition)) => assert!(found?.is_some()),
+        _ = ping.exec_async(&mut silent) => panic!("it waited for a server that has no part in it"),
+    }
+    Ok(())
+}
+
+/// No server can answer for all of them, and the slot stays so: an operator's
+/// tool may be at it for long.
+async fn records_are_read_together_while_their_slot_is_in_two_places(_: Place) -> End {
+    let nodes = Nodes::start(0)?;
+    let store = Place::new(nodes.server.url()).open().await?;
+    let partition = a_partition_of_the_second()?;
+    let ids: Vec<RecordKey> = (0..8).map(|id| key(&id.to_string())).collect();
+    for id in &ids {
+        let mut batch = Batch::new(partition.clone(), store.now());
+        batch.put(id.clone(), Expect::Absent, Body::json(1)?)?;
+        store.records().commit(&batch).await?;
+    }
+    let slot = slot(partition.as_str());
+    nodes.begin_to_move(slot, 1, 2).await?;
+    for moved in 0..=ids.len() {
+        let none = key("none");
+        let mut at: Vec<_> = ids.iter().map(|id| id.at(&partition)).collect();
+        at.insert(moved, none.at(&partition));
+        let found = store.records().get_many(&at).await?;
+        for (place, found) in found.iter().enumerate() {
+            assert_eq!(found.is_some(), place != moved, "{moved} are moved");
+        }
+        assert!(nodes.move_some_key(slot, 1, 2).await?);
+    }
+    Ok(())
 }

@@ -21,7 +21,7 @@ tests![
 ];
 
 /// The slot of a partition's name.
-fn slot(partition: &str) -> u16 {
+pub(crate) fn slot(partition: &str) -> u16 {
     let mut crc = 0u16;
     for byte in partition.bytes() {
         crc ^= u16::from(byte) << 8;
