@@ -9,11 +9,14 @@ mod expiry;
 mod faults;
 mod large;
 mod moving;
+mod resharding;
 mod restart;
 mod storms;
 mod tls;
 mod trips;
 
+#[allow(dead_code, reason = "the suite's part of it")]
+mod harness;
 #[path = "../own/mod.rs"]
 mod own;
 
@@ -99,6 +102,7 @@ fn main() -> ExitCode {
         tls::all(),
         cluster::all(),
         moving::all(),
+        resharding::all(),
         trips::all(),
     ]
     .concat();
