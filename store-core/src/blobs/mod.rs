@@ -75,11 +75,13 @@
 //! - Write content under a name that is used once. Publish by one conditional
 //!   write of one small thing that holds the metadata and names the content:
 //!   two writes can be torn.
-//! - Give each write a number when it begins, from that same small thing. A
-//!   commit wins if its number is above the published one and above the last
-//!   delete's. That is all the ordering there is.
-//! - Decide [`PutMode`] in that conditional write, not before.
-//! - Take the write off the small thing before you free what it wrote.
+//! - That small thing is a [`Pointer`]. It gives each write a number when it
+//!   begins; a commit wins if its number is above the published one and above
+//!   the last delete's. That is all the ordering there is, and the pointer
+//!   decides it, [`PutMode`] included, within the conditional write.
+//! - Take the write off the pointer before you free what it wrote.
+//! - Keys are longer than what most servers take as a name:
+//!   [`BlobRef::id`] and [`BlobList::id_prefix`] are at most 255 bytes.
 //!
 //! `cases::blobs` of `store-conformance` runs against any implementation.
 //!
@@ -111,6 +113,7 @@
 mod ext;
 mod io;
 mod name;
+mod pointer;
 mod records;
 mod types;
 
@@ -128,6 +131,7 @@ use crate::scan::{Cursor, Page, Scan};
 pub use ext::BlobStoreExt;
 pub use io::{AsyncBlobReader, AsyncBlobWriter};
 pub use name::{BlobRef, MAX_KEY};
+pub use pointer::{Content, Pointer};
 pub use records::{ProvisionalChunks, RecordBlobs};
 pub use types::{
     Blob, BlobMetadata, BlobStat, ByteRange, MAX_METADATA, OpenOptions, Publication, PutMode,
@@ -277,6 +281,12 @@ impl BlobList {
     /// `InvalidInput` if the cursor came from another question.
     pub fn after(self, cursor: &Cursor) -> Result<Self> {
         self.0.after(cursor).map(Self)
+    }
+
+    /// For an implementer: what the [ids](BlobRef::id) of all objects that are
+    /// asked for begin with. Others may begin so too: look at their keys.
+    pub fn id_prefix(&self) -> &str {
+        name::id_prefix(self.0.prefix())
     }
 
     /// For an implementer: the question as a scan over [`BLOBS`], whose prefix

@@ -70,9 +70,17 @@ impl<'a> BlobRef<'a> {
         self.key
     }
 
+    /// For an implementer: a name of at most 255 bytes for what is known of the
+    /// object. Different keys have different ids, and ids sort as their keys do,
+    /// except among keys that agree in their first 197 bytes and go on after
+    /// them.
+    pub fn id(self) -> String {
+        id_of(self.key)
+    }
+
     /// The name for people.
     pub fn redacted(self) -> RedactedKey {
-        RecordRef::new(self.bucket, BLOBS, &record_id(self.key))
+        RecordRef::new(self.bucket, BLOBS, &id_of(self.key))
             .expect("checked when it was made")
             .redacted()
     }
@@ -96,7 +104,7 @@ impl Place {
     pub(super) fn new(at: BlobRef<'_>) -> Result<Self> {
         Ok(Self {
             bucket: Partition::new(at.bucket)?,
-            record: RecordKey::new(BLOBS, record_id(at.key))?,
+            record: RecordKey::new(BLOBS, at.id())?,
             key: at.key.into(),
         })
     }
@@ -106,10 +114,8 @@ impl Place {
     }
 }
 
-/// The id of a key's pointer record. Different keys give different ids, and
-/// ids sort as their keys do, except among keys that agree in their first
-/// [`SORTED`] bytes and go on after them.
-fn record_id(key: &str) -> String {
+/// See [`BlobRef::id`].
+fn id_of(key: &str) -> String {
     if key.len() <= VERBATIM {
         return key.to_owned();
     }
@@ -119,7 +125,7 @@ fn record_id(key: &str) -> String {
 }
 
 /// What the ids of all keys that start with `prefix` start with.
-pub(super) fn record_prefix(prefix: &str) -> &str {
+pub(super) fn id_prefix(prefix: &str) -> &str {
     cut(prefix, SORTED)
 }
 
@@ -147,9 +153,9 @@ mod tests {
         });
         let mut ids = std::collections::HashSet::new();
         for key in keys.iter().flatten() {
-            let id = record_id(key);
+            let id = id_of(key);
             assert!(id.len() <= MAX_NAME);
-            assert!(ids.insert(record_id(&id)), "an id taken as a key differs");
+            assert!(ids.insert(id_of(&id)), "an id taken as a key differs");
             if id != *key {
                 assert!(ids.insert(id));
             }
@@ -162,8 +168,8 @@ mod tests {
             for lead in 0..4 {
                 let key = format!("{}{}", "x".repeat(lead), c.repeat(150));
                 for end in (0..=key.len()).filter(|&end| key.is_char_boundary(end)) {
-                    let prefix = record_prefix(&key[..end]);
-                    assert!(record_id(&key).starts_with(prefix), "{c} {lead} {end}");
+                    let prefix = id_prefix(&key[..end]);
+                    assert!(id_of(&key).starts_with(prefix), "{c} {lead} {end}");
                     assert!(end > SORTED || prefix.len() == end);
                 }
             }

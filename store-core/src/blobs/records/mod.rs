@@ -12,7 +12,6 @@
 
 mod chunks;
 mod in_flight;
-mod pointer;
 mod reader;
 mod reclaim;
 mod sink;
@@ -24,10 +23,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::batch::{Batch, Expectation};
-use crate::blobs::name::{Place, record_prefix};
+use crate::blobs::name::Place;
 use crate::blobs::{
     BLOBS, Blob, BlobEntry, BlobList, BlobMetadata, BlobRef, BlobSink, BlobStat, BlobStore,
-    OpenOptions, Publication, PutOptions,
+    OpenOptions, Pointer, Publication, PutOptions,
 };
 use crate::body::{Body, MAX_BODY};
 use crate::clock::Timestamp;
@@ -38,7 +37,6 @@ use crate::record_store::{RecordStore, Swept};
 use crate::scan::{Cursor, Page, Scan, Scope};
 use crate::update::{MAX_ATTEMPTS, back_off, contended};
 
-use pointer::Pointer;
 use reader::RecordReader;
 use sink::RecordSink;
 
@@ -76,7 +74,7 @@ pub trait ProvisionalChunks: Send + Sync + std::fmt::Debug {
 
 #[derive(Clone, Copy, Debug)]
 struct Options {
-    chunk_size: u32,
+    chunk_size: usize,
     in_flight: usize,
     lease: Duration,
     grace: Duration,
@@ -87,7 +85,7 @@ impl RecordBlobs {
     /// flight, a lease of an hour and a grace of five minutes.
     pub fn new(records: Arc<dyn RecordStore>) -> Self {
         let options = Options {
-            chunk_size: MAX_BODY as u32,
+            chunk_size: MAX_BODY,
             in_flight: 8,
             lease: Duration::from_secs(3600),
             grace: Duration::from_secs(300),
@@ -124,7 +122,7 @@ impl RecordBlobs {
     /// The same objects, newly written ones in chunks of `bytes`: at least 1,
     /// at most [`MAX_BODY`], which also stand for less and for more.
     pub fn chunk_size(self, bytes: usize) -> Self {
-        self.with(|options| options.chunk_size = bytes.clamp(1, MAX_BODY) as u32)
+        self.with(|options| options.chunk_size = bytes.clamp(1, MAX_BODY))
     }
 
     /// How many chunks a sink or reader has under way at a time; at least one.
@@ -168,7 +166,7 @@ impl Shared {
     async fn pointer(&self, place: &Place) -> Result<Option<Arc<Pointer>>> {
         self.check_open()?;
         let record = self.records.get(place.at()).await?;
-        record.map(|record| Pointer::at(place, &record)).transpose()
+        record.map(|record| pointer_at(place, &record)).transpose()
     }
 
     /// Changes a pointer by compare-and-swap. `decide` gets the current one, or
@@ -185,23 +183,16 @@ impl Shared {
         for attempt in 0..MAX_ATTEMPTS {
             let now = self.now();
             let mut pointer = match &current {
-                Some(record) => (*Pointer::at(place, record)?).clone(),
+                Some(record) => (*pointer_at(place, record)?).clone(),
                 None => Pointer::new(&place.key),
             };
-            let before = pointer
-                .published
-                .as_ref()
-                .map(|published| published.content);
+            let before = pointer.content();
             let answer = match decide(&mut pointer, now)? {
                 Step::Keep(answer) => return Ok(answer),
                 Step::Write(answer) => answer,
             };
-            let after = pointer
-                .published
-                .as_ref()
-                .map(|published| published.content);
             if let Some(content) = before
-                && before != after
+                && before != pointer.content()
             {
                 let noted = self.note_retired(place, content, now).await;
                 noted.map_err(unpublished)?;
@@ -245,6 +236,24 @@ impl Shared {
     }
 }
 
+/// The pointer in a record, whatever its key.
+fn pointer_of(record: &Record) -> Result<Arc<Pointer>> {
+    let pointer = record.decode::<Pointer>()?;
+    pointer.check().map_err(|e| e.with_key(record.at()))?;
+    Ok(pointer)
+}
+
+/// The pointer in the record of `place`.
+fn pointer_at(place: &Place, record: &Record) -> Result<Arc<Pointer>> {
+    let pointer = pointer_of(record)?;
+    if *pointer.key() != *place.key {
+        return Err(
+            Error::corrupt("the object's record belongs to another key").with_key(place.at())
+        );
+    }
+    Ok(pointer)
+}
+
 /// An error of a step before the swap, which alone changes what others see:
 /// whatever became of that step, nothing was published or deleted.
 fn unpublished(error: Error) -> Error {
@@ -283,10 +292,9 @@ impl BlobStore for RecordBlobs {
         let Some(pointer) = self.0.pointer(&place).await? else {
             return Ok(None);
         };
-        let Some(published) = &pointer.published else {
+        let (Some(stat), Some(content)) = (pointer.stat(), pointer.content()) else {
             return Ok(None);
         };
-        let stat = published.stat();
         if options
             .version
             .is_some_and(|version| version != stat.version)
@@ -299,7 +307,7 @@ impl BlobStore for RecordBlobs {
         }
         let range = options.range.within(stat.size);
         let shared = Arc::clone(&self.0);
-        let reader = RecordReader::new(shared, place, published.content, range.clone());
+        let reader = RecordReader::new(shared, place, content, range.clone());
         Ok(Some(Blob {
             stat,
             range,
@@ -309,7 +317,7 @@ impl BlobStore for RecordBlobs {
 
     async fn stat(&self, at: BlobRef<'_>) -> Result<Option<BlobStat>> {
         let pointer = self.0.pointer(&Place::new(at)?).await?;
-        Ok(pointer.and_then(|pointer| pointer.published.as_ref().map(|p| p.stat())))
+        Ok(pointer.and_then(|pointer| pointer.stat()))
     }
 
     async fn delete(&self, at: BlobRef<'_>) -> Result<bool> {
@@ -345,7 +353,7 @@ impl BlobStore for RecordBlobs {
             return Err(Error::invalid("a list of objects names one bucket"));
         };
         let scan = Scan::partition(BLOBS, bucket.clone())
-            .id_prefix(record_prefix(asked.prefix()))
+            .id_prefix(list.id_prefix())
             .limit(asked.page_size())?;
         let mut position: Option<Cursor> = asked.position_text()?.map(str::parse).transpose()?;
         loop {
@@ -356,12 +364,11 @@ impl BlobStore for RecordBlobs {
             let page = self.0.records.scan(&scan).await?;
             let mut items = Vec::with_capacity(page.items.len());
             for record in &page.items {
-                let pointer = Pointer::of(record)?;
-                if let Some(published) = &pointer.published
+                let pointer = pointer_of(record)?;
+                if let Some(stat) = pointer.stat()
                     && pointer.key().starts_with(asked.prefix())
                 {
                     let key = pointer.key().to_owned();
-                    let stat = published.stat();
                     items.push(BlobEntry { key, stat });
                 }
             }

@@ -7,14 +7,13 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use crate::blobs::BlobReader;
 use crate::blobs::name::Place;
+use crate::blobs::{BlobReader, Content};
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::Record;
 
 use super::Shared;
 use super::in_flight::InFlight;
-use super::pointer::Content;
 
 pub(super) struct RecordReader {
     shared: Arc<Shared>,
@@ -38,14 +37,14 @@ impl RecordReader {
             shared,
             place,
             content,
-            ahead: range.start / u64::from(content.chunk_size),
+            ahead: range.start / content.chunk_size,
             range,
             in_flight: InFlight::default(),
         }
     }
 
     fn read_ahead(&mut self) {
-        let end = self.range.end.div_ceil(u64::from(self.content.chunk_size));
+        let end = self.range.end.div_ceil(self.content.chunk_size);
         while self.ahead < end && self.in_flight.len() < self.shared.options.in_flight {
             let (generation, index) = (self.content.generation, self.ahead);
             match self.shared.chunk_now(generation, index) {
@@ -62,7 +61,7 @@ impl RecordReader {
 
     /// The part of the next chunk that was asked for; nothing is copied.
     fn cut(&mut self, chunk: &Record) -> Result<Bytes> {
-        let chunk_size = u64::from(self.content.chunk_size);
+        let chunk_size = self.content.chunk_size;
         let start = self.range.start / chunk_size * chunk_size;
         let length = chunk_size.min(self.content.size - start);
         let bytes = chunk
@@ -83,7 +82,7 @@ impl RecordReader {
     async fn gone(&mut self) -> Error {
         match self.shared.pointer(&self.place).await {
             Err(error) => error,
-            Ok(Some(pointer)) if pointer.published_as(self.content.generation).is_some() => {
+            Ok(Some(pointer)) if pointer.is_published(self.content.generation) => {
                 Error::corrupt("a piece of the object is lost; put the object again")
                     .with_key(self.place.at())
             }
@@ -115,7 +114,7 @@ impl BlobReader for RecordReader {
         };
         // The answer is used up: whoever calls again asks again from here.
         self.in_flight = InFlight::default();
-        self.ahead = self.range.start / u64::from(self.content.chunk_size);
+        self.ahead = self.range.start / self.content.chunk_size;
         match answer {
             Some(error) => Err(error),
             None => Err(self.gone().await),

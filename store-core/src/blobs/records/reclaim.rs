@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::batch::{Batch, Expect, Expectation};
 use crate::blobs::name::Place;
-use crate::blobs::{BLOB_RECLAIM, BlobRef};
+use crate::blobs::{BLOB_RECLAIM, BlobRef, Content, Pointer};
 use crate::body::{Body, Unknown};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
@@ -27,7 +27,6 @@ use crate::record::{Record, Version};
 use crate::record_store::Swept;
 use crate::scan::Scan;
 
-use super::pointer::{Content, Pointer};
 use super::{Shared, Step};
 
 /// Over how many partitions notes are spread; part of what is stored.
@@ -260,7 +259,7 @@ impl Shared {
         let grace = self.options.grace;
         self.change(&place, |pointer: &mut Pointer, now| {
             let generation = note.generation;
-            if pointer.published_as(generation).is_some() {
+            if pointer.is_published(generation) {
                 return Ok(match note.reason {
                     Reason::Upload => Step::Keep(Verdict::Keep),
                     Reason::Retired => Step::Write(Verdict::Keep),

@@ -7,13 +7,12 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use crate::blobs::name::Place;
-use crate::blobs::{BlobSink, Publication, PutOptions};
+use crate::blobs::{BlobSink, Content, Publication, PutOptions};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result, Retry};
 use crate::record::Version;
 
 use super::in_flight::InFlight;
-use super::pointer::Content;
 use super::reclaim::{Note, Reason};
 use super::{Shared, Step, unpublished};
 
@@ -65,7 +64,7 @@ impl RecordSink {
     }
 
     fn chunk_size(&self) -> usize {
-        self.shared.options.chunk_size as usize
+        self.shared.options.chunk_size
     }
 
     fn check_whole(&self) -> Result<()> {
@@ -187,7 +186,7 @@ impl RecordSink {
         Ok(Content {
             generation: self.generation,
             size,
-            chunk_size: self.shared.options.chunk_size,
+            chunk_size: self.chunk_size() as u64,
         })
     }
 
@@ -208,7 +207,7 @@ impl RecordSink {
         let discarded = self
             .shared
             .change(&self.place, |pointer, _| {
-                Ok(if pointer.published_as(generation).is_some() {
+                Ok(if pointer.is_published(generation) {
                     Step::Keep(false)
                 } else if pointer.end(generation) {
                     Step::Write(true)

@@ -1,14 +1,14 @@
-//! The pointer record: all that is known of one object, in one record, so that
-//! content and metadata change together.
+//! All that is known of one object, in one small thing, so that content and
+//! metadata change together; and who wins, decided in it alone.
 
 use serde::{Deserialize, Serialize};
 
-use crate::blobs::name::Place;
-use crate::blobs::{BlobMetadata, BlobStat, Publication, PutMode};
 use crate::body::Unknown;
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
-use crate::record::{Record, Version};
+use crate::record::Version;
+
+use super::{BlobMetadata, BlobStat, Publication, PutMode};
 
 /// The stored form's number. A release that changes its meaning raises it.
 const FORMAT: u32 = 1;
@@ -16,8 +16,39 @@ const FORMAT: u32 = 1;
 /// The most writes of one object that may be open at once.
 const MAX_UPLOADS: usize = 256;
 
+/// For an implementer of [`BlobStore`](super::BlobStore): what is known of one
+/// object, its open writes included, and every rule of who wins.
+///
+/// Keep it in one place that is changed by compare-and-swap: read it, call one
+/// of its methods, write it back on condition that nobody else did meanwhile,
+/// and decide anew if somebody did. Nothing here touches content; it is named by
+/// a *generation*, which no other write ever uses.
+///
+/// ```
+/// use store_core::blobs::{BlobMetadata, Content, Pointer, Publication, PutMode};
+/// use store_core::{Timestamp, Version};
+///
+/// let now = Timestamp::from_nanos(0);
+/// let hour = std::time::Duration::from_secs(3600);
+/// let mut pointer = Pointer::new("2030/q1.csv");
+/// let (early, late) = (Version::unique(), Version::unique());
+/// pointer.begin(early, now + hour, now)?;
+/// pointer.begin(late, now + hour, now)?;
+///
+/// let content = |generation| Content { generation, size: 5, chunk_size: 5 };
+/// let metadata = BlobMetadata::default();
+/// let mut publish =
+///     |generation| pointer.publish(content(generation), &metadata, PutMode::Overwrite, now);
+/// assert!(matches!(publish(late), Publication::Published(_)));
+/// // It began before the one that is published now.
+/// assert_eq!(publish(early), Publication::Superseded);
+/// # Ok::<(), store_core::Error>(())
+/// ```
+///
+/// The stored form is what serde makes of it. Fields that a later release adds
+/// are kept when an older one rewrites it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct Pointer {
+pub struct Pointer {
     format: u32,
     /// The object's key in full: the record's id may be a digest.
     key: String,
@@ -26,7 +57,7 @@ pub(super) struct Pointer {
     /// Writes up to this number have lost: the object was deleted after them.
     floor: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) published: Option<Published>,
+    published: Option<Published>,
     /// Open writes. One that lost stays until its lease ends or its sink is
     /// done, so that the sweep does not free what the sink still writes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -36,11 +67,11 @@ pub(super) struct Pointer {
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct Published {
+struct Published {
     /// When its write began, in order.
     sequence: u64,
     version: Version,
-    pub(super) content: Content,
+    content: Content,
     published_at: Timestamp,
     metadata: BlobMetadata,
     #[serde(flatten)]
@@ -49,16 +80,19 @@ pub(super) struct Published {
 
 /// Some bytes, in chunks of one size; the last may be shorter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Content {
+pub struct Content {
     /// Names the chunks; never used for other bytes.
-    pub(super) generation: Version,
-    pub(super) size: u64,
-    pub(super) chunk_size: u32,
+    pub generation: Version,
+    /// How many bytes there are in all.
+    pub size: u64,
+    /// How many bytes each chunk has; not zero.
+    pub chunk_size: u64,
 }
 
 impl Content {
-    pub(super) fn chunks(&self) -> u64 {
-        self.size.div_ceil(u64::from(self.chunk_size))
+    /// How many chunks there are; none if there are no bytes.
+    pub fn chunks(&self) -> u64 {
+        self.size.div_ceil(self.chunk_size)
     }
 }
 
@@ -72,7 +106,7 @@ struct Upload {
 }
 
 impl Published {
-    pub(super) fn stat(&self) -> BlobStat {
+    fn stat(&self) -> BlobStat {
         BlobStat {
             size: self.content.size,
             version: self.version,
@@ -83,7 +117,8 @@ impl Published {
 }
 
 impl Pointer {
-    pub(super) fn new(key: &str) -> Self {
+    /// That there is no object of this key, and that none was ever begun.
+    pub fn new(key: &str) -> Self {
         Self {
             format: FORMAT,
             key: key.to_owned(),
@@ -95,47 +130,54 @@ impl Pointer {
         }
     }
 
-    /// What a record holds, whatever its key.
-    pub(super) fn of(record: &Record) -> Result<std::sync::Arc<Self>> {
-        let pointer = record.decode::<Self>()?;
-        let whole = pointer.published.as_ref().is_none_or(|published| {
-            published.content.chunk_size > 0 && published.content.chunks() <= u64::from(u32::MAX)
+    /// To be called on one that was read.
+    ///
+    /// # Errors
+    /// `Corrupt` if it is of a form that this release does not know.
+    pub fn check(&self) -> Result<()> {
+        let whole = self.content().is_none_or(|content| {
+            content.chunk_size > 0 && content.chunks() <= u64::from(u32::MAX)
         });
-        if pointer.format != FORMAT || !whole {
-            return Err(Error::corrupt(
-                "the object's record is of a form that this release does not know; \
-                 was it written by a later one?",
-            )
-            .with_key(record.at()));
+        if self.format == FORMAT && whole {
+            return Ok(());
         }
-        Ok(pointer)
+        Err(Error::corrupt(
+            "what is known of the object is of a form that this release does not know; \
+             was it written by a later one?",
+        ))
     }
 
-    /// What the record of `place` holds.
-    pub(super) fn at(place: &Place, record: &Record) -> Result<std::sync::Arc<Self>> {
-        let pointer = Self::of(record)?;
-        if *pointer.key != *place.key {
-            return Err(
-                Error::corrupt("the object's record belongs to another key").with_key(place.at())
-            );
-        }
-        Ok(pointer)
-    }
-
-    pub(super) fn key(&self) -> &str {
+    /// The object's key in full.
+    pub fn key(&self) -> &str {
         &self.key
     }
 
-    /// Nothing published and nothing under way: the record can go. Sequence
-    /// numbers may then begin anew, because a commit must find its own upload
-    /// here, and there is none.
-    pub(super) fn is_blank(&self) -> bool {
+    /// What is known of the published object.
+    pub fn stat(&self) -> Option<BlobStat> {
+        self.published.as_ref().map(Published::stat)
+    }
+
+    /// Where the published object's content is.
+    pub fn content(&self) -> Option<Content> {
+        self.published.as_ref().map(|published| published.content)
+    }
+
+    /// Whether this is the published object's content.
+    pub fn is_published(&self, generation: Version) -> bool {
+        self.content()
+            .is_some_and(|content| content.generation == generation)
+    }
+
+    /// Nothing is published and nothing is under way: it need not be kept.
+    /// Sequence numbers may then begin anew, because a commit must find its own
+    /// write here, and there is none.
+    pub fn is_blank(&self) -> bool {
         self.published.is_none() && self.uploads.is_empty()
     }
 
-    /// From when on the record may be absent: without a published object it
-    /// matters only to open writes.
-    pub(super) fn expires_at(&self) -> Option<Timestamp> {
+    /// From when on it need not be kept: without a published object it matters
+    /// only to open writes. `None` if it must be kept, or is blank.
+    pub fn expires_at(&self) -> Option<Timestamp> {
         let open = self.uploads.iter().map(|upload| upload.lease_until).max();
         match self.published {
             Some(_) => None,
@@ -148,8 +190,12 @@ impl Pointer {
         self.uploads.retain(|upload| upload.lease_until > now);
     }
 
-    /// Adds an open write.
-    pub(super) fn begin(
+    /// Adds an open write, which must be published or renewed before
+    /// `lease_until`.
+    ///
+    /// # Errors
+    /// `LimitExceeded` if too many are open.
+    pub fn begin(
         &mut self,
         generation: Version,
         lease_until: Timestamp,
@@ -175,19 +221,15 @@ impl Pointer {
         Ok(())
     }
 
-    /// Until when this write may go on; `None` if it is not open.
-    pub(super) fn lease_of(&self, generation: Version) -> Option<Timestamp> {
+    /// Until when this write may go on; `None` if it is not open. One that cannot
+    /// win any more stays open until it is ended or its lease is over.
+    pub fn lease_of(&self, generation: Version) -> Option<Timestamp> {
         let open = |upload: &&Upload| upload.generation == generation;
         self.uploads.iter().find(open).map(|u| u.lease_until)
     }
 
     /// Extends this write's lease; false if it cannot win any more.
-    pub(super) fn renew(
-        &mut self,
-        generation: Version,
-        lease_until: Timestamp,
-        now: Timestamp,
-    ) -> bool {
+    pub fn renew(&mut self, generation: Version, lease_until: Timestamp, now: Timestamp) -> bool {
         self.expire(now);
         let beaten = self.beaten();
         let open = |upload: &&mut Upload| upload.generation == generation;
@@ -200,23 +242,27 @@ impl Pointer {
         }
     }
 
-    /// Ends a write; true if it was open.
-    pub(super) fn end(&mut self, generation: Version) -> bool {
+    /// Ends a write, which can then not publish any more; true if it was open. To
+    /// be written down before what it wrote is freed.
+    pub fn end(&mut self, generation: Version) -> bool {
         let before = self.uploads.len();
         self.uploads
             .retain(|upload| upload.generation != generation);
         self.uploads.len() < before
     }
 
-    /// Ends a write by publishing its content, or says why not.
-    pub(super) fn publish(
+    /// Ends a write by publishing its content, or says why not. Either way it is
+    /// not open any more. Asked again once it is published it says so again.
+    pub fn publish(
         &mut self,
         content: Content,
         metadata: &BlobMetadata,
         mode: PutMode,
         now: Timestamp,
     ) -> Publication {
-        if let Some(published) = self.published_as(content.generation) {
+        if let Some(published) = &self.published
+            && published.content.generation == content.generation
+        {
             return Publication::Published(published.stat());
         }
         self.expire(now);
@@ -251,7 +297,7 @@ impl Pointer {
     }
 
     /// Gives the published object other metadata, if it is still `version`.
-    pub(super) fn restamp(
+    pub fn restamp(
         &mut self,
         version: Version,
         metadata: BlobMetadata,
@@ -269,14 +315,9 @@ impl Pointer {
         }
     }
 
-    /// The published object, if this is its content.
-    pub(super) fn published_as(&self, generation: Version) -> Option<&Published> {
-        let published = self.published.as_ref()?;
-        (published.content.generation == generation).then_some(published)
-    }
-
     /// Removes the object, and with it the chances of every write begun so far.
-    pub(super) fn delete(&mut self, now: Timestamp) -> bool {
+    /// True if there was one.
+    pub fn delete(&mut self, now: Timestamp) -> bool {
         self.expire(now);
         self.floor = self.next - 1;
         self.published.take().is_some()
