@@ -160,6 +160,7 @@ mod setup;
 mod shared;
 mod sweep;
 mod together;
+mod walk;
 mod wire;
 
 use std::fmt;

@@ -1,0 +1,90 @@
+//! Pages: a list of names, and what is read under them, some at a time.
+
+use futures_util::future::BoxFuture;
+use store_core::{Error, Result};
+
+use crate::keys::just_before;
+use crate::objects::{Objects, path};
+use crate::shared::Shared;
+use crate::together::together;
+
+/// The most bytes of items on one page, but for its first.
+const ROOM: usize = 8 << 20;
+
+/// How many are read before their size is looked at.
+const AT_ONCE: usize = 32;
+
+/// The names of a folder that begin with `prefix`, which begins with the folder.
+pub(crate) struct Walk<'a> {
+    pub(crate) shared: &'a Shared,
+    pub(crate) folder: String,
+    pub(crate) prefix: String,
+}
+
+/// Some items, and the position after which there are more.
+pub(crate) struct Found<T> {
+    pub(crate) items: Vec<T>,
+    pub(crate) next: Option<String>,
+}
+
+impl<'a> Walk<'a> {
+    /// At most `size` items after `position`. `read` gives what is under a name,
+    /// and its bytes, unless it is not asked for.
+    pub(crate) async fn page<'r, T: Send>(
+        &self,
+        position: Option<&str>,
+        size: usize,
+        read: impl Fn(String) -> BoxFuture<'r, Result<Option<(T, usize)>>> + Sync,
+    ) -> Result<Found<T>> {
+        let mut after = match position {
+            Some(position) => Some(self.after(position)?),
+            None => just_before(&self.prefix),
+        };
+        let (mut items, mut last, mut room) = (Vec::new(), String::new(), ROOM);
+        loop {
+            let bucket = self.shared.bucket();
+            let (names, more) = bucket.list(&self.folder, after.as_deref()).await?;
+            after = names.last().cloned();
+            let past = |name: &str| name > &*self.prefix && !name.starts_with(&self.prefix);
+            let more = more && !after.as_deref().is_some_and(past);
+            let mut names = names
+                .into_iter()
+                .filter(|name| name.starts_with(&self.prefix));
+            loop {
+                // One more than asked for tells whether there is more.
+                let wanted = (size + 1 - items.len()).min(AT_ONCE);
+                let some: Vec<String> = names.by_ref().take(wanted).collect();
+                if some.is_empty() {
+                    break;
+                }
+                let all = some.iter().map(|name| read(name.clone())).collect();
+                for (name, found) in some.iter().zip(together(all).await?) {
+                    let Some((item, bytes)) = found else { continue };
+                    if items.len() == size || (bytes > room && !items.is_empty()) {
+                        let next = Some(self.position(&last));
+                        return Ok(Found { items, next });
+                    }
+                    room = room.saturating_sub(bytes);
+                    items.push(item);
+                    last.clone_from(name);
+                }
+            }
+            if !more {
+                return Ok(Found { items, next: None });
+            }
+        }
+    }
+
+    /// The name at a position. A forged cursor may hold anything.
+    fn after(&self, position: &str) -> Result<String> {
+        let name = format!("{}/{position}", self.folder);
+        path(&name).map_err(|_| {
+            Error::invalid("the cursor was not made by this list; pass one that it returned")
+        })?;
+        Ok(name)
+    }
+
+    fn position(&self, name: &str) -> String {
+        name[(self.folder.len() + 1).min(name.len())..].to_owned()
+    }
+}
