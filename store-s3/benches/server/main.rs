@@ -10,7 +10,6 @@
 mod records;
 mod takes;
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use store_conformance::bench::Comparison;
@@ -26,7 +25,7 @@ const USERS: Collection = Collection::new("users");
 /// The driver's client, and the store over an equal one.
 struct Bench {
     runtime: Runtime,
-    raw: Arc<AmazonS3>,
+    raw: AmazonS3,
     store: Store,
     /// Where nobody else writes.
     prefix: String,
@@ -71,37 +70,30 @@ impl Bench {
         // One thread, so that the figures hold no hand-over between threads.
         let runtime = runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.unwrap();
-        let raw = AmazonS3Builder::new()
-            .with_bucket_name(s3::BUCKET)
-            .with_endpoint(url)
-            .with_region(s3::REGION)
-            .with_access_key_id(s3::key_id())
-            .with_secret_access_key(s3::secret())
-            .with_client_options(ClientOptions::new().with_allow_http(true))
-            .build();
-        let mut bench = Self {
-            prefix: format!("bench-{}", std::process::id()),
-            raw: Arc::new(raw.unwrap()),
-            store: runtime
-                .block_on(S3Store::connect("memory://"))
-                .unwrap()
-                .into(),
-            users: Partition::new("acme").unwrap(),
-            runtime,
-        };
-        bench.store = bench.store_at(url, &bench.prefix);
-        bench
-    }
-
-    fn store_at(&self, url: &str, prefix: &str) -> Store {
-        let bucket = s3::BUCKET;
-        let region = s3::REGION;
+        let prefix = format!("bench-{}", std::process::id());
+        let (bucket, region) = (s3::BUCKET, s3::REGION);
         let builder = S3Store::builder()
             .url(format!(
                 "s3://{bucket}/{prefix}?endpoint={url}&region={region}"
             ))
             .credentials(s3::key_id(), s3::secret());
-        self.runtime.block_on(builder.connect()).unwrap().into()
+        // First: it chooses what TLS is made of, without which there is no client.
+        let store = runtime.block_on(builder.connect()).unwrap();
+        let raw = AmazonS3Builder::new()
+            .with_bucket_name(bucket)
+            .with_endpoint(url)
+            .with_region(region)
+            .with_access_key_id(s3::key_id())
+            .with_secret_access_key(s3::secret())
+            .with_client_options(ClientOptions::new().with_allow_http(true))
+            .build();
+        Self {
+            raw: raw.unwrap(),
+            store: store.into(),
+            prefix,
+            users: Partition::new("acme").unwrap(),
+            runtime,
+        }
     }
 
     /// Does `work` so many times, one after the other, and says how long that
