@@ -55,14 +55,24 @@ impl ProvisionalChunks for Expiring {
         now + self.life
     }
 
-    async fn keep(&self, partition: &Partition, key: &RecordKey) -> Result<()> {
+    async fn keep(&self, partition: &Partition, chunks: &[RecordKey]) -> Result<()> {
+        // Those of other partitions are kept at the same time.
+        for key in chunks {
+            self.keep_one(key.at(partition)).await?;
+        }
+        Ok(())
+    }
+}
+
+impl Expiring {
+    async fn keep_one(&self, at: RecordRef<'_>) -> Result<()> {
         let now = wire::time(self.shared.now());
         let sent = self
             .shared
             .writing()?
             .update_item()
             .table_name(&self.shared.table)
-            .set_key(Some(wire::key(key.at(partition))))
+            .set_key(Some(wire::key(at)))
             .update_expression("REMOVE expires_at, #ttl")
             .condition_expression(format!("attribute_exists(pk) AND {ALIVE}"))
             .expression_attribute_names("#ttl", TTL)

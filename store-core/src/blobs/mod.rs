@@ -97,8 +97,9 @@
 //! # Troubleshooting
 //!
 //! - *A commit says `Superseded`, and nobody else wrote.* More time passed
-//!   between two writes than the [lease](RecordBlobs::lease) allows, or the
-//!   object was deleted meanwhile.
+//!   between two writes than the [lease](RecordBlobs::lease) allows, or more in
+//!   all than a backend whose server removes what is not published leaves it, or
+//!   the object was deleted meanwhile.
 //! - *A reader says `Superseded`.* It was slower than the
 //!   [grace](RecordBlobs::grace) allows. Raise it; or open the object again with
 //!   [`OpenOptions::version`] unset and start over.

@@ -144,7 +144,8 @@ pub enum Publication {
     /// The object is there for every later reader.
     Published(BlobStat),
     /// A write begun later was published, or the object was deleted, after this
-    /// write began; or the write stood still for longer than its lease.
+    /// write began; or the write stood still for longer than its lease, or took
+    /// longer than the store keeps what is not published.
     Superseded,
     /// [`PutMode::CreateOnly`], and there is one.
     AlreadyExists,
@@ -162,7 +163,7 @@ impl Publication {
             Self::Published(stat) => return Ok(stat),
             Self::Superseded => (
                 ErrorKind::Superseded,
-                "a newer write or a delete came first, or the lease ran out; begin again if it still matters",
+                "a newer write or a delete came first, or the write took too long; begin again if it still matters",
             ),
             Self::AlreadyExists => (
                 ErrorKind::AlreadyExists,

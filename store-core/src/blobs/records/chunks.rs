@@ -48,11 +48,18 @@ impl Shared {
             return Ok(());
         };
         let mut in_flight = InFlight::default();
-        for index in 0..count {
-            let (partition, key) = (lane(generation, index % LANES)?, key(index)?);
-            let provisional = Arc::clone(provisional);
-            in_flight.push(async move { provisional.keep(&partition, &key).await });
-            in_flight.fewer_than(self.options.in_flight).await?;
+        for number in 0..LANES.min(count) {
+            let all: Vec<u64> = (number..count).step_by(LANES as usize).collect();
+            for some in all.chunks(MAX_ITEMS) {
+                let partition = lane(generation, number)?;
+                let keys: Vec<_> = some
+                    .iter()
+                    .map(|index| key(*index))
+                    .collect::<Result<_>>()?;
+                let provisional = Arc::clone(provisional);
+                in_flight.push(async move { provisional.keep(&partition, &keys).await });
+                in_flight.fewer_than(self.options.in_flight).await?;
+            }
         }
         in_flight.fewer_than(1).await
     }

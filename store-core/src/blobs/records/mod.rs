@@ -64,12 +64,13 @@ pub trait ProvisionalChunks: Send + Sync + std::fmt::Debug {
     /// that takes longer is not published.
     fn end(&self, now: Timestamp) -> Timestamp;
 
-    /// Lets this chunk stay for good. Called for every chunk once all are
-    /// written, before the object is published, several at a time.
+    /// Lets these chunks of one partition, [`MAX_ITEMS`](crate::batch::MAX_ITEMS)
+    /// at most, stay for good. Called for every chunk once all are written,
+    /// before the object is published, for several partitions at a time.
     ///
     /// # Errors
-    /// `Superseded` if it is gone; the store's own. Nothing is published then.
-    async fn keep(&self, partition: &Partition, key: &RecordKey) -> Result<()>;
+    /// `Superseded` if one is gone; the store's own. Nothing is published then.
+    async fn keep(&self, partition: &Partition, chunks: &[RecordKey]) -> Result<()>;
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -114,7 +115,10 @@ impl RecordBlobs {
     }
 
     /// Lets chunks expire until their object is published, so that those of an
-    /// abandoned write go without a sweep. Keeping them costs a call for each.
+    /// abandoned write go without a sweep. Keeping them costs a call for each of
+    /// the sixteen partitions that they are spread over, or more for 400 MiB and
+    /// above. What is left of a write that ends between that and its publication
+    /// still waits for the sweep.
     pub fn provisional(self, chunks: Arc<dyn ProvisionalChunks>) -> Self {
         Self::open_with(Arc::clone(&self.0.records), self.0.options, Some(chunks))
     }
