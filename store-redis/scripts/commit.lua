@@ -88,33 +88,6 @@ end
 clock = clock or call('TIME')
 local now_ms = clock[1] * 1000 + math.floor(clock[2] / 1000)
 
--- Forgets ids whose records are gone, a few at a time and more than one commit
--- adds on average, and lets the sets go with their last record if all expire.
-local function tidy(ids, deadlines)
-    local overdue = redis.pcall('ZRANGEBYSCORE', deadlines, '-inf', now_ms, 'LIMIT', 0, 16)
-    local gone = {}
-    for _, id in ipairs(overdue) do
-        if redis.pcall('EXISTS', ids .. ':' .. id) == 0 then
-            gone[#gone + 1] = id
-        end
-    end
-    if #gone > 0 then
-        redis.pcall('ZREM', ids, unpack(gone))
-        redis.pcall('ZREM', deadlines, unpack(gone))
-    end
-    local all, expiring = redis.pcall('ZCARD', ids), redis.pcall('ZCARD', deadlines)
-    if type(all) == 'number' and all == expiring and all > 0 then
-        local last = redis.pcall('ZREVRANGE', deadlines, 0, 0, 'WITHSCORES')[2]
-        if last then
-            redis.pcall('PEXPIREAT', ids, last)
-            redis.pcall('PEXPIREAT', deadlines, last)
-            return
-        end
-    end
-    redis.pcall('PERSIST', ids)
-    redis.pcall('PERSIST', deadlines)
-end
-
 -- By collection: what goes into its sorted sets and what comes out of them.
 local collections = {}
 at = 3
@@ -158,6 +131,6 @@ for place, c in pairs(collections) do
     if #c.keep > 0 then
         call('ZREM', expiring, unpack(c.keep))
     end
-    tidy(ids, expiring)
+    tidy(ids, expiring, now_ms)
 end
 return nil

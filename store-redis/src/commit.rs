@@ -1,5 +1,5 @@
 //! One batch as one call of the script that writes records; or, if it is one
-//! large record that must be new, as a transaction without a script.
+//! large record that must be new, as a transaction that no script copies it in.
 
 use redis::{Cmd, ServerErrorKind, Value};
 use store_core::batch::Item;
@@ -46,15 +46,15 @@ pub(crate) async fn send(shared: &Shared, batch: &Batch) -> Result<()> {
     }
 }
 
-/// Creates the one record of the request, if it is large and never expires and
-/// nobody waits for it or is told; and says whether it did. If it did not then
-/// nothing of the record was written: something has its name, perhaps what has
-/// expired and only the script can tell, or the cluster's slot is elsewhere.
+/// Creates the one record of the request, if it is large and nobody waits for it
+/// or is told; and says whether it did. If it did not then nothing of the record
+/// was written: something has its name, perhaps what has expired and only the
+/// script can tell, or the cluster's slot is elsewhere.
 async fn create_large(shared: &Shared, request: &Request<'_>) -> Result<bool> {
     let [item] = request.batch.items() else {
         return Ok(false);
     };
-    let [Some((stored, None))] = &request.puts[..] else {
+    let [Some((stored, life))] = &request.puts[..] else {
         return Ok(false);
     };
     let told = shared.tells && item.key().collection().is_cacheable();
@@ -62,18 +62,27 @@ async fn create_large(shared: &Shared, request: &Request<'_>) -> Result<bool> {
     if !is_new || stored.len() < LARGE || told || strict(shared, request.batch).is_some() {
         return Ok(false);
     }
-    let [record, ids, deadlines] = &request.keys[..] else {
+    let [record, ..] = &request.keys[..] else {
         return Ok(false);
     };
-    let mut set = Cmd::with_capacity(4, stored.len() + record.len() + 16);
+    let mut set = Cmd::with_capacity(6, stored.len() + record.len() + 40);
     set.arg("SET").arg(record).arg(stored).arg("NX");
+    if let Some(life) = life {
+        set.arg("PX").arg(*life);
+    }
+    let id = item.key().id();
+    let list = Script {
+        lua: &shared.scripts.list,
+        keys: &request.keys,
+        arguments: &|command| {
+            command.arg(id);
+        },
+        size: 1024,
+    };
     let mut both = redis::pipe();
     both.atomic().add_command(set);
-    // As the script leaves the sets after a record that lasts.
-    let id = item.key().id();
-    both.cmd("ZADD").arg(ids).arg(0).arg(id).ignore();
-    both.cmd("ZREM").arg(deadlines).arg(id).ignore();
-    both.cmd("PERSIST").arg(ids).ignore();
+    // As text: if the server did not know its digest half would be done.
+    both.add_command(list.command(false)).ignore();
     let servers = shared.servers()?;
     match servers.send_all(servers.slot(record), &both).await {
         Ok(answers) => Ok(answers.first().is_some_and(|answer| *answer != Value::Nil)),

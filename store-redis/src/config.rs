@@ -42,6 +42,7 @@ pub struct Builder {
     pub(crate) namespace: String,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) grace: Duration,
+    pub(crate) orphans: Duration,
     pub(crate) strict: Option<Strict>,
     pub(crate) change_notice: bool,
     pub(crate) collections: Vec<Collection>,
@@ -72,6 +73,7 @@ impl Default for Builder {
             namespace: "store".into(),
             clock: Arc::new(SystemClock),
             grace: Duration::from_secs(300),
+            orphans: Duration::from_secs(24 * 3600),
             strict: None,
             change_notice: false,
             collections: collections::all(),
@@ -133,6 +135,16 @@ impl Builder {
     /// still sees what has expired by another.
     pub fn grace(mut self, grace: Duration) -> Self {
         self.grace = grace;
+        self
+    }
+
+    /// How long the server keeps the chunks of an object that is not published:
+    /// of a process that died while it wrote, or gave up without a word. A day by
+    /// default. It must be longer than any object takes to be written: one that
+    /// takes longer is not published, and says
+    /// [`Superseded`](store_core::blobs::Publication::Superseded).
+    pub fn orphans_expire(mut self, life: Duration) -> Self {
+        self.orphans = life;
         self
     }
 

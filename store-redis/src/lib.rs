@@ -72,8 +72,9 @@
 //! - **A commit** is one script (`commit.lua`): it compares what is there with
 //!   what is expected and writes all or nothing. Redis runs one script at a
 //!   time, which makes commits serializable.
-//!   One large record that must be new, such as a piece of an object, is a
-//!   transaction of plain commands: a script would copy it twice.
+//!   One large record that must be new, such as a piece of an object, is a `SET`
+//!   in a transaction with a script (`list.lua`) that puts only its id in its
+//!   place: through a script it would be copied twice.
 //! - **A page of a partition** is one script (`scan.lua`): a range of the sorted
 //!   set and the records of its ids.
 //! - **A page of a whole collection** is `SCAN` over each primary, so it costs
@@ -83,17 +84,26 @@
 //! - **A take** is one script (`take.lua`). Times are kept at one width and
 //!   compared as texts. Lua counts in doubles, so where one is added it is by
 //!   seconds and nanoseconds, each of which a double holds exactly.
+//! - **An object** is a record that points to its chunks, of 256 KiB, which are
+//!   spread over sixteen partitions, and so over the servers of a cluster. Until
+//!   it is published its chunks expire ([`Builder::orphans_expire`]): what a
+//!   process that died left behind goes by itself. One script for each of those
+//!   partitions (`keep.lua`) then lets their chunks stay, all or none. Chunks of
+//!   what was replaced or deleted are removed by [`sweep`](core::BlobStore::sweep),
+//!   which has to be called now and then.
 //!
 //! # Time
 //! The store's clock alone decides what has expired; it is sent along. The
 //! server's own expiry only clears away, later by [`Builder::grace`]. With it go
 //! the ids: each commit forgets some whose records are gone, and a sorted set
-//! whose members all expire goes with the last of them. So there is nothing to
-//! sweep.
+//! whose members all expire goes with the last of them. So of records there is
+//! nothing to sweep.
 //!
 //! # What a call costs
 //! Each primitive is one request and one reply: `GET`, `MGET` for each slot,
-//! `EVALSHA` for commit, page and take. A page of a collection is several. All
+//! `EVALSHA` for commit, page and take. A page of a collection is several. Letting
+//! an object's chunks stay is one for each sixteenth of them, at most sixteen up
+//! to 400 MiB, and about 12 µs of the server for each chunk when it is written. All
 //! calls share one connection to each server; large bodies make others wait, so
 //! give much-used objects a store (and so a connection) of their own.
 //!
@@ -126,6 +136,7 @@
 //! `redis-cli --cluster check` shows and `--cluster fix` mends. It comes of moving
 //! slots to one server and then to another before all have heard of the first.
 
+mod blobs;
 mod changes;
 mod cluster;
 mod commit;
@@ -144,6 +155,7 @@ mod wire;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use redis;
 use redis::Client;
@@ -158,6 +170,7 @@ use records::RedisRecords;
 #[derive(Clone)]
 pub struct RedisStore {
     records: Arc<RedisRecords>,
+    orphans: Duration,
 }
 
 impl RedisStore {
@@ -186,6 +199,7 @@ impl RedisStore {
     async fn open(builder: Builder) -> Result<Self> {
         Ok(Self {
             records: Arc::new(RedisRecords::open(&builder).await?),
+            orphans: builder.orphans,
         })
     }
 
@@ -224,7 +238,10 @@ impl fmt::Debug for RedisStore {
 impl From<RedisStore> for Store {
     fn from(store: RedisStore) -> Self {
         let limits = RedisLimits::new(Arc::clone(store.records.shared()));
-        Self::new(store.records).with_limits(Arc::new(limits))
+        let blobs = blobs::over(Arc::clone(&store.records), store.orphans);
+        Self::new(store.records)
+            .with_blobs(Arc::new(blobs))
+            .with_limits(Arc::new(limits))
     }
 }
 

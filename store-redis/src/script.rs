@@ -41,22 +41,45 @@ impl std::fmt::Debug for Lua {
 #[derive(Debug)]
 pub(crate) struct Scripts {
     pub(crate) commit: Lua,
+    pub(crate) list: Lua,
+    pub(crate) keep: Lua,
     pub(crate) scan: Lua,
     pub(crate) take: Lua,
     pub(crate) swap: Lua,
 }
 
+/// A script that writes records.
+macro_rules! writing {
+    ($name:literal) => {
+        Lua::new(concat!(
+            include_str!("../scripts/tidy.lua"),
+            include_str!(concat!("../scripts/", $name, ".lua"))
+        ))
+    };
+}
+
 impl Scripts {
     pub(crate) fn new() -> Self {
         Self {
-            commit: Lua::new(include_str!("../scripts/commit.lua")),
+            commit: writing!("commit"),
+            list: writing!("list"),
+            keep: writing!("keep"),
             scan: Lua::new(include_str!("../scripts/scan.lua")),
             take: Lua::new(include_str!("../scripts/take.lua")),
             swap: Lua::new(include_str!("../scripts/swap.lua")),
         }
     }
 
-    pub(crate) fn all(&self) -> [&Lua; 4] {
-        [&self.commit, &self.scan, &self.take, &self.swap]
+    /// Those that are asked for by their digests.
+    pub(crate) fn all(&self) -> [&Lua; 5] {
+        let Self {
+            commit,
+            list: _,
+            keep,
+            scan,
+            take,
+            swap,
+        } = self;
+        [commit, keep, scan, take, swap]
     }
 }

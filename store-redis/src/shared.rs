@@ -193,7 +193,7 @@ pub(crate) struct Script<'a> {
 }
 
 impl Script<'_> {
-    fn command(&self, by_digest: bool) -> Cmd {
+    pub(crate) fn command(&self, by_digest: bool) -> Cmd {
         let mut command = self.lua.command(by_digest, self.keys.len() * 6, self.size);
         command.arg(self.keys.len());
         for key in self.keys {

@@ -31,7 +31,7 @@ async fn put_brief(store: &Store, id: &str) -> store_conformance::core::Result<(
 }
 
 /// Until it holds, at most ten seconds.
-async fn until<F, T>(what: &str, holds: F) -> End
+pub(crate) async fn until<F, T>(what: &str, holds: F) -> End
 where
     F: Fn() -> T,
     T: Future<Output = Result<bool, crate::Failure>>,

@@ -9,6 +9,7 @@ mod expiry;
 mod faults;
 mod large;
 mod moving;
+mod orphans;
 mod resharding;
 mod restart;
 mod storms;
@@ -102,6 +103,7 @@ fn main() -> ExitCode {
         tls::all(),
         cluster::all(),
         moving::all(),
+        orphans::all(),
         resharding::all(),
         trips::all(),
     ]

@@ -1,0 +1,224 @@
+//! The chunks of objects: those that nobody publishes go by themselves.
+
+use std::time::Duration;
+
+use store_conformance::core::blobs::{
+    BlobMetadata, BlobRef, BlobSink, BlobStoreExt, OpenOptions, Publication, PutOptions,
+};
+use store_conformance::core::{ManualClock, Store};
+use store_conformance::proxy::{self, Cut, Proxy};
+use store_redis::redis::cmd;
+
+use crate::cluster::Nodes;
+use crate::expiry::until;
+use crate::{End, Failure, Place, tests};
+
+tests![
+    every_chunk_expires_until_it_is_published,
+    every_chunk_expires_in_a_cluster_too,
+    abandoned_chunks_go_without_a_sweep,
+    a_write_that_outlives_its_chunks_is_not_published,
+    a_write_that_lost_a_chunk_is_not_published,
+    a_reader_outlives_an_overwriter_that_gave_up,
+    chunks_are_kept_together,
+    a_lost_keep_is_sent_again,
+];
+
+const CHUNK: usize = 256 * 1024;
+const LIFE: Duration = Duration::from_secs(600);
+const AT: (&str, &str) = ("b", "k");
+
+fn at() -> Result<BlobRef<'static>, Failure> {
+    Ok(BlobRef::new(AT.0, AT.1)?)
+}
+
+/// A store whose abandoned chunks the server removes soon, and at once.
+async fn brief(place: &Place) -> Result<Store, Failure> {
+    let builder = place.builder().orphans_expire(Duration::from_millis(200));
+    Ok(builder.grace(Duration::ZERO).connect().await?.into())
+}
+
+/// So many chunks that a writer who then dies wrote; some may not have arrived.
+async fn write(store: &Store, chunks: usize) -> Result<Box<dyn BlobSink>, Failure> {
+    let mut sink = store.blobs().begin(at()?, PutOptions::default()).await?;
+    sink.write(vec![7; chunks * CHUNK].into()).await?;
+    Ok(sink)
+}
+
+/// What the servers keep of chunks, and for how long; below zero for good.
+async fn chunks(places: &[Place]) -> Result<Vec<(String, i64)>, Failure> {
+    let mut found = Vec::new();
+    for place in places {
+        for key in place.keys().await? {
+            let mut life = cmd("PTTL");
+            let left: i64 = place.ask(life.arg(&key)).await?;
+            // What went since then is not there.
+            if key.contains(":blob_chunks") && left != -2 {
+                found.push((key, left));
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn is_deadlines(key: &str) -> bool {
+    key.contains("/expiry:")
+}
+
+async fn check_that_chunks_expire(places: &[Place]) -> End {
+    let opened = places[0].builder().orphans_expire(LIFE).connect().await?;
+    let store = Store::from(opened);
+    let mut sink = write(&store, 40).await?;
+    sink.write(vec![7; 100].into()).await?;
+    let found = chunks(places).await?;
+    assert!(found.len() > 32, "{}", found.len());
+    for (key, left) in &found {
+        // And the grace.
+        assert!((1..=900_001).contains(left), "{key} stays for {left}");
+    }
+    sink.commit().await?.published()?;
+    let found = chunks(places).await?;
+    // The chunks, the last of them short, and their ids.
+    assert_eq!(found.len(), 41 + 16);
+    for (key, left) in &found {
+        assert_eq!(*left, -1, "{key} goes");
+        assert!(!is_deadlines(key), "{key}");
+    }
+    let read = store.blobs().read(at()?, 1 << 30).await?;
+    assert_eq!(read.ok_or("published")?.1.len(), 40 * CHUNK + 100);
+    Ok(())
+}
+
+async fn every_chunk_expires_until_it_is_published(place: Place) -> End {
+    check_that_chunks_expire(&[place]).await
+}
+
+async fn every_chunk_expires_in_a_cluster_too(_: Place) -> End {
+    let nodes = Nodes::start(0)?;
+    let url = |port| format!("redis://127.0.0.1:{port}");
+    let mut places: Vec<Place> = nodes.ports.iter().map(|p| Place::new(&url(p))).collect();
+    let namespace = places[0].namespace.clone();
+    for place in &mut places {
+        place.namespace.clone_from(&namespace);
+    }
+    check_that_chunks_expire(&places).await
+}
+
+async fn abandoned_chunks_go_without_a_sweep(place: Place) -> End {
+    let store = brief(&place).await?;
+    drop(write(&store, 20).await?);
+    let places = [place];
+    until("the chunks went", || async {
+        Ok(chunks(&places).await?.is_empty())
+    })
+    .await
+}
+
+async fn a_write_that_outlives_its_chunks_is_not_published(place: Place) -> End {
+    // By the clock, before the server removes them; and by the server alone.
+    let clock = ManualClock::default();
+    let builder = place.builder().clock(clock.clone()).orphans_expire(LIFE);
+    let store = Store::from(builder.connect().await?);
+    let sink = write(&store, 20).await?;
+    clock.advance(LIFE);
+    assert_eq!(sink.commit().await?, Publication::Superseded);
+    assert!(store.blobs().stat(at()?).await?.is_none());
+
+    let places = [place];
+    let store = brief(&places[0]).await?;
+    let sink = write(&store, 20).await?;
+    until("the chunks went", || async {
+        Ok(chunks(&places).await?.is_empty())
+    })
+    .await?;
+    assert_eq!(sink.commit().await?, Publication::Superseded);
+    assert!(store.blobs().stat(at()?).await?.is_none());
+    Ok(())
+}
+
+/// Any of them, and so that those that were kept already go too.
+async fn a_write_that_lost_a_chunk_is_not_published(place: Place) -> End {
+    let store = place.open().await?;
+    let places = [place];
+    for lost in [0, 7, 18, 35] {
+        // Fewer than the last nine may be on their way.
+        let sink = write(&store, 45).await?;
+        let found = chunks(&places).await?;
+        let suffix = format!(":blob_chunks:{lost:08x}");
+        let of_it = found.iter().find(|(key, _)| key.ends_with(&suffix));
+        let mut removal = cmd("DEL");
+        removal.arg(&of_it.ok_or("it was written")?.0);
+        assert_eq!(places[0].ask::<u64>(&removal).await?, 1);
+        assert_eq!(sink.commit().await?, Publication::Superseded);
+        assert!(store.blobs().stat(at()?).await?.is_none());
+        assert_eq!(chunks(&places).await?, []);
+    }
+    Ok(())
+}
+
+async fn a_reader_outlives_an_overwriter_that_gave_up(place: Place) -> End {
+    let (store, other) = (place.open().await?, brief(&place).await?);
+    let content: Vec<u8> = (0..20 * CHUNK).map(|i| (i * 7919 >> 3) as u8).collect();
+    let put = store
+        .blobs()
+        .put(at()?, BlobMetadata::default(), content.clone());
+    put.await?.published()?;
+    let places = [place];
+    let published = chunks(&places).await?;
+    let blob = store.blobs().open(at()?, OpenOptions::default()).await?;
+    let mut reader = blob.ok_or("published")?.reader;
+    let mut read = reader.next().await?.ok_or("twenty")?.to_vec();
+    drop(write(&other, 20).await?);
+    until("the other's chunks went", || async {
+        Ok(chunks(&places).await?.len() == published.len())
+    })
+    .await?;
+    while let Some(bytes) = reader.next().await? {
+        read.extend_from_slice(&bytes);
+    }
+    assert!(read == content, "other bytes");
+    let (_, again) = store.blobs().read(at()?, 1 << 30).await?.ok_or("there")?;
+    assert!(again == content, "other bytes");
+    Ok(())
+}
+
+async fn chunks_are_kept_together(place: Place) -> End {
+    let proxy = Proxy::start(place.address(), Some(proxy::redis), 0).await?;
+    let builder = place.builder().url(format!("redis://{}", proxy.address()));
+    let opened = builder.connect().await?;
+    opened.setup().await?;
+    let store = Store::from(opened);
+    let content = vec![7; 40 * CHUNK];
+    proxy.requests();
+    let put = store.blobs().put(at()?, BlobMetadata::default(), content);
+    put.await?.published()?;
+    // The pointer is read and written twice; three notes, of which the last goes.
+    assert_eq!(proxy.requests(), 4 + 4 + 40 + 16);
+    Ok(())
+}
+
+async fn a_lost_keep_is_sent_again(place: Place) -> End {
+    let proxy = Proxy::start(place.address(), Some(proxy::redis), 0).await?;
+    let builder = place.builder().url(format!("redis://{}", proxy.address()));
+    let opened = builder.connect().await?;
+    opened.setup().await?;
+    let store = Store::from(opened);
+    for cut in [
+        Cut::BeforeRequest,
+        Cut::InRequest,
+        Cut::BeforeReply,
+        Cut::InReply,
+    ] {
+        let mut sink = store.blobs().begin(at()?, PutOptions::default()).await?;
+        sink.write(vec![7; 100].into()).await?;
+        // Of what the commit sends the note and the chunk come before.
+        proxy.script([Cut::None, Cut::None, cut]);
+        let cuts = proxy.cuts();
+        sink.commit().await?.published()?;
+        assert_eq!(proxy.cuts(), cuts + 1);
+    }
+    for (key, left) in chunks(&[place]).await? {
+        assert_eq!(left, -1, "{key} goes");
+    }
+    Ok(())
+}
