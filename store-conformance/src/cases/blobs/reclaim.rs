@@ -7,8 +7,8 @@ use store_core::blobs::{BLOB_CHUNKS, BLOB_RECLAIM, BLOBS, BlobStoreExt, OpenOpti
 use store_core::{BlobStore, Collection, Scan, Store};
 
 use super::tools::{
-    CHUNK, Given, SEVERAL_CHUNKS, content, drain, holds, holds_none, named, object, put,
-    superseded, sweep, told, written,
+    CHUNK, Given, LARGE, LONG, SEVERAL_CHUNKS, content, drain, holds, holds_none, named, object,
+    put, superseded, sweep, told, written,
 };
 use crate::case;
 use crate::harness::Harness;
@@ -39,15 +39,7 @@ async fn an_abandoned_write_is_reclaimed(harness: Given) -> CaseResult {
     let bytes = content(1, SEVERAL_CHUNKS);
     put(&opened.first, named("kept"), told(1), &bytes).await?;
     for key in ["a", "b"] {
-        drop(
-            written(
-                &opened.first,
-                named(key),
-                told(2),
-                &content(2, SEVERAL_CHUNKS),
-            )
-            .await?,
-        );
+        drop(written(&opened.first, named(key), told(2), &content(2, LONG)).await?);
     }
     assert_eq!(sweep(&opened.second).await?, 0, "they may still go on");
     opened.clock.advance(A_DAY);
@@ -105,7 +97,7 @@ async fn a_write_that_goes_on_is_not_reclaimed(harness: Given) -> CaseResult {
 
 async fn replaced_and_deleted_content_is_reclaimed(harness: Given) -> CaseResult {
     let opened = harness.open(()).await?;
-    let bytes = |seed| content(seed, SEVERAL_CHUNKS);
+    let bytes = |seed| content(seed, LARGE);
     for seed in 1..=3 {
         put(&opened.first, object(), told(seed), &bytes(seed)).await?;
     }

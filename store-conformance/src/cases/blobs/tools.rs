@@ -19,6 +19,12 @@ pub(super) type Given = Arc<dyn Harness<dyn BlobStore>>;
 /// KiB and a part of one.
 pub(super) const SEVERAL_CHUNKS: usize = 3 * CHUNK + 1000;
 
+/// More than any implementation keeps with what is known of the object.
+pub(super) const LARGE: usize = 4 * CHUNK + 1000;
+
+/// More than any implementation keeps in its writer's memory.
+pub(super) const LONG: usize = 20 * CHUNK + 1000;
+
 /// The chunk size of the standard implementation.
 pub(super) const CHUNK: usize = 256 * 1024;
 
