@@ -25,6 +25,9 @@ impl Harness<Store> for Memory {
         let builder = S3Store::builder()
             .object_store(Arc::new(InMemory::new()))
             .collections(cases::collections())
+            // So that the suite's objects are of many parts.
+            .inline(10_000)
+            .part_size(64 * 1024)
             .clock(clock.clone());
         let first = builder.clone().connect().await?;
         first.setup().await?;

@@ -13,6 +13,7 @@ use store_core::{
 use url::Url;
 
 use crate::S3Store;
+use crate::blobs::{self, Parts};
 use crate::error::{BACKEND, config};
 use crate::shared::unknown_scheme;
 
@@ -40,6 +41,7 @@ pub struct Builder {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) collections: Vec<Collection>,
     pub(crate) lease: Duration,
+    pub(crate) blobs: blobs::Options,
     timeout: Duration,
     connect_timeout: Duration,
 }
@@ -62,6 +64,7 @@ impl Default for Builder {
             clock: Arc::new(SystemClock),
             collections: collections::all(),
             lease: Duration::from_secs(5),
+            blobs: blobs::Options::default(),
             timeout: Duration::from_secs(30),
             connect_timeout: Duration::from_secs(5),
         }
@@ -93,7 +96,8 @@ impl Builder {
     /// (`with_retry(RetryConfig { max_retries: 0, .. })`). A put that is sent
     /// again by itself fails on its own success. The store finds out where it
     /// can and says `Ambiguous` where it cannot, so this costs answers, not
-    /// promises. It must be no cache, and send to one place only.
+    /// promises. It must be no cache, and send to one place only. A part of a
+    /// streamed object that fails then fails the write.
     pub fn object_store(mut self, driver: Arc<dyn ObjectStore>) -> Self {
         self.source = Source::Driver(driver);
         self
@@ -149,6 +153,44 @@ impl Builder {
         self
     }
 
+    /// Streamed objects of up to so many bytes are kept with what is known of
+    /// them: published by one put, opened by one get. 1 MiB by default, which is
+    /// the most too. To begin to replace one sends it once more, so a smaller
+    /// bound serves objects well that are often rewritten.
+    pub fn inline(mut self, bytes: usize) -> Self {
+        self.blobs.inline = bytes.min(blobs::MAX_INLINE);
+        self
+    }
+
+    /// In parts of how many bytes larger objects are written and read. 5 MiB by
+    /// default, which is the least that S3 takes; 512 MiB at most.
+    pub fn part_size(mut self, bytes: usize) -> Self {
+        self.blobs.part_size = bytes.clamp(1, 512 << 20);
+        self
+    }
+
+    /// How many parts an open sink or reader has under way at a time, 4 by
+    /// default. It holds one part more than that: 25 MiB by default.
+    pub fn in_flight(mut self, parts: usize) -> Self {
+        self.blobs.in_flight = parts.max(1);
+        self
+    }
+
+    /// How long the write of a streamed object may stand still before it is
+    /// taken for abandoned; an hour by default. A write that goes on renews its
+    /// lease.
+    pub fn write_lease(mut self, lease: Duration) -> Self {
+        self.blobs.lease = lease;
+        self
+    }
+
+    /// How long content stays readable after it was replaced or deleted, for the
+    /// readers that have it open; five minutes by default.
+    pub fn reader_grace(mut self, grace: Duration) -> Self {
+        self.blobs.grace = grace;
+        self
+    }
+
     /// How long a request may take, 30 s by default.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
@@ -168,7 +210,7 @@ impl Builder {
         capabilities.ordered_scans = Support::Native;
         capabilities.collection_scans = Support::Native;
         capabilities.native_expiry = Support::No;
-        capabilities.blobs = Support::Emulated;
+        capabilities.blobs = Support::Native;
         capabilities.rate_limits = Support::Emulated;
         capabilities.durability = match &self.source {
             Source::Url(url) if url.starts_with("memory:") => Durability::Process,
@@ -189,8 +231,8 @@ impl Builder {
         S3Store::open(self).await
     }
 
-    /// The driver, what to call its place, and the prefix.
-    pub(crate) fn driver(&self) -> Result<(Arc<dyn ObjectStore>, String, String)> {
+    /// The driver, and where it leads.
+    pub(crate) fn driver(&self) -> Result<Driver> {
         let prefix = |path: &str| self.prefix.clone().unwrap_or_else(|| path.to_owned());
         let text = match &self.source {
             Source::None => {
@@ -199,7 +241,12 @@ impl Builder {
                 ));
             }
             Source::Driver(driver) => {
-                return Ok((Arc::clone(driver), driver.to_string(), prefix("")));
+                return Ok(Driver {
+                    driver: Arc::clone(driver),
+                    parts: Parts::Lent(Arc::clone(driver)),
+                    place: driver.to_string(),
+                    prefix: prefix(""),
+                });
             }
             Source::Url(url) => url,
         };
@@ -207,17 +254,21 @@ impl Builder {
             // The parser's own words may hold the URL, secrets and all.
             .map_err(|_| config("the URL is not of the form s3://bucket/prefix?region=…"))?;
         match url.scheme() {
-            "memory" => Ok((
-                Arc::new(InMemory::new()),
-                "a bucket in memory".into(),
-                prefix(url.path()),
-            )),
+            "memory" => {
+                let driver = Arc::new(InMemory::new());
+                Ok(Driver {
+                    parts: Parts::Lent(Arc::clone(&driver) as _),
+                    driver,
+                    place: "a bucket in memory".into(),
+                    prefix: prefix(url.path()),
+                })
+            }
             "s3" => self.bucket(&url, prefix(url.path())),
             other => Err(unknown_scheme(other)),
         }
     }
 
-    fn bucket(&self, url: &Url, prefix: String) -> Result<(Arc<dyn ObjectStore>, String, String)> {
+    fn bucket(&self, url: &Url, prefix: String) -> Result<Driver> {
         let Some(bucket) = url.host_str() else {
             return Err(config("the URL names no bucket: s3://bucket/prefix"));
         };
@@ -232,6 +283,11 @@ impl Builder {
                 "credentials do not belong into the URL; call Builder::credentials",
             ));
         }
+        if self.blobs.part_size < blobs::MIN_PART {
+            return Err(config(
+                "S3 takes no parts of under 5 MiB; give Builder::part_size that or more",
+            ));
+        }
         // Unless the application chose another.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut options = ClientOptions::new()
@@ -239,12 +295,7 @@ impl Builder {
             .with_connect_timeout(self.connect_timeout);
         let mut driver = AmazonS3Builder::from_env()
             .with_bucket_name(bucket)
-            .with_conditional_put(S3ConditionalPut::ETagMatch)
-            // A conditional put that is sent again fails on its own success.
-            .with_retry(RetryConfig {
-                max_retries: 0,
-                ..RetryConfig::default()
-            });
+            .with_conditional_put(S3ConditionalPut::ETagMatch);
         let mut place = format!("s3://{bucket}");
         for (name, value) in url.query_pairs() {
             driver = match &*name {
@@ -283,12 +334,36 @@ impl Builder {
                 options = options.with_root_certificate(certificate);
             }
         }
-        let driver = driver.with_client_options(options).build().map_err(|_| {
-            // The driver's own words may hold what is configured.
-            config("the bucket is configured wrongly; check the URL and the credentials")
-        })?;
-        Ok((Arc::new(driver), place, prefix))
+        let driver = driver.with_client_options(options);
+        let build = |driver: AmazonS3Builder| {
+            let built = driver.build().map_err(|_| {
+                // The driver's own words may hold what is configured.
+                config("the bucket is configured wrongly; check the URL and the credentials")
+            });
+            built.map(Arc::new)
+        };
+        Ok(Driver {
+            // A conditional put that is sent again fails on its own success.
+            driver: build(driver.clone().with_retry(RetryConfig {
+                max_retries: 0,
+                ..RetryConfig::default()
+            }))?,
+            // A part may be sent again, by its number.
+            parts: Parts::ById(build(driver)?),
+            place,
+            prefix,
+        })
     }
+}
+
+/// What leads to a bucket.
+pub(crate) struct Driver {
+    /// Sends each request once.
+    pub(crate) driver: Arc<dyn ObjectStore>,
+    pub(crate) parts: Parts,
+    /// What to call the place in messages.
+    pub(crate) place: String,
+    pub(crate) prefix: String,
 }
 
 impl fmt::Debug for Builder {

@@ -3,6 +3,9 @@
 //! ```text
 //! records/users/=acme/=alice      a record
 //! transactions/0f…                a commit of several records, while it is under way
+//! blobs/=reports/=2030.2Fq1..csv  what is known of an object, and its content if that is small
+//! content/0f…/0                   its content otherwise
+//! reclaim/17f0….0f….u             a note to look after content, by the time when
 //! setup                           what `setup` found out about the server
 //! ```
 //!
@@ -133,6 +136,40 @@ impl Namespace {
 
     pub(crate) fn transaction(&self, id: Version) -> String {
         format!("{}/{id}", self.transactions())
+    }
+
+    /// The folder of the pointers of a bucket's objects.
+    pub(crate) fn pointers(&self, bucket: &str) -> String {
+        format!("{}blobs/={}", self.prefix, shortened(bucket))
+    }
+
+    /// The pointer of the object of that id.
+    pub(crate) fn pointer(&self, bucket: &str, id: &str) -> String {
+        let mut name = self.pointers(bucket);
+        name.push_str("/=");
+        encode(&mut name, id);
+        name
+    }
+
+    /// One of the objects of a content.
+    pub(crate) fn content(&self, generation: Version, index: u64) -> String {
+        format!("{}content/{generation}/{index}", self.prefix)
+    }
+
+    /// The folder of notes.
+    pub(crate) fn notes(&self) -> String {
+        format!("{}reclaim", self.prefix)
+    }
+
+    /// A note of a content; such names sort by the time.
+    pub(crate) fn note(&self, due: u64, generation: Version, reason: char) -> String {
+        format!("{}/{due:016x}.{generation}.{reason}", self.notes())
+    }
+
+    /// The time in a note's name; `None` if it is not of that form.
+    pub(crate) fn due_of(&self, name: &str) -> Option<u64> {
+        let rest = name.strip_prefix(&*self.notes())?.strip_prefix('/')?;
+        u64::from_str_radix(rest.split_once('.')?.0, 16).ok()
     }
 
     /// What `setup` knows.

@@ -56,9 +56,9 @@
 //!
 //! Without `s3:ListBucket` a missing object is answered as forbidden (403), and
 //! so is every create. On the bucket:
-//! - **a lifecycle rule that aborts incomplete multipart uploads** after a day or
-//!   so: a process that dies in the middle of one leaves parts that cost money
-//!   and that nobody can list through the driver;
+//! - **a lifecycle rule that aborts incomplete multipart uploads** after two days
+//!   or so: a process that dies in the middle of one leaves parts that cost money
+//!   and that nobody can list through the driver. Longer than any write takes;
 //! - **no other rule on the store's prefix**: one that expires or moves objects
 //!   would take records away;
 //! - no versioning is needed. Where it is on, let a rule remove noncurrent
@@ -69,6 +69,9 @@
 //! |---|---|
 //! | a record | `records/users/=acme/=alice` |
 //! | a commit of several records, while it is under way | `transactions/0f3c…` |
+//! | a streamed object: what is known of it, and up to 1 MiB of content | `blobs/=reports/=q1..csv` |
+//! | larger content | `content/0f3c…/0` |
+//! | a note to look after content later | `reclaim/17f0….0f3c….u` |
 //! | what `setup` found | `setup` |
 //!
 //! ```text
@@ -82,7 +85,7 @@
 //!
 //! **A deleted record leaves a small object** that says so, because a conditional
 //! `DELETE` is not offered by all servers; so does a name that a commit of several
-//! records checked to be absent. Records of
+//! records checked to be absent, and so does a deleted streamed object. Records of
 //! [single-use](core::Collection::single_use) collections, nonces among them, are
 //! removed. A scan reads and skips what is left.
 //!
@@ -97,7 +100,17 @@
 //! | commit of n that only checks, or is refused | 2n `GET` |
 //! | a page | a list for each 1000 names, a `GET` for each record |
 //! | take that is allowed | 1 `GET`, 1 `PUT` |
-//! | sweep | a list and a `GET` for each object that it looks at, 1000 at most |
+//! | sweep of records | a list and a `GET` for each object that it looks at, 1000 at most |
+//! | begin to write an object | 1 `GET`, 1 `PUT` |
+//! | commit of up to 1 MiB | 1 `PUT` |
+//! | commit of one part, up to 5 MiB | 3 `PUT`: a note, the content, the commit; 1 `DELETE` |
+//! | commit of n parts | n + 2 `PUT`, 2 `POST`, 1 `DELETE`, with what the writes sent before |
+//! | the same over an object of more than 1 MiB | a `PUT` more |
+//! | open, and read up to 1 MiB | 1 `GET` |
+//! | read what is larger | 1 `GET` to open it, and one for each 5 MiB of what is read |
+//! | stat | 1 `GET`, of 16 KiB at most |
+//! | delete an object | 1 `GET`, 1 `PUT`; a `PUT` more if it had more than 1 MiB |
+//! | sweep of objects | a list, and five or so for each note that is due |
 //!
 //! A reader that meets a record which a commit holds reads one object more. None
 //! of this depends on how many records a partition has. A record's token carries
@@ -109,6 +122,30 @@
 //! for all, so that no two wait for each other; that is n requests in a row. Keep
 //! such commits small.
 //!
+//! # Streamed objects
+//! An object of up to 1 MiB ([`Builder::inline`]) is one object with what is known
+//! of it: a commit is one `PUT`, an open one `GET`. Larger content is written
+//! under a name of its own that is never used again, in parts of 5 MiB by multipart
+//! upload, and then published by one small conditional `PUT`. Whoever has it open
+//! reads exactly those bytes, by ranges, until the
+//! [grace](Builder::reader_grace) after it was replaced is over; then it is told.
+//!
+//! An open sink has four parts on their way and gathers a fifth, an open reader
+//! the same: 25 MiB each, however large the object is
+//! ([`Builder::part_size`], [`Builder::in_flight`]). A sink that is ahead of the
+//! server waits. Every 8192 parts, 40 GiB by default, a new upload begins, so that
+//! the 10 000 parts that S3 takes are no end; such content is several objects
+//! `…/0`, `…/1`.
+//!
+//! An abort, and a commit that came too late, remove what was sent at once. A
+//! dropped sink aborts its upload if there is still a runtime. What a dead process
+//! leaves is freed by the sweep of the objects after the
+//! [lease](Builder::write_lease) and the grace, but for the parts of an upload
+//! under way, which only the lifecycle rule above finds.
+//!
+//! To begin to replace a small object sends its content once more, since it is in
+//! the object that changes. For ones that are often rewritten set a lower bound.
+//!
 //! # Rate limits
 //! A take is a read and a conditional write. Takes that come to one key at the
 //! same moment in one process go together in one write, so a process grants as
@@ -119,17 +156,20 @@
 //! # Sweeping
 //! Nobody depends on it, and nothing does it by itself.
 //! [`RecordStore::sweep`] finishes what died half-way
-//! and removes what has expired. It reads every object, 1000 a call, and goes on
+//! and removes what has expired. It reads every record, 1000 a call, and goes on
 //! where it stopped: run it from one process, as often as storage costs more than
-//! requests.
+//! requests. [`BlobStore::sweep`](core::BlobStore::sweep) frees content that nobody
+//! can reach any more. It reads notes that are due and nothing else: run it every
+//! minute or so.
 //!
 //! # A lost connection
 //! Each put's content is its own, so whoever misses an answer looks whether it
 //! is there, and sends the same again while its condition still holds. What is
 //! left is `Retry::Ambiguous`: a record that somebody else changed meanwhile.
-//! Reads are tried four times. The driver's own retries are off, because a
-//! conditional put that is sent twice fails on its own success; with a client of
-//! your own see [`Builder::object_store`].
+//! Reads are tried four times, and so is what has a name of its own: content,
+//! notes. The driver's own retries are off, because a conditional put that is sent
+//! twice fails on its own success, but for multipart uploads; with a client of your
+//! own see [`Builder::object_store`].
 //!
 //! A commit of several runs in a task of its own: a caller that gives up leaves
 //! it to its end. A process that dies leaves records held, which every reader
@@ -149,6 +189,7 @@
 //! Some servers bound one part of a name to 255 bytes, as file systems do: long
 //! ids full of spaces or dots may not fit there.
 
+mod blobs;
 mod config;
 mod error;
 mod keys;
@@ -172,6 +213,7 @@ pub use store_core as core;
 use store_core::limits::RecordLimits;
 use store_core::{RecordStore, Result, Store};
 
+use blobs::S3Blobs;
 pub use config::Builder;
 use records::S3Records;
 
@@ -179,6 +221,7 @@ use records::S3Records;
 #[derive(Clone)]
 pub struct S3Store {
     records: Arc<S3Records>,
+    blobs: S3Blobs,
 }
 
 impl S3Store {
@@ -206,9 +249,9 @@ impl S3Store {
     }
 
     async fn open(builder: Builder) -> Result<Self> {
-        Ok(Self {
-            records: Arc::new(S3Records::open(&builder).await?),
-        })
+        let records = Arc::new(S3Records::open(&builder).await?);
+        let blobs = S3Blobs::new(Arc::clone(records.shared()), builder.blobs);
+        Ok(Self { records, blobs })
     }
 
     /// Finds out by a race whether the server does what every promise rests on,
@@ -243,7 +286,9 @@ impl From<S3Store> for Store {
     fn from(store: S3Store) -> Self {
         let records: Arc<dyn RecordStore> = store.records;
         let limits = RecordLimits::new(Arc::clone(&records)).folding();
-        Self::new(records).with_limits(Arc::new(limits))
+        Self::new(records)
+            .with_blobs(Arc::new(store.blobs))
+            .with_limits(Arc::new(limits))
     }
 }
 

@@ -12,7 +12,8 @@ use bytes::Bytes;
 use futures_util::TryStreamExt;
 use object_store::path::Path;
 use object_store::{
-    GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutMode, PutOptions, UpdateVersion,
+    GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload,
+    UpdateVersion,
 };
 use store_core::update::back_off;
 use store_core::{ErrorKind, Result, Retry};
@@ -105,9 +106,9 @@ impl Bucket {
         Self { store, lease }
     }
 
-    /// Asks again a few times while the server cannot answer: reading does no
-    /// harm. The driver's own way of doing so is off, because it would do the
-    /// same to writes.
+    /// Asks again a few times while the server cannot answer: for reads, and for
+    /// what does no harm if it is done twice. The driver's own way of doing so is
+    /// off, because it would do the same to conditional puts.
     pub(crate) async fn read<T, F>(&self, mut ask: impl FnMut() -> F) -> Result<T>
     where
         F: Future<Output = object_store::Result<T>>,
@@ -125,6 +126,30 @@ impl Bucket {
             back_off(attempt + 4).await;
             attempt += 1;
         }
+    }
+
+    /// Puts what nobody else ever puts under that name: sent again it does no
+    /// harm.
+    pub(crate) async fn put_once(&self, name: &str, bytes: Bytes) -> Result<()> {
+        let (path, payload) = (path(name)?, PutPayload::from(bytes));
+        let put = || async {
+            let done = self.store.put(&path, payload.clone()).await;
+            done.map(drop)
+        };
+        self.read(put).await
+    }
+
+    /// How many bytes an object has; `None` if it is not there.
+    pub(crate) async fn size(&self, name: &str) -> Result<Option<u64>> {
+        let path = path(name)?;
+        let ask = || async {
+            match self.store.head(&path).await {
+                Ok(found) => Ok(Some(found.size)),
+                Err(object_store::Error::NotFound { .. }) => Ok(None),
+                Err(e) => Err(e),
+            }
+        };
+        self.read(ask).await
     }
 
     /// Some bytes of an object, and how many there are in all; `None` if it is

@@ -9,7 +9,8 @@ use std::time::Duration;
 use store_core::{Clock, Ping, Result, Timestamp, Version};
 use tokio::time::Instant;
 
-use crate::config::Builder;
+use crate::blobs::Parts;
+use crate::config::{Builder, Driver};
 use crate::error::{BACKEND, closed, config};
 use crate::keys::Namespace;
 use crate::objects::{Bucket, Objects};
@@ -18,6 +19,7 @@ use crate::setup::{self, Marker};
 
 pub(crate) struct Shared {
     pub(crate) protocol: Protocol<Arc<Bucket>>,
+    pub(crate) parts: Parts,
     pub(crate) clock: Arc<dyn Clock>,
     /// The collections whose names are never used again.
     pub(crate) single_use: BTreeSet<&'static str>,
@@ -40,10 +42,16 @@ pub(crate) struct Walk {
 impl Shared {
     /// Opens what is there; asks the server what `setup` found out about it.
     pub(crate) async fn open(builder: &Builder) -> Result<Self> {
-        let (driver, place, prefix) = builder.driver()?;
+        let Driver {
+            driver,
+            parts,
+            place,
+            prefix,
+        } = builder.driver()?;
         let names = Namespace::new(&prefix)?;
         let bucket = Arc::new(Bucket::new(driver, builder.lease));
         let shared = Self {
+            parts,
             protocol: Protocol::new(bucket, names),
             clock: Arc::clone(&builder.clock),
             single_use: builder

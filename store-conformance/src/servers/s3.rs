@@ -127,6 +127,28 @@ impl Kind for Ceph {
 /// Makes the bucket, unless it is there. No store does: who may, and what else a
 /// bucket is told, is not its business.
 fn make_bucket(url: &str) -> Result<(), String> {
+    let answer = ask(url, "PUT", "")?;
+    match answer.split(' ').nth(1) {
+        Some("200" | "409") => Ok(()),
+        _ => Err(format!("{url} makes no bucket {BUCKET}: {answer}")),
+    }
+}
+
+/// How many multipart uploads are under way below a prefix of letters, digits and
+/// dashes, at the server at `url`; a thousand at most. The driver has no way to ask.
+///
+/// # Errors
+/// The server's words.
+pub fn uploads(url: &str, prefix: &str) -> Result<usize, String> {
+    let answer = ask(url, "GET", &format!("prefix={prefix}&uploads="))?;
+    match answer.contains("ListMultipartUploadsResult") {
+        true => Ok(answer.matches("<UploadId>").count()),
+        false => Err(answer),
+    }
+}
+
+/// What the server at `url` answers about the bucket.
+fn ask(url: &str, method: &str, query: &str) -> Result<String, String> {
     let host = url
         .strip_prefix("http://")
         .map(|rest| rest.trim_end_matches('/'))
@@ -135,20 +157,18 @@ fn make_bucket(url: &str) -> Result<(), String> {
         let mut stream = TcpStream::connect(host)?;
         // The first bucket of a new Ceph takes seconds.
         stream.set_read_timeout(Some(Duration::from_secs(60)))?;
-        stream.write_all(signed("PUT", host, &format!("/{BUCKET}")).as_bytes())?;
+        let request = signed(method, host, &format!("/{BUCKET}"), query);
+        stream.write_all(request.as_bytes())?;
         let mut answer = String::new();
-        stream.take(2000).read_to_string(&mut answer)?;
+        stream.take(1 << 20).read_to_string(&mut answer)?;
         Ok(answer)
     };
-    let answer = ask().map_err(|e| format!("{host}: {e}"))?;
-    match answer.split(' ').nth(1) {
-        Some("200" | "409") => Ok(()),
-        _ => Err(format!("{host} makes no bucket {BUCKET}: {answer}")),
-    }
+    ask().map_err(|e| format!("{host}: {e}"))
 }
 
-/// A request without a body, with AWS's signature, version 4.
-fn signed(method: &str, host: &str, path: &str) -> String {
+/// A request without a body, with AWS's signature, version 4. The query is in the
+/// order of its names.
+fn signed(method: &str, host: &str, path: &str, query: &str) -> String {
     let now = SystemClock.now().to_string();
     let digits = |text: &str| {
         text.chars()
@@ -167,7 +187,10 @@ fn signed(method: &str, host: &str, path: &str) -> String {
         "host:{host}\nx-amz-content-sha256:{}\nx-amz-date:{moment}\n",
         hash("")
     );
-    let canonical = format!("{method}\n{path}\n\n{headers}\n{names}\n{}", hash(""));
+    let canonical = format!(
+        "{method}\n{path}\n{query}\n{headers}\n{names}\n{}",
+        hash("")
+    );
     let text = format!("AWS4-HMAC-SHA256\n{moment}\n{scope}\n{}", hash(&canonical));
     let mut key = format!("AWS4{}", secret()).into_bytes();
     for part in scope.split('/').chain([&*text]) {
@@ -176,7 +199,7 @@ fn signed(method: &str, host: &str, path: &str) -> String {
         key = mac.finalize().into_bytes().to_vec();
     }
     format!(
-        "{method} {path} HTTP/1.1\r\n{}content-length: 0\r\nconnection: close\r\n\
+        "{method} {path}?{query} HTTP/1.1\r\n{}content-length: 0\r\nconnection: close\r\n\
          authorization: AWS4-HMAC-SHA256 Credential={}/{scope}, SignedHeaders={names}, \
          Signature={}\r\n\r\n",
         headers.replace('\n', "\r\n"),

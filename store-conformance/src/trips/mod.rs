@@ -107,9 +107,11 @@ connections, with nobody else writing: under contention a change is tried again.
   the table. A take of a key that was seen before is one, of another up to two.
 - **s3**: requests that went over the wire to a server that speaks S3. A commit of several
   records is a transaction of conditional writes; the requests of one page, and of reading
-  several records, overlap.
+  several records, overlap. An object of up to 1 MiB is one object, a larger one is written
+  and read in parts of 5 MiB.
 
-An object's chunks are written and read several at a time, so that their trips overlap.
+An object's chunks or parts are written and read several at a time, so that their trips
+overlap.
 ";
 
 /// Compares `column` of the table at `file` with what was counted, or writes it

@@ -1,6 +1,7 @@
 //! What S3's store promises beyond the suite: its requests, what becomes of a
 //! call when the line or a process breaks, and which servers it refuses.
 
+mod blobs;
 mod calls;
 mod drivers;
 mod faults;
@@ -10,6 +11,7 @@ mod lax;
 mod processes;
 mod setup;
 mod trips;
+mod watched;
 
 #[path = "../own/mod.rs"]
 mod own;
@@ -59,6 +61,7 @@ fn main() -> ExitCode {
         Err(advice) => return missing(&advice),
     };
     let tests = [
+        blobs::all(),
         calls::all(),
         faults::all(),
         setup::all(),

@@ -15,6 +15,7 @@ use store_core::{
     Result, Timestamp, Version,
 };
 
+pub(crate) use put::{Names, Outcome};
 pub(crate) use read::Decision;
 
 use crate::error::BACKEND;
