@@ -23,8 +23,9 @@ Run the long tests:
               no take counted twice, no nonce accepted twice
 
   schedules   store-s3's protocol over a simulated bucket, in release: every
-              schedule of two writers of two records, and as many with faults by
-              chance as are asked for
+              schedule of two writers of two records, as many of those in which
+              one is impatient as come to so many places, and as many with faults
+              by chance as are asked for
 
 Usage: cargo xtask soak [OPTIONS]
 
@@ -33,6 +34,8 @@ Options:
   --cycles N    how many crashes of each backend; 50 by default
   --storms N    how many storms over each backend; 40 by default
   --schedules N how many schedules by chance; 100000 by default
+  --places N    how many places each set of schedules comes to at most; 1000000
+                by default
   --sample      seconds of the histories and nothing else, as `cargo xtask ci`
                 does: its test-all has some of the others already
   --seed N      where chance begins; a failure names its seed
@@ -52,11 +55,12 @@ const CYCLES: u64 = 50;
 /// Storms of a run by hand.
 const STORMS: u64 = 40;
 
-/// Schedules of a run by hand.
+/// Schedules of a run by hand, and places that schedules in turn come to.
 const SCHEDULES: u64 = 100_000;
+const PLACES: u64 = 1_000_000;
 
 pub fn run(mut arguments: lexopt::Parser) -> Result {
-    let mut count = SCHEDULES;
+    let (mut count, mut places) = (SCHEDULES, PLACES);
     let (mut seconds, mut cycles, mut storms, mut seed) = (LONG, CYCLES, STORMS, None);
     let mut kind = Built::Release;
     let mut options = Options::default();
@@ -66,6 +70,7 @@ pub fn run(mut arguments: lexopt::Parser) -> Result {
             Long("cycles") => cycles = arguments.value()?.parse()?,
             Long("storms") => storms = arguments.value()?.parse()?,
             Long("schedules") => count = arguments.value()?.parse()?,
+            Long("places") => places = arguments.value()?.parse()?,
             Long("sample") => {
                 (seconds, cycles, storms, count) = (SAMPLE, 0, 0, 0);
                 kind = Built::AsTests;
@@ -76,7 +81,7 @@ pub fn run(mut arguments: lexopt::Parser) -> Result {
         }
     }
     histories(seconds, seed, kind)?;
-    schedules(count, seed)?;
+    schedules(count, places, seed)?;
     on_each(CRASH_TEST, "STORE_SOAK_CYCLES", cycles, &options)?;
     on_each(STORM_TEST, "STORE_SOAK_SEEDS", storms, &options)
 }
@@ -113,9 +118,9 @@ fn on_each(test: &str, variable: &str, times: u64, options: &Options) -> Result 
     Ok(())
 }
 
-/// Runs so many schedules of store-s3's protocol by chance, and all of those that
-/// can be exhausted. Its tests run some of each.
-fn schedules(count: u64, seed: Option<u64>) -> Result {
+/// Runs so many schedules of store-s3's protocol by chance, and in turn those that
+/// come to so many places. Its tests run some of each.
+fn schedules(count: u64, places: u64, seed: Option<u64>) -> Result {
     if count == 0 {
         return Ok(());
     }
@@ -129,7 +134,7 @@ fn schedules(count: u64, seed: Option<u64>) -> Result {
     ]);
     command.args(["--", "--nocapture", "_schedule_"]);
     command.env("STORE_SOAK_SCHEDULES", count.to_string());
-    command.env("STORE_SOAK_PLACES", u32::MAX.to_string());
+    command.env("STORE_SOAK_PLACES", places.to_string());
     if let Some(seed) = seed {
         command.env("STORE_SOAK_SEED", seed.to_string());
     }
