@@ -13,6 +13,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -177,6 +178,8 @@ struct State {
     requests: AtomicU64,
     cuts: AtomicU64,
     down: AtomicBool,
+    /// In nanoseconds.
+    latency: AtomicU64,
     plan: Mutex<Plan>,
 }
 
@@ -208,6 +211,7 @@ impl Proxy {
             requests: AtomicU64::new(0),
             cuts: AtomicU64::new(0),
             down: AtomicBool::new(false),
+            latency: AtomicU64::new(0),
             plan: Mutex::new(Plan {
                 script: VecDeque::new(),
                 weather: Weather::default(),
@@ -256,6 +260,13 @@ impl Proxy {
         self.state.plan().weather = weather;
     }
 
+    /// Holds each request back so long from now on, as a network does that is so
+    /// far; rounded up to whole milliseconds.
+    pub fn set_latency(&self, latency: Duration) {
+        let nanos = u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX);
+        self.state.latency.store(nanos, Ordering::SeqCst);
+    }
+
     /// Ends every line at its next request and takes no new one; or serves again.
     pub fn set_down(&self, down: bool) {
         self.state.down.store(down, Ordering::SeqCst);
@@ -279,6 +290,14 @@ impl std::fmt::Debug for Proxy {
 impl State {
     fn plan(&self) -> MutexGuard<'_, Plan> {
         self.plan.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What a request's way takes.
+    async fn travel(&self) {
+        let nanos = self.latency.load(Ordering::SeqCst);
+        if nanos > 0 {
+            tokio::time::sleep(Duration::from_nanos(nanos)).await;
+        }
     }
 
     /// What befalls the next request.
@@ -342,6 +361,7 @@ async fn up(
                         }
                         late => *cut.lock().unwrap_or_else(PoisonError::into_inner) = late,
                     }
+                    state.travel().await;
                     length
                 }
             };
@@ -452,6 +472,19 @@ mod tests {
             assert_eq!(length, heard, "{cut:?}");
         }
         assert_eq!((proxy.requests(), proxy.cuts()), (4, 3));
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn a_request_takes_as_long_as_its_way() -> io::Result<()> {
+        let proxy = Proxy::start(&echo().await?.to_string(), None, 0).await?;
+        let way = Duration::from_millis(20);
+        proxy.set_latency(way);
+        let mut client = TcpStream::connect(proxy.address()).await?;
+        let begin = std::time::Instant::now();
+        client.write_all(b"question").await?;
+        client.read_exact(&mut [0; 8]).await?;
+        assert!(begin.elapsed() >= way);
         Ok(())
     }
 
