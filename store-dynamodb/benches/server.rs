@@ -1,10 +1,15 @@
 //! The store in DynamoDB beside what one would write by hand with the SDK: on
-//! the same server, through an equal client, in turns.
+//! the same server, in turns; the store with the client that it makes by default,
+//! and the SDK with its own.
 //!
 //! `cargo xtask bench --backend dynamodb`, or
 //! `cargo bench -p store-dynamodb --bench server`. A server is found or made as
 //! for the tests; see `store_conformance::servers`. Arguments choose: `get`,
-//! `put`, `take`, `commit`.
+//! `put`, `take`, `far`, `commit`.
+//!
+//! A stand-in within this process is nearer than any DynamoDB: what a request
+//! costs there is the SDK's work and the stand-in's, not the way. `far` measures
+//! takes again over a line on which each request is under way for a millisecond.
 
 #![allow(clippy::unwrap_used)] // A failed measurement may end the program.
 
@@ -14,8 +19,9 @@ use std::time::{Duration, Instant};
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::config::{BehaviorVersion, Config, Credentials, Region};
-use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure};
 use store_conformance::bench::{Comparison, Goal};
+use store_conformance::proxy::{self, Proxy};
 use store_conformance::servers::{Options, dynamodb};
 use store_dynamodb::DynamoDbStore;
 use store_dynamodb::core::limits::{Quota, Quotas, Take};
@@ -25,6 +31,9 @@ use tokio::runtime::{self, Runtime};
 const USERS: Collection = Collection::new("users");
 const TABLE: &str = "store-bench";
 const KEYS: u64 = 200;
+
+/// How long a request is under way in a network, at least.
+const WAY: Duration = Duration::from_millis(1);
 
 /// The store and the client beside it.
 struct Bench {
@@ -39,16 +48,33 @@ fn main() {
     let server = server.unwrap_or_else(|advice| panic!("{advice}"));
     println!("{}, {}\n", dynamodb::name(&server), server.origin());
     let bench = Bench::open(server.url());
-    let parts: [(&str, &dyn Fn()); 4] = [
+    let parts: [(&str, &dyn Fn()); 5] = [
         ("get", &|| bench.gets()),
         ("put", &|| bench.puts()),
-        ("take", &|| bench.takes()),
+        ("take", &|| bench.takes("take of one token")),
+        ("far", &|| far(server.url())),
         ("commit", &|| bench.commits()),
     ];
     parts
         .iter()
         .filter(|(name, _)| is_wanted(name))
         .for_each(|(_, part)| part());
+}
+
+/// Takes, over a line that is as long as a network's.
+fn far(url: &str) {
+    // On a thread of its own, as a network is.
+    let network = runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build();
+    let network = network.unwrap();
+    let server = url.trim_start_matches("http://");
+    let line = network.block_on(Proxy::start(server, Some(proxy::http), 0));
+    let line = line.unwrap();
+    line.set_latency(WAY);
+    let bench = Bench::open(&format!("http://{}", line.address()));
+    bench.takes("take of one token, 1 ms or more away");
 }
 
 /// Whether the part is named by an argument, or none is.
@@ -85,21 +111,21 @@ impl Bench {
         // One thread, so that the figures hold no hand-over between threads.
         let runtime = runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.unwrap();
-        let config = || {
-            Config::builder()
-                .behavior_version(BehaviorVersion::latest())
-                .region(Region::new(dynamodb::REGION))
-                .endpoint_url(endpoint)
-                .credentials_provider(Credentials::new(dynamodb::KEY_ID, "x", None, None, "bench"))
-                .retry_config(RetryConfig::standard())
-                .http_client(aws_smithy_http_client::Builder::new().build_http())
-                .build()
-        };
+        let config = Config::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::new(dynamodb::REGION))
+            .endpoint_url(endpoint)
+            .credentials_provider(Credentials::new(dynamodb::KEY_ID, "x", None, None, "bench"))
+            .retry_config(RetryConfig::standard())
+            .http_client(aws_smithy_http_client::Builder::new().build_http())
+            .build();
         let users = Partition::new("acme").unwrap();
         let store = runtime.block_on(async {
             let store = DynamoDbStore::builder()
                 .table(TABLE)
-                .client(Client::from_conf(config()))
+                .endpoint(endpoint)
+                .region(dynamodb::REGION)
+                .credentials(dynamodb::KEY_ID, "x")
                 .connect()
                 .await
                 .unwrap();
@@ -116,7 +142,7 @@ impl Bench {
         Self {
             runtime,
             store,
-            raw: Client::from_conf(config()),
+            raw: Client::from_conf(config),
             users,
         }
     }
@@ -218,16 +244,48 @@ impl Bench {
         put.send().await.unwrap();
     }
 
-    fn takes(&self) {
+    /// The least that can decide a take, with what a denial needs: one number, if
+    /// it is not after another.
+    async fn raw_update(&self, i: u64) {
+        let now = self.store.now().as_nanos();
+        let sent = self
+            .raw
+            .update_item()
+            .table_name(TABLE)
+            .key("pk", text("raw-least"))
+            .key("sk", text(format!("{}", i % KEYS)))
+            .update_expression("SET tat = :next")
+            .condition_expression("tat <= :now")
+            .expression_attribute_values(":next", AttributeValue::N((now + 1_000).to_string()))
+            .expression_attribute_values(":now", AttributeValue::N(now.to_string()))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .send()
+            .await;
+        sent.unwrap();
+    }
+
+    fn takes(&self, title: &str) {
         let quotas = Quotas::from(Quota::per_second(1_000_000).unwrap());
         let quotas = &quotas;
-        let measured = comparison("take of one token")
+        self.runtime.block_on(async {
+            for i in 0..KEYS {
+                let put = self.raw.put_item().table_name(TABLE);
+                let put = put.item("pk", text("raw-least"));
+                let put = put.item("sk", text(format!("{i}")));
+                let put = put.item("tat", AttributeValue::N("0".into()));
+                put.send().await.unwrap();
+            }
+        });
+        let measured = comparison(title)
             .contender("store", |n| {
                 self.timed(n, |i| async move {
                     let own = (i % KEYS).to_string();
                     let take = Take::new(&own, quotas, 1, self.store.now()).unwrap();
                     assert!(self.store.limits().take(&take).await.unwrap().is_allowed());
                 })
+            })
+            .contender("SDK: UpdateItem of a number on a condition", |n| {
+                self.timed(n, |i| self.raw_update(i))
             })
             .contender("SDK: GetItem, PutItem with a condition", |n| {
                 self.timed(n, |i| self.raw_take(i))

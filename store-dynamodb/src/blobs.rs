@@ -23,7 +23,7 @@ use crate::error::{BACKEND, Effect, from_sdk, is_for_now};
 use crate::records::DynamoDbRecords;
 use crate::refusal::outcome;
 use crate::shared::Shared;
-use crate::wire::{self, ALIVE, TTL};
+use crate::wire::{self, ALIVE};
 
 /// The most deletes in one BatchWriteItem.
 const MOST_DELETES: usize = 25;
@@ -73,9 +73,8 @@ impl Expiring {
             .update_item()
             .table_name(&self.shared.table)
             .set_key(Some(wire::key(at)))
-            .update_expression("REMOVE expires_at, #ttl")
+            .update_expression("REMOVE expires_at, remove_at")
             .condition_expression(format!("attribute_exists(pk) AND {ALIVE}"))
-            .expression_attribute_names("#ttl", TTL)
             .expression_attribute_values(":now", now)
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::None)
             .send()

@@ -1,18 +1,29 @@
 //! Buckets as DynamoDB's items: all quotas of a key in one.
+//!
+//! An attribute for each quota: a number is the arrival time that a take wrote,
+//! a map is what a closure did. So to compare it with a number says which it is
+//! too, since nothing is ever more or less than a value of another type.
+//!
+//! A take rewrites that number and no more. What it leaves out follows from the
+//! rest: the item's `remove_at` says when its buckets are full at the latest, and its
+//! `version` which attributes there are.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use store_core::limits::{Bucket, Entry, State, Tokens};
 use store_core::{Result, Timestamp, Version};
 
-use crate::wire::{self, Item, TTL, VERSION, malformed};
+use crate::shared::Shared;
+use crate::wire::{self, EXPIRES_AT, Item, TTL, VERSION, malformed};
 
-/// What the names of a quota's attributes begin with; its own name follows.
-pub(crate) const TAT: &str = "tat.";
-pub(crate) const UNTIL: &str = "until.";
-pub(crate) const TOKENS: &str = "tokens.";
-const REFILLED: &str = "refilled.";
+/// What the name of a quota's attribute begins with; its own name follows.
+const QUOTA: &str = "quota_";
+
+/// What a closure wrote.
+const TOKENS: &str = "tokens";
+const REFILLED: &str = "refilled";
 
 /// The sort key of every bucket.
 const SORT_KEY: &str = "bucket";
@@ -22,36 +33,43 @@ pub(crate) fn key(own: &str) -> Item {
     wire::key_of(own, SORT_KEY)
 }
 
-pub(crate) fn name(begin: &str, quota: &str) -> String {
-    [begin, quota].concat()
+/// The name of a quota's attribute.
+pub(crate) fn name(quota: &str) -> String {
+    [QUOTA, quota].concat()
 }
 
 /// What is kept under one key, expired or not.
 #[derive(Debug, Default)]
 pub(crate) struct Kept {
     pub(crate) bucket: Bucket,
-    /// Of whoever wrote it last; `None` if there is no item.
-    pub(crate) version: Option<Version>,
+    /// Of whoever wrote it whole, or added a quota, last; `None` if there is no
+    /// item.
+    version: Option<Version>,
     /// When the server may remove it.
     pub(crate) ttl: u64,
 }
 
 impl Kept {
     /// What an item holds; nothing, if it has no attributes.
-    pub(crate) fn read(item: Item) -> Result<Self> {
+    pub(crate) fn read(item: Item, shared: &Shared) -> Result<Self> {
+        let ttl = wire::integer(&item, TTL)?.unwrap_or_default();
+        Self::full_by(item, ttl, shared.expired_by(ttl))
+    }
+
+    /// The same; what a take wrote is full at that moment, if not later.
+    fn full_by(item: Item, ttl: u64, full: Timestamp) -> Result<Self> {
         if item.is_empty() {
             return Ok(Self::default());
         }
-        let mut entries = Vec::new();
-        for attribute in item.keys() {
-            if let Some(quota) = attribute.strip_prefix(UNTIL) {
-                entries.push(entry(&item, quota)?);
-            }
-        }
+        let version = wire::version(&item)?.ok_or_else(malformed)?;
+        let entry = |(name, value): (String, AttributeValue)| {
+            let quota = name.strip_prefix(QUOTA)?;
+            Some(entry(quota, value, full))
+        };
         Ok(Self {
-            bucket: entries.into_iter().collect(),
-            version: Some(wire::version(&item)?.ok_or_else(malformed)?),
-            ttl: wire::integer(&item, TTL)?.unwrap_or_default(),
+            bucket: item.into_iter().filter_map(entry).collect::<Result<_>>()?,
+            version: Some(version),
+            ttl,
         })
     }
 
@@ -61,23 +79,73 @@ impl Kept {
         bucket.forget_expired(now);
         (!bucket.is_empty()).then_some(bucket)
     }
+
+    /// The condition that all of it is still as it was read.
+    pub(crate) fn unchanged(&self) -> Condition {
+        let mut condition = Condition::default();
+        let Some(version) = self.version else {
+            condition.text = "attribute_not_exists(pk)".into();
+            return condition;
+        };
+        condition.text = "version = :version".into();
+        let version = wire::text(version.to_string());
+        condition.values.insert(":version".into(), version);
+        // What a closure wrote has that version; takes left it as it was.
+        for (i, entry) in self.bucket.entries().iter().enumerate() {
+            if let State::Tat(tat) = entry.state {
+                condition.text += &format!(" AND #quota{i} = :tat{i}");
+                let name = (format!("#quota{i}"), name(&entry.quota));
+                condition.names.extend([name]);
+                condition.values.insert(format!(":tat{i}"), wire::time(tat));
+            }
+        }
+        condition
+    }
 }
 
-fn entry(item: &Item, quota: &str) -> Result<Entry> {
-    let tat = wire::moment(item, &name(TAT, quota))?;
-    let tokens = item.get(&name(TOKENS, quota)).map(AttributeValue::as_s);
-    let state = match (tat, tokens) {
-        (Some(tat), None) => State::Tat(tat),
-        (None, Some(Ok(tokens))) => State::Tokens(Tokens {
-            tokens: tokens.parse().map_err(|_| malformed())?,
-            last_refill: wire::moment(item, &name(REFILLED, quota))?.ok_or_else(malformed)?,
-        }),
+/// A condition, and what stands in it for names and values.
+#[derive(Default)]
+pub(crate) struct Condition {
+    pub(crate) text: String,
+    names: HashMap<String, String>,
+    values: Item,
+}
+
+impl Condition {
+    /// DynamoDB refuses an empty map.
+    pub(crate) fn names(&self) -> Option<HashMap<String, String>> {
+        Some(self.names.clone()).filter(|names| !names.is_empty())
+    }
+
+    pub(crate) fn values(&self) -> Option<Item> {
+        Some(self.values.clone()).filter(|values| !values.is_empty())
+    }
+}
+
+fn entry(quota: &str, value: AttributeValue, full: Timestamp) -> Result<Entry> {
+    let (state, expires_at) = match value {
+        AttributeValue::N(tat) => {
+            let tat = Timestamp::from_nanos(tat.parse().map_err(|_| malformed())?);
+            (State::Tat(tat), tat.max(full))
+        }
+        AttributeValue::M(written) => {
+            let tokens = written.get(TOKENS).map(AttributeValue::as_s);
+            let Some(Ok(tokens)) = tokens else {
+                return Err(malformed());
+            };
+            let at = |name| wire::moment(&written, name)?.ok_or_else(malformed);
+            let tokens = Tokens {
+                tokens: tokens.parse().map_err(|_| malformed())?,
+                last_refill: at(REFILLED)?,
+            };
+            (State::Tokens(tokens), at(EXPIRES_AT)?)
+        }
         _ => return Err(malformed()),
     };
     Ok(Entry {
         quota: Arc::from(quota),
         state,
-        expires_at: wire::moment(item, &name(UNTIL, quota))?.ok_or_else(malformed)?,
+        expires_at,
     })
 }
 
@@ -87,19 +155,17 @@ pub(crate) fn item(own: &str, bucket: &Bucket, version: Version, ttl: u64) -> It
     item.insert(VERSION.into(), wire::text(version.to_string()));
     item.insert(TTL.into(), wire::number(ttl));
     for entry in bucket.entries() {
-        let mut put = |begin, value| item.insert(name(begin, &entry.quota), value);
-        put(UNTIL, wire::time(entry.expires_at));
-        match entry.state {
-            State::Tat(tat) => {
-                put(TAT, wire::time(tat));
-            }
-            State::Tokens(tokens) => {
+        let value = match entry.state {
+            State::Tat(tat) => wire::time(tat),
+            State::Tokens(tokens) => AttributeValue::M(HashMap::from([
                 // As text: all digits that a float needs to be read back to the
                 // last bit, which may be more than a number of DynamoDB's has.
-                put(TOKENS, wire::text(format!("{:?}", tokens.tokens)));
-                put(REFILLED, wire::time(tokens.last_refill));
-            }
-        }
+                (TOKENS.into(), wire::text(format!("{:?}", tokens.tokens))),
+                (REFILLED.into(), wire::time(tokens.last_refill)),
+                (EXPIRES_AT.into(), wire::time(entry.expires_at)),
+            ])),
+        };
+        item.insert(name(&entry.quota), value);
     }
     item
 }
@@ -122,14 +188,18 @@ mod tests {
                 last_refill: Timestamp::MAX,
             }),
         ];
+        let full = Timestamp::from_nanos(1_893_456_001_000_000_001);
         let entry = |(i, state)| Entry {
             quota: format!("a.b-{i}").into(),
             state,
-            expires_at: Timestamp::from_nanos(1_893_456_001_000_000_001),
+            expires_at: match state {
+                State::Tat(tat) => tat.max(full),
+                State::Tokens(_) => Timestamp::from_nanos(7),
+            },
         };
         let bucket: Bucket = states.into_iter().enumerate().map(entry).collect();
         let version = Version::unique();
-        let kept = Kept::read(item("k", &bucket, version, 9)).unwrap();
+        let kept = Kept::full_by(item("k", &bucket, version, 9), 9, full).unwrap();
         assert_eq!(
             (kept.bucket, kept.version, kept.ttl),
             (bucket, Some(version), 9)
@@ -145,10 +215,13 @@ mod tests {
         }]
         .into_iter()
         .collect();
-        for spoilt in ["tat.q", "until.q", VERSION] {
+        for spoilt in ["quota_q", VERSION] {
             let mut item = item("k", &bucket, Version::unique(), 0);
             item.insert(spoilt.into(), AttributeValue::Bool(true));
-            assert!(Kept::read(item).is_err(), "{spoilt}");
+            assert!(
+                Kept::full_by(item, 0, Timestamp::EPOCH).is_err(),
+                "{spoilt}"
+            );
         }
     }
 }

@@ -70,8 +70,8 @@
 //!
 //! | | `pk` | `sk` | attributes |
 //! |---|---|---|---|
-//! | a record | `r:acme` | `users:alice` | `version`, `json` or `bytes`, `expires_at` in nanoseconds, `ttl` |
-//! | a limit | `l:user:7` | `bucket` | `version`, `ttl`; for each quota `tat.NAME`, or `tokens.NAME` and `refilled.NAME`, and `until.NAME` |
+//! | a record | `r:acme` | `users:alice` | `version`, `json` or `bytes`, `expires_at` in nanoseconds, `remove_at` |
+//! | a limit | `l:user:7` | `bucket` | `version`, `remove_at`; for each quota `quota_NAME`: the moment in nanoseconds at which it is full, or a map of `tokens`, `refilled` and `expires_at`, if a closure wrote it |
 //! | the same, spread | `l0:user:7`, `l1:user:7` … | `bucket` | the same |
 //!
 //! Read with any tool; change records only through the store.
@@ -90,12 +90,13 @@
 //!   of the update fitted last. One that does not fit writes nothing and answers
 //!   with what is there, which makes the second fit: a take of a key that this
 //!   process has not seen costs up to two calls, and one that is denied one.
+//!   It writes the one number, and `remove_at` each half of a grace.
 //!
 //! - **An object** is a record that points to its chunks, of 256 KiB, which are
 //!   spread over sixteen partitions; a few are under way at a time. Publishing is
 //!   one conditional write of the pointer. Chunks of what was replaced, deleted or
 //!   never finished are removed by [`sweep`](core::BlobStore::sweep), which has to
-//!   be called now and then. Those never finished carry a `ttl` and go by
+//!   be called now and then. Those never finished carry a `remove_at` and go by
 //!   themselves if [`Builder::orphans_expire`] asks for it: taking it off when the
 //!   object is published costs as much as writing all of it again.
 //!

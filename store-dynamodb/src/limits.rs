@@ -3,12 +3,10 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
-use aws_sdk_dynamodb::types::ReturnValue;
 use store_core::limits::{
     Bucket, Change, Decision, Decisions, LimitKey, Quotas, RateLimitStore, State, Take,
     take_by_update,
@@ -23,7 +21,7 @@ use crate::refusal::{ALL_OLD, outcome};
 use crate::shared::Shared;
 use crate::spread;
 use crate::take::{Guess, Update};
-use crate::wire::{self, Item};
+use crate::wire::Item;
 
 /// Buckets, an item for each key with attributes for each quota.
 pub(crate) struct DynamoDbLimits {
@@ -68,22 +66,13 @@ impl DynamoDbLimits {
             .send()
             .await
             .map_err(|e| from_sdk(e, Effect::None, "peek"))?;
-        Kept::read(answer.item.unwrap_or_default())
+        Kept::read(answer.item.unwrap_or_default(), &self.shared)
     }
 
     /// Writes `new` if nobody wrote since `old` was read; else gives what there is.
     async fn swap(&self, own: &str, old: &Kept, new: Option<&Bucket>) -> Result<Result<(), Kept>> {
         let client = self.shared.writing()?;
-        let (condition, values) = match old.version {
-            Some(version) => {
-                let version = wire::text(version.to_string());
-                (
-                    "version = :version",
-                    Some(Item::from([(":version".into(), version)])),
-                )
-            }
-            None => ("attribute_not_exists(pk)", None),
-        };
+        let condition = old.unchanged();
         let outcome = match new {
             Some(new) => {
                 let ttl = self
@@ -93,8 +82,9 @@ impl DynamoDbLimits {
                     .put_item()
                     .table_name(&self.shared.table)
                     .set_item(Some(bucket::item(own, new, Version::unique(), ttl)))
-                    .condition_expression(condition)
-                    .set_expression_attribute_values(values)
+                    .condition_expression(&condition.text)
+                    .set_expression_attribute_names(condition.names())
+                    .set_expression_attribute_values(condition.values())
                     .return_values_on_condition_check_failure(ALL_OLD)
                     .send()
                     .await;
@@ -109,8 +99,9 @@ impl DynamoDbLimits {
                     .delete_item()
                     .table_name(&self.shared.table)
                     .set_key(Some(bucket::key(own)))
-                    .condition_expression(condition)
-                    .set_expression_attribute_values(values)
+                    .condition_expression(&condition.text)
+                    .set_expression_attribute_names(condition.names())
+                    .set_expression_attribute_values(condition.values())
                     .return_values_on_condition_check_failure(ALL_OLD)
                     .send()
                     .await;
@@ -119,7 +110,7 @@ impl DynamoDbLimits {
         };
         match outcome {
             Ok(()) => Ok(Ok(())),
-            Err(item) => Ok(Err(Kept::read(item)?)),
+            Err(item) => Ok(Err(Kept::read(item, &self.shared)?)),
         }
     }
 
@@ -132,8 +123,8 @@ impl DynamoDbLimits {
         }
     }
 
-    /// Sends a take once, using it up: what it set, or what there is instead.
-    async fn send(&self, own: &str, update: &mut Update) -> Result<Result<Item, Kept>> {
+    /// Sends a take once: what it answers, or what there is instead.
+    async fn send(&self, own: &str, update: &Update) -> Result<Result<Item, Kept>> {
         let sent = self
             .shared
             .writing()?
@@ -142,15 +133,15 @@ impl DynamoDbLimits {
             .set_key(Some(bucket::key(own)))
             .update_expression(update.expression())
             .condition_expression(update.condition())
-            .set_expression_attribute_names(Some(mem::take(&mut update.names)))
-            .set_expression_attribute_values(Some(mem::take(&mut update.values)))
-            .return_values(ReturnValue::UpdatedNew)
+            .set_expression_attribute_names(update.names())
+            .set_expression_attribute_values(Some(update.values.clone()))
+            .set_return_values(update.returns())
             .return_values_on_condition_check_failure(ALL_OLD)
             .send()
             .await;
         match outcome(sent, "take")? {
             Ok(answer) => Ok(Ok(answer.attributes.unwrap_or_default())),
-            Err(item) => Ok(Err(Kept::read(item)?)),
+            Err(item) => Ok(Err(Kept::read(item, &self.shared)?)),
         }
     }
 
@@ -165,7 +156,8 @@ impl DynamoDbLimits {
                 None => None,
             };
             decisions.add(quota, tat);
-            tats.push(tat.map_or(0, Timestamp::as_nanos));
+            // Zero is for none.
+            tats.push(tat.map_or(0, |tat| tat.as_nanos().max(1)));
         }
         let guess = Guess {
             tats,
@@ -205,8 +197,8 @@ impl DynamoDbLimits {
         }
         let mut guess = Guess::from(&self.hints, own, take);
         for attempt in 0..MAX_ATTEMPTS {
-            let mut update = Update::new(&self.shared, take, &guess);
-            match self.send(own, &mut update).await? {
+            let update = Update::new(&self.shared, take, &guess);
+            match self.send(own, &update).await? {
                 Ok(attributes) => {
                     let (after, before) = update.taken(take, &attributes)?;
                     after.note(&self.hints, own, take);

@@ -17,6 +17,9 @@ use crate::error::{BACKEND, Effect, from_sdk};
 /// A server's clock this near to ours is the same: its answers tell whole seconds.
 const SAME: Duration = Duration::from_secs(2);
 
+/// In nanoseconds.
+const SECOND: u64 = 1_000_000_000;
+
 /// The two ways to call, over one HTTP client.
 #[derive(Clone)]
 pub(crate) struct Clients {
@@ -83,15 +86,24 @@ impl Shared {
         self.ttl_after(expires_at, self.grace)
     }
 
-    /// The same, half a grace later still.
-    pub(crate) fn ttl_at_most(&self, expires_at: Timestamp) -> u64 {
+    /// The same, half a grace later still: for what expires later and later, so
+    /// that it need not be said each time.
+    pub(crate) fn ttl_ahead(&self, expires_at: Timestamp) -> u64 {
         self.ttl_after(expires_at, self.grace + self.grace / 2)
     }
 
     fn ttl_after(&self, expires_at: Timestamp, grace: Duration) -> u64 {
         let ours = (expires_at + grace).as_nanos();
-        ours.saturating_add_signed(self.ahead)
-            .div_ceil(1_000_000_000)
+        let theirs = ours.saturating_add_signed(self.ahead);
+        // Zero is for none.
+        theirs.div_ceil(SECOND).max(1)
+    }
+
+    /// When all has expired that [`Shared::ttl`] gave this for: the other way.
+    pub(crate) fn expired_by(&self, ttl: u64) -> Timestamp {
+        let theirs = Timestamp::from_nanos(ttl.saturating_mul(SECOND));
+        let ours = theirs.as_nanos().saturating_add_signed(-self.ahead);
+        Timestamp::from_nanos(ours) - self.grace
     }
 
     /// Asks about the table, which may not be there or not be ours to ask about:

@@ -8,14 +8,15 @@
 
 use std::collections::HashMap;
 
-use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue};
 use store_core::Version;
 use store_core::limits::Take;
+use store_core::limits::gcra::Terms;
 
-use crate::bucket::{TAT, TOKENS, UNTIL, name};
+use crate::bucket;
 use crate::hints::Hints;
 use crate::shared::Shared;
-use crate::wire::{self, Item, TTL};
+use crate::wire::{self, Item};
 
 /// What is thought of the buckets: each quota's arrival time in nanoseconds,
 /// zero for none, and when the server may remove them.
@@ -43,92 +44,123 @@ impl Guess {
     }
 }
 
+/// What is thought of a quota's bucket.
+#[derive(Clone, Copy)]
+enum Form {
+    /// Nobody wrote one.
+    New,
+    /// Its arrival time is not after the clock's.
+    Behind,
+    /// It is.
+    Ahead,
+}
+
 /// The update that takes, if things are as guessed.
 pub(crate) struct Update {
     set: Vec<String>,
     conditions: Vec<String>,
-    pub(crate) names: HashMap<String, String>,
+    names: HashMap<String, String>,
     pub(crate) values: Item,
-    /// For each quota, whether its arrival time is ahead of the clock.
-    ahead: Vec<bool>,
+    forms: Vec<Form>,
     ttl: u64,
 }
 
 impl Update {
     pub(crate) fn new(shared: &Shared, take: &Take<'_>, guess: &Guess) -> Self {
+        let now = take.now().as_nanos();
+        let form = |tat: &u64| match *tat {
+            0 => Form::New,
+            tat if tat <= now => Form::Behind,
+            _ => Form::Ahead,
+        };
         let mut update = Self {
-            set: vec!["version = :version".into()],
+            set: Vec::new(),
             conditions: Vec::new(),
             names: HashMap::new(),
             values: Item::new(),
-            ahead: Vec::new(),
+            forms: guess.tats.iter().map(form).collect(),
             ttl: guess.ttl,
         };
-        update.value(":version", wire::text(Version::unique().to_string()));
-        update.value(":now", wire::time(take.now()));
-        for (i, (quota, tat)) in take.quotas().iter().zip(&guess.tats).enumerate() {
-            let terms = take.terms(quota);
-            let ahead = *tat > take.now().as_nanos();
-            update.name(format!("#tat{i}"), name(TAT, quota.name()));
-            update.name(format!("#until{i}"), name(UNTIL, quota.name()));
-            update.name(format!("#tokens{i}"), name(TOKENS, quota.name()));
-            update.set.push(format!("#until{i} = :until{i}"));
-            update.value(format!(":until{i}"), wire::time(terms.expires_at));
-            update.value(format!(":increment{i}"), wire::number(terms.increment));
-            // A closure wrote those: see `take_by_update`.
-            update
-                .conditions
-                .push(format!("attribute_not_exists(#tokens{i})"));
-            if ahead {
-                update
-                    .set
-                    .push(format!("#tat{i} = #tat{i} + :increment{i}"));
-                update
-                    .conditions
-                    .push(format!("#tat{i} > :now AND #tat{i} <= :latest{i}"));
-                update.value(format!(":latest{i}"), wire::time(terms.latest));
-            } else {
-                update.set.push(format!("#tat{i} = :now + :increment{i}"));
-                update.conditions.push(format!(
-                    "(attribute_not_exists(#tat{i}) OR #tat{i} <= :now)"
-                ));
-            }
-            update.ahead.push(ahead);
+        for (i, quota) in take.quotas().iter().enumerate() {
+            update.take(i, quota.name(), take.terms(quota));
+        }
+        if update.forms.iter().any(|form| matches!(form, Form::New)) {
+            update.set.push("version = :version".into());
+            update.value(":version", wire::text(Version::unique().to_string()));
         }
         update.keep(shared, take);
         update
     }
 
-    /// Lets the server remove the item no sooner than it may: another take, from
-    /// other quotas of this key, may have asked for later.
+    /// From the quota's bucket, whose attribute is a number only if a take wrote
+    /// it: for what a closure did see `take_by_update`.
+    fn take(&mut self, i: usize, quota: &str, terms: Terms) {
+        let own = self.named(i, bucket::name(quota));
+        let set = match self.forms[i] {
+            Form::New | Form::Behind => {
+                let next = terms.now.as_nanos() + terms.increment;
+                self.value(format!(":next{i}"), wire::number(next));
+                format!("{own} = :next{i}")
+            }
+            Form::Ahead => {
+                self.value(format!(":more{i}"), wire::number(terms.increment));
+                format!("{own} = {own} + :more{i}")
+            }
+        };
+        let condition = match self.forms[i] {
+            Form::New => format!("attribute_not_exists({own})"),
+            Form::Behind => {
+                self.value(":now", wire::time(terms.now));
+                format!("{own} <= :now")
+            }
+            Form::Ahead => {
+                self.value(":now", wire::time(terms.now));
+                self.value(format!(":latest{i}"), wire::time(terms.latest));
+                format!("{own} > :now AND {own} <= :latest{i}")
+            }
+        };
+        self.set.push(set);
+        self.conditions.push(condition);
+    }
+
+    /// What an attribute is called in expressions: by its name, if that is a word.
+    fn named(&mut self, i: usize, name: String) -> String {
+        if name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
+            return name;
+        }
+        let placeholder = format!("#quota{i}");
+        self.names.insert(placeholder.clone(), name);
+        placeholder
+    }
+
+    /// Lets the server remove the item no sooner than it may. Another take may
+    /// have asked for later; then it stays.
     fn keep(&mut self, shared: &Shared, take: &Take<'_>) {
         let last = take
             .quotas()
             .iter()
             .map(|quota| take.terms(quota).expires_at);
         let last = last.max().unwrap_or(take.now());
-        let (ttl, most) = (shared.ttl(last), shared.ttl_at_most(last));
-        self.name("#ttl", TTL);
-        self.value(":most", wire::number(most));
-        if self.ttl > most {
-            self.conditions.push("#ttl > :most".into());
+        let least = shared.ttl(last);
+        if self.ttl >= least {
+            self.conditions.push("remove_at >= :remove".into());
+            self.value(":remove", wire::number(least));
             return;
         }
-        // Somewhat later is as good, so that clocks that are a little apart do
-        // not make each other's guesses wrong.
+        self.ttl = shared.ttl_ahead(last);
+        self.set.push("remove_at = :remove".into());
         self.conditions
-            .push("(attribute_not_exists(#ttl) OR #ttl <= :most)".into());
-        self.set.push("#ttl = :ttl".into());
-        self.value(":ttl", wire::number(ttl));
-        self.ttl = ttl;
-    }
-
-    fn name(&mut self, placeholder: impl Into<String>, name: impl Into<String>) {
-        self.names.insert(placeholder.into(), name.into());
+            .push("(attribute_not_exists(remove_at) OR remove_at < :remove)".into());
+        self.value(":remove", wire::number(self.ttl));
     }
 
     fn value(&mut self, placeholder: impl Into<String>, value: AttributeValue) {
         self.values.insert(placeholder.into(), value);
+    }
+
+    /// DynamoDB refuses an empty map.
+    pub(crate) fn names(&self) -> Option<HashMap<String, String>> {
+        Some(self.names.clone()).filter(|names| !names.is_empty())
     }
 
     pub(crate) fn expression(&self) -> String {
@@ -139,27 +171,35 @@ impl Update {
         self.conditions.join(" AND ")
     }
 
-    /// What there is after it: the attributes that it set. The arrival times of
-    /// before are the answer's other half.
+    /// What only the server knows after it.
+    pub(crate) fn returns(&self) -> Option<ReturnValue> {
+        let is_ahead = |form: &Form| matches!(form, Form::Ahead);
+        let adds = self.forms.iter().any(is_ahead);
+        adds.then_some(ReturnValue::UpdatedNew)
+    }
+
+    /// What there is after it, given what the server returned of that. The
+    /// arrival times of before are the answer's other half.
     pub(crate) fn taken(
         &self,
         take: &Take<'_>,
-        attributes: &Item,
+        returned: &Item,
     ) -> store_core::Result<(Guess, Vec<Option<u64>>)> {
-        let mut tats = Vec::with_capacity(self.ahead.len());
-        let mut before = Vec::with_capacity(self.ahead.len());
-        for (quota, ahead) in take.quotas().iter().zip(&self.ahead) {
-            let tat = wire::integer(attributes, &name(TAT, quota.name()))?;
-            let tat = tat.ok_or_else(wire::malformed)?;
-            tats.push(tat);
-            // Behind the clock is as good as none.
-            before.push(match ahead {
-                true => {
-                    let before = tat.checked_sub(take.terms(quota).increment);
-                    Some(before.ok_or_else(wire::malformed)?)
-                }
-                false => None,
-            });
+        let mut tats = Vec::with_capacity(self.forms.len());
+        let mut before = Vec::with_capacity(self.forms.len());
+        for (quota, form) in take.quotas().iter().zip(&self.forms) {
+            let increment = take.terms(quota).increment;
+            if let Form::Ahead = form {
+                let tat = wire::integer(returned, &bucket::name(quota.name()))?;
+                let tat = tat.ok_or_else(wire::malformed)?;
+                let was = tat.checked_sub(increment);
+                before.push(Some(was.ok_or_else(wire::malformed)?));
+                tats.push(tat);
+            } else {
+                // Behind the clock is as good as none.
+                before.push(None);
+                tats.push(take.now().as_nanos() + increment);
+            }
         }
         let ttl = self.ttl;
         Ok((Guess { tats, ttl }, before))

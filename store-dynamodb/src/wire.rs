@@ -18,8 +18,9 @@ pub(crate) const PK: &str = "pk";
 pub(crate) const SK: &str = "sk";
 pub(crate) const VERSION: &str = "version";
 pub(crate) const EXPIRES_AT: &str = "expires_at";
-/// When the server may remove the item, in seconds: see [`crate::config::Builder::grace`].
-pub(crate) const TTL: &str = "ttl";
+/// When the server may remove the item, in seconds. A name that expressions take
+/// as it is. See [`crate::config::Builder::grace`].
+pub(crate) const TTL: &str = "remove_at";
 const JSON: &str = "json";
 const BYTES: &str = "bytes";
 

@@ -75,8 +75,7 @@ async fn chunks(place: &Place) -> Result<(usize, usize), Failure> {
             .set_exclusive_start_key(start)
             .filter_expression("begins_with(sk, :chunks)")
             .expression_attribute_values(":chunks", AttributeValue::S("blob_chunks:".into()))
-            .projection_expression("pk, expires_at, #ttl")
-            .expression_attribute_names("#ttl", "ttl")
+            .projection_expression("pk, expires_at, remove_at")
             .send()
             .await?;
         items.extend(answer.items.unwrap_or_default());
@@ -86,7 +85,7 @@ async fn chunks(place: &Place) -> Result<(usize, usize), Failure> {
         }
     }
     let both = |item: &&HashMap<String, AttributeValue>| {
-        item.contains_key("ttl") && item.contains_key("expires_at")
+        item.contains_key("remove_at") && item.contains_key("expires_at")
     };
     let mortal = items.iter().filter(both).count();
     let either = items.iter().filter(|item| item.len() > 1).count();

@@ -14,6 +14,7 @@ tests![
     a_server_removes_by_its_own_clock,
     within_the_grace_a_slow_clock_finds_what_a_quick_one_lost,
     a_bucket_is_not_removed_before_its_slowest_quota_is_full,
+    a_bucket_in_use_is_never_near_its_removal,
     a_ping_says_how_far_the_clocks_are_apart,
 ];
 
@@ -27,7 +28,7 @@ async fn ttl(place: &Place, pk: &str, sk: &str) -> Result<u64, Failure> {
     let asked = client.get_item().table_name(&place.table);
     let answer = asked.key("pk", text(pk)).key("sk", text(sk)).send().await?;
     let item = answer.item.ok_or("it is not there")?;
-    let ttl = item.get("ttl").ok_or("it stays")?;
+    let ttl = item.get("remove_at").ok_or("it stays")?;
     Ok(ttl.as_n().map_err(|_| "no number")?.parse()?)
 }
 
@@ -110,6 +111,33 @@ async fn a_bucket_is_not_removed_before_its_slowest_quota_is_full(place: Place) 
     assert!(ttl(&place, "l:k", "bucket").await? < removed);
     assert!(store.limits().take(&take(&slow)?).await?.is_allowed());
     assert_eq!(ttl(&place, "l:k", "bucket").await?, removed);
+    Ok(())
+}
+
+/// Though a take seldom says how long the server is to keep it.
+async fn a_bucket_in_use_is_never_near_its_removal(place: Place) -> End {
+    let clock = ManualClock::new(SystemClock.now());
+    let builder = place.builder().grace(GRACE).clock(clock.clone());
+    let first = builder.clone().connect().await?;
+    first.setup().await?;
+    let (first, second) = (Store::from(first), Store::from(builder.connect().await?));
+    let minute = Duration::from_secs(60);
+    let quotas = Quotas::from(Quota::new(100, minute)?);
+    let mut removals = Vec::new();
+    for i in 0..60 {
+        // The second knows only what it saw long ago.
+        let store = [&first, &second][usize::from(i % 7 == 6)];
+        let take = Take::new("k", &quotas, 1, clock.now())?;
+        assert!(store.limits().take(&take).await?.is_allowed());
+        let removed = ttl(&place, "l:k", "bucket").await?;
+        let least = (clock.now() + minute + GRACE).as_seconds();
+        assert!(removed >= least, "{removed} is before {least}");
+        removals.push(removed);
+        clock.advance(minute);
+    }
+    removals.dedup();
+    // Once in half a grace, by each.
+    assert!(removals.len() <= 2 * 12, "{removals:?}");
     Ok(())
 }
 

@@ -1,12 +1,17 @@
 //! Takes: what they cost, and that they agree with the reference.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use store_conformance::Opened;
 use store_conformance::cases::limits::walk;
-use store_conformance::core::limits::{LimitKey, Quota, Quotas, RateLimitStoreExt, Take, Tokens};
+use store_conformance::core::limits::{
+    Bucket, LimitKey, Quota, Quotas, RateLimitStoreExt, Take, Tokens,
+};
 use store_conformance::core::{Clock, ErrorKind, ManualClock, RateLimitStore, Result, Store};
+
+use tokio::runtime::Handle;
+use tokio::task::block_in_place;
 
 use crate::inject::Inject;
 use crate::{End, Place, tests};
@@ -16,6 +21,7 @@ tests![
     a_take_of_an_unseen_key_costs_two_calls_at_most,
     a_take_that_meets_tokens_converts_them,
     a_wrong_guess_never_revives_a_bucket,
+    an_update_notices_each_form_of_take,
     a_spread_limit_never_grants_more_than_its_quota,
     a_spread_limit_is_looked_at_reset_and_deleted_as_one,
 ];
@@ -123,6 +129,46 @@ async fn a_wrong_guess_never_revives_a_bucket(place: Place) -> End {
         assert!(first.limits().take(&take(10)?).await?.is_allowed());
         assert!(!second.limits().take(&take(1)?).await?.is_allowed());
         second.limits().delete(LimitKey::new("k")?).await?;
+    }
+    Ok(())
+}
+
+/// One that adds a quota, one from a full bucket and one from another.
+async fn an_update_notices_each_form_of_take(place: Place) -> End {
+    let (store, _, clock) = watched(&place).await?;
+    let named = |name| Quota::per_second(10)?.named(name);
+    let (known, added) = (named("known")?, named("added")?);
+    let key = LimitKey::new("k")?;
+    let both = Quotas::new([known.clone(), added.clone()])?;
+    let known = Quotas::from(known);
+    for (quotas, later) in [
+        (&known, Duration::ZERO),
+        (&both, Duration::ZERO),
+        (&known, Duration::from_secs(9)),
+        (&both, Duration::from_secs(9)),
+    ] {
+        let take = Take::new("k", &known, 1, clock.now())?;
+        assert!(store.limits().take(&take).await?.is_allowed());
+        clock.advance(later);
+        let seen = Mutex::new(Vec::new());
+        let change = |bucket: Option<&Bucket>| {
+            let seen = &mut *seen.lock().expect("nobody panics");
+            seen.push(bucket.cloned().unwrap_or_default());
+            if seen.len() == 1 {
+                let take = Take::new("k", quotas, 1, clock.now()).expect("it may fit");
+                let taken =
+                    block_in_place(|| Handle::current().block_on(store.limits().take(&take)));
+                assert!(taken.expect("it is no outage").is_allowed());
+            }
+            Some(Bucket::default())
+        };
+        assert_eq!(store.limits().update(key, &change).await?, None);
+        let seen = seen.into_inner()?;
+        assert_eq!(seen.len(), 2, "it was not noticed");
+        for quota in quotas.iter() {
+            let tat = |i: usize| seen[i].tat(quota);
+            assert!(tat(0) < tat(1), "{seen:?}");
+        }
     }
     Ok(())
 }

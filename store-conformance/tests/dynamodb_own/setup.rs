@@ -32,7 +32,7 @@ async fn many_may_set_up_at_once(place: Place) -> End {
     let told = place.client().describe_time_to_live();
     let told = told.table_name(&place.table).send().await?;
     let told = told.time_to_live_description.ok_or("it tells nothing")?;
-    assert_eq!(told.attribute_name(), Some("ttl"));
+    assert_eq!(told.attribute_name(), Some("remove_at"));
     let table = place.client().describe_table().table_name(&place.table);
     let table = table.send().await?.table.ok_or("it tells nothing")?;
     let billing = table.billing_mode_summary().and_then(|b| b.billing_mode());
