@@ -158,7 +158,7 @@ async fn a_write_that_lost_a_chunk_is_not_published(place: Place) -> End {
 
 async fn a_reader_outlives_an_overwriter_that_gave_up(place: Place) -> End {
     let (store, other) = (place.open().await?, brief(&place).await?);
-    let content: Vec<u8> = (0..20 * CHUNK).map(|i| (i * 7919 >> 3) as u8).collect();
+    let content: Vec<u8> = (0..20 * CHUNK).map(|i| ((i * 7919) >> 3) as u8).collect();
     let put = store
         .blobs()
         .put(at()?, BlobMetadata::default(), content.clone());
