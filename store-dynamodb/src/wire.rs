@@ -72,7 +72,7 @@ pub(crate) fn key_of(pk: impl Into<String>, sk: impl Into<String>) -> Item {
     HashMap::from([(PK.into(), text(pk)), (SK.into(), text(sk))])
 }
 
-/// The item of a put; `ttl` in seconds.
+/// The item of a put, and when it may be removed, in seconds.
 pub(crate) fn item(
     at: RecordRef<'_>,
     version: Version,

@@ -8,6 +8,7 @@ mod faults;
 #[allow(dead_code, reason = "the suite's part of it")]
 mod harness;
 mod lax;
+mod memory;
 mod processes;
 mod setup;
 mod trips;
@@ -53,7 +54,7 @@ impl Place {
 }
 
 fn main() -> ExitCode {
-    if let Some(end) = processes::child() {
+    if let Some(end) = processes::child().or_else(memory::child) {
         return end;
     }
     let server = match s3::find(&Options::from_env()) {
@@ -66,6 +67,7 @@ fn main() -> ExitCode {
         faults::all(),
         setup::all(),
         processes::all(),
+        memory::all(),
         trips::all(),
     ]
     .concat();

@@ -54,6 +54,8 @@ mod list;
 mod reader;
 mod sink;
 mod sweep;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::sync::Arc;

@@ -1,0 +1,157 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use object_store::ObjectStore;
+use object_store::memory::InMemory;
+use store_core::blobs::{BlobMetadata, BlobRef, BlobStoreExt, OpenOptions, Pointer, PutOptions};
+use store_core::{BlobStore, ErrorKind, ManualClock, Result, Version};
+
+use super::head::{self, Inline};
+use crate::S3Store;
+use crate::objects::Found;
+
+fn at() -> BlobRef<'static> {
+    BlobRef::new("bucket", "a/b").expect("a good key")
+}
+
+fn content(length: usize) -> Vec<u8> {
+    (0..length).map(|n| (n * 7 % 251) as u8).collect()
+}
+
+/// A store whose contents are of objects of three parts of 100 bytes.
+async fn opened(bucket: &Arc<InMemory>, clock: &ManualClock) -> Result<S3Store> {
+    let mut builder = S3Store::builder()
+        .object_store(Arc::clone(bucket) as Arc<dyn ObjectStore>)
+        .clock(clock.clone())
+        .inline(10)
+        .part_size(100);
+    builder.blobs.parts = 3;
+    builder.connect().await
+}
+
+async fn contents(bucket: &InMemory) -> usize {
+    let folder = object_store::path::Path::from("content");
+    let listed = bucket.list_with_delimiter(Some(&folder)).await;
+    let generations = listed.expect("it is there").common_prefixes;
+    let mut count = 0;
+    for generation in generations {
+        let listed = bucket.list_with_delimiter(Some(&generation)).await;
+        count += listed.expect("it is there").objects.len();
+    }
+    count
+}
+
+#[tokio::test]
+async fn content_of_more_parts_than_an_upload_takes_is_several_objects() -> Result<()> {
+    let (bucket, clock) = (Arc::default(), ManualClock::default());
+    let store = opened(&bucket, &clock).await?;
+    for (length, objects) in [(100, 1), (299, 1), (300, 1), (301, 2), (600, 2), (1234, 5)] {
+        let bytes = content(length);
+        let put = store
+            .blobs
+            .put(at(), BlobMetadata::default(), bytes.clone());
+        put.await?.published()?;
+        assert_eq!(contents(&bucket).await, objects, "{length}");
+        for from in [0, 99, 100, 299, 300, 301, 599, length].map(|n| n.min(length)) {
+            for to in [1, 100, 300, 301, 600, 601, length].map(|n| n.clamp(from, length)) {
+                let range = OpenOptions::from(from as u64..to as u64);
+                let mut blob = store.blobs.open(at(), range).await?.expect("just put");
+                let mut found = Vec::new();
+                while let Some(piece) = blob.reader.next().await? {
+                    found.extend_from_slice(&piece);
+                }
+                assert!(found == bytes[from..to], "{from}..{to} of {length}");
+            }
+        }
+        assert!(store.blobs.delete(at()).await?);
+        clock.advance(Duration::from_secs(300));
+        assert_eq!(store.blobs.sweep_all().await?, 1, "{length}");
+        assert_eq!(contents(&bucket).await, 0, "{length}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn of_a_write_that_is_given_up_every_object_goes() -> Result<()> {
+    let (bucket, clock) = (Arc::default(), ManualClock::default());
+    let store = opened(&bucket, &clock).await?;
+    for abandoned in [false, true] {
+        let mut sink = store.blobs.begin(at(), PutOptions::default()).await?;
+        for piece in content(1234).chunks(33) {
+            sink.write(piece.to_vec().into()).await?;
+            // The lease is renewed half-way, and the notes with it.
+            clock.advance(Duration::from_secs(100));
+            assert_eq!(store.blobs.sweep_all().await?, 0, "it goes on");
+        }
+        assert_eq!(contents(&bucket).await, 4);
+        if abandoned {
+            drop(sink);
+            clock.advance(Duration::from_secs(3600 + 300));
+            assert_eq!(store.blobs.sweep_all().await?, 1);
+        } else {
+            sink.abort().await?;
+        }
+        assert_eq!(contents(&bucket).await, 0);
+        let folder = object_store::path::Path::from("reclaim");
+        let listed = bucket.list_with_delimiter(Some(&folder)).await;
+        assert!(listed.expect("it is there").objects.is_empty(), "no note");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn parts_that_s3_does_not_take_are_refused() {
+    let builder = S3Store::builder().url("s3://bucket").part_size(1 << 20);
+    let error = builder.connect().await.expect_err("too small");
+    assert_eq!(error.kind(), ErrorKind::Config);
+    assert!(error.message().contains("5 MiB"), "{error}");
+}
+
+#[tokio::test]
+async fn a_pointer_is_read_back_whole_or_in_part() -> Result<()> {
+    let store = S3Store::connect("memory://").await?;
+    let place = store.blobs.0.place(at())?;
+    let mut pointer = Pointer::new("a/b");
+    let (now, generation) = (store.blobs.0.now(), Version::unique());
+    pointer.begin(generation, now + Duration::from_secs(1), now)?;
+    let found = |bytes: bytes::Bytes| Found {
+        etag: "\"e\"".into(),
+        bytes,
+    };
+    let object = head::encode(&place, &pointer, None);
+    let known = head::decode_at(&place, &found(object.clone()))?;
+    assert_eq!(
+        (&known.pointer, known.inline),
+        (&pointer, Inline::Elsewhere)
+    );
+    let text = String::from_utf8_lossy(&object);
+    assert!(text.starts_with("{\"store\":1,\"bucket\":\"bucket\",\"request\":\""));
+    // What is not this object, not of this release, or longer than it says.
+    let other = store.blobs.0.place(BlobRef::new("bucket", "other")?)?;
+    assert!(head::decode_at(&other, &found(object.clone())).is_err());
+    let later = text.replace("\"store\":1", "\"store\":2");
+    assert!(head::decode_at(&place, &found(later.into())).is_err());
+    let longer = [&object[..], b"x"].concat();
+    assert!(head::decode_at(&place, &found(longer.into())).is_err());
+
+    let small = store_core::blobs::Content {
+        generation,
+        size: 5,
+        chunk_size: 100,
+    };
+    let mode = store_core::blobs::PutMode::Overwrite;
+    let published = pointer.publish(small, &BlobMetadata::default(), mode, now);
+    assert!(published.published().is_ok());
+    let object = head::encode(&place, &pointer, Some(&"hello".into()));
+    let known = head::decode_at(&place, &found(object.clone()))?;
+    assert_eq!(known.inline, Inline::Here("hello".into()));
+    let size = object.len() as u64;
+    for end in 0..object.len() {
+        let part = head::decode(&found(object.slice(..end)), size)?;
+        let is_head = part.is_some_and(|(_, known)| known.inline == Inline::Unread);
+        assert_eq!(is_head, end >= object.len() - 5, "{end}");
+        // Taken for the whole, it is not.
+        assert!(head::decode(&found(object.slice(..end)), end as u64).is_err());
+    }
+    Ok(())
+}
