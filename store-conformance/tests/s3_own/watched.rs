@@ -15,7 +15,7 @@ use store_s3::object_store::{
 };
 use tokio::sync::Semaphore;
 
-type Stream<T> = Pin<Box<dyn futures_core::Stream<Item = Result<T>> + Send>>;
+type Stream<T> = Pin<Box<dyn futures_util::Stream<Item = Result<T>> + Send>>;
 
 /// Which requests fail.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -127,7 +127,7 @@ struct Failing(Option<Error>);
 impl Failing {
     fn stream<T: Send + 'static>(error: Error) -> Stream<T> {
         struct Of<T>(Failing, std::marker::PhantomData<fn() -> T>);
-        impl<T> futures_core::Stream for Of<T> {
+        impl<T> futures_util::Stream for Of<T> {
             type Item = Result<T>;
             fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<T>>> {
                 Poll::Ready(self.0.0.take().map(Err))
