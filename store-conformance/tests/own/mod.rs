@@ -4,6 +4,8 @@
 
 #![allow(dead_code, reason = "not every program needs all of it")]
 
+pub(crate) mod calls;
+pub(crate) mod faults;
 pub(crate) mod tls;
 
 use std::future::Future;

@@ -23,7 +23,7 @@ mod own;
 
 use std::process::ExitCode;
 
-pub(crate) use own::{End, Failure, THINGS, key, number, other, partition, put, tests, write};
+pub(crate) use own::{End, Failure, THINGS, key, number, partition, put, tests, write};
 use store_conformance::core::{ManualClock, Result, Store};
 use store_conformance::servers::{Options, missing, redis};
 use store_redis::redis::aio::MultiplexedConnection;

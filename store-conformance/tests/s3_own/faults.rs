@@ -3,18 +3,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use store_conformance::core::{Body, ErrorKind, Expect, ManualClock, Retry, Store};
-use store_conformance::proxy::{self, Cut, Proxy, Weather};
+use store_conformance::core::{Body, Expect, ManualClock, Result, Retry, Store};
+use store_conformance::proxy::{self, Cut, Proxy};
 use store_conformance::storm;
 use store_s3::S3Store;
 use store_s3::object_store::memory::InMemory;
 
 use crate::drivers::{Client, Manner};
-use crate::{End, Failure, Place, harness, key, number, own, partition, put, tests, write};
+use crate::own::faults::*;
+use crate::{End, Failure, Place, harness, key, number, own, put, tests};
 
 tests![
     a_commit_whose_reply_was_lost_is_found,
     a_commit_whose_request_was_lost_is_sent_again,
+    a_commit_that_expects_nothing_is_sent_again,
     a_commit_of_several_survives_any_cut,
     an_outage_is_an_error_and_never_an_absence,
     a_server_that_is_not_there_is_unavailable,
@@ -23,40 +25,36 @@ tests![
     an_overloaded_server_makes_no_answer_untrue,
 ];
 
-/// A store behind a line that can be cut; it has asked once.
-async fn behind(place: &Place, seed: u64) -> Result<(Proxy, Store), Failure> {
-    let proxy = Proxy::start(harness::address(&place.url), Some(proxy::http), seed).await?;
-    let url = format!("http://{}", proxy.address());
-    let builder = place.builder_at(&url).lease(Duration::from_millis(200));
-    let store = Store::from(builder.connect().await?);
-    Ok((proxy, store))
-}
+#[async_trait::async_trait]
+impl Wired for Place {
+    const STORM: (u64, u64) = (3, 12);
 
-async fn a_commit_whose_reply_was_lost_is_found(place: Place) -> End {
-    let (proxy, store) = behind(&place, 0).await?;
-    for (round, cut) in [Cut::BeforeReply, Cut::InReply].into_iter().enumerate() {
-        let id = round.to_string();
-        proxy.script([cut]);
-        // It landed, and is found as it was put.
-        store
-            .records()
-            .commit(&put(&store, &id, Expect::Absent, 1)?)
-            .await?;
-        let found = store.records().get(key(&id).at(&partition())).await?;
-        proxy.script([cut]);
-        store
-            .records()
-            .commit(&put(&store, &id, found.as_ref(), 2)?)
-            .await?;
-        assert_eq!(number(&store, &id).await?, Some(2));
+    fn another(&self) -> Self {
+        Self::new(&self.url)
     }
-    Ok(())
+
+    async fn whole(&self) -> Result<Store> {
+        self.open().await
+    }
+
+    async fn behind(&self, seed: u64) -> std::result::Result<(Proxy, Store), Failure> {
+        let proxy = Proxy::start(harness::address(&self.url), Some(proxy::http), seed).await?;
+        let url = format!("http://{}", proxy.address());
+        let builder = self.builder_at(&url).lease(Duration::from_millis(200));
+        let store = Store::from(builder.connect().await?);
+        Ok((proxy, store))
+    }
+
+    async fn at(&self, address: &str) -> Result<Store> {
+        let builder = self.builder_at(&format!("http://{address}"));
+        Ok(builder.credentials("id", "hunter2").connect().await?.into())
+    }
 }
 
-async fn a_commit_whose_request_was_lost_is_sent_again(place: Place) -> End {
-    let (proxy, store) = behind(&place, 0).await?;
+async fn a_commit_that_expects_nothing_is_sent_again(place: Place) -> End {
+    let (proxy, store) = place.behind(0).await?;
     for cut in [Cut::BeforeRequest, Cut::InRequest] {
-        // Even one that expects nothing: its put is on condition of what was read.
+        // Its put is on condition of what was read.
         proxy.script([Cut::None, cut]);
         store
             .records()
@@ -69,15 +67,10 @@ async fn a_commit_whose_request_was_lost_is_sent_again(place: Place) -> End {
 
 /// Cuts the line at each of its requests in turn, in each way.
 async fn a_commit_of_several_survives_any_cut(place: Place) -> End {
-    for cut in [
-        Cut::BeforeRequest,
-        Cut::InRequest,
-        Cut::BeforeReply,
-        Cut::InReply,
-    ] {
+    for cut in CUTS {
         for at in 0..10u64 {
             let place = Place::new(&place.url);
-            let (proxy, store) = behind(&place, 0).await?;
+            let (proxy, store) = place.behind(0).await?;
             let whole = place.open().await?;
             let mut two = put(&store, "a", Expect::Any, at)?;
             two.put(key("b"), Expect::Any, Body::json(at)?)?;
@@ -99,36 +92,6 @@ async fn a_commit_of_several_survives_any_cut(place: Place) -> End {
     Ok(())
 }
 
-async fn an_outage_is_an_error_and_never_an_absence(place: Place) -> End {
-    let (proxy, store) = behind(&place, 0).await?;
-    write(&store, "a", 1).await?;
-    proxy.set_down(true);
-    let error = number(&store, "a").await.expect_err("the server is gone");
-    assert_eq!(
-        (error.kind(), error.retry()),
-        (ErrorKind::Unavailable, Retry::Safe)
-    );
-    let error = write(&store, "a", 2).await.expect_err("the server is gone");
-    assert_eq!(error.kind(), ErrorKind::Unavailable);
-    proxy.set_down(false);
-    while number(&store, "a").await.is_err() {}
-    assert_eq!(number(&store, "a").await?, Some(1));
-    Ok(())
-}
-
-async fn a_server_that_is_not_there_is_unavailable(_: Place) -> End {
-    let port = std::net::TcpListener::bind("127.0.0.1:0")?
-        .local_addr()?
-        .port();
-    let builder = harness::builder(&format!("http://127.0.0.1:{port}"), "p");
-    let error = builder.connect().await.expect_err("nobody listens");
-    assert_eq!(
-        (error.kind(), error.retry()),
-        (ErrorKind::Unavailable, Retry::Safe)
-    );
-    Ok(())
-}
-
 async fn a_dropped_commit_is_wholly_done_or_wholly_not(place: Place) -> End {
     let store = place.open().await?;
     for i in 0..40u64 {
@@ -143,19 +106,6 @@ async fn a_dropped_commit_is_wholly_done_or_wholly_not(place: Place) -> End {
         store.records().commit(&two).await?;
         let found = [number(&store, "a").await?, number(&store, "b").await?];
         assert_eq!(found[0], found[1], "a commit by half");
-    }
-    Ok(())
-}
-
-async fn a_storm_makes_no_answer_untrue(place: Place) -> End {
-    for seed in own::storm_seeds()? {
-        let place = Place::new(&place.url);
-        let whole = place.open().await?;
-        let (proxy, store) = behind(&place, seed).await?;
-        proxy.set_weather(Weather::ROUGH);
-        let figures = storm::ride(&store, &whole, 3, 12).await?;
-        println!("seed {seed}: {figures}; {} cuts", proxy.cuts());
-        assert!(proxy.cuts() > 3, "a breeze");
     }
     Ok(())
 }
