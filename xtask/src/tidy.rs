@@ -36,6 +36,10 @@ const LONG: &[(&str, &str)] = &[];
 /// Where time really passes, and why.
 const SLEEPERS: &[(&str, &str)] = &[
     (
+        "store-conformance/src/proxy/mod.rs",
+        "holds requests back as a network does",
+    ),
+    (
         "store-conformance/src/servers/mod.rs",
         "asks a server that starts until it answers",
     ),
