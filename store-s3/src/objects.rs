@@ -119,7 +119,9 @@ impl Bucket {
                 Ok(answer) => return Ok(answer),
                 Err(e) => from_driver(e, Effect::None),
             };
-            let passing = error.is(ErrorKind::Unavailable) && error.retry() == Retry::Safe;
+            // Ceph answers 409 to a read that meets a write, too.
+            let for_now = [ErrorKind::Unavailable, ErrorKind::Contended].contains(&error.kind());
+            let passing = for_now && error.retry() == Retry::Safe;
             if !passing || attempt == READS {
                 return Err(error);
             }

@@ -1,6 +1,7 @@
 //! What S3's store promises beyond the suite: its requests, what becomes of a
 //! call when the line or a process breaks, and which servers it refuses.
 
+mod blob_faults;
 mod blobs;
 mod calls;
 mod drivers;
@@ -63,6 +64,7 @@ fn main() -> ExitCode {
     };
     let tests = [
         blobs::all(),
+        blob_faults::all(),
         calls::all(),
         faults::all(),
         setup::all(),

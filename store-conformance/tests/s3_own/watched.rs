@@ -13,7 +13,7 @@ use store_s3::object_store::{
     CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta,
     ObjectStore, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, UploadPart,
 };
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 
 type Stream<T> = Pin<Box<dyn futures_util::Stream<Item = Result<T>> + Send>>;
 
@@ -35,6 +35,26 @@ pub(crate) enum Outage {
 struct State {
     log: Mutex<Vec<String>>,
     outage: Mutex<Outage>,
+    pause: Mutex<Option<(usize, Arc<Pause>)>>,
+}
+
+/// A request that stands still before it is sent.
+#[derive(Default)]
+pub(crate) struct Pause {
+    arrived: Notify,
+    go: Notify,
+}
+
+impl Pause {
+    /// Waits until it stands still.
+    pub(crate) async fn arrived(&self) {
+        self.arrived.notified().await;
+    }
+
+    /// Lets it go on.
+    pub(crate) fn end(&self) {
+        self.go.notify_one();
+    }
 }
 
 /// A client of a bucket in memory.
@@ -73,6 +93,11 @@ impl State {
     }
 
     async fn run<T>(&self, what: String, done: impl Future<Output = Result<T>>) -> Result<T> {
+        let pause = lock(&self.pause).take_if(|(at, _)| *at == lock(&self.log).len());
+        if let Some((_, pause)) = pause {
+            pause.arrived.notify_one();
+            pause.go.notified().await;
+        }
         let is_lost = self.request(what)?;
         let answer = done.await;
         if is_lost { Err(broken()) } else { answer }
@@ -110,6 +135,14 @@ impl Watched {
     /// What the requests were since it was last asked; they count from here.
     pub(crate) fn log(&self) -> Vec<String> {
         std::mem::take(&mut lock(&self.state.log))
+    }
+
+    /// The request of that number stands still until it is let go; one to delete
+    /// or to list does not.
+    pub(crate) fn pause_at(&self, number: usize) -> Arc<Pause> {
+        let pause = Arc::new(Pause::default());
+        *lock(&self.state.pause) = Some((number, Arc::clone(&pause)));
+        pause
     }
 
     pub(crate) fn set(&self, outage: Outage) {
