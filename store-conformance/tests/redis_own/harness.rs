@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use store_conformance::core::{ManualClock, Result, Store};
 use store_conformance::servers::{Server, missing};
@@ -15,6 +16,8 @@ pub(crate) struct Redis {
     /// Makes namespaces of two runs against one server differ.
     run: u32,
     next: AtomicU32,
+    /// If a call may take longer than the store allows by itself.
+    timeout: Option<Duration>,
 }
 
 impl Redis {
@@ -24,6 +27,16 @@ impl Redis {
             server,
             run: std::process::id(),
             next: AtomicU32::new(0),
+            timeout: None,
+        }
+    }
+
+    /// The same, for a server that makes calls wait.
+    #[allow(dead_code, reason = "not every program needs it")]
+    pub(crate) fn patient(self, timeout: Duration) -> Self {
+        Self {
+            timeout: Some(timeout),
+            ..self
         }
     }
 }
@@ -41,12 +54,15 @@ impl Harness<Store> for Redis {
     async fn open(&self, (): ()) -> Result<Opened<Store>> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let clock = ManualClock::default();
-        let builder = RedisStore::builder()
+        let mut builder = RedisStore::builder()
             .url(&self.url)
             .namespace(format!("test-{}-{number}", self.run))
             .collections(cases::collections())
             .change_notice(true)
             .clock(clock.clone());
+        if let Some(timeout) = self.timeout {
+            builder = builder.timeout(timeout);
+        }
         let first = builder.clone().connect().await?;
         first.setup().await?;
         let second = builder.connect().await?;

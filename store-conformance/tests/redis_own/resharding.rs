@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use store_conformance::{Outcome, cases};
 use store_redis::redis::{Value, cmd};
@@ -31,6 +32,10 @@ const MOVES: u64 = 2;
 const DONE: [&str; 4] = ["evalsha", "exec", "get", "mget"];
 const BETWEEN: u64 = 64;
 
+/// How long a call may wait for what is on its way: on a busy machine the servers
+/// take their time to agree.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// What a case is told that looks through a whole collection: it would miss what
 /// moves, so that is an error, and no fault.
 const WALK: &str = "could miss records";
@@ -41,7 +46,8 @@ async fn the_suites_races_lose_nothing_while_slots_move(_: Place) -> End {
     let moved = Arc::new(AtomicU64::new(0));
     let mover = tokio::spawn(keep_moving(Arc::clone(&nodes), Arc::clone(&moved)));
     let mut ran = 0;
-    for suite in cases::all(Arc::new(Redis::new(&url, "a moving cluster".into()))) {
+    let cluster = Redis::new(&url, "a moving cluster".into()).patient(PATIENCE);
+    for suite in cases::all(Arc::new(cluster)) {
         'cases: for (index, (name, _)) in suite.cases().enumerate() {
             if !RACES.iter().any(|race| name.contains(race)) {
                 continue;
