@@ -169,8 +169,9 @@ impl Builder {
         self
     }
 
-    /// How many parts an open sink or reader has under way at a time, 4 by
-    /// default. It holds one part more than that: 25 MiB by default.
+    /// How many parts an open sink has under way at a time, 4 by default, beside
+    /// the one that it fills: 25 MiB by default. A reader holds as many, with the
+    /// one that it gave last.
     pub fn in_flight(mut self, parts: usize) -> Self {
         self.blobs.in_flight = parts.max(1);
         self

@@ -130,10 +130,10 @@
 //! reads exactly those bytes, by ranges, until the
 //! [grace](Builder::reader_grace) after it was replaced is over; then it is told.
 //!
-//! An open sink has four parts on their way and gathers a fifth, an open reader
-//! the same: 25 MiB each, however large the object is
-//! ([`Builder::part_size`], [`Builder::in_flight`]). A sink that is ahead of the
-//! server waits. Every 8192 parts, 40 GiB by default, a new upload begins, so that
+//! An open sink has four parts on their way and gathers a fifth; an open reader
+//! has three, and its caller one more: at most 25 MiB, however large the object
+//! is ([`Builder::part_size`], [`Builder::in_flight`]). A sink that is ahead of
+//! the server waits. Every 8192 parts, 40 GiB by default, a new upload begins, so that
 //! the 10 000 parts that S3 takes are no end; such content is several objects
 //! `…/0`, `…/1`.
 //!

@@ -62,7 +62,9 @@ impl Reader {
 
     fn read_ahead(&mut self) {
         let options = &self.blobs.options;
-        while self.ahead < self.range.end && self.in_flight.len() < options.in_flight {
+        // The caller holds one still.
+        let most = options.in_flight.saturating_sub(1).max(1);
+        while self.ahead < self.range.end && self.in_flight.len() < most {
             let index = self.ahead / self.content.chunk_size;
             let object = index * self.content.chunk_size;
             let end = (self.ahead + options.part_size as u64)
