@@ -29,6 +29,29 @@ pub fn timed(work: impl FnOnce()) -> Duration {
     begin.elapsed()
 }
 
+/// Does `work` so many times, one after the other, and says how long that takes
+/// if nothing disturbs it: what else the machine does only ever adds, so each is
+/// taken to last as long as one that nine in ten exceed.
+pub async fn undisturbed<F: Future<Output = ()>>(times: u64, work: impl Fn(u64) -> F) -> Duration {
+    let mut took = Vec::new();
+    for i in 0..times {
+        let begin = Instant::now();
+        work(i).await;
+        took.push(begin.elapsed());
+    }
+    took.sort_unstable();
+    let one = took.get(took.len() / 10).copied().unwrap_or_default();
+    one.saturating_mul(u32::try_from(times).unwrap_or(u32::MAX))
+}
+
+/// Whether a part of a benchmark is named by the program's arguments, or none is.
+/// What begins with `-` is an option, and no part's name.
+pub fn is_wanted(part: &str) -> bool {
+    let arguments = std::env::args().skip(1);
+    let mut names = arguments.filter(|one| !one.starts_with('-')).peekable();
+    names.peek().is_none() || names.any(|name| name == part)
+}
+
 /// What a ratio should reach.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Goal {

@@ -14,13 +14,13 @@
 #![allow(clippy::unwrap_used)] // A failed measurement may end the program.
 
 use std::collections::HashMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::config::{BehaviorVersion, Config, Credentials, Region};
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure};
-use store_conformance::bench::{Comparison, Goal};
+use store_conformance::bench::{Comparison, Goal, is_wanted, undisturbed};
 use store_conformance::proxy::{self, Proxy};
 use store_conformance::servers::{Options, dynamodb};
 use store_dynamodb::DynamoDbStore;
@@ -75,15 +75,6 @@ fn far(url: &str) {
     line.set_latency(WAY);
     let bench = Bench::open(&format!("http://{}", line.address()));
     bench.takes("take of one token, 1 ms or more away");
-}
-
-/// Whether the part is named by an argument, or none is.
-fn is_wanted(part: &str) -> bool {
-    let mut names = std::env::args()
-        .skip(1)
-        .filter(|a| !a.starts_with('-'))
-        .peekable();
-    names.peek().is_none() || names.any(|name| name == part)
 }
 
 fn text(text: impl Into<String>) -> AttributeValue {
@@ -147,20 +138,9 @@ impl Bench {
         }
     }
 
-    /// Does `work` so many times, one after the other, and says how long that
-    /// takes if nothing disturbs it: what else the machine does only ever adds,
-    /// so each is taken to last as long as one that nine in ten exceed.
+    /// How long so many runs of `work` take; see [`undisturbed`].
     fn timed<F: Future<Output = ()>>(&self, times: u64, work: impl Fn(u64) -> F) -> Duration {
-        let mut took = Vec::with_capacity(times as usize);
-        self.runtime.block_on(async {
-            for i in 0..times {
-                let begin = Instant::now();
-                work(i).await;
-                took.push(begin.elapsed());
-            }
-        });
-        let (_, undisturbed, _) = took.select_nth_unstable(times as usize / 10);
-        *undisturbed * times as u32
+        self.runtime.block_on(undisturbed(times, work))
     }
 
     async fn raw_get(&self, pk: &str, sk: String) -> HashMap<String, AttributeValue> {

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use opendal::{HttpTransporter, Operator};
 use opendal_http_transport_reqwest::ReqwestTransport;
-use store_conformance::bench::{Comparison, Goal};
+use store_conformance::bench::{Comparison, Goal, is_wanted};
 use store_conformance::servers::{Options, s3};
 use store_s3::S3Store;
 use store_s3::core::Store;
@@ -63,15 +63,6 @@ fn main() {
         .iter()
         .filter(|(name, _)| is_wanted(name))
         .for_each(|(_, part)| part());
-}
-
-/// Whether the part is named by an argument, or none is.
-fn is_wanted(part: &str) -> bool {
-    let mut names = std::env::args()
-        .skip(1)
-        .filter(|a| !a.starts_with('-'))
-        .peekable();
-    names.peek().is_none() || names.any(|name| name == part)
 }
 
 fn at(key: &str) -> BlobRef<'_> {

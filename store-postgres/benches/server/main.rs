@@ -16,11 +16,11 @@ mod memory;
 mod records;
 
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{AssertSqlSafe, PgPool};
-use store_conformance::bench::Comparison;
+use store_conformance::bench::{Comparison, is_wanted, undisturbed};
 use store_conformance::servers::{Options, Server, postgres};
 use store_postgres::PostgresStore;
 use store_postgres::core::{Collection, Durability, Store};
@@ -61,15 +61,6 @@ fn main() {
     if is_wanted("durable") {
         durable();
     }
-}
-
-/// Whether the part is named by an argument, or none is.
-fn is_wanted(part: &str) -> bool {
-    let mut names = std::env::args()
-        .skip(1)
-        .filter(|a| !a.starts_with('-'))
-        .peekable();
-    names.peek().is_none() || names.any(|name| name == part)
 }
 
 /// Writes, on a server that waits for its disk.
@@ -135,20 +126,9 @@ impl Bench {
         self.runtime.block_on(run(&self.pool, drop));
     }
 
-    /// Does `work` so many times, one after the other, and says how long that
-    /// takes if nothing disturbs it: what else the machine does only ever adds,
-    /// so each is taken to last as long as one that nine in ten exceed.
+    /// How long so many runs of `work` take; see [`undisturbed`].
     fn timed<F: Future<Output = ()>>(&self, times: u64, work: impl Fn(u64) -> F) -> Duration {
-        let mut took = Vec::with_capacity(times as usize);
-        self.runtime.block_on(async {
-            for i in 0..times {
-                let begin = Instant::now();
-                work(i).await;
-                took.push(begin.elapsed());
-            }
-        });
-        let (_, undisturbed, _) = took.select_nth_unstable(times as usize / 10);
-        *undisturbed * times as u32
+        self.runtime.block_on(undisturbed(times, work))
     }
 
     /// Statements without an answer, by hand.

@@ -10,9 +10,9 @@
 mod records;
 mod takes;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use store_conformance::bench::Comparison;
+use store_conformance::bench::{Comparison, is_wanted, undisturbed};
 use store_conformance::servers::{Options, s3};
 use store_s3::S3Store;
 use store_s3::core::{Collection, Partition, RecordKey, Store};
@@ -52,15 +52,6 @@ fn main() {
     }
 }
 
-/// Whether the part is named by an argument, or none is.
-fn is_wanted(part: &str) -> bool {
-    let mut names = std::env::args()
-        .skip(1)
-        .filter(|a| !a.starts_with('-'))
-        .peekable();
-    names.peek().is_none() || names.any(|name| name == part)
-}
-
 fn key(id: impl AsRef<str>) -> RecordKey {
     RecordKey::new(USERS, id).unwrap()
 }
@@ -96,20 +87,9 @@ impl Bench {
         }
     }
 
-    /// Does `work` so many times, one after the other, and says how long that
-    /// takes if nothing disturbs it: what else the machine does only ever adds,
-    /// so each is taken to last as long as one that nine in ten exceed.
+    /// How long so many runs of `work` take; see [`undisturbed`].
     fn timed<F: Future<Output = ()>>(&self, times: u64, work: impl Fn(u64) -> F) -> Duration {
-        let mut took = Vec::with_capacity(times as usize);
-        self.runtime.block_on(async {
-            for i in 0..times {
-                let begin = Instant::now();
-                work(i).await;
-                took.push(begin.elapsed());
-            }
-        });
-        let (_, undisturbed, _) = took.select_nth_unstable(times as usize / 10);
-        *undisturbed * times as u32
+        self.runtime.block_on(undisturbed(times, work))
     }
 }
 
