@@ -14,6 +14,7 @@
 //! | LTI 1.3 registrations, nonces, keys, tokens | [`lti`] |
 //! | tenants; users, groups and policies in them | [`tenants`], [`iam`] |
 //! | records of your own | [`RecordStoreExt::update`], [`transaction`], [`Batch`] |
+//! | to open a store by its URL | [`open::Registry`] |
 //! | to write a backend | [`RecordStore`]: four methods |
 //!
 //! The documentation of each contract says how to use it, how to bring your own
@@ -68,12 +69,14 @@ pub mod capability;
 pub mod changes;
 pub mod clock;
 pub mod collections;
+pub mod config;
 pub mod entity;
 pub mod error;
 pub mod iam;
 pub mod key;
 pub mod limits;
 pub mod lti;
+pub mod open;
 pub mod record;
 pub mod record_store;
 pub mod scan;

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use store_core::{Clock, Error, ErrorKind, Result, SystemClock};
+use serde::Deserialize;
+use store_core::config::StoreUrl;
+use store_core::{Clock, Collection, Error, ErrorKind, Result, SystemClock};
 
 use crate::MemoryStore;
-
-const FORM: &str = "write memory:// or memory://?max_records=N&max_bytes=N&max_buckets=N";
 
 /// Options for a [`MemoryStore`].
 ///
@@ -18,7 +18,9 @@ const FORM: &str = "write memory:// or memory://?max_records=N&max_bytes=N&max_b
 /// # let _ = store;
 /// ```
 #[derive(Clone, Debug)]
-pub struct Builder {
+#[must_use = "a builder opens nothing until `build` or `connect`"]
+pub struct MemoryBuilder {
+    url: Option<String>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) max_records: usize,
     pub(crate) max_bytes: usize,
@@ -26,9 +28,40 @@ pub struct Builder {
     pub(crate) strict: bool,
 }
 
-impl Default for Builder {
+/// The same options as data, from a configuration file. What is missing is as
+/// in a new [`MemoryBuilder`].
+///
+/// ```
+/// use store_memory::{MemoryBuilder, MemoryConfig};
+/// let config: MemoryConfig = serde_json::from_str(r#"{"max_records": 1000}"#)?;
+/// let store = MemoryBuilder::from(config).build();
+/// # let _ = store;
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+#[non_exhaustive]
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MemoryConfig {
+    /// See [`MemoryBuilder::max_records`].
+    pub max_records: Option<usize>,
+    /// See [`MemoryBuilder::max_bytes`].
+    pub max_bytes: Option<usize>,
+    /// See [`MemoryBuilder::max_buckets`].
+    pub max_buckets: Option<usize>,
+    /// See [`MemoryBuilder::strict`].
+    pub strict: Option<bool>,
+}
+
+impl From<MemoryConfig> for MemoryBuilder {
+    fn from(config: MemoryConfig) -> Self {
+        Self::default().with(config)
+    }
+}
+
+impl Default for MemoryBuilder {
     fn default() -> Self {
         Self {
+            url: None,
             clock: Arc::new(SystemClock),
             max_records: usize::MAX,
             max_bytes: usize::MAX,
@@ -38,8 +71,35 @@ impl Default for Builder {
     }
 }
 
-impl Builder {
-    /// The clock that decides expiry and refill. The machine's by default.
+impl MemoryBuilder {
+    /// The options that a URL names: `memory://`, and after a `?` any of
+    /// `max_records`, `max_bytes`, `max_buckets` and `strict`, joined by `&`. It
+    /// is read when the store is opened by [`MemoryBuilder::connect`].
+    pub fn url(mut self, url: impl Into<String>) -> Self {
+        self.url = Some(url.into());
+        self
+    }
+
+    /// Accepted because other backends take it, and without effect: each opened
+    /// store in memory is separate.
+    pub fn namespace(self, name: impl Into<String>) -> Self {
+        let _ = name.into();
+        self
+    }
+
+    /// Accepted because other backends take it, and without effect: collections
+    /// in memory need no declaration.
+    pub fn collection(self, collection: Collection) -> Self {
+        self.collections([collection])
+    }
+
+    /// The same for several collections.
+    pub fn collections(self, collections: impl IntoIterator<Item = Collection>) -> Self {
+        drop(collections);
+        self
+    }
+
+    /// The clock that decides expiry and refill. The system clock by default.
     pub fn clock(mut self, clock: impl Clock + 'static) -> Self {
         self.clock = Arc::new(clock);
         self
@@ -75,37 +135,51 @@ impl Builder {
         self
     }
 
-    /// The options that a URL names: `memory://`, and after a `?` any of
-    /// `max_records`, `max_bytes` and `max_buckets`, joined by `&`.
-    ///
-    /// # Errors
-    /// `Config` for another scheme, a host or path, or an unknown option.
-    pub fn from_url(url: &str) -> Result<Self> {
-        let wrong = |what: &str| Error::new(ErrorKind::Config, format!("{what}; {FORM}"));
-        let rest = url
-            .strip_prefix("memory://")
-            .ok_or_else(|| wrong("the URL is not of this backend"))?;
-        let (place, options) = rest.split_once('?').unwrap_or((rest, ""));
-        if !place.is_empty() {
-            return Err(wrong("memory has neither host nor path"));
-        }
-        let mut builder = Self::default();
-        for option in options.split('&').filter(|option| !option.is_empty()) {
-            let (name, value) = option.split_once('=').unwrap_or((option, ""));
-            let number = || value.parse().map_err(|_| wrong("an option is no number"));
-            builder = match name {
-                "max_records" => builder.max_records(number()?),
-                "max_bytes" => builder.max_bytes(number()?),
-                "max_buckets" => builder.max_buckets(number()?),
-                _ => return Err(wrong("an option is unknown")),
-            };
-        }
-        Ok(builder)
-    }
-
-    /// Opens the store.
+    /// Opens the store. The URL, if one was given, is not read; see
+    /// [`MemoryBuilder::connect`].
     pub fn build(self) -> MemoryStore {
         MemoryStore::open(self)
+    }
+
+    /// Opens the store, as other backends are opened.
+    ///
+    /// # Errors
+    /// `Config` if the URL has another scheme, a host, a path or an unknown
+    /// option.
+    pub async fn connect(mut self) -> Result<MemoryStore> {
+        if let Some(url) = self.url.take() {
+            self = self.read(&url.parse()?)?;
+        }
+        Ok(self.build())
+    }
+
+    /// Applies the options of `url`.
+    pub(crate) fn read(self, url: &StoreUrl) -> Result<Self> {
+        url.expect_scheme(&["memory"])?;
+        if !url.hosts().is_empty() || url.user().is_some() || !url.path().is_empty() {
+            return Err(Error::new(
+                ErrorKind::Config,
+                "a store in memory has no user, host or path; write memory:// or \
+                 memory://?max_records=N&max_bytes=N&max_buckets=N",
+            ));
+        }
+        let mut options = url.options();
+        let config = MemoryConfig {
+            max_records: options.take("max_records")?,
+            max_bytes: options.take("max_bytes")?,
+            max_buckets: options.take("max_buckets")?,
+            strict: options.take("strict")?,
+        };
+        options.finish()?;
+        Ok(self.with(config))
+    }
+
+    fn with(mut self, config: MemoryConfig) -> Self {
+        self.max_records = config.max_records.unwrap_or(self.max_records);
+        self.max_bytes = config.max_bytes.unwrap_or(self.max_bytes);
+        self.max_buckets = config.max_buckets.unwrap_or(self.max_buckets);
+        self.strict = config.strict.unwrap_or(self.strict);
+        self
     }
 }
 
@@ -113,25 +187,28 @@ impl Builder {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_url_names_the_bounds() {
-        let builder = Builder::from_url("memory://?max_records=7&max_bytes=900").unwrap();
-        assert_eq!((builder.max_records, builder.max_bytes), (7, 900));
-        assert_eq!(
-            Builder::from_url("memory://").unwrap().max_records,
-            usize::MAX
-        );
+    fn read(url: &str) -> Result<MemoryBuilder> {
+        MemoryBuilder::default().read(&url.parse()?)
     }
 
     #[test]
-    fn a_url_of_another_form_is_refused_and_not_quoted() {
+    fn a_url_names_the_bounds() {
+        let builder = read("memory://?max_records=7&max_bytes=900&strict=false").unwrap();
+        assert_eq!((builder.max_records, builder.max_bytes), (7, 900));
+        assert!(!builder.strict);
+        assert_eq!(read("memory://").unwrap().max_records, usize::MAX);
+    }
+
+    #[test]
+    fn a_url_of_another_form_is_refused_and_no_value_is_shown() {
         for url in [
             "redis://:hunter2@localhost",
             "memory://hunter2",
-            "memory://?hunter2=1",
+            "memory:///hunter2",
+            "memory://?zone=hunter2",
             "memory://?max_records=hunter2",
         ] {
-            let error = Builder::from_url(url).unwrap_err();
+            let error = read(url).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Config);
             assert!(!error.to_string().contains("hunter2"), "{error}");
         }

@@ -38,7 +38,7 @@ use std::sync::Arc;
 pub use store_core as core;
 use store_core::{Result, Store};
 
-pub use config::Builder;
+pub use config::{MemoryBuilder, MemoryConfig};
 use limits::MemoryLimits;
 use records::MemoryRecords;
 
@@ -57,7 +57,7 @@ impl MemoryStore {
     }
 
     /// An empty store with the options that `url` names, as every backend has
-    /// it: see [`Builder::from_url`]. Each call opens another store.
+    /// it: see [`MemoryBuilder::url`]. Each call opens another store.
     ///
     /// ```
     /// # use store_memory::MemoryStore;
@@ -69,8 +69,8 @@ impl MemoryStore {
     ///
     /// # Errors
     /// `Config` if the URL is of another form.
-    pub async fn connect(url: &str) -> Result<Self> {
-        Ok(Builder::from_url(url)?.build())
+    pub async fn connect(url: impl Into<String>) -> Result<Self> {
+        Self::builder().url(url).connect().await
     }
 
     /// Does nothing, as every backend does it: there is nothing to prepare.
@@ -82,11 +82,11 @@ impl MemoryStore {
     }
 
     /// Options: the clock, bounds, strict mode.
-    pub fn builder() -> Builder {
-        Builder::default()
+    pub fn builder() -> MemoryBuilder {
+        MemoryBuilder::default()
     }
 
-    fn open(config: Builder) -> Self {
+    fn open(config: MemoryBuilder) -> Self {
         let closed = Arc::default();
         let limits = MemoryLimits::new(
             config.max_buckets,
@@ -126,6 +126,11 @@ impl From<&MemoryStore> for Store {
         store.clone().into()
     }
 }
+
+/// Opens a store in memory by URL, in a [`Registry`](store_core::open::Registry).
+pub const OPENER: store_core::open::Opener = store_core::open::Opener::new(&["memory"], |url| {
+    Box::pin(async move { Ok(MemoryBuilder::default().read(&url)?.build().into()) })
+});
 
 /// What a [`MemoryStore`] holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -150,7 +150,7 @@ impl MemoryLimits {
         Err(Error::new(
             ErrorKind::LimitExceeded,
             format!(
-                "all {} buckets are in use; count by fewer keys, or raise Builder::max_buckets",
+                "all {} buckets are in use; count by fewer keys, or raise MemoryBuilder::max_buckets",
                 self.max_buckets
             ),
         )

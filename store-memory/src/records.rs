@@ -19,7 +19,7 @@ use store_core::{
 };
 
 use crate::Usage;
-use crate::config::Builder;
+use crate::config::MemoryBuilder;
 use crate::shard::{Shard, weight};
 
 /// A power of two: enough that threads rarely meet, few enough to walk over.
@@ -42,7 +42,7 @@ pub(crate) struct MemoryRecords {
     /// Whether any record was ever given an expiry, so that others need no clock.
     expires: AtomicBool,
     changes: ChangeSender,
-    config: Builder,
+    config: MemoryBuilder,
 }
 
 /// How much is held or about to be, in all shards, where that is bounded.
@@ -73,8 +73,8 @@ impl Growth {
 }
 
 impl Bounds {
-    fn of(config: &Builder) -> Option<Self> {
-        let &Builder {
+    fn of(config: &MemoryBuilder) -> Option<Self> {
+        let &MemoryBuilder {
             max_records,
             max_bytes,
             ..
@@ -113,7 +113,7 @@ impl Bounds {
 }
 
 impl MemoryRecords {
-    pub(crate) fn new(config: Builder, closed: Arc<AtomicBool>) -> Self {
+    pub(crate) fn new(config: MemoryBuilder, closed: Arc<AtomicBool>) -> Self {
         Self {
             shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
             hasher: RandomState::default(),
