@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use store_core::limits::{Quota, Quotas, Take, gcra};
+use store_core::limits::{Quota, QuotaSet, Take, gcra};
 use store_core::lti::{Lti, NonceCheck, Registration};
 use store_core::secret::KeyRing;
 use store_core::{Batch, Body, Collection, ErrorKind, Partition, RecordKey, Result, Retry, Store};
@@ -49,7 +49,7 @@ struct Ride {
     store: Store,
     lti: Lti,
     platform: Arc<Registration>,
-    quotas: Quotas,
+    quotas: QuotaSet,
     seen: Mutex<Seen>,
 }
 
@@ -91,7 +91,7 @@ pub async fn ride(
         lti: Lti::new(store, ring),
         store: store.clone(),
         // The clock stands, so nothing flows in.
-        quotas: Quotas::new([Quota::per_second(BURST)?])?,
+        quotas: QuotaSet::new([Quota::per_second(BURST)?])?,
         seen: Mutex::default(),
     });
     let mut tasks = JoinSet::new();

@@ -4,8 +4,8 @@
 #![allow(clippy::unwrap_used)]
 use serde_json::Value;
 use store_core::api_keys::{
-    API_KEY_HINTS, API_KEY_IDS, API_KEYS, Access, ApiKey, ApiKeyStore, ApiKeys, Denial, KeyData,
-    KeyEntry, KeyFormat, ListKeys, Lookup, RecordApiKeys, Verdict, http_answer,
+    API_KEY_HINTS, API_KEY_IDS, API_KEYS, Access, ApiKey, ApiKeyStore, ApiKeys, DenyReason,
+    KeyData, KeyEntry, KeyFormat, ListKeys, Lookup, RecordApiKeys, Verdict, http_answer,
 };
 use store_core::secret::KeyRing;
 use store_core::{
@@ -132,11 +132,14 @@ async fn rules_come_before_the_keys_own_permissions() {
     let access = keys.authorize(&key, "reports", "read").await.unwrap();
     assert!(access.is_granted(), "the company's rule allows it");
     let access = keys.authorize(&key, "archive", "read").await.unwrap();
-    assert!(matches!(access, Access::Denied(_, Denial::Rule)));
+    assert!(matches!(access, Access::Denied(_, DenyReason::Rule)));
     let access = keys.authorize(&key, "orders", "read").await.unwrap();
     assert!(access.is_granted(), "no rule speaks, the key does");
     let access = keys.authorize(&key, "orders", "write").await.unwrap();
-    assert!(matches!(access, Access::Denied(_, Denial::NotPermitted)));
+    assert!(matches!(
+        access,
+        Access::Denied(_, DenyReason::NotPermitted)
+    ));
 }
 
 #[tokio::test]

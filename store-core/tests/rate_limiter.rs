@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use store_conformance::faults::Outage;
 use store_core::limits::{
-    Bucket, Change, Decision, LimitKey, Outcome, Quota, RateLimitStore, RateLimiter, RecordLimits,
-    Refused, Take,
+    Bucket, BucketUpdate, Decision, LimitKey, Outcome, Quota, RateLimitStore, RateLimiter,
+    RecordLimits, Refused, Take,
 };
 use store_core::{Error, ErrorKind, ManualClock, Result, Store, Timestamp};
 use store_memory::MemoryStore;
@@ -125,7 +125,7 @@ struct Failing {
 
 #[async_trait]
 impl RateLimitStore for Failing {
-    async fn update(&self, _: LimitKey<'_>, _: Change<'_>) -> Result<Option<Bucket>> {
+    async fn update(&self, _: LimitKey<'_>, _: BucketUpdate<'_>) -> Result<Option<Bucket>> {
         Err(Error::new(self.kind, "as planned"))
     }
 

@@ -24,7 +24,7 @@ use store_conformance::bench::{Comparison, Goal, is_wanted, undisturbed};
 use store_conformance::proxy::{self, Proxy};
 use store_conformance::servers::{Options, dynamodb};
 use store_dynamodb::DynamoDbStore;
-use store_dynamodb::core::limits::{Quota, Quotas, Take};
+use store_dynamodb::core::limits::{Quota, QuotaSet, Take};
 use store_dynamodb::core::{Batch, Body, Collection, Expect, Partition, RecordKey, Store};
 use tokio::runtime::{self, Runtime};
 
@@ -245,7 +245,7 @@ impl Bench {
     }
 
     fn takes(&self, title: &str) {
-        let quotas = Quotas::from(Quota::per_second(1_000_000).unwrap());
+        let quotas = QuotaSet::from(Quota::per_second(1_000_000).unwrap());
         let quotas = &quotas;
         self.runtime.block_on(async {
             for i in 0..KEYS {

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use store_core::limits::{
-    Bucket, Change, Decision, Decisions, LimitKey, Quotas, RateLimitStore, State, Take,
+    Bucket, BucketUpdate, Decision, Decisions, LimitKey, QuotaSet, RateLimitStore, State, Take,
     take_by_update,
 };
 use store_core::update::{MAX_ATTEMPTS, back_off, contended};
@@ -171,7 +171,11 @@ impl DynamoDbLimits {
     }
 
     /// Changes the buckets of the item `own`.
-    pub(crate) async fn update_at(&self, own: &str, change: Change<'_>) -> Result<Option<Bucket>> {
+    pub(crate) async fn update_at(
+        &self,
+        own: &str,
+        change: BucketUpdate<'_>,
+    ) -> Result<Option<Bucket>> {
         let mut kept = self.read(own).await?;
         for attempt in 0..MAX_ATTEMPTS {
             let current = kept.alive(self.shared.now());
@@ -251,7 +255,7 @@ enum Judged {
 
 #[async_trait]
 impl RateLimitStore for DynamoDbLimits {
-    async fn update(&self, key: LimitKey<'_>, change: Change<'_>) -> Result<Option<Bucket>> {
+    async fn update(&self, key: LimitKey<'_>, change: BucketUpdate<'_>) -> Result<Option<Bucket>> {
         self.check_open()?;
         match self.shards(key) {
             None => self.update_at(&spread::whole(key), change).await,
@@ -276,7 +280,7 @@ impl RateLimitStore for DynamoDbLimits {
         }
     }
 
-    async fn reset(&self, key: LimitKey<'_>, quotas: &Quotas) -> Result<()> {
+    async fn reset(&self, key: LimitKey<'_>, quotas: &QuotaSet) -> Result<()> {
         self.check_open()?;
         let shards = self.shards(key);
         spread::reset(self, key, quotas, shards).await

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use futures_util::future::try_join_all;
 use store_core::limits::{
-    Bucket, Decision, Entry, LimitKey, Quota, Quotas, RateLimitStore, State, Take,
+    Bucket, Decision, Entry, LimitKey, Quota, QuotaSet, RateLimitStore, State, Take,
 };
 use store_core::{Error, Result, Timestamp, Version};
 
@@ -61,9 +61,9 @@ pub(crate) async fn take(
 }
 
 /// The quotas, of which one request may take whatever their buckets hold.
-fn unbounded(quotas: &Quotas) -> Result<Quotas> {
+fn unbounded(quotas: &QuotaSet) -> Result<QuotaSet> {
     let lifted = |quota: &Quota| quota.clone().with_max_tokens(quota.burst());
-    Quotas::new(quotas.iter().map(lifted).collect::<Result<Vec<_>>>()?)
+    QuotaSet::new(quotas.iter().map(lifted).collect::<Result<Vec<_>>>()?)
 }
 
 /// A number whose remainders are even, from call to call and process to process.
@@ -120,7 +120,7 @@ pub(crate) async fn delete(limits: &DynamoDbLimits, key: LimitKey<'_>, shards: u
 pub(crate) async fn reset(
     limits: &DynamoDbLimits,
     key: LimitKey<'_>,
-    quotas: &Quotas,
+    quotas: &QuotaSet,
     shards: Option<u32>,
 ) -> Result<()> {
     let without = |bucket: Option<&Bucket>| {

@@ -305,7 +305,7 @@ mod tests {
     use std::collections::BTreeMap;
     use std::time::Duration;
 
-    use store_core::limits::Quotas;
+    use store_core::limits::QuotaSet;
 
     use super::*;
 
@@ -327,7 +327,7 @@ mod tests {
     /// keys come to the front, are replaced there, changed there and forgotten.
     #[test]
     fn what_is_in_front_is_as_good_as_in_the_table() {
-        let quotas = Quotas::from(Quota::per_second(40).expect("a good quota"));
+        let quotas = QuotaSet::from(Quota::per_second(40).expect("a good quota"));
         let mut buckets = Buckets::default();
         let mut reference = BTreeMap::<String, Bucket>::new();
         let (mut now, mut dice) = (Timestamp::from_seconds(1_000_000), 1u64);

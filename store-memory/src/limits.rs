@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use async_trait::async_trait;
 use foldhash::fast::RandomState;
 use parking_lot::Mutex;
-use store_core::limits::{Bucket, Change, Decision, LimitKey, Take};
+use store_core::limits::{Bucket, BucketUpdate, Decision, LimitKey, Take};
 use store_core::record_store::Ping;
 use store_core::update::{MAX_ATTEMPTS, back_off, contended};
 use store_core::{Clock, Error, ErrorKind, RateLimitStore, Result, Timestamp};
@@ -212,7 +212,7 @@ impl MemoryLimits {
 
 #[async_trait]
 impl RateLimitStore for MemoryLimits {
-    async fn update(&self, key: LimitKey<'_>, change: Change<'_>) -> Result<Option<Bucket>> {
+    async fn update(&self, key: LimitKey<'_>, change: BucketUpdate<'_>) -> Result<Option<Bucket>> {
         let hash = self.hash(key);
         for attempt in 0..MAX_ATTEMPTS {
             self.check_open()?;

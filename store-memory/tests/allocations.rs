@@ -10,7 +10,7 @@ use std::task::{Context, Poll, Waker};
 use allocation_counter::measure;
 use serde::{Deserialize, Serialize};
 use store_memory::MemoryStore;
-use store_memory::core::limits::{Quota, Quotas, RateLimiter, Take};
+use store_memory::core::limits::{Quota, QuotaSet, RateLimiter, Take};
 use store_memory::core::{
     Batch, Body, Collection, Expect, Partition, RateLimitStore, RecordKey, RecordStore, Result,
     Store,
@@ -47,7 +47,7 @@ fn open() -> Store {
     MemoryStore::builder().strict(false).build().into()
 }
 
-fn quotas() -> Quotas {
+fn quotas() -> QuotaSet {
     let quota = Quota::per_second(1_000_000).expect("a good quota");
     quota.into()
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use store_memory::MemoryStore;
 use store_memory::core::limits::{
-    Bucket, LimitKey, Quota, Quotas, RateLimitStoreExt, RateLimiter, Tokens,
+    Bucket, LimitKey, Quota, QuotaSet, RateLimitStoreExt, RateLimiter, Tokens,
 };
 use store_memory::core::{ErrorKind, ManualClock, RateLimitStore, Store, Timestamp};
 
@@ -152,7 +152,7 @@ async fn a_caller_whose_clock_is_far_ahead_refills_nobody_else() {
 #[tokio::test]
 async fn usage_is_exact_after_reset_and_delete() {
     let (memory, one, _) = open(100);
-    let both = Quotas::new(["default", "other"].map(|name| {
+    let both = QuotaSet::new(["default", "other"].map(|name| {
         let quota = Quota::per_second(2).expect("a good quota");
         quota.named(name).expect("a good name")
     }));

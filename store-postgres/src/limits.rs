@@ -9,7 +9,7 @@ use sqlx::Row;
 use sqlx::postgres::PgRow;
 use store_core::limits::gcra::Terms;
 use store_core::limits::{
-    Bucket, Change, Decision, Decisions, Entry, LimitKey, Quota, RateLimitStore, State, Take,
+    Bucket, BucketUpdate, Decision, Decisions, Entry, LimitKey, Quota, RateLimitStore, State, Take,
     Tokens, take_by_update,
 };
 use store_core::update::{MAX_ATTEMPTS, back_off, contended};
@@ -259,7 +259,7 @@ impl PostgresLimits {
 
 #[async_trait]
 impl RateLimitStore for PostgresLimits {
-    async fn update(&self, key: LimitKey<'_>, change: Change<'_>) -> Result<Option<Bucket>> {
+    async fn update(&self, key: LimitKey<'_>, change: BucketUpdate<'_>) -> Result<Option<Bucket>> {
         self.check_open()?;
         let mut current = self.read(key, self.shared.now()).await?;
         for attempt in 0..MAX_ATTEMPTS {

@@ -10,8 +10,8 @@ use redis::{Cmd, Value, cmd};
 use store_core::limits::fold::{Buckets, Folds, alive};
 use store_core::limits::gcra::Terms;
 use store_core::limits::{
-    Bucket, Change, Decision, Decisions, Entry, LimitKey, RateLimitStore, State, Take, Tokens,
-    take_by_update,
+    Bucket, BucketUpdate, Decision, Decisions, Entry, LimitKey, RateLimitStore, State, Take,
+    Tokens, take_by_update,
 };
 use store_core::{Clock, Error, Ping, Result, Timestamp};
 
@@ -172,7 +172,7 @@ impl Buckets for Hashes {
 
 #[async_trait]
 impl RateLimitStore for RedisLimits {
-    async fn update(&self, key: LimitKey<'_>, change: Change<'_>) -> Result<Option<Bucket>> {
+    async fn update(&self, key: LimitKey<'_>, change: BucketUpdate<'_>) -> Result<Option<Bucket>> {
         self.check_open()?;
         let key = self.shared.names.limit(key.as_str());
         let updated = self.folds.update(&key, change).await;

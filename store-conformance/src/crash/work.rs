@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use store_core::blobs::{Blob, BlobRef, OpenOptions, Publication, PutOptions};
-use store_core::limits::{Quota, Quotas, Take, gcra};
+use store_core::limits::{Quota, QuotaSet, Take, gcra};
 use store_core::lti::{Lti, NonceCheck, Registration};
 use store_core::secret::KeyRing;
 use store_core::{Batch, Body, Collection, Expect, Partition, RecordKey, Result, Store};
@@ -93,7 +93,7 @@ pub(super) struct Work {
     store: Store,
     lti: Lti,
     platform: Arc<Registration>,
-    quotas: Quotas,
+    quotas: QuotaSet,
     ledger: Mutex<Ledger>,
     changed: Notify,
     stopped: AtomicBool,
@@ -106,7 +106,7 @@ impl Work {
         Ok(Self {
             platform: lti.store().upsert_registration(platform).await?,
             lti,
-            quotas: Quotas::new([Quota::per_second(BURST)?])?,
+            quotas: QuotaSet::new([Quota::per_second(BURST)?])?,
             store,
             ledger: Mutex::default(),
             changed: Notify::new(),

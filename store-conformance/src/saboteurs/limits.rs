@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use store_core::limits::{Bucket, Change, Decision, Entry, LimitKey, Quotas, State, Take, Tokens};
+use store_core::limits::{
+    Bucket, BucketUpdate, Decision, Entry, LimitKey, QuotaSet, State, Take, Tokens,
+};
 use store_core::update::{MAX_ATTEMPTS, back_off, contended};
 use store_core::{Clock, Error, ManualClock, RateLimitStore, Result, Timestamp};
 use tokio::sync::Mutex;
@@ -189,13 +191,13 @@ impl Plain {
                     let named = quota.clone().named("default");
                     named.expect("a good name")
                 });
-                let one = Quotas::new(quotas.take(1)).expect("one quota");
+                let one = QuotaSet::new(quotas.take(1)).expect("one quota");
                 let request = Take::new(take.key().as_str(), &one, take.tokens(), take.now());
                 request.expect("it was good").apply(bucket)
             }
             Some(Flaw::TakesQuotaByQuota) => {
                 for quota in take.quotas().iter() {
-                    let one = Quotas::from(quota.clone());
+                    let one = QuotaSet::from(quota.clone());
                     let request = Take::new(take.key().as_str(), &one, take.tokens(), take.now());
                     let decision = request.expect("it was good").apply(bucket);
                     if !decision.is_allowed() {
@@ -211,7 +213,7 @@ impl Plain {
         }
     }
 
-    async fn swap(&self, key: LimitKey<'_>, change: Change<'_>) -> Result<Option<Bucket>> {
+    async fn swap(&self, key: LimitKey<'_>, change: BucketUpdate<'_>) -> Result<Option<Bucket>> {
         for attempt in 0..MAX_ATTEMPTS {
             self.check_open()?;
             let (version, seen) = self.read(key).await.unzip();
@@ -234,7 +236,7 @@ impl Plain {
 
 #[async_trait]
 impl RateLimitStore for Plain {
-    async fn update(&self, key: LimitKey<'_>, change: Change<'_>) -> Result<Option<Bucket>> {
+    async fn update(&self, key: LimitKey<'_>, change: BucketUpdate<'_>) -> Result<Option<Bucket>> {
         if self.has(Flaw::ChangesNothingByItsOwnCopy) {
             let copy = self.copy(key);
             if let Some(copy) = copy.filter(|copy| change(copy.as_ref()).is_none()) {
@@ -298,7 +300,7 @@ impl RateLimitStore for Plain {
         }
     }
 
-    async fn reset(&self, key: LimitKey<'_>, quotas: &Quotas) -> Result<()> {
+    async fn reset(&self, key: LimitKey<'_>, quotas: &QuotaSet) -> Result<()> {
         let without = |bucket: Option<&Bucket>| {
             let mut bucket = bucket?.clone();
             if self.has(Flaw::ResetsEverything) {

@@ -8,7 +8,7 @@ use store_core::api_keys::{ApiKeys, KeyData, ListKeys};
 use store_core::blobs::{BlobList, BlobRef, BlobStoreExt, PutOptions};
 use store_core::entity::Listing;
 use store_core::iam::{Group, Identity, Paging, Policy, User};
-use store_core::limits::{Bucket, LimitKey, Quota, Quotas, Take};
+use store_core::limits::{Bucket, LimitKey, Quota, QuotaSet, Take};
 use store_core::lti::{
     AccessToken, Deployment, LaunchClaims, Lti, NewToolKey, PublicJwk, Registration,
 };
@@ -84,8 +84,8 @@ async fn limits(notes: &mut Notes<'_>, store: &Store, round: u32) -> CaseResult 
     notes.contract = "rate limits";
     let limits = store.limits();
     let quota = |name: &str, burst| Quota::new(burst, HOUR).and_then(|q| q.named(name));
-    let one = Quotas::new([quota("a", 1)?])?;
-    let two = Quotas::new([quota("a", 5)?, quota("b", 5)?])?;
+    let one = QuotaSet::new([quota("a", 1)?])?;
+    let two = QuotaSet::new([quota("a", 5)?, quota("b", 5)?])?;
     let (single, several) = (format!("single {round}"), format!("several {round}"));
     for call in ["take", "take, denied"] {
         let take = Take::new(&single, &one, 1, store.now())?;

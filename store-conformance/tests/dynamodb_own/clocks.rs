@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use store_conformance::core::limits::{LimitKey, Quota, Quotas, Take};
+use store_conformance::core::limits::{LimitKey, Quota, QuotaSet, Take};
 use store_conformance::core::{
     Batch, Body, Clock, Expect, ManualClock, Store, SystemClock, Timestamp,
 };
@@ -96,9 +96,9 @@ async fn a_bucket_is_not_removed_before_its_slowest_quota_is_full(place: Place) 
     let opened = builder.connect().await?;
     opened.setup().await?;
     let store = Store::from(opened);
-    let quick = Quotas::from(Quota::per_second(1)?.named("quick")?);
+    let quick = QuotaSet::from(Quota::per_second(1)?.named("quick")?);
     let day = Duration::from_secs(86_400);
-    let slow = Quotas::from(Quota::new(1, day)?.named("slow")?);
+    let slow = QuotaSet::from(Quota::new(1, day)?.named("slow")?);
     let take = |quotas| Take::new("k", quotas, 1, clock.now());
     assert!(store.limits().take(&take(&slow)?).await?.is_allowed());
     let removed = ttl(&place, "l:k", "bucket").await?;
@@ -122,7 +122,7 @@ async fn a_bucket_in_use_is_never_near_its_removal(place: Place) -> End {
     first.setup().await?;
     let (first, second) = (Store::from(first), Store::from(builder.connect().await?));
     let minute = Duration::from_secs(60);
-    let quotas = Quotas::from(Quota::new(100, minute)?);
+    let quotas = QuotaSet::from(Quota::new(100, minute)?);
     let mut removals = Vec::new();
     for i in 0..60 {
         // The second knows only what it saw long ago.

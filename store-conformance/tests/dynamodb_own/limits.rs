@@ -6,7 +6,7 @@ use std::time::Duration;
 use store_conformance::Opened;
 use store_conformance::cases::limits::walk;
 use store_conformance::core::limits::{
-    Bucket, LimitKey, Quota, Quotas, RateLimitStoreExt, Take, Tokens,
+    Bucket, LimitKey, Quota, QuotaSet, RateLimitStoreExt, Take, Tokens,
 };
 use store_conformance::core::{Clock, ErrorKind, ManualClock, RateLimitStore, Result, Store};
 
@@ -61,8 +61,8 @@ async fn a_take_of_an_unseen_key_costs_two_calls_at_most(place: Place) -> End {
         Quota::per_second(10)?,
         Quota::per_second(1)?.with_burst(50)?,
     );
-    let both = Quotas::new([quick.named("quick")?, slow.named("slow")?])?;
-    let one = Quotas::from(both[0].clone());
+    let both = QuotaSet::new([quick.named("quick")?, slow.named("slow")?])?;
+    let one = QuotaSet::from(both[0].clone());
     for (key, quotas) in [("one", &one), ("both", &both), ("mixed", &both)] {
         for tokens in [1, 9, 10] {
             let _ = first
@@ -105,7 +105,7 @@ async fn a_take_that_meets_tokens_converts_them(place: Place) -> End {
     };
     let key = LimitKey::new("k")?;
     store.limits().update_tokens(key, &quota, half).await?;
-    let quotas = Quotas::from(quota);
+    let quotas = QuotaSet::from(quota);
     inject.requests();
     let take = Take::new("k", &quotas, 1, clock.now())?;
     for (expected, calls) in [(true, 3), (true, 1)] {
@@ -120,7 +120,7 @@ async fn a_wrong_guess_never_revives_a_bucket(place: Place) -> End {
     let (first, _, clock) = watched(&place).await?;
     let second = place.builder().connect().await?;
     let second = Store::from(second);
-    let quotas = Quotas::from(Quota::per_second(10)?);
+    let quotas = QuotaSet::from(Quota::per_second(10)?);
     let take = |tokens| Take::new("k", &quotas, tokens, clock.now());
     for _ in 0..3 {
         assert!(first.limits().take(&take(7)?).await?.is_allowed());
@@ -139,8 +139,8 @@ async fn an_update_notices_each_form_of_take(place: Place) -> End {
     let named = |name| Quota::per_second(10)?.named(name);
     let (known, added) = (named("known")?, named("added")?);
     let key = LimitKey::new("k")?;
-    let both = Quotas::new([known.clone(), added.clone()])?;
-    let known = Quotas::from(known);
+    let both = QuotaSet::new([known.clone(), added.clone()])?;
+    let known = QuotaSet::from(known);
     for (quotas, later) in [
         (&known, Duration::ZERO),
         (&both, Duration::ZERO),
@@ -188,7 +188,7 @@ async fn a_spread_limit_never_grants_more_than_its_quota(place: Place) -> End {
         Quota::per_second(80)?,
         Quota::new(300, Duration::from_secs(3600))?,
     );
-    let quotas = Quotas::new([second.named("second")?, hour.named("hour")?])?;
+    let quotas = QuotaSet::new([second.named("second")?, hour.named("hour")?])?;
     let mut granted = 0;
     // All of one, and then what flows in until the other ends.
     for (most, least) in [(80, 64), (160, 128), (240, 192), (300, 240), (300, 240)] {
@@ -201,7 +201,7 @@ async fn a_spread_limit_never_grants_more_than_its_quota(place: Place) -> End {
         clock.advance(Duration::from_secs(1));
     }
     // What one shard holds is the most of one request.
-    let quotas = Quotas::from(Quota::per_second(80)?.with_max_tokens(20)?.named("other")?);
+    let quotas = QuotaSet::from(Quota::per_second(80)?.with_max_tokens(20)?.named("other")?);
     let take = |tokens| Take::new("hot", &quotas, tokens, clock.now());
     assert!(stores[0].limits().take(&take(10)?).await?.is_allowed());
     let refused = stores[0].limits().take(&take(11)?).await;
@@ -215,7 +215,7 @@ async fn a_spread_limit_is_looked_at_reset_and_deleted_as_one(place: Place) -> E
     let store = spread(&place, &clock).await?;
     let limits = store.limits();
     let quota = Quota::per_second(80)?;
-    let quotas = Quotas::from(quota.clone());
+    let quotas = QuotaSet::from(quota.clone());
     let hot = LimitKey::new("hot")?;
     for forget in ["reset", "delete"] {
         assert_eq!(limits.peek(hot).await?, None);

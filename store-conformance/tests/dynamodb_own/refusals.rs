@@ -1,7 +1,7 @@
 //! What DynamoDB refuses: conflicts, throttling, rights. Servers that stand in
 //! for it never do, so these answers are put into their mouth.
 
-use store_conformance::core::limits::{Quota, Quotas, Take};
+use store_conformance::core::limits::{Quota, QuotaSet, Take};
 use store_conformance::core::{
     Batch, Body, Error, ErrorKind, Expect, Partition, Retry, Store, Version,
 };
@@ -152,7 +152,7 @@ async fn what_is_throttled_for_long_did_not_happen(place: Place) -> End {
 
 async fn a_throttled_take_is_not_sent_again(place: Place) -> End {
     let (store, inject) = place.watched().await?;
-    let quotas = Quotas::from(Quota::per_second(1)?);
+    let quotas = QuotaSet::from(Quota::per_second(1)?);
     let take = Take::new("k", &quotas, 1, store.now())?;
     for (status, code, retry) in [
         (400, THROTTLED, Retry::Safe),
@@ -246,7 +246,7 @@ async fn a_client_of_ones_own_sends_no_write_twice(place: Place) -> End {
     let client = store_dynamodb::sdk::Client::from_conf(eager);
     let store: Store = place.builder().client(client).connect().await?.into();
     inject.requests();
-    let quotas = Quotas::from(Quota::per_second(1)?);
+    let quotas = QuotaSet::from(Quota::per_second(1)?);
     let take = Take::new("k", &quotas, 1, store.now())?;
     inject.script([Answer::code(500, "InternalServerError")]);
     store.limits().take(&take).await.expect_err("it failed");

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use store_conformance::core::limits::{LimitKey, Quota, Quotas, Take};
+use store_conformance::core::limits::{LimitKey, Quota, QuotaSet, Take};
 use store_conformance::core::{Batch, Body, Change, Expect, Partition, Result, Scan};
 
 use super::faults::Wired;
@@ -110,7 +110,7 @@ pub(crate) async fn there_is_nothing_to_sweep(place: impl Wired) -> End {
 }
 
 /// So many, of one token each.
-fn quotas(count: u32) -> Result<Quotas> {
+fn quotas(count: u32) -> Result<QuotaSet> {
     let quota = |i| Quota::per_second(1)?.named(format!("q{i}"));
-    Quotas::new((0..count).map(quota).collect::<Result<Vec<_>>>()?)
+    QuotaSet::new((0..count).map(quota).collect::<Result<Vec<_>>>()?)
 }

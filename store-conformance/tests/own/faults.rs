@@ -1,7 +1,7 @@
 //! What becomes of a call when its line is cut or its server is gone, on any
 //! server behind a line.
 
-use store_conformance::core::limits::{Quota, Quotas, Take};
+use store_conformance::core::limits::{Quota, QuotaSet, Take};
 use store_conformance::core::{ErrorKind, Expect, Result, Retry, Store};
 use store_conformance::proxy::{Cut, Proxy, Weather};
 use store_conformance::storm;
@@ -106,7 +106,7 @@ pub(crate) async fn a_take_whose_reply_was_lost_is_ambiguous_and_not_sent_again(
     place: impl Wired,
 ) -> End {
     let (proxy, store) = place.behind(0).await?;
-    let quotas = Quotas::new([Quota::per_second(10)?])?;
+    let quotas = QuotaSet::new([Quota::per_second(10)?])?;
     for cut in CUTS {
         let take = Take::new("k", &quotas, 1, store.now())?;
         let _ = store.limits().take(&take).await?;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use store_conformance::core::limits::{Bucket, LimitKey, Quota, Quotas, Take, Tokens};
+use store_conformance::core::limits::{Bucket, LimitKey, Quota, QuotaSet, Take, Tokens};
 use store_conformance::core::lti::{Lti, NonceCheck, Registration};
 use store_conformance::core::secret::KeyRing;
 use store_conformance::core::{Durability, ErrorKind, Expect, Store};
@@ -192,8 +192,8 @@ async fn only_buckets_are_acknowledged_before_they_are_on_disk(place: Place) -> 
                 .await?,
         );
         let quota = |name: &str| Quota::per_second(5).and_then(|q| q.named(name));
-        let one = Quotas::new([quota("a")?])?;
-        let two = Quotas::new([quota("a")?, quota("b")?])?;
+        let one = QuotaSet::new([quota("a")?])?;
+        let two = QuotaSet::new([quota("a")?, quota("b")?])?;
         let key = format!("key {relaxed}");
         for quotas in [&one, &two] {
             for kind in ["first", "next"] {

@@ -2,7 +2,7 @@
 
 use store_conformance::core::api_keys::{ApiKeys, KeyData};
 use store_conformance::core::blobs::{BlobRef, BlobStoreExt, PutOptions};
-use store_conformance::core::limits::{Quota, Quotas, Take};
+use store_conformance::core::limits::{Quota, QuotaSet, Take};
 use store_conformance::core::secret::KeyRing;
 use store_conformance::core::{Batch, Body, Collection, ErrorKind, Expect, Retry, Store};
 use store_postgres::PostgresStore;
@@ -104,7 +104,7 @@ async fn a_role_without_rights_to_change_the_schema_runs_the_store(place: Place)
 async fn use_every_part(store: &Store) -> End {
     let quota = |name: &str| Quota::per_second(5).and_then(|q| q.named(name));
     for quotas in [vec![quota("a")?], vec![quota("a")?, quota("b")?]] {
-        let quotas = Quotas::new(quotas)?;
+        let quotas = QuotaSet::new(quotas)?;
         let take = Take::new("caller", &quotas, 1, store.now())?;
         assert!(store.limits().take(&take).await?.is_allowed());
         store.limits().reset(take.key(), &quotas).await?;
@@ -190,7 +190,7 @@ async fn two_schemas_in_one_database_never_see_each_other(place: Place) -> End {
     assert_eq!(number(&second, "a").await?, None);
     write(&second, "a", 2).await?;
     assert_eq!(number(&first, "a").await?, Some(1));
-    let once = Quotas::new([Quota::per_second(1)?])?;
+    let once = QuotaSet::new([Quota::per_second(1)?])?;
     for store in [&first, &second] {
         let take = Take::new("caller", &once, 1, store.now())?;
         assert!(store.limits().take(&take).await?.is_allowed());

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use store_conformance::core::limits::{Quota, Quotas, Take};
+use store_conformance::core::limits::{Quota, QuotaSet, Take};
 use store_conformance::core::{Batch, Body, Clock, Expect, ManualClock, Scan, Store};
 use store_redis::redis::cmd;
 
@@ -142,8 +142,8 @@ async fn the_servers_time_decides_nothing(place: Place) -> End {
 
 async fn a_bucket_goes_when_it_is_full_again(place: Place) -> End {
     let store = graceless(&place).await?;
-    let quick = Quotas::new([Quota::new(1000, Duration::from_millis(10))?])?;
-    let slow = Quotas::new([
+    let quick = QuotaSet::new([Quota::new(1000, Duration::from_millis(10))?])?;
+    let slow = QuotaSet::new([
         Quota::new(1000, Duration::from_millis(10))?,
         Quota::per_second(1)?.named("slow")?,
     ])?;

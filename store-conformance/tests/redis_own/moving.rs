@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use store_conformance::core::limits::{Quota, Quotas, Take};
+use store_conformance::core::limits::{Quota, QuotaSet, Take};
 use store_conformance::core::update::Decided;
 use store_conformance::core::{
     Batch, Body, ErrorKind, Expect, Partition, Record, RecordStoreExt, Retry, Scan, Store,
@@ -109,7 +109,7 @@ async fn a_slot_that_moves_under_load_loses_nothing(_: Place) -> End {
     let slot = slot("moving");
     let owner = usize::from(slot) * 3 / 16_384;
     let done = Arc::new(AtomicBool::new(false));
-    let quotas = Quotas::new([Quota::per_second(1_000_000)?])?;
+    let quotas = QuotaSet::new([Quota::per_second(1_000_000)?])?;
     let taken = Arc::new(AtomicU64::new(0));
     let mut workers = JoinSet::new();
     for own in 0..4 {

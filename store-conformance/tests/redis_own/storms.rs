@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use store_conformance::core::limits::{Bucket, Change, Decision, LimitKey, RateLimitStore, Take};
+use store_conformance::core::limits::{
+    Bucket, BucketUpdate, Decision, LimitKey, RateLimitStore, Take,
+};
 use store_conformance::core::{Clock, Error, Result, Retry};
 use store_conformance::proxy::Weather;
 use store_conformance::storm::{self, Figures};
@@ -41,7 +43,7 @@ struct Careless {
 
 #[async_trait::async_trait]
 impl RateLimitStore for Careless {
-    async fn update(&self, key: LimitKey<'_>, change: Change<'_>) -> Result<Option<Bucket>> {
+    async fn update(&self, key: LimitKey<'_>, change: BucketUpdate<'_>) -> Result<Option<Bucket>> {
         self.limits.update(key, change).await
     }
 

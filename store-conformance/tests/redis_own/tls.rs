@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use store_conformance::core::limits::{Quota, Quotas, Take};
+use store_conformance::core::limits::{Quota, QuotaSet, Take};
 use store_conformance::core::{Batch, Body, ErrorKind, Expect, Scan, Store};
 use store_conformance::servers::{Options, redis};
 use store_redis::Builder;
@@ -133,7 +133,7 @@ async fn the_rights_that_are_documented_suffice(_: Place) -> End {
     ] {
         assert_eq!(store.records().scan(&scan).await?.items.len(), 3);
     }
-    let quotas = Quotas::new([Quota::per_second(1)?])?;
+    let quotas = QuotaSet::new([Quota::per_second(1)?])?;
     let take = Take::new("k", &quotas, 1, store.now())?;
     assert!(store.limits().take(&take).await?.is_allowed());
     store.limits().reset(take.key(), &quotas).await?;

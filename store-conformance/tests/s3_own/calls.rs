@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use futures_util::future::try_join_all;
-use store_conformance::core::limits::{Quota, Quotas, RateLimitStoreExt, Take, Tokens};
+use store_conformance::core::limits::{Quota, QuotaSet, RateLimitStoreExt, Take, Tokens};
 use store_conformance::core::{Batch, Body, Expect, Expectation, Record, Result, Scan, Store};
 use store_conformance::proxy::{self, Proxy};
 use store_s3::S3Store;
@@ -91,7 +91,7 @@ async fn requests_are_as_documented(place: Place) -> End {
     let scan = Scan::partition(crate::own::THINGS, partition.clone()).limit(100)?;
     assert_eq!(records.scan(&scan).await?.items.len(), 11);
     count("page of eleven", 12);
-    let quotas = Quotas::new([Quota::per_second(1)?])?;
+    let quotas = QuotaSet::new([Quota::per_second(1)?])?;
     for (what, requests) in [("take", 2), ("take that is denied", 1)] {
         let take = Take::new("k", &quotas, 1, store.now())?;
         let decision = store.limits().take(&take).await?;
@@ -114,7 +114,7 @@ async fn takes_that_come_together_go_together(place: Place) -> End {
     let store = Store::from(place.builder_at(&url).connect().await?);
     proxy.requests();
     // Half of them are more than there is, and the clock stands still.
-    let quotas = Quotas::new([Quota::per_second(TAKES as u32 / 2)?])?;
+    let quotas = QuotaSet::new([Quota::per_second(TAKES as u32 / 2)?])?;
     let takes = (0..TAKES).map(|_| async {
         let take = Take::new("hot", &quotas, 1, store.now())?;
         store.limits().take(&take).await

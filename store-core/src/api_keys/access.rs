@@ -13,7 +13,7 @@ pub enum Access {
     /// It may.
     Granted(KeyEntry),
     /// The key works, but not for this.
-    Denied(KeyEntry, Denial),
+    Denied(KeyEntry, DenyReason),
     /// The key was disabled.
     Disabled(KeyEntry),
     /// The key's time is over.
@@ -28,7 +28,7 @@ pub enum Access {
 
 /// Why a working key does not do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Denial {
+pub enum DenyReason {
     /// The action on the resource is not among its permissions.
     NotPermitted,
     /// A rule forbids it.
@@ -113,12 +113,12 @@ pub async fn decide(
     let permissions = &entry.data().permissions;
     Ok(match verdict {
         Verdict::Allow => Access::Granted(entry),
-        Verdict::Forbid => Access::Denied(entry, Denial::Rule),
+        Verdict::Forbid => Access::Denied(entry, DenyReason::Rule),
         Verdict::Abstain if permissions.allow(resource, action) => Access::Granted(entry),
         Verdict::Abstain if permissions.is_malformed() => {
-            Access::Denied(entry, Denial::MalformedPermissions)
+            Access::Denied(entry, DenyReason::MalformedPermissions)
         }
-        Verdict::Abstain => Access::Denied(entry, Denial::NotPermitted),
+        Verdict::Abstain => Access::Denied(entry, DenyReason::NotPermitted),
     })
 }
 
@@ -198,7 +198,7 @@ mod tests {
             Access::Unknown,
             Access::Disabled(entry()),
             Access::Expired(entry()),
-            Access::Denied(entry(), Denial::NotPermitted),
+            Access::Denied(entry(), DenyReason::NotPermitted),
         ];
         for access in refused {
             let answer = http_answer_hardened(&Ok(access));

@@ -237,7 +237,7 @@
 //! - *`Corrupt` on a look-up.* Somebody edited the record: `enabled` is no
 //!   boolean, `expires_at` no time. The error names the record, redacted. A key is
 //!   never taken for a working one because nobody understands it.
-//! - *[`Denial::MalformedPermissions`].* The stored permissions are no list of
+//! - *[`DenyReason::MalformedPermissions`].* The stored permissions are no list of
 //!   `{resource, scopes}`; set them anew as a whole, with
 //!   [`ApiKeyStoreExt::merge`]. Nothing is permitted meanwhile.
 //! - *A caller-chosen key is refused as easy to guess.* See
@@ -257,7 +257,7 @@ mod records;
 mod store;
 
 pub use access::{
-    Access, Denial, HttpAnswer, Rules, Verdict, decide, http_answer, http_answer_hardened,
+    Access, DenyReason, HttpAnswer, Rules, Verdict, decide, http_answer, http_answer_hardened,
 };
 pub use data::{KeyData, KeyEntry, KeyId, MAX_TENANT};
 pub use format::KeyFormat;

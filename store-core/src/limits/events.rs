@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use crate::clock::Timestamp;
 use crate::error::Error;
-use crate::limits::{Decision, Quotas};
+use crate::limits::{Decision, QuotaSet};
 
 /// Something that a limiter did.
 #[derive(Clone, Copy)]
@@ -20,7 +20,7 @@ pub struct Event<'a> {
     /// When, by the store's clock.
     pub at: Timestamp,
     /// The limiter's quotas.
-    pub quotas: &'a Quotas,
+    pub quotas: &'a QuotaSet,
     /// What came of it.
     pub outcome: Outcome<'a>,
 }

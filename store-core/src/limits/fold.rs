@@ -22,7 +22,7 @@ use tokio::task::yield_now;
 
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result, Retry};
-use crate::limits::{Bucket, Change};
+use crate::limits::{Bucket, BucketUpdate};
 use crate::update::{MAX_ATTEMPTS, back_off, contended};
 
 /// How often others may come in before a round is closed, or the work ended.
@@ -184,7 +184,7 @@ impl<B: Buckets> Folds<B> {
     /// # Errors
     /// `Contended` if others kept being faster; those of the buckets. What is
     /// told to several is told without its source.
-    pub async fn update(&self, key: &str, change: Change<'_>) -> Result<Option<Bucket>> {
+    pub async fn update(&self, key: &str, change: BucketUpdate<'_>) -> Result<Option<Bucket>> {
         match self.alone(key) {
             Some(_alone) => self.update_alone(key, change).await,
             None => self.update_together(key, change).await,
@@ -205,7 +205,7 @@ impl<B: Buckets> Folds<B> {
         Some(worker)
     }
 
-    async fn update_alone(&self, key: &str, change: Change<'_>) -> Result<Option<Bucket>> {
+    async fn update_alone(&self, key: &str, change: BucketUpdate<'_>) -> Result<Option<Bucket>> {
         let mut found = self.buckets.read(key).await?;
         for attempt in 0..MAX_ATTEMPTS {
             let now = self.buckets.now();
@@ -227,7 +227,7 @@ impl<B: Buckets> Folds<B> {
         Err(exhausted())
     }
 
-    async fn update_together(&self, key: &str, change: Change<'_>) -> Result<Option<Bucket>> {
+    async fn update_together(&self, key: &str, change: BucketUpdate<'_>) -> Result<Option<Bucket>> {
         let mut attempt = 0;
         while attempt < MAX_ATTEMPTS {
             let (mine, mut outcome) = self.join(key, change);
@@ -262,7 +262,7 @@ impl<B: Buckets> Folds<B> {
     fn join(
         &self,
         key: &str,
-        change: Change<'_>,
+        change: BucketUpdate<'_>,
     ) -> (Option<Option<Bucket>>, watch::Receiver<Option<Outcome>>) {
         loop {
             let (state, members, outcome) = {

@@ -9,7 +9,7 @@ use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::events::{Event, Hooks, Outcome};
 use crate::limits::{
-    Bucket, Decision, Denial, LimitKey, Quotas, RateLimitStore, Refused, Take, gcra,
+    Bucket, Decision, Denial, LimitKey, QuotaSet, RateLimitStore, Refused, Take, gcra,
 };
 use crate::record_store::Ping;
 use crate::store::Store;
@@ -32,7 +32,7 @@ use crate::store::Store;
 #[derive(Clone)]
 pub struct RateLimiter {
     limits: Arc<dyn RateLimitStore>,
-    quotas: Quotas,
+    quotas: QuotaSet,
     fail_open: bool,
     hooks: Hooks,
 }
@@ -53,12 +53,12 @@ pub struct Level {
 impl RateLimiter {
     /// A limiter of these quotas that keeps its buckets in `store`. Fails
     /// closed: without an answer from the store, a call is an error.
-    pub fn new(store: impl Into<Store>, quotas: impl Into<Quotas>) -> Self {
+    pub fn new(store: impl Into<Store>, quotas: impl Into<QuotaSet>) -> Self {
         Self::over(Arc::clone(store.into().limits()), quotas)
     }
 
     /// A limiter over a rate-limit store alone, one of your own perhaps.
-    pub fn over(limits: Arc<dyn RateLimitStore>, quotas: impl Into<Quotas>) -> Self {
+    pub fn over(limits: Arc<dyn RateLimitStore>, quotas: impl Into<QuotaSet>) -> Self {
         Self {
             limits,
             quotas: quotas.into(),
@@ -126,7 +126,7 @@ impl RateLimiter {
     }
 
     /// The quotas.
-    pub fn quotas(&self) -> &Quotas {
+    pub fn quotas(&self) -> &QuotaSet {
         &self.quotas
     }
 

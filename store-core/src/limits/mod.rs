@@ -9,12 +9,12 @@
 //!
 //! ```
 //! use std::time::Duration;
-//! use store_core::limits::{Decision, Quota, Quotas, RateLimiter};
+//! use store_core::limits::{Decision, Quota, QuotaSet, RateLimiter};
 //!
 //! # #[tokio::main] async fn main() -> store_core::Result<()> {
 //! # let store = store_memory::MemoryStore::new();
 //! // A call must fit into every quota, and takes from all of them or from none.
-//! let quotas = Quotas::new([
+//! let quotas = QuotaSet::new([
 //!     Quota::per_second(10)?.with_burst(20)?.named("second")?,
 //!     Quota::new(1_000, Duration::from_secs(3600))?.named("hour")?,
 //! ])?;
@@ -114,7 +114,7 @@
 //! use std::collections::HashMap;
 //! use std::sync::{Arc, Mutex};
 //! use std::sync::atomic::{AtomicBool, Ordering};
-//! use store_core::limits::{Bucket, Change, LimitKey, RateLimitStore};
+//! use store_core::limits::{Bucket, BucketUpdate, LimitKey, RateLimitStore};
 //! use store_core::update::{MAX_ATTEMPTS, back_off, contended};
 //! use store_core::{Clock, Error, ManualClock, Ping, Result};
 //!
@@ -150,7 +150,7 @@
 //!
 //! #[async_trait::async_trait]
 //! impl RateLimitStore for Mine {
-//!     async fn update(&self, key: LimitKey<'_>, change: Change<'_>) -> Result<Option<Bucket>> {
+//!     async fn update(&self, key: LimitKey<'_>, change: BucketUpdate<'_>) -> Result<Option<Bucket>> {
 //!         for attempt in 0..MAX_ATTEMPTS {
 //!             self.check_open()?;
 //!             let found = self.table.lock().expect("no panics").get(key.as_str()).cloned();
@@ -312,8 +312,8 @@ pub use bucket::{Bucket, Entry, State, Tokens};
 pub use events::{Denial, Event, Outcome, Refused};
 pub use key::{LimitKey, MAX_LIMIT_KEY};
 pub use limiter::{KeyedLimiter, Level, RateLimiter};
-pub use quota::{MAX_QUOTA_NAME, MAX_QUOTAS, MAX_REFILL, Quota, Quotas};
+pub use quota::{MAX_QUOTA_NAME, MAX_QUOTAS, MAX_REFILL, Quota, QuotaSet};
 pub(crate) use records::BUCKETS;
 pub use records::RecordLimits;
-pub use store::{Change, RateLimitStore, RateLimitStoreExt, take_by_update};
+pub use store::{BucketUpdate, RateLimitStore, RateLimitStoreExt, take_by_update};
 pub use take::{Decision, Decisions, Take};

@@ -215,10 +215,10 @@ impl fmt::Debug for Quota {
 ///
 /// ```
 /// use std::time::Duration;
-/// use store_core::limits::{Quota, Quotas};
+/// use store_core::limits::{Quota, QuotaSet};
 /// # fn main() -> store_core::Result<()> {
-/// let one = Quotas::from(Quota::per_second(10)?);
-/// let two = Quotas::new([
+/// let one = QuotaSet::from(Quota::per_second(10)?);
+/// let two = QuotaSet::new([
 ///     Quota::per_second(10)?.named("second")?,
 ///     Quota::new(1_000, Duration::from_secs(86_400))?.named("day")?,
 /// ])?;
@@ -226,12 +226,12 @@ impl fmt::Debug for Quota {
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Quotas {
+pub struct QuotaSet {
     quotas: Arc<[Quota]>,
     max_tokens: u32,
 }
 
-impl Quotas {
+impl QuotaSet {
     /// These quotas, in this order.
     ///
     /// # Errors
@@ -266,19 +266,19 @@ impl Quotas {
     }
 }
 
-impl From<Quota> for Quotas {
+impl From<Quota> for QuotaSet {
     fn from(quota: Quota) -> Self {
         Self::of(Arc::new([quota]))
     }
 }
 
-impl From<&Quotas> for Quotas {
-    fn from(quotas: &Quotas) -> Self {
+impl From<&QuotaSet> for QuotaSet {
+    fn from(quotas: &QuotaSet) -> Self {
         quotas.clone()
     }
 }
 
-impl std::ops::Deref for Quotas {
+impl std::ops::Deref for QuotaSet {
     type Target = [Quota];
     #[inline]
     fn deref(&self) -> &[Quota] {
@@ -314,11 +314,11 @@ mod tests {
     #[test]
     fn a_limiter_has_some_quotas_of_different_names() {
         let quota = || Quota::per_second(10).unwrap();
-        assert!(Quotas::new([]).is_err());
-        assert!(Quotas::new([quota(), quota()]).is_err());
+        assert!(QuotaSet::new([]).is_err());
+        assert!(QuotaSet::new([quota(), quota()]).is_err());
         let many = (0..9).map(|i| quota().named(i.to_string()).unwrap());
-        assert!(Quotas::new(many).is_err());
+        assert!(QuotaSet::new(many).is_err());
         let two = [quota(), quota().named("b").unwrap().with_burst(4).unwrap()];
-        assert_eq!(Quotas::new(two).unwrap().max_tokens(), 4);
+        assert_eq!(QuotaSet::new(two).unwrap().max_tokens(), 4);
     }
 }

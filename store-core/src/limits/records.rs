@@ -13,7 +13,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::error::{Error, Result};
 use crate::key::{Collection, Partition, RecordKey, bounded};
 use crate::limits::fold::{Buckets, Folds, alive};
-use crate::limits::store::Change;
+use crate::limits::store::BucketUpdate;
 use crate::limits::{Bucket, LimitKey, RateLimitStore};
 use crate::record::Record;
 use crate::record_store::{Ping, RecordStore};
@@ -238,7 +238,7 @@ impl Stored {
 
 #[async_trait]
 impl RateLimitStore for RecordLimits {
-    async fn update(&self, key: LimitKey<'_>, change: Change<'_>) -> Result<Option<Bucket>> {
+    async fn update(&self, key: LimitKey<'_>, change: BucketUpdate<'_>) -> Result<Option<Bucket>> {
         self.check_open()?;
         if let Some(folds) = &self.folds {
             return folds.update(key.as_str(), change).await;

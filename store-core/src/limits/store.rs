@@ -7,13 +7,13 @@ use async_trait::async_trait;
 
 use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::error::Result;
-use crate::limits::{Bucket, Decision, LimitKey, Quota, Quotas, Take, Tokens};
+use crate::limits::{Bucket, Decision, LimitKey, Quota, QuotaSet, Take, Tokens};
 use crate::record_store::Ping;
 
 /// What [`RateLimitStore::update`] asks: the bucket as it is, `None` for none,
 /// gives the bucket as it shall be, `None` to write nothing. May run several
 /// times.
-pub type Change<'a> = &'a (dyn Fn(Option<&Bucket>) -> Option<Bucket> + Send + Sync);
+pub type BucketUpdate<'a> = &'a (dyn Fn(Option<&Bucket>) -> Option<Bucket> + Send + Sync);
 
 /// Keeps buckets. Implement [`RateLimitStore::update`] and every limiter works.
 ///
@@ -46,7 +46,7 @@ pub trait RateLimitStore: Send + Sync + fmt::Debug {
     ///
     /// # Errors
     /// `Contended` if others kept being faster; nothing was written.
-    async fn update(&self, key: LimitKey<'_>, change: Change<'_>) -> Result<Option<Bucket>>;
+    async fn update(&self, key: LimitKey<'_>, change: BucketUpdate<'_>) -> Result<Option<Bucket>>;
 
     /// Takes tokens from every quota of the request, or from none.
     ///
@@ -76,7 +76,7 @@ pub trait RateLimitStore: Send + Sync + fmt::Debug {
     ///
     /// # Errors
     /// As [`RateLimitStore::update`].
-    async fn reset(&self, key: LimitKey<'_>, quotas: &Quotas) -> Result<()> {
+    async fn reset(&self, key: LimitKey<'_>, quotas: &QuotaSet) -> Result<()> {
         let without = |bucket: Option<&Bucket>| {
             let mut bucket = bucket?.clone();
             let removed = quotas.iter().filter(|quota| bucket.remove(quota.name()));

@@ -6,14 +6,14 @@ use std::time::Duration;
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::limits::gcra::{self, Terms};
-use crate::limits::{Bucket, LimitKey, Quota, Quotas};
+use crate::limits::{Bucket, LimitKey, Quota, QuotaSet};
 
 /// A request for tokens from every quota of a limiter, all or nothing. Checked
 /// when it is made, so that a store need not.
 #[derive(Clone, Copy, Debug)]
 pub struct Take<'a> {
     key: LimitKey<'a>,
-    quotas: &'a Quotas,
+    quotas: &'a QuotaSet,
     tokens: u32,
     now: Timestamp,
 }
@@ -23,10 +23,10 @@ impl<'a> Take<'a> {
     ///
     /// # Errors
     /// `InvalidInput` if the key is over [`MAX_LIMIT_KEY`](super::MAX_LIMIT_KEY)
-    /// bytes, for no tokens, and for more than [`Quotas::max_tokens`]: such a
+    /// bytes, for no tokens, and for more than [`QuotaSet::max_tokens`]: such a
     /// request could never be allowed, however long it waited.
     #[inline]
-    pub fn new(key: &'a str, quotas: &'a Quotas, tokens: u32, now: Timestamp) -> Result<Self> {
+    pub fn new(key: &'a str, quotas: &'a QuotaSet, tokens: u32, now: Timestamp) -> Result<Self> {
         let key = LimitKey::new(key)?;
         if tokens == 0 {
             return Err(Error::invalid(
@@ -55,7 +55,7 @@ impl<'a> Take<'a> {
 
     /// The quotas.
     #[inline]
-    pub fn quotas(&self) -> &'a Quotas {
+    pub fn quotas(&self) -> &'a QuotaSet {
         self.quotas
     }
 

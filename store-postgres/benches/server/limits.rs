@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sqlx::{AssertSqlSafe, Row};
 use store_conformance::bench::Goal;
-use store_postgres::core::limits::{Quota, Quotas, Take};
+use store_postgres::core::limits::{Quota, QuotaSet, Take};
 
 use super::{Bench, SCHEMA, comparison};
 
@@ -33,7 +33,7 @@ fn key(i: u64) -> String {
 }
 
 impl Bench {
-    async fn take(&self, quotas: &Quotas, key: String, allowed: bool) {
+    async fn take(&self, quotas: &QuotaSet, key: String, allowed: bool) {
         let take = Take::new(&key, quotas, 1, self.store.now()).unwrap();
         let decision = self.store.limits().take(&take).await.unwrap();
         assert_eq!(decision.is_allowed(), allowed);
@@ -77,7 +77,7 @@ impl Bench {
         let upsert = &text(UPSERT);
         let lock = &text("SELECT tat FROM {schema}.by_hand WHERE key = $1 FOR UPDATE");
         let write = &text("UPDATE {schema}.by_hand SET tat = $2 WHERE key = $1");
-        let quotas = &Quotas::new([Quota::per_second(1_000_000).unwrap()]).unwrap();
+        let quotas = &QuotaSet::new([Quota::per_second(1_000_000).unwrap()]).unwrap();
         const ROOM: i64 = 1_000_000_000;
         let by_hand = |i| async move {
             assert!(self.upsert(upsert, key(i), ROOM).await.is_some());
@@ -101,7 +101,7 @@ impl Bench {
     }
 
     fn refusals(&self, upsert: &Arc<str>) {
-        let one = &Quotas::new([Quota::new(1, DAY).unwrap()]).unwrap();
+        let one = &QuotaSet::new([Quota::new(1, DAY).unwrap()]).unwrap();
         let refusing = |i| format!("refusing{}", i % KEYS);
         self.timed(KEYS, |i| self.take(one, refusing(i), true));
         let measured = comparison("a refused take")

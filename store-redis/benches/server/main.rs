@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use redis::aio::ConnectionManager;
 use redis::{Client, cmd};
-use store_redis::core::limits::{Quota, Quotas};
+use store_redis::core::limits::{Quota, QuotaSet};
 use store_redis::core::{Batch, Body, Collection, Expect, Partition, RecordKey, Store};
 use store_redis::{RedisStore, redis};
 use tokio::runtime::Runtime;
@@ -160,6 +160,6 @@ async fn at_once<F: Future<Output = ()> + Send + 'static>(
     begin.elapsed()
 }
 
-fn quotas() -> Quotas {
-    Quotas::new([Quota::per_second(1_000_000).unwrap()]).unwrap()
+fn quotas() -> QuotaSet {
+    QuotaSet::new([Quota::per_second(1_000_000).unwrap()]).unwrap()
 }

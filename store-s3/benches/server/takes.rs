@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use store_s3::core::ErrorKind;
-use store_s3::core::limits::{Quota, Quotas, Take};
+use store_s3::core::limits::{Quota, QuotaSet, Take};
 
 use crate::Bench;
 
@@ -23,7 +23,7 @@ impl Bench {
 
     /// Tokens a second, and how many calls ended as `Contended`.
     async fn rate(&self, tasks: u64) -> (f64, u64) {
-        let quotas = Quotas::from(Quota::per_second(1_000_000).unwrap());
+        let quotas = QuotaSet::from(Quota::per_second(1_000_000).unwrap());
         let (granted, refused) = (AtomicU64::new(0), AtomicU64::new(0));
         let begin = Instant::now();
         let all = (0..tasks).map(|_| async {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use store_core::ErrorKind;
 use store_core::api_keys::{
-    Access, ApiKey, ApiKeyStore, ApiKeys, Denial, KeyData, KeyEntry, Lookup, MAX_KEY, Verdict,
+    Access, ApiKey, ApiKeyStore, ApiKeys, DenyReason, KeyData, KeyEntry, Lookup, MAX_KEY, Verdict,
     decide,
 };
 
@@ -136,14 +136,14 @@ async fn malformed_permissions_permit_nothing_and_say_so(given: Given) -> CaseRe
         let denial = denial(&*space.first, fixture.key(), "orders", "read").await?;
         // A store may also say that it cannot read its row at all.
         assert!(
-            matches!(denial, None | Some(Denial::MalformedPermissions)),
+            matches!(denial, None | Some(DenyReason::MalformedPermissions)),
             "{:?} gave {denial:?}",
             fixture.stored()
         );
     }
     assert_eq!(
         denial(&*space.first, none.key(), "orders", "read").await?,
-        Some(Denial::NotPermitted),
+        Some(DenyReason::NotPermitted),
         "no permissions are none, not malformed ones"
     );
     Ok(())
@@ -155,7 +155,7 @@ async fn denial(
     key: &ApiKey,
     resource: &str,
     action: &str,
-) -> store_core::Result<Option<Denial>> {
+) -> store_core::Result<Option<DenyReason>> {
     let found = match store.get_key(key).await {
         Err(error) if error.is(ErrorKind::Corrupt) => return Ok(None),
         found => found?,
@@ -202,7 +202,11 @@ async fn scopes_and_resources_match_exactly(given: Given) -> CaseResult {
         ("*", "*"),
     ] {
         let denial = denial(&*space.first, fixture.key(), resource, action).await?;
-        assert_eq!(denial, Some(Denial::NotPermitted), "{resource} {action}");
+        assert_eq!(
+            denial,
+            Some(DenyReason::NotPermitted),
+            "{resource} {action}"
+        );
     }
     Ok(())
 }
@@ -215,7 +219,7 @@ async fn a_number_is_no_scope(given: Given) -> CaseResult {
     let space = Space::open(&given, [&numbers, &text]).await?;
     let why = denial(&*space.first, numbers.key(), "orders", "1").await?;
     assert!(
-        matches!(why, None | Some(Denial::MalformedPermissions)),
+        matches!(why, None | Some(DenyReason::MalformedPermissions)),
         "{why:?}"
     );
     for action in ["1", "true", "null"] {

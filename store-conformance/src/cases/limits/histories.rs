@@ -144,7 +144,7 @@ impl Hash for Held {
 #[derive(Debug)]
 struct Key {
     /// The first, the first two, all three.
-    limiters: [Quotas; 3],
+    limiters: [QuotaSet; 3],
     /// The store's time.
     now: Timestamp,
 }
@@ -156,7 +156,7 @@ impl Key {
             Quota::new(7, SECOND * 3)?.with_burst(9)?.named("b")?,
             Quota::new(90, SECOND * 60)?.with_burst(12)?.named("c")?,
         ];
-        let first = |n: usize| Quotas::new(quotas[..n].to_vec());
+        let first = |n: usize| QuotaSet::new(quotas[..n].to_vec());
         Ok(Self {
             limiters: [first(1)?, first(2)?, first(3)?],
             now,
@@ -188,7 +188,7 @@ impl Key {
             }
             Call::Peek => Answer::Seen(self.seen(&store.peek(key).await?.unwrap_or_default())),
             Call::Reset { quota } => {
-                let quotas = Quotas::from(self.quota(quota).clone());
+                let quotas = QuotaSet::from(self.quota(quota).clone());
                 store.reset(key, &quotas).await?;
                 Answer::Done
             }

@@ -26,8 +26,8 @@ pub(super) async fn reset_fills_the_limiters_quotas_and_spares_others(
     harness: Limits,
 ) -> CaseResult {
     let opened = harness.open(()).await?;
-    let mine = Quotas::from(quota(5).named("mine")?);
-    let theirs = Quotas::from(quota(5).named("theirs")?);
+    let mine = QuotaSet::from(quota(5).named("mine")?);
+    let theirs = QuotaSet::from(quota(5).named("theirs")?);
     opened.first.reset(key("k"), &mine).await?;
     assert_eq!(opened.second.peek(key("k")).await?, None);
     assert!(allows(&opened.first, "k", &mine, 5).await?);
@@ -40,7 +40,7 @@ pub(super) async fn reset_fills_the_limiters_quotas_and_spares_others(
 
 pub(super) async fn delete_forgets_everything_and_is_idempotent(harness: Limits) -> CaseResult {
     let opened = harness.open(()).await?;
-    let quotas = Quotas::new([quota(5).named("a")?, quota(5).named("b")?])?;
+    let quotas = QuotaSet::new([quota(5).named("a")?, quota(5).named("b")?])?;
     opened.first.delete(key("k")).await?;
     assert!(allows(&opened.first, "k", &quotas, 5).await?);
     assert!(allows(&opened.first, "other", &quotas, 5).await?);
@@ -55,7 +55,7 @@ pub(super) async fn delete_forgets_everything_and_is_idempotent(harness: Limits)
 pub(super) async fn after_close_everything_is_closed(harness: Limits) -> CaseResult {
     let opened = harness.open(()).await?;
     let store = &opened.first;
-    let quotas = Quotas::from(quota(5));
+    let quotas = QuotaSet::from(quota(5));
     assert!(allows(store, "k", &quotas, 1).await?);
     store.close().await?;
     store.close().await?;
@@ -88,7 +88,7 @@ pub(super) async fn after_close_everything_is_closed(harness: Limits) -> CaseRes
 
 pub(super) async fn a_cancelled_take_leaves_a_usable_store(harness: Limits) -> CaseResult {
     let opened = harness.open(()).await?;
-    let quotas = Quotas::from(quota(20));
+    let quotas = QuotaSet::from(quota(20));
     for polls in 0..10 {
         let store = Arc::clone(&opened.first);
         let request = Take::new("k", &quotas, 1, store.clock().now())?;

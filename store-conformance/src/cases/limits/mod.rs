@@ -15,7 +15,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use store_core::limits::{Decision, LimitKey, Quota, Quotas, Take, Tokens};
+use store_core::limits::{Decision, LimitKey, Quota, QuotaSet, Take, Tokens};
 use store_core::{Clock, RateLimitStore, Result};
 
 use crate::case;
@@ -105,17 +105,17 @@ fn key(key: &str) -> LimitKey<'_> {
 }
 
 /// Takes at the store's own time.
-async fn take(store: &Handle, key: &str, quotas: &Quotas, tokens: u32) -> Result<Decision> {
+async fn take(store: &Handle, key: &str, quotas: &QuotaSet, tokens: u32) -> Result<Decision> {
     let take = Take::new(key, quotas, tokens, store.clock().now())?;
     store.take(&take).await
 }
 
-async fn allows(store: &Handle, key: &str, quotas: &Quotas, tokens: u32) -> Result<bool> {
+async fn allows(store: &Handle, key: &str, quotas: &QuotaSet, tokens: u32) -> Result<bool> {
     Ok(take(store, key, quotas, tokens).await?.is_allowed())
 }
 
 /// How many single tokens can be taken, asking for at most `most`.
-async fn drain(store: &Handle, key: &str, quotas: &Quotas, most: u32) -> Result<u32> {
+async fn drain(store: &Handle, key: &str, quotas: &QuotaSet, most: u32) -> Result<u32> {
     let mut taken = 0;
     while taken < most && allows(store, key, quotas, 1).await? {
         taken += 1;

@@ -61,7 +61,7 @@ fn assert_serial(burst: u32, history: &[(u32, Decision)]) {
 
 pub(super) async fn concurrent_takes_grant_exactly_the_burst(harness: Limits) -> CaseResult {
     let opened = harness.open(()).await?;
-    let quotas = Quotas::from(quota(25));
+    let quotas = QuotaSet::from(quota(25));
     let history = race(&opened, 36, |store, _| {
         let quotas = quotas.clone();
         async move { Ok((1, take(&store, "one each", &quotas, 1).await?)) }
@@ -84,8 +84,8 @@ pub(super) async fn concurrent_takes_of_several_quotas_stay_whole(harness: Limit
     let opened = harness.open(()).await?;
     let narrow = quota(8).named("narrow")?;
     let wide = quota(20).named("wide")?;
-    let wide_alone = Quotas::from(wide.clone());
-    let both = Quotas::new([wide, narrow.clone()])?;
+    let wide_alone = QuotaSet::from(wide.clone());
+    let both = QuotaSet::new([wide, narrow.clone()])?;
     let outcomes = race(&opened, 24, |store, i| {
         // A third of the callers know only the wide quota.
         let quotas = if i % 3 == 0 { &wide_alone } else { &both }.clone();
@@ -122,7 +122,7 @@ pub(super) async fn concurrent_closures_reach_exactly_zero(harness: Limits) -> C
 
 pub(super) async fn a_closure_sees_every_write_that_ended_before_it(harness: Limits) -> CaseResult {
     let opened = harness.open(()).await?;
-    let quotas = Quotas::from(quota(40));
+    let quotas = QuotaSet::from(quota(40));
     // Who shares the work of many closures must not share what they once read.
     let looking = AtomicBool::new(true);
     let look = || async {
@@ -150,7 +150,7 @@ pub(super) async fn a_closure_sees_every_write_that_ended_before_it(harness: Lim
 
 pub(super) async fn closures_and_takes_lose_nothing_of_each_other(harness: Limits) -> CaseResult {
     let opened = harness.open(()).await?;
-    let quotas = Quotas::from(quota(24));
+    let quotas = QuotaSet::from(quota(24));
     let done = race(&opened, 24, |store, i| {
         let quotas = quotas.clone();
         async move {
@@ -195,7 +195,7 @@ async fn interrupted<F: Future<Output = Result<()>>>(
 
 pub(super) async fn a_take_during_an_update_is_not_lost(harness: Limits) -> CaseResult {
     let opened = harness.open(()).await?;
-    let quotas = Quotas::from(quota(10));
+    let quotas = QuotaSet::from(quota(10));
     assert!(allows(&opened.second, "k", &quotas, 2).await?);
     let (left, _) = interrupted(&opened, &quotas[0], async || {
         assert!(allows(&opened.second, "k", &quotas, 4).await?);
@@ -209,7 +209,7 @@ pub(super) async fn a_take_during_an_update_is_not_lost(harness: Limits) -> Case
 
 pub(super) async fn a_delete_during_an_update_is_not_undone(harness: Limits) -> CaseResult {
     let opened = harness.open(()).await?;
-    let quotas = Quotas::from(quota(10));
+    let quotas = QuotaSet::from(quota(10));
     assert!(allows(&opened.second, "k", &quotas, 2).await?);
     let (left, runs) = interrupted(&opened, &quotas[0], || opened.second.delete(key("k"))).await?;
     assert_eq!((left, runs), (None, 2), "the second run finds nothing");
@@ -219,7 +219,7 @@ pub(super) async fn a_delete_during_an_update_is_not_undone(harness: Limits) -> 
 
 pub(super) async fn a_recreation_during_an_update_is_noticed(harness: Limits) -> CaseResult {
     let opened = harness.open(()).await?;
-    let quotas = Quotas::from(quota(10));
+    let quotas = QuotaSet::from(quota(10));
     assert!(allows(&opened.second, "k", &quotas, 1).await?);
     let (left, _) = interrupted(&opened, &quotas[0], async || {
         opened.second.delete(key("k")).await?;
@@ -234,7 +234,7 @@ pub(super) async fn a_recreation_during_an_update_is_noticed(harness: Limits) ->
 
 pub(super) async fn updates_racing_a_delete_never_resurrect(harness: Limits) -> CaseResult {
     let opened = harness.open(()).await?;
-    let quotas = Quotas::from(quota(50));
+    let quotas = QuotaSet::from(quota(50));
     for round in 0..10 {
         let name = format!("k{round}");
         assert!(allows(&opened.first, &name, &quotas, 1).await?);
@@ -260,7 +260,7 @@ pub(super) async fn updates_racing_a_delete_never_resurrect(harness: Limits) -> 
 
 pub(super) async fn an_update_that_is_always_beaten_is_contended(harness: Limits) -> CaseResult {
     let opened = harness.open(()).await?;
-    let quotas = Quotas::from(quota(1_000_000));
+    let quotas = QuotaSet::from(quota(1_000_000));
     let runs = AtomicU32::new(0);
     let beaten = opened
         .first

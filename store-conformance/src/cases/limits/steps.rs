@@ -30,8 +30,8 @@ pub async fn walk(opened: &Opened<dyn RateLimitStore>, seed: u64, steps: u32) ->
         Quota::new(7, SECOND * 3)?.with_burst(19)?.named("b")?,
         Quota::new(90, SECOND * 60)?.with_burst(25)?.named("c")?,
     ];
-    let limiters: Vec<(String, Quotas)> = (1..=3)
-        .map(|n| Ok((format!("walk {n}"), Quotas::new(quotas[..n].to_vec())?)))
+    let limiters: Vec<(String, QuotaSet)> = (1..=3)
+        .map(|n| Ok((format!("walk {n}"), QuotaSet::new(quotas[..n].to_vec())?)))
         .collect::<Result<_>>()?;
     let mut exact = Exact::default();
     let mut random = Random(seed);
@@ -60,7 +60,7 @@ struct Exact {
 }
 
 impl Exact {
-    fn take(&mut self, key: &str, quotas: &Quotas, tokens: u32, now: Timestamp) -> Decision {
+    fn take(&mut self, key: &str, quotas: &QuotaSet, tokens: u32, now: Timestamp) -> Decision {
         let nanos = |d: Duration| u64::try_from(d.as_nanos()).expect("short");
         let mut waits = Vec::new();
         for quota in quotas.iter() {
@@ -97,7 +97,7 @@ pub(super) async fn takes_under_a_wandering_clock_agree_with_the_reference(
     harness: Limits,
 ) -> CaseResult {
     let opened = harness.open(()).await?;
-    let quotas = Quotas::from(Quota::per_second(10)?.with_burst(30)?);
+    let quotas = QuotaSet::from(Quota::per_second(10)?.with_burst(30)?);
     let mut reference = Bucket::default();
     let mut random = Random(2);
     for step in 0..STEPS {

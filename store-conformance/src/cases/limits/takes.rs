@@ -5,7 +5,7 @@ use store_core::limits::RateLimitStoreExt;
 
 pub(super) async fn a_new_bucket_grants_its_burst_and_no_more(harness: Limits) -> CaseResult {
     let opened = harness.open(()).await?;
-    let quotas = Quotas::from(quota(5));
+    let quotas = QuotaSet::from(quota(5));
     for left in (0..5).rev() {
         let decision = take(&opened.first, "k", &quotas, 1).await?;
         assert_eq!(
@@ -26,7 +26,7 @@ pub(super) async fn a_new_bucket_grants_its_burst_and_no_more(harness: Limits) -
 
 pub(super) async fn a_denied_take_consumes_nothing(harness: Limits) -> CaseResult {
     let opened = harness.open(()).await?;
-    let quotas = Quotas::from(quota(10));
+    let quotas = QuotaSet::from(quota(10));
     assert!(allows(&opened.first, "k", &quotas, 7).await?);
     for _ in 0..3 {
         assert!(!allows(&opened.first, "k", &quotas, 4).await?);
@@ -37,7 +37,7 @@ pub(super) async fn a_denied_take_consumes_nothing(harness: Limits) -> CaseResul
 
 pub(super) async fn a_denied_take_writes_nothing(harness: Limits) -> CaseResult {
     let opened = harness.open(()).await?;
-    let quotas = Quotas::from(quota(10));
+    let quotas = QuotaSet::from(quota(10));
     assert!(allows(&opened.first, "k", &quotas, 8).await?);
     let before = opened.second.peek(key("k")).await?;
     assert!(before.is_some());
@@ -52,8 +52,8 @@ pub(super) async fn several_quotas_are_taken_from_all_or_nothing(harness: Limits
     let store = &opened.first;
     let quick = Quota::per_second(5)?.named("quick")?;
     let slow = Quota::new(1, SECOND * 60)?.with_burst(7)?.named("slow")?;
-    let (quick_alone, slow_alone) = (Quotas::from(quick.clone()), Quotas::from(slow.clone()));
-    let both = Quotas::new([quick.clone(), slow.clone()])?;
+    let (quick_alone, slow_alone) = (QuotaSet::from(quick.clone()), QuotaSet::from(slow.clone()));
+    let both = QuotaSet::new([quick.clone(), slow.clone()])?;
 
     // The first allows and the second denies: the first keeps its tokens.
     assert!(allows(store, "k", &slow_alone, 6).await?);
@@ -84,9 +84,9 @@ pub(super) async fn several_quotas_are_taken_from_all_or_nothing(harness: Limits
 
 pub(super) async fn a_quota_is_shared_by_key_and_name_alone(harness: Limits) -> CaseResult {
     let opened = harness.open(()).await?;
-    let here = Quotas::from(quota(10));
-    let there = Quotas::from(quota(10));
-    let other = Quotas::from(quota(10).named("other")?);
+    let here = QuotaSet::from(quota(10));
+    let there = QuotaSet::from(quota(10));
+    let other = QuotaSet::from(quota(10).named("other")?);
     assert_eq!(drain(&opened.first, "k", &here, 6).await?, 6);
     assert_eq!(drain(&opened.second, "k", &there, 10).await?, 4);
     assert_eq!(drain(&opened.second, "k", &other, 20).await?, 10);
@@ -98,7 +98,7 @@ pub(super) async fn retry_after_is_honest_to_the_nanosecond(harness: Limits) -> 
     let opened = harness.open(()).await?;
     let (store, clock) = (&opened.first, &opened.clock);
     // A period that does not divide a second.
-    let odd = Quotas::from(Quota::per_second(7)?.with_burst(9)?);
+    let odd = QuotaSet::from(Quota::per_second(7)?.with_burst(9)?);
     assert!(allows(store, "k", &odd, 9).await?);
     for tokens in [1, 4, 9] {
         clock.advance(Duration::from_nanos(12_345));
@@ -117,7 +117,7 @@ pub(super) async fn retry_after_is_honest_to_the_nanosecond(harness: Limits) -> 
 
 pub(super) async fn an_immediate_take_is_a_take(harness: Limits) -> CaseResult {
     let opened = harness.open(()).await?;
-    let quotas = Quotas::from(quota(4));
+    let quotas = QuotaSet::from(quota(4));
     let request = |store: &Handle| Take::new("k", &quotas, 1, store.clock().now());
     let mut allowed = 0;
     for _ in 0..6 {

@@ -9,7 +9,7 @@ const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 pub(super) async fn a_backward_clock_mints_nothing(harness: Limits) -> CaseResult {
     let opened = harness.open(()).await?;
     let (store, clock) = (&opened.first, &opened.clock);
-    let quotas = Quotas::from(quota(10));
+    let quotas = QuotaSet::from(quota(10));
     let start = clock.now();
     assert_eq!(drain(store, "k", &quotas, 20).await?, 10);
     for back in [NANO, SECOND, SECOND * 9, SECOND * 11, SECOND * 3600, YEAR] {
@@ -28,7 +28,7 @@ pub(super) async fn a_backward_clock_mints_nothing(harness: Limits) -> CaseResul
 pub(super) async fn a_clock_that_ran_ahead_mints_nothing(harness: Limits) -> CaseResult {
     let opened = harness.open(()).await?;
     let (store, clock) = (&opened.first, &opened.clock);
-    let quotas = Quotas::from(quota(10));
+    let quotas = QuotaSet::from(quota(10));
     let start = clock.now();
     assert_eq!(drain(store, "k", &quotas, 20).await?, 10);
     clock.set(start + YEAR);
@@ -49,7 +49,7 @@ pub(super) async fn a_clock_that_ran_ahead_mints_nothing(harness: Limits) -> Cas
 pub(super) async fn the_ends_of_time_mint_nothing(harness: Limits) -> CaseResult {
     let opened = harness.open(()).await?;
     let (store, clock) = (&opened.first, &opened.clock);
-    let quotas = Quotas::from(quota(10));
+    let quotas = QuotaSet::from(quota(10));
     clock.set(Timestamp::EPOCH);
     assert_eq!(drain(store, "ancient", &quotas, 20).await?, 10);
     clock.set(Timestamp::EPOCH + SECOND);
@@ -63,7 +63,7 @@ pub(super) async fn the_ends_of_time_mint_nothing(harness: Limits) -> CaseResult
 
 pub(super) async fn an_expired_bucket_is_absent_before_any_sweep(harness: Limits) -> CaseResult {
     let opened = harness.open(()).await?;
-    let quotas = Quotas::from(quota(10));
+    let quotas = QuotaSet::from(quota(10));
     for (name, by_closure) in [("taken", false), ("written", true)] {
         if by_closure {
             let write = |before: Option<Tokens>, quota: &Quota, now| one_less(before, quota, now);
@@ -85,7 +85,7 @@ pub(super) async fn an_expired_bucket_is_absent_before_any_sweep(harness: Limits
 
 pub(super) async fn a_bucket_is_kept_until_it_is_full(harness: Limits) -> CaseResult {
     let opened = harness.open(()).await?;
-    let slow = Quotas::from(Quota::new(1, SECOND * 3600)?.with_burst(50)?);
+    let slow = QuotaSet::from(Quota::new(1, SECOND * 3600)?.with_burst(50)?);
     assert!(allows(&opened.first, "k", &slow, 50).await?);
     opened.clock.advance(slow[0].full_refill() - NANO);
     assert_eq!(drain(&opened.second, "k", &slow, 60).await?, 49);
@@ -96,7 +96,7 @@ pub(super) async fn a_bucket_that_a_closure_wrote_is_kept_until_it_is_full(
     harness: Limits,
 ) -> CaseResult {
     let opened = harness.open(()).await?;
-    let slow = Quotas::from(Quota::new(1, SECOND * 3600)?.with_burst(50)?);
+    let slow = QuotaSet::from(Quota::new(1, SECOND * 3600)?.with_burst(50)?);
     let empty = |_, _: &Quota, now| {
         Some(Tokens {
             tokens: 0.0,
@@ -113,8 +113,8 @@ pub(super) async fn a_bucket_that_a_closure_wrote_is_kept_until_it_is_full(
 pub(super) async fn a_slow_quota_outlives_a_quick_one_of_its_key(harness: Limits) -> CaseResult {
     let opened = harness.open(()).await?;
     let slow = Quota::new(1, SECOND * 3600)?.with_burst(3)?.named("slow")?;
-    let quick = Quotas::from(quota(5).named("quick")?);
-    let slow = Quotas::from(slow);
+    let quick = QuotaSet::from(quota(5).named("quick")?);
+    let slow = QuotaSet::from(slow);
     assert!(allows(&opened.first, "k", &slow, 3).await?);
     // The last to write knows nothing of the slow one.
     assert!(allows(&opened.second, "k", &quick, 1).await?);

@@ -6,7 +6,7 @@ use store_core::limits::{Bucket, RateLimitStoreExt, State};
 
 pub(super) async fn an_update_of_nothing_writes_nothing(harness: Limits) -> CaseResult {
     let opened = harness.open(()).await?;
-    let quotas = Quotas::from(quota(10));
+    let quotas = QuotaSet::from(quota(10));
     let keep = |_: Option<&Bucket>| None;
     assert_eq!(opened.first.update(key("k"), &keep).await?, None);
     assert_eq!(opened.second.peek(key("k")).await?, None);
@@ -22,7 +22,7 @@ pub(super) async fn an_update_of_nothing_writes_nothing(harness: Limits) -> Case
 pub(super) async fn closures_and_takes_agree_on_one_state(harness: Limits) -> CaseResult {
     let opened = harness.open(()).await?;
     let (first, second) = (&opened.first, &opened.second);
-    let quotas = Quotas::from(quota(10));
+    let quotas = QuotaSet::from(quota(10));
 
     // A closure sees what a take left.
     assert!(allows(first, "k", &quotas, 4).await?);
@@ -99,7 +99,7 @@ pub(super) async fn what_a_closure_writes_is_kept_to_the_last_bit(harness: Limit
 
 pub(super) async fn tokens_stay_between_none_and_the_burst(harness: Limits) -> CaseResult {
     let opened = harness.open(()).await?;
-    let quotas = Quotas::from(quota(10));
+    let quotas = QuotaSet::from(quota(10));
     let bad = [
         (1e18, 10),
         (f64::INFINITY, 10),
