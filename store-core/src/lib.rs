@@ -84,6 +84,7 @@ pub mod secret;
 pub mod store;
 pub mod tenants;
 pub mod transaction;
+mod turns;
 pub mod update;
 
 pub use batch::{Batch, Change, Committed, Expect, Expectation};

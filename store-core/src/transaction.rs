@@ -50,6 +50,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::key::{Partition, RecordKey};
 use crate::record::{Record, Version};
 use crate::record_store::RecordStore;
+use crate::turns::Place;
 use crate::update::{MAX_ATTEMPTS, back_off, contended};
 
 /// What was found under each key, absence included.
@@ -92,17 +93,23 @@ impl Transaction {
     /// Asks for records that will be read or written, all in one round trip.
     ///
     /// # Errors
-    /// One that the closure must return, if any was not fetched yet.
+    /// One that the closure must return, if any of these was not fetched yet.
     pub fn need<'k>(&mut self, keys: impl IntoIterator<Item = &'k RecordKey>) -> Result<()> {
+        let mut complete = true;
         for key in keys {
-            if !self.known.contains_key(key) && !self.missing.contains(key) {
-                self.missing.push(key.clone());
+            if !self.known.contains_key(key) {
+                // What other calls miss does not matter here: a closure that
+                // collects the answers of several calls asks for all it needs.
+                complete = false;
+                if !self.missing.contains(key) {
+                    self.missing.push(key.clone());
+                }
             }
             if !self.touched.contains(key) {
                 self.touched.push(key.clone());
             }
         }
-        if self.missing.is_empty() {
+        if complete {
             return Ok(());
         }
         Err(Error::new(
@@ -229,7 +236,9 @@ impl Transaction {
 /// Runs `work` until it commits, or fails for a reason of its own.
 ///
 /// One read for each group of records that it [needs](Transaction::need) and
-/// one commit. An answer that writes nothing, and an error, are returned at
+/// one commit. A transaction that loses a race waits in line with others of
+/// this process on the same partition, so that hundreds of tasks may write one
+/// record at the same time. An answer that writes nothing, and an error, are returned at
 /// once if one read was enough for them; otherwise it is verified first that
 /// all that was read held at one moment.
 ///
@@ -250,6 +259,8 @@ where
     let seed = Version::unique();
     let mut reads = 0;
     let mut attempt = 0;
+    let place = Place::new(records, partition, None);
+    let mut turn = place.turn_if_contended().await;
     loop {
         let mut tx = Transaction::new(known, seed, records.clock().now());
         let outcome = work(&mut tx);
@@ -285,9 +296,25 @@ where
         if attempt + 1 == MAX_ATTEMPTS {
             return Err(contended());
         }
-        back_off(attempt).await;
         attempt += 1;
+        if turn.is_some() {
+            back_off(attempt - 1).await;
+            continue;
+        }
+        let begun = place.turn().await;
+        if begun.waited() {
+            known = refresh(records, partition, known).await?;
+        }
+        turn = Some(begun);
     }
+}
+
+/// Reads again what is known, in one round trip.
+async fn refresh(records: &dyn RecordStore, partition: &Partition, known: Known) -> Result<Known> {
+    let keys: Vec<RecordKey> = known.into_keys().collect();
+    let at: Vec<_> = keys.iter().map(|key| key.at(partition)).collect();
+    let found = records.get_many(&at).await?;
+    Ok(keys.into_iter().zip(found).collect())
 }
 
 async fn fetch(records: &dyn RecordStore, partition: &Partition, tx: Transaction) -> Result<Known> {

@@ -11,6 +11,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::key::{Partition, RecordKey};
 use crate::record::Record;
 use crate::record_store::RecordStore;
+use crate::turns::Place;
 
 /// What the closure of an [`update`](RecordStoreExt::update) decides.
 #[derive(Debug)]
@@ -62,8 +63,8 @@ pub trait RecordStoreExt: RecordStore {
     ///
     /// `decide` sees the current record (`None` if absent) and may run again
     /// when someone else was faster; the answer of the run that committed is
-    /// returned. One read and one write without contention: after a conflict
-    /// the current record comes with it.
+    /// returned. One read and one write without contention. A call that loses a
+    /// race waits in line with others of this process on the same record.
     ///
     /// # Errors
     /// Those of `decide`; `Contended` after [`MAX_ATTEMPTS`]; the store's own.
@@ -72,6 +73,8 @@ pub trait RecordStoreExt: RecordStore {
         R: Send,
         F: FnMut(Option<&Record>) -> Result<Decided<R>> + Send,
     {
+        let place = Place::new(self, partition, Some(key));
+        let mut turn = place.turn_if_contended().await;
         let mut current = self.get(key.at(partition)).await?;
         for attempt in 0..MAX_ATTEMPTS {
             let mut batch = Batch::new(partition.clone(), self.clock().now());
@@ -93,7 +96,15 @@ pub trait RecordStoreExt: RecordStore {
                     current = conflict.item(0).and_then(|item| item.current()).cloned();
                 }
             }
-            back_off(attempt).await;
+            if turn.is_some() {
+                back_off(attempt).await;
+                continue;
+            }
+            let begun = place.turn().await;
+            if begun.waited() {
+                current = self.get(key.at(partition)).await?;
+            }
+            turn = Some(begun);
         }
         Err(contended().with_key(key.at(partition)))
     }

@@ -1,5 +1,6 @@
 //! Identity over the store in memory: what conformance cases, which run over
 //! any implementation, cannot ask.
 
+mod costs;
 mod family;
 mod golden;

@@ -21,6 +21,7 @@ pub(super) fn cases() -> Cases {
         case!(a_membership_needs_both_in_one_tenant),
         case!(members_are_listed_without_gap_or_repeat, "14", "16"),
         case!(both_sides_of_a_membership_agree_after_any_race),
+        case!(hundreds_of_tasks_create_users_in_one_group, "34"),
     ]
 }
 
@@ -139,5 +140,30 @@ async fn both_sides_of_a_membership_agree_after_any_race(harness: Iam) -> CaseRe
         assert!(page.items.iter().all(|group| group.group_name == "y"));
     }
     assert!(!members(&first, "y", 9).await?.contains(&"a".to_owned()));
+    Ok(())
+}
+
+/// Every one of them rewrites the tenant's usage and the group's roster.
+async fn hundreds_of_tasks_create_users_in_one_group(harness: Iam) -> CaseResult {
+    const TASKS: usize = 300;
+    let fixtures = Everything::named(&[], &["devs"], &[]);
+    let Opened { first, second, .. } = harness.open(fixtures).await?;
+    let answers = race((0..TASKS).map(|i| {
+        let iam = Arc::clone(if i % 2 == 0 { &first } else { &second });
+        async move {
+            let name = format!("user {i}");
+            iam.create(User::new(&path("1"), &name)).await?;
+            iam.add_member(&key("devs"), &key(&name)).await
+        }
+    }))
+    .await;
+    let refused: Vec<_> = answers.into_iter().filter_map(Result::err).collect();
+    assert!(
+        refused.is_empty(),
+        "{} of {TASKS} failed, such as: {}",
+        refused.len(),
+        refused[0]
+    );
+    assert_eq!(members(&second, "devs", 100).await?.len(), TASKS);
     Ok(())
 }

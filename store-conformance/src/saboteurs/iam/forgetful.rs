@@ -1,5 +1,4 @@
-//! A record store that forgets what is expected of one collection: the bug of
-//! whoever checks first and writes later.
+//! Record stores whose commits have a bug.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,21 +6,30 @@ use std::time::Duration;
 use async_trait::async_trait;
 use store_core::changes::Changes;
 use store_core::{
-    Batch, Capabilities, Clock, Committed, Expect, Ping, Record, RecordRef, RecordStore, Records,
-    Result, Scan, Store, Swept,
+    Batch, Capabilities, Clock, Committed, Error, ErrorKind, Expect, Ping, Record, RecordRef,
+    RecordStore, Records, Result, Scan, Store, Swept,
 };
 
 use crate::harness::{Harness, Opened, Over};
 use crate::saboteurs::sound;
 
+/// What is wrong with a commit.
+#[derive(Clone, Copy, Debug)]
+enum Bug {
+    /// It expects nothing of this collection: checked first, written later.
+    Forgets(&'static str),
+    /// It gives up at the first conflict instead of trying again.
+    GivesUp,
+}
+
 #[derive(Debug)]
-struct Forgetful {
+struct Buggy {
     store: Arc<dyn RecordStore>,
-    collection: &'static str,
+    bug: Bug,
 }
 
 #[async_trait]
-impl RecordStore for Forgetful {
+impl RecordStore for Buggy {
     async fn get(&self, at: RecordRef<'_>) -> Result<Option<Record>> {
         self.store.get(at).await
     }
@@ -37,7 +45,10 @@ impl RecordStore for Forgetful {
     async fn commit(&self, batch: &Batch) -> Result<Committed> {
         let mut forgetful = Batch::new(batch.partition().clone(), batch.now());
         for item in batch.items() {
-            let forgotten = item.key().collection().name() == self.collection;
+            let forgotten = match self.bug {
+                Bug::Forgets(collection) => item.key().collection().name() == collection,
+                Bug::GivesUp => false,
+            };
             let expect = if forgotten {
                 Expect::Any
             } else {
@@ -49,7 +60,14 @@ impl RecordStore for Forgetful {
         for _ in 0..30 {
             tokio::task::yield_now().await;
         }
-        self.store.commit(&forgetful).await
+        let answer = self.store.commit(&forgetful).await;
+        match self.bug {
+            Bug::GivesUp => answer.map_err(|error| match error.kind() {
+                ErrorKind::Conflict => Error::new(ErrorKind::Contended, "another was faster"),
+                _ => error,
+            }),
+            Bug::Forgets(_) => answer,
+        }
     }
 
     fn clock(&self) -> &dyn Clock {
@@ -77,23 +95,23 @@ impl RecordStore for Forgetful {
     }
 }
 
-struct Forgetting {
+struct WithBug {
     sound: Arc<Over>,
-    collection: &'static str,
+    bug: Bug,
 }
 
 #[async_trait]
-impl Harness<Store> for Forgetting {
+impl Harness<Store> for WithBug {
     fn backend(&self) -> String {
-        format!("forgetful of {}", self.collection)
+        format!("{:?}", self.bug)
     }
 
     async fn open(&self, (): ()) -> Result<Opened<Store>> {
         let opened = self.sound.backend_harness().open(()).await?;
         Ok(opened.map(|store| {
-            Arc::new(Store::new(Arc::new(Forgetful {
+            Arc::new(Store::new(Arc::new(Buggy {
                 store: Arc::clone(store.records()),
-                collection: self.collection,
+                bug: self.bug,
             })))
         }))
     }
@@ -101,8 +119,17 @@ impl Harness<Store> for Forgetting {
 
 /// A backend whose commits expect nothing of `collection`.
 pub(in crate::saboteurs) fn forgetful_of(collection: &'static str) -> Arc<Over> {
-    Arc::new(Over::new(Arc::new(Forgetting {
+    with(Bug::Forgets(collection))
+}
+
+/// A backend on which a conflict is the end of an operation.
+pub(in crate::saboteurs) fn giving_up() -> Arc<Over> {
+    with(Bug::GivesUp)
+}
+
+fn with(bug: Bug) -> Arc<Over> {
+    Arc::new(Over::new(Arc::new(WithBug {
         sound: sound(),
-        collection,
+        bug,
     })))
 }

@@ -10,6 +10,8 @@ use super::Saboteur;
 use crate::cases::iam;
 use crate::suite::Suite;
 
+use forgetful::giving_up;
+
 pub(super) use forgetful::forgetful_of;
 
 /// A flaw that the cases of a store of users catch.
@@ -200,5 +202,11 @@ pub fn all() -> Vec<Saboteur> {
             "each page of members is the first",
             "members_are_listed_without_gap_or_repeat"
         ),
+        Saboteur {
+            name: "a conflict ends the operation",
+            contract: "iam",
+            caught_by: "hundreds_of_tasks_create_users_in_one_group",
+            suite: || Suite::new("iam", giving_up(), iam::cases()),
+        },
     ]
 }

@@ -1,0 +1,224 @@
+//! Writers that conflict wait their turn.
+//!
+//! Commits are optimistic: a writer reads, decides, and writes if nothing
+//! changed. While writers rarely meet, that costs nothing. When hundreds of
+//! tasks rewrite one record, all but one of them lose each round, and retrying
+//! at once makes it worse. So a writer that loses a race enters a first-come,
+//! first-served queue, and so does one that arrives while others are queued.
+//! Only writers of other processes can then still make the first in the queue
+//! lose.
+//!
+//! The queue is an optimization: the commit's expectations alone guarantee
+//! correctness. Therefore nobody waits for a queue that stands still. If the
+//! writer whose turn it is makes no progress for [`PATIENCE`] (its future may
+//! not be polled, or its server may not answer), those behind it go on without
+//! a turn. A dropped future releases its turn, or its place in the queue.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::pin::pin;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Mutex as Lock, OwnedMutexGuard};
+
+use crate::key::{Partition, RecordKey};
+use crate::record_store::RecordStore;
+
+/// How long a queue may stand still before those in it stop waiting.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The queues that somebody uses right now.
+static QUEUES: LazyLock<Mutex<HashMap<Place, Arc<Queue>>>> = LazyLock::new(Mutex::default);
+
+/// How many queues there are, so that a writer without competition takes no lock.
+static IN_USE: AtomicUsize = AtomicUsize::new(0);
+
+/// What writers compete for: a whole partition, or one record of it, of one
+/// opened store.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Place {
+    /// The store's address: while a call borrows a store, no other store has it.
+    store: usize,
+    partition: Partition,
+    key: Option<RecordKey>,
+}
+
+#[derive(Default)]
+struct Queue {
+    lock: Arc<Lock<()>>,
+    /// How many turns have begun.
+    begun: AtomicU64,
+}
+
+/// A writer's turn, or a queue that it gave up. Dropping it lets the next one in.
+pub(crate) struct Turn {
+    place: Place,
+    queue: Arc<Queue>,
+    guard: Option<OwnedMutexGuard<()>>,
+    waited: bool,
+}
+
+impl Place {
+    pub(crate) fn new<S: RecordStore + ?Sized>(
+        records: &S,
+        partition: &Partition,
+        key: Option<&RecordKey>,
+    ) -> Self {
+        Self {
+            store: std::ptr::from_ref(records).cast::<()>().addr(),
+            partition: partition.clone(),
+            key: key.cloned(),
+        }
+    }
+
+    /// Waits for a turn if there is a queue; `None` if nobody competes.
+    pub(crate) async fn turn_if_contended(&self) -> Option<Turn> {
+        if IN_USE.load(Ordering::Relaxed) == 0 || !queues().contains_key(self) {
+            return None;
+        }
+        Some(self.turn().await)
+    }
+
+    /// Enters the queue and waits for a turn.
+    pub(crate) async fn turn(&self) -> Turn {
+        let mut turn = self.enter();
+        if let Ok(guard) = Arc::clone(&turn.queue.lock).try_lock_owned() {
+            turn.guard = Some(guard);
+        } else {
+            turn.waited = true;
+            turn.guard = turn.queue.wait().await;
+        }
+        turn.queue.begun.fetch_add(1, Ordering::Relaxed);
+        turn
+    }
+
+    fn enter(&self) -> Turn {
+        let mut queues = queues();
+        let queue = Arc::clone(queues.entry(self.clone()).or_default());
+        IN_USE.store(queues.len(), Ordering::Relaxed);
+        Turn {
+            place: self.clone(),
+            queue,
+            guard: None,
+            waited: false,
+        }
+    }
+}
+
+impl Queue {
+    /// The lock, or `None` once nothing has moved for [`PATIENCE`].
+    async fn wait(&self) -> Option<OwnedMutexGuard<()>> {
+        let mut lock = pin!(Arc::clone(&self.lock).lock_owned());
+        loop {
+            let begun = self.begun.load(Ordering::Relaxed);
+            match tokio::time::timeout(PATIENCE, &mut lock).await {
+                Ok(guard) => return Some(guard),
+                Err(_) if self.begun.load(Ordering::Relaxed) == begun => return None,
+                Err(_) => {}
+            }
+        }
+    }
+}
+
+impl Turn {
+    /// Whether others wrote while this writer waited, so that what it knows is old.
+    pub(crate) fn waited(&self) -> bool {
+        self.waited
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let mut queues = queues();
+        drop(self.guard.take());
+        // The table's and this one: nobody else holds or awaits a turn here.
+        if Arc::strong_count(&self.queue) == 2 {
+            queues.remove(&self.place);
+        }
+        IN_USE.store(queues.len(), Ordering::Relaxed);
+    }
+}
+
+impl fmt::Debug for Turn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Turn").finish_non_exhaustive()
+    }
+}
+
+fn queues() -> std::sync::MutexGuard<'static, HashMap<Place, Arc<Queue>>> {
+    QUEUES.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Poll;
+
+    use super::*;
+
+    fn place(name: &str) -> Place {
+        Place {
+            store: 0,
+            partition: Partition::new(name).unwrap(),
+            key: None,
+        }
+    }
+
+    fn is_queued(place: &Place) -> bool {
+        queues().contains_key(place)
+    }
+
+    #[tokio::test]
+    async fn writers_take_turns_in_the_order_of_arrival_and_leave_no_queue() {
+        let place = place("order");
+        let order = Arc::new(Mutex::new(Vec::new()));
+        let first = place.turn().await;
+        assert!(!first.waited());
+        let waiting: Vec<_> = (0..5)
+            .map(|i| {
+                let (place, order) = (place.clone(), Arc::clone(&order));
+                tokio::spawn(async move {
+                    let turn = place.turn_if_contended().await.expect("there is a queue");
+                    assert!(turn.waited());
+                    order.lock().unwrap().push(i);
+                })
+            })
+            .collect();
+        tokio::task::yield_now().await;
+        assert!(order.lock().unwrap().is_empty(), "it is not their turn yet");
+        drop(first);
+        for task in waiting {
+            task.await.unwrap();
+        }
+        assert_eq!(*order.lock().unwrap(), [0, 1, 2, 3, 4]);
+        assert!(!is_queued(&place));
+        assert!(place.turn_if_contended().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_dropped_future_gives_up_its_place() {
+        let place = place("dropped");
+        let first = place.turn().await;
+        {
+            let mut waiting = pin!(place.turn());
+            let polled =
+                std::future::poll_fn(|cx| Poll::Ready(waiting.as_mut().poll(cx).is_pending()))
+                    .await;
+            assert!(polled);
+        }
+        drop(first);
+        assert!(!is_queued(&place));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_waits_for_a_writer_that_stands_still() {
+        let place = place("still");
+        let stuck = place.turn().await;
+        let other = place.turn().await;
+        assert!(other.guard.is_none() && other.waited());
+        drop(stuck);
+        drop(other);
+        assert!(!is_queued(&place));
+    }
+}

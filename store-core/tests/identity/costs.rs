@@ -1,0 +1,62 @@
+//! How many primitive operations the calls of identity make.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use store_conformance::trips::Counted;
+use store_core::iam::{Group, Identity, Policy, TenantIam, User};
+use store_core::tenants::{Tenant, TenantPath};
+use store_core::{Result, Store};
+use store_memory::MemoryStore;
+
+async fn company() -> Result<(TenantIam, Arc<AtomicU64>)> {
+    let memory = Store::from(MemoryStore::new());
+    let (counted, calls) = Counted::new(Arc::clone(memory.records()));
+    let identity = Identity::new(Store::new(Arc::new(counted)));
+    let path = TenantPath::root(1);
+    identity.tenants.create(Tenant::new(&path, "Acme")).await?;
+    Ok((identity.iam.tenant(&path), calls))
+}
+
+#[tokio::test]
+async fn deleting_a_full_user_takes_a_bounded_number_of_round_trips() -> Result<()> {
+    let (acme, calls) = company().await?;
+    let path = acme.path();
+    acme.users().create(User::new(path, "ada")).await?;
+    for i in 0..100 {
+        let name = format!("group {i}");
+        acme.groups().create(Group::new(path, &name)).await?;
+        acme.groups().add_member(&name, "ada").await?;
+    }
+    for i in 0..20 {
+        let policy = Policy::new(path, format!("policy {i}"), "{}");
+        let policy = acme.policies().create(policy).await?;
+        acme.users().attach("ada", &policy.arn).await?;
+    }
+    for i in 0..50 {
+        let name = format!("own {i}");
+        acme.users().put_inline("ada", name, "{}").await?;
+    }
+    calls.store(0, Ordering::Relaxed);
+    acme.users().delete("ada").await?;
+    let cost = calls.load(Ordering::Relaxed);
+    assert!(cost <= 40, "{cost} round trips");
+    Ok(())
+}
+
+#[tokio::test]
+async fn deleting_a_group_reads_its_members_together() -> Result<()> {
+    let (acme, calls) = company().await?;
+    let path = acme.path();
+    acme.groups().create(Group::new(path, "devs")).await?;
+    for i in 0..100 {
+        let name = format!("user {i}");
+        acme.users().create(User::new(path, &name)).await?;
+        acme.groups().add_member("devs", &name).await?;
+    }
+    calls.store(0, Ordering::Relaxed);
+    acme.groups().delete("devs").await?;
+    let cost = calls.load(Ordering::Relaxed);
+    assert!(cost <= 25, "{cost} round trips");
+    Ok(())
+}
