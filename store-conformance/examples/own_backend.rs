@@ -101,7 +101,7 @@ impl RecordStore for MyStore {
             let (partition, id) = place(last);
             scan.cursor(format!("{partition}\0{id}"))
         });
-        Ok(Records { items, next })
+        Ok(Records::new(items, next))
     }
 
     async fn commit(&self, batch: &Batch) -> Result<Committed> {

@@ -97,7 +97,7 @@ pub use key::{Collection, Partition, RecordKey, RecordRef};
 pub use limits::RateLimitStore;
 pub use record::{Record, Token, Version};
 pub use record_store::{Ping, RecordStore, Swept};
-pub use scan::{Cursor, Page, Records, Scan, Scope};
+pub use scan::{Cursor, Page, Records, Scan, Scope, Unreadable};
 pub use store::Store;
 pub use transaction::Transaction;
 pub use update::{Decided, RecordStoreExt};

@@ -2,10 +2,11 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use data_encoding::BASE64URL_NOPAD;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::key::{Collection, Partition};
 use crate::record::Record;
 
@@ -209,30 +210,113 @@ impl FromStr for Cursor {
 
 /// Some of a list, and where it goes on.
 ///
-/// A page with a cursor is never empty, and a page without one is the last.
+/// A page with a cursor is never empty (it holds an item or an unreadable entry),
+/// and a page without a cursor is the last.
 #[derive(Clone, Debug)]
 pub struct Page<T> {
     /// The items.
     pub items: Vec<T>,
+    /// Entries of a contract's list that are stored but cannot be read, so that
+    /// one damaged record does not hide the others. Always empty for a scan of
+    /// records, whose bodies are not read.
+    pub unreadable: Vec<Unreadable>,
     /// Where the next page begins; `None` at the end.
     pub next: Option<Cursor>,
 }
 
 impl<T> Page<T> {
-    /// The last page of a list.
-    pub fn last(items: Vec<T>) -> Self {
-        Self { items, next: None }
+    /// A page of these items.
+    pub fn new(items: Vec<T>, next: Option<Cursor>) -> Self {
+        Self {
+            items,
+            unreadable: Vec::new(),
+            next,
+        }
     }
 
-    /// This page with each item made into another.
+    /// The last page of a list.
+    pub fn last(items: Vec<T>) -> Self {
+        Self::new(items, None)
+    }
+
+    /// This page, reporting these entries as unreadable.
+    pub fn with_unreadable(mut self, unreadable: Vec<Unreadable>) -> Self {
+        self.unreadable = unreadable;
+        self
+    }
+
+    /// True if the page holds neither an item nor an unreadable entry.
+    pub fn is_empty(&self) -> bool {
+        self.items.is_empty() && self.unreadable.is_empty()
+    }
+
+    /// This page with each item converted.
     ///
     /// # Errors
     /// The first error of `f`.
     pub fn try_map<U>(self, f: impl FnMut(T) -> Result<U>) -> Result<Page<U>> {
         Ok(Page {
             items: self.items.into_iter().map(f).collect::<Result<_>>()?,
+            unreadable: self.unreadable,
             next: self.next,
         })
+    }
+
+    /// This page with each item decoded; an item that is
+    /// [`Corrupt`](crate::ErrorKind::Corrupt) is moved to [`Page::unreadable`]
+    /// under the name that `name` gives it.
+    ///
+    /// # Errors
+    /// The first error of `f` that is not `Corrupt`.
+    pub fn decode<U>(
+        self,
+        name: impl Fn(&T) -> String,
+        mut f: impl FnMut(&T) -> Result<U>,
+    ) -> Result<Page<U>> {
+        let mut page = Page::new(Vec::with_capacity(self.items.len()), self.next);
+        page.unreadable = self.unreadable;
+        for item in &self.items {
+            match f(item) {
+                Ok(decoded) => page.items.push(decoded),
+                Err(error) => page.unreadable.push(Unreadable::new(name(item), error)?),
+            }
+        }
+        Ok(page)
+    }
+}
+
+/// An entry of a list that is stored but cannot be read: damaged, edited by
+/// hand, or written by a newer release.
+#[derive(Clone, Debug)]
+pub struct Unreadable {
+    name: String,
+    error: Arc<Error>,
+}
+
+impl Unreadable {
+    /// The entry called `name`, which could not be read because of `error`.
+    ///
+    /// # Errors
+    /// `error` itself if it is not [`Corrupt`](crate::ErrorKind::Corrupt): an
+    /// outage makes the whole list fail.
+    pub fn new(name: impl Into<String>, error: Error) -> Result<Self> {
+        if !error.is(ErrorKind::Corrupt) {
+            return Err(error);
+        }
+        Ok(Self {
+            name: name.into(),
+            error: Arc::new(error),
+        })
+    }
+
+    /// The entry's name, by which the contract that listed it can delete it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Why it cannot be read.
+    pub fn error(&self) -> &Error {
+        &self.error
     }
 }
 

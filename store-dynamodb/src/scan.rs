@@ -81,7 +81,7 @@ async fn partition(shared: &Shared, scan: &Scan, partition: &Partition) -> Resul
         items.truncate(scan.page_size());
         let last = items.last().map(|record| scan.cursor(record.id()));
         let next = last.filter(|_| is_over || start.is_some());
-        return Ok(Records { items, next });
+        return Ok(Records::new(items, next));
     }
 }
 

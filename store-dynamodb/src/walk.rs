@@ -78,7 +78,7 @@ pub(crate) async fn page(shared: &Shared, scan: &Scan, partitions: &str) -> Resu
     }
     let ended = places.iter().all(|place| *place == Place::End);
     let next = (!ended).then(|| scan.cursor(encode(&places)));
-    Ok(Records { items: found, next })
+    Ok(Records::new(found, next))
 }
 
 /// Some of one segment's records, and where it goes on after them.

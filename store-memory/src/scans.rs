@@ -38,7 +38,7 @@ impl MemoryRecords {
             found.truncate(scan.page_size());
             scan.cursor(found[found.len() - 1].id())
         });
-        Ok(Records { items: found, next })
+        Ok(Records::new(found, next))
     }
 
     pub(crate) fn scan_collection(
@@ -73,7 +73,7 @@ impl MemoryRecords {
             scan.cursor(Position::encode(*index, last.at()))
         });
         let items = found.into_iter().map(|(_, record)| record).collect();
-        Ok(Records { items, next })
+        Ok(Records::new(items, next))
     }
 }
 

@@ -33,7 +33,7 @@ fn page(scan: &Scan, mut found: Vec<Record>, position: fn(&Record) -> Vec<u8>) -
         .last()
         .filter(|_| more)
         .map(|last| scan.cursor(position(last)));
-    Records { items: found, next }
+    Records::new(found, next)
 }
 
 fn expect_record(scan: &Scan, row: &PgRow, partition: Partition) -> Result<Record> {

@@ -72,6 +72,6 @@ async fn partition(shared: &Shared, scan: &Scan, partition: &Partition) -> Resul
             continue;
         }
         let next = next.map(|id| scan.cursor(id));
-        return Ok(Records { items, next });
+        return Ok(Records::new(items, next));
     }
 }

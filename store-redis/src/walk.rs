@@ -78,7 +78,7 @@ pub(crate) async fn page(shared: &Shared, scan: &Scan, prefix: &str) -> Result<R
         }
         if !items.is_empty() && (items.len() == scan.page_size() || room == 0) {
             let next = Some(scan.cursor(place.to_bytes()));
-            return Ok(Records { items, next });
+            return Ok(Records::new(items, next));
         }
         let wanted = scan.page_size() - items.len();
         let line = find(&servers, &place).await?;

@@ -41,10 +41,10 @@ pub(crate) async fn page(shared: &Shared, scan: &Scan) -> Result<Records> {
     let found = walk
         .page(scan.position_text()?, scan.page_size(), read)
         .await?;
-    Ok(Records {
-        items: found.items,
-        next: found.next.map(|position| scan.cursor(position)),
-    })
+    Ok(Records::new(
+        found.items,
+        found.next.map(|position| scan.cursor(position)),
+    ))
 }
 
 /// The record of that name, if it is there and asked for, and its size.

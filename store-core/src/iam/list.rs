@@ -59,7 +59,7 @@ impl RecordEntities {
             if items.len() == limit {
                 let more = self.any_after(&all, &cursor, listing).await?;
                 let next = more.then(|| question.cursor(cursor.to_string()));
-                return Ok(Page { items, next });
+                return Ok(Page::new(items, next));
             }
             from = Some(cursor);
             chunk = CHUNK.max(limit - items.len());

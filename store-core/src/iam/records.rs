@@ -201,10 +201,7 @@ impl<P: Principal> PrincipalStore<P> for RecordEntities {
             let policy = record.decode::<Policy>()?;
             items.push(AttachedPolicy::new(&policy.policy_name, &policy.arn));
         }
-        Ok(Page {
-            items,
-            next: page.next,
-        })
+        Ok(Page::new(items, page.next))
     }
 
     async fn put_inline(&self, key: &Key<P>, policy: InlinePolicy) -> Result<()> {
@@ -261,10 +258,10 @@ impl MembershipStore for RecordEntities {
             .iter()
             .map(|record| roster_key(record.decode::<Membership>()?.group))
             .collect::<Result<_>>()?;
-        Ok(Page {
-            items: self.of_rosters(user.tenant(), rosters).await?,
-            next: page.next,
-        })
+        Ok(Page::new(
+            self.of_rosters(user.tenant(), rosters).await?,
+            page.next,
+        ))
     }
 
     async fn members_of(&self, group: &Key<Group>, paging: &Paging) -> Result<Page<Arc<User>>> {
@@ -274,10 +271,10 @@ impl MembershipStore for RecordEntities {
             .iter()
             .map(|record| roster_key(record.decode::<Membership>()?.user))
             .collect::<Result<_>>()?;
-        Ok(Page {
-            items: self.of_rosters(group.tenant(), rosters).await?,
-            next: page.next,
-        })
+        Ok(Page::new(
+            self.of_rosters(group.tenant(), rosters).await?,
+            page.next,
+        ))
     }
 }
 

@@ -316,14 +316,14 @@ impl RecordTenants {
             if room == 0 {
                 // The page is full; this was only to see whether there is more.
                 let next = (!page.items.is_empty()).then(|| question.cursor(":"));
-                return Ok(Page { items, next });
+                return Ok(Page::new(items, next));
             }
             items.extend(page.items);
             match page.next {
                 Some(cursor) => {
                     let scan = if deep { '/' } else { ':' };
                     let next = Some(question.cursor(format!("{scan}{cursor}")));
-                    return Ok(Page { items, next });
+                    return Ok(Page::new(items, next));
                 }
                 None if deep => (deep, inner) = (false, None),
                 None => return Ok(Page::last(items)),

@@ -35,10 +35,10 @@ impl Blobs {
         };
         let page = walk.page(asked.position_text()?, asked.page_size(), read);
         let found = page.await?;
-        Ok(Page {
-            items: found.items,
-            next: found.next.map(|position| asked.cursor(position)),
-        })
+        Ok(Page::new(
+            found.items,
+            found.next.map(|position| asked.cursor(position)),
+        ))
     }
 
     /// The published object whose pointer has that name, if it is asked for.

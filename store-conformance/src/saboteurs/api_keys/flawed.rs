@@ -208,7 +208,7 @@ impl Flawed {
         let more = to < all.len() || (full && self.flaw == Flaw::GivesACursorToAFullPage);
         let next = more.then(|| -> Cursor { scan.cursor(to.to_string()) });
         let items = all.get(from..to).unwrap_or_default().to_vec();
-        Ok(Page { items, next })
+        Ok(Page::new(items, next))
     }
 }
 

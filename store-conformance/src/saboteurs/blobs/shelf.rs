@@ -298,7 +298,7 @@ impl BlobStore for Shelf {
             Some(last) if more => Some(scan.cursor(&last.key)),
             _ => None,
         };
-        Ok(Page { items, next })
+        Ok(Page::new(items, next))
     }
 
     async fn sweep(&self) -> Result<Swept> {

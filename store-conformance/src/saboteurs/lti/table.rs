@@ -205,10 +205,10 @@ pub(super) fn page<T: Clone>(
         Some(Flaw::RepeatsThePage) => end.saturating_sub(1).max(start + 1),
         _ => end,
     };
-    Ok(Page {
-        items: rows[start.min(end)..end].to_vec(),
-        next: (end < rows.len()).then(|| scan.cursor(next.to_string())),
-    })
+    Ok(Page::new(
+        rows[start.min(end)..end].to_vec(),
+        (end < rows.len()).then(|| scan.cursor(next.to_string())),
+    ))
 }
 
 /// As a set, in order.

@@ -341,7 +341,7 @@ impl RecordStore for Plain {
         if self.has(Flaw::GivesEmptyPages) {
             items.retain(|record| !record.is_expired(self.clock.now()));
         }
-        Ok(Records { items, next })
+        Ok(Records::new(items, next))
     }
 
     async fn commit(&self, batch: &Batch) -> Result<Committed> {

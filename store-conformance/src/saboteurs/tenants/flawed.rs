@@ -158,10 +158,10 @@ impl EntityStore<Tenant> for Flawed {
             (Flaw::ListsOneTree, Among::All) => {
                 let page = self.inner.list(among, listing).await?;
                 let of_one = |tenant: &Arc<Tenant>| tenant.id.numbers().next() == Some(1);
-                Ok(Page {
-                    items: page.items.into_iter().filter(of_one).collect(),
-                    next: page.next,
-                })
+                Ok(Page::new(
+                    page.items.into_iter().filter(of_one).collect(),
+                    page.next,
+                ))
             }
             _ => self.inner.list(among, listing).await,
         }

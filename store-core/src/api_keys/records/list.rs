@@ -37,10 +37,7 @@ impl RecordApiKeys {
             let items = self.follow(query, leads(&page.items)?).await?;
             // Leads that lead nowhere may fill a page, which must not be empty.
             if !items.is_empty() || page.next.is_none() {
-                return Ok(Page {
-                    items,
-                    next: page.next,
-                });
+                return Ok(Page::new(items, page.next));
             }
             cursor = page.next;
         }

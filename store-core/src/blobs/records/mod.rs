@@ -381,7 +381,7 @@ impl BlobStore for RecordBlobs {
             };
             if !items.is_empty() {
                 let next = Some(asked.cursor(next.to_string()));
-                return Ok(Page { items, next });
+                return Ok(Page::new(items, next));
             }
             // A page of open writes and of other prefixes alone: go on.
             position = Some(next);

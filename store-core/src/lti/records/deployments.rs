@@ -175,10 +175,7 @@ where
                 items.push(Arc::clone(&stored.record));
             }
         }
-        Ok(Page {
-            items,
-            next: page.next,
-        })
+        Ok(Page::new(items, page.next))
     }
 }
 
