@@ -1,7 +1,7 @@
 //! Prints what each backend answers to `capabilities()`, as JSON:
 //! `cargo xtask matrix` makes the README's table of it.
 
-use store_conformance::core::{Capabilities, Durability, Store};
+use store_core::{Capabilities, Durability, Store};
 use store_dynamodb::DynamoDbStore;
 use store_memory::MemoryStore;
 use store_postgres::PostgresStore;

@@ -14,12 +14,12 @@ use std::process::ExitCode;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
-use store_conformance::core::error::FailedItem;
-use store_conformance::core::{
+use store_conformance::{Harness, Opened, cases};
+use store_core::error::FailedItem;
+use store_core::{
     Batch, Change, Clock, Committed, Conflict, Error, ManualClock, Record, RecordRef, RecordStore,
     Records, Result, Scan, Scope, Store,
 };
-use store_conformance::{Harness, Opened, cases};
 
 /// Collection, partition, id. A tuple, so that no character in one of them can
 /// be taken for the end of another; Rust compares text bytewise.

@@ -55,7 +55,7 @@ pub use front::main;
 pub use harness::{Harness, Opened, Over};
 #[cfg(feature = "suite")]
 pub use report::{CaseReport, Outcome, Report};
-pub use store_core as core;
+pub use store_core;
 #[cfg(feature = "suite")]
 pub use suite::{Case, CaseResult, Suite};
 

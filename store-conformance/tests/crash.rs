@@ -3,11 +3,11 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use store_conformance::core::{
+use store_conformance::crash::{COLLECTIONS, Plan, Victim, survive};
+use store_core::{
     Batch, Change, Clock, Committed, Error, ErrorKind, Expect, ManualClock, Record, RecordRef,
     RecordStore, Records, Result, Scan, Store,
 };
-use store_conformance::crash::{COLLECTIONS, Plan, Victim, survive};
 use store_memory::MemoryStore;
 
 /// What a crash does to the log.
@@ -79,7 +79,7 @@ impl RecordStore for Logged {
         &self.clock
     }
 
-    async fn ping(&self) -> Result<store_conformance::core::Ping> {
+    async fn ping(&self) -> Result<store_core::Ping> {
         self.up().await?.ping().await
     }
 }

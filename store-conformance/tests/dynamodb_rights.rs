@@ -8,9 +8,9 @@ use std::net::TcpStream;
 use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Failed, Trial};
-use store_conformance::core::{ErrorKind, ManualClock, Store};
 use store_conformance::servers::{Options, Server, dynamodb, missing};
 use store_conformance::trips;
+use store_core::{ErrorKind, ManualClock, Store};
 use store_dynamodb::{Builder, DynamoDbStore};
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;

@@ -12,10 +12,10 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use serde_json::{Map, Value};
 use store_conformance::cases::api_keys::{Fixtures, cases};
-use store_conformance::core::api_keys::{ApiKey, ApiKeyStore, KeyData, KeyEntry, KeyId, Lookup};
-use store_conformance::core::secret::{Digester, KeyRing};
-use store_conformance::core::{Clock, Error, ErrorKind, ManualClock, Result, Retry, Timestamp};
 use store_conformance::{Harness, Opened, Suite};
+use store_core::api_keys::{ApiKey, ApiKeyStore, KeyData, KeyEntry, KeyId, Lookup};
+use store_core::secret::{Digester, KeyRing};
+use store_core::{Clock, Error, ErrorKind, ManualClock, Result, Retry, Timestamp};
 
 /// One row: his columns, and one for the rest.
 #[derive(Clone)]

@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use store_conformance::cases::lti::{Fixtures, cases, needs};
-use store_conformance::core::lti::{Deployment, LtiStore, MAX_NONCE, NonceCheck, Registration};
-use store_conformance::core::{Clock, Error, ManualClock, Result, Timestamp};
 use store_conformance::{Harness, Opened, Suite};
+use store_core::lti::{Deployment, LtiStore, MAX_NONCE, NonceCheck, Registration};
+use store_core::{Clock, Error, ManualClock, Result, Timestamp};
 
 /// By issuer and nonce: when it expires, and whether it was used.
 type Nonces = HashMap<(String, String), (Timestamp, bool)>;

@@ -4,10 +4,10 @@
 use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Failed, Trial};
-use store_conformance::core::{
+use store_conformance::servers::{Options, Server, missing, postgres};
+use store_core::{
     Batch, Body, Collection, ErrorKind, Expect, Partition, RecordKey, Result, Retry, Store,
 };
-use store_conformance::servers::{Options, Server, missing, postgres};
 use store_postgres::sqlx::postgres::PgConnectOptions;
 use store_postgres::sqlx::{Connection, PgConnection, raw_sql};
 use store_postgres::{Builder, PostgresStore};

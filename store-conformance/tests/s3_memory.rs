@@ -3,8 +3,8 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use store_conformance::core::{ManualClock, Result, Store};
 use store_conformance::{Harness, Opened, cases};
+use store_core::{ManualClock, Result, Store};
 use store_s3::S3Store;
 use store_s3::object_store::memory::InMemory;
 

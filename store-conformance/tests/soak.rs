@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use store_conformance::cases::lti::{Campus, Placement};
 use store_conformance::cases::records::Race;
 use store_conformance::cases::{api_keys, iam, limits, lti};
-use store_conformance::core::{ManualClock, RateLimitStore, RecordStore, Result, Store};
 use store_conformance::{CaseResult, Harness, Opened, Over};
+use store_core::{ManualClock, RateLimitStore, RecordStore, Result, Store};
 use store_memory::MemoryStore;
 
 const HELP: &str = "\

@@ -3,12 +3,12 @@
 
 use std::sync::Arc;
 
-use store_conformance::core::{
+use store_conformance::faults::{Chances, Lossy};
+use store_conformance::storm::{Figures, ride};
+use store_core::{
     Batch, Clock, Committed, Error, ErrorKind, ManualClock, Record, RecordRef, RecordStore,
     Records, Result, Retry, Scan, Store,
 };
-use store_conformance::faults::{Chances, Lossy};
-use store_conformance::storm::{Figures, ride};
 use store_memory::MemoryStore;
 
 /// What a store answers to a commit, and what came of it.

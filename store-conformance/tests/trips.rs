@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use store_conformance::core::Store;
 use store_conformance::trips::{Counted, count, settle};
+use store_core::Store;
 use store_memory::MemoryStore;
 
 #[tokio::test]

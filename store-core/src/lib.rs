@@ -1,8 +1,9 @@
 //! What every store backend shares: records, streamed objects and rate limits
 //! as traits, the contracts over them, and one error type.
 //!
-//! You will rarely depend on this crate itself: add the backend that you need
-//! (`store-memory`, `store-postgres` …); it re-exports all of this.
+//! Add this crate and the backend that you need (`store-memory`, `store-postgres`
+//! …). Only the line that opens the store names the backend. Each backend also
+//! re-exports this crate, as in `store_memory::store_core`.
 //!
 //! # Where things are
 //!

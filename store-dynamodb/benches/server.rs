@@ -23,9 +23,9 @@ use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailur
 use store_conformance::bench::{Comparison, Goal, is_wanted, undisturbed};
 use store_conformance::proxy::{self, Proxy};
 use store_conformance::servers::{Options, dynamodb};
+use store_core::limits::{Quota, QuotaSet, Take};
+use store_core::{Batch, Body, Collection, Expect, Partition, RecordKey, Store};
 use store_dynamodb::DynamoDbStore;
-use store_dynamodb::core::limits::{Quota, QuotaSet, Take};
-use store_dynamodb::core::{Batch, Body, Collection, Expect, Partition, RecordKey, Store};
 use tokio::runtime::{self, Runtime};
 
 const USERS: Collection = Collection::new("users");

@@ -26,7 +26,7 @@ const MAX_SHARDS: u32 = 64;
 /// Options for a [`DynamoDbStore`].
 ///
 /// ```no_run
-/// # async fn f() -> store_dynamodb::core::Result<()> {
+/// # async fn f() -> store_core::Result<()> {
 /// use std::time::Duration;
 /// use store_dynamodb::DynamoDbStore;
 ///

@@ -2,9 +2,9 @@
 //!
 //! ```no_run
 //! use store_dynamodb::DynamoDbStore;
-//! use store_dynamodb::core::{Batch, Body, Collection, Expect, Partition, RecordKey, Store};
+//! use store_core::{Batch, Body, Collection, Expect, Partition, RecordKey, Store};
 //!
-//! # #[tokio::main] async fn main() -> store_dynamodb::core::Result<()> {
+//! # #[tokio::main] async fn main() -> store_core::Result<()> {
 //! const VISITS: Collection = Collection::new("visits");
 //! let dynamodb = DynamoDbStore::connect("dynamodb://app?region=eu-central-1").await?;
 //! dynamodb.setup().await?;
@@ -184,7 +184,7 @@ use std::time::Duration;
 
 pub use aws_sdk_dynamodb as sdk;
 use aws_sdk_dynamodb::Client;
-pub use store_core as core;
+pub use store_core;
 use store_core::{RecordStore, Result, Store};
 
 pub use config::Builder;

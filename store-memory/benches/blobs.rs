@@ -12,11 +12,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use store_conformance::bench::{Comparison, timed};
-use store_memory::MemoryStore;
-use store_memory::core::blobs::{
+use store_core::blobs::{
     BlobMetadata, BlobRef, BlobStoreExt, OpenOptions, PutOptions, RecordBlobs,
 };
-use store_memory::core::{BlobStore, Store};
+use store_core::{BlobStore, Store};
+use store_memory::MemoryStore;
 
 const MIB: usize = 1 << 20;
 const LARGE: usize = 1 << 30;

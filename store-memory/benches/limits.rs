@@ -27,8 +27,8 @@ use governor::state::keyed::DefaultKeyedStateStore;
 use governor::{DefaultKeyedRateLimiter, RateLimiter as Governor};
 use rustix::time::{ClockId, clock_gettime};
 use store_conformance::bench::{Comparison, Goal};
+use store_core::limits::{Quota, RateLimiter};
 use store_memory::MemoryStore;
-use store_memory::core::limits::{Quota, RateLimiter};
 
 /// So many that nothing is ever denied.
 const RATE: u32 = 1_000_000_000;

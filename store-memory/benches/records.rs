@@ -15,10 +15,10 @@ use hashbrown::{Equivalent, HashMap, HashTable, hash_table};
 use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
 use store_conformance::bench::{Comparison, Goal, timed};
-use store_memory::MemoryStore;
-use store_memory::core::{
+use store_core::{
     Batch, Body, Collection, Expect, Partition, RecordKey, RecordRef, RecordStore, Scan, Store,
 };
+use store_memory::MemoryStore;
 
 const USERS: Collection = Collection::new("users");
 const PER_PARTITION: usize = 1000;

@@ -8,9 +8,9 @@
 //!
 //! ```
 //! use store_memory::MemoryStore;
-//! use store_memory::core::{Batch, Body, Collection, Expect, Partition, RecordKey, Store};
+//! use store_core::{Batch, Body, Collection, Expect, Partition, RecordKey, Store};
 //!
-//! # #[tokio::main] async fn main() -> store_memory::core::Result<()> {
+//! # #[tokio::main] async fn main() -> store_core::Result<()> {
 //! const VISITS: Collection = Collection::new("visits");
 //! let memory = MemoryStore::new();
 //! let store = Store::from(&memory);
@@ -35,7 +35,7 @@ mod shard;
 
 use std::sync::Arc;
 
-pub use store_core as core;
+pub use store_core;
 use store_core::{Result, Store};
 
 pub use config::{MemoryBuilder, MemoryConfig};
@@ -61,7 +61,7 @@ impl MemoryStore {
     ///
     /// ```
     /// # use store_memory::MemoryStore;
-    /// # #[tokio::main] async fn main() -> store_memory::core::Result<()> {
+    /// # #[tokio::main] async fn main() -> store_core::Result<()> {
     /// let store = MemoryStore::connect("memory://?max_bytes=67108864").await?;
     /// store.setup().await?;
     /// # Ok(()) }

@@ -9,12 +9,12 @@ use std::task::{Context, Poll, Waker};
 
 use allocation_counter::measure;
 use serde::{Deserialize, Serialize};
-use store_memory::MemoryStore;
-use store_memory::core::limits::{Quota, QuotaSet, RateLimiter, Take};
-use store_memory::core::{
+use store_core::limits::{Quota, QuotaSet, RateLimiter, Take};
+use store_core::{
     Batch, Body, Collection, Expect, Partition, RateLimitStore, RecordKey, RecordStore, Result,
     Store,
 };
+use store_memory::MemoryStore;
 
 const THINGS: Collection = Collection::new("things");
 

@@ -4,9 +4,9 @@
 
 use std::time::Duration;
 
+use store_core::blobs::{BlobMetadata, BlobRef, BlobStoreExt, OpenOptions, PutOptions};
+use store_core::{ErrorKind, ManualClock, Store};
 use store_memory::MemoryStore;
-use store_memory::core::blobs::{BlobMetadata, BlobRef, BlobStoreExt, OpenOptions, PutOptions};
-use store_memory::core::{ErrorKind, ManualClock, Store};
 
 const CHUNK: usize = 256 * 1024;
 

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use store_memory::MemoryStore;
-use store_memory::core::limits::{
+use store_core::limits::{
     Bucket, LimitKey, Quota, QuotaSet, RateLimitStoreExt, RateLimiter, Tokens,
 };
-use store_memory::core::{ErrorKind, ManualClock, RateLimitStore, Store, Timestamp};
+use store_core::{ErrorKind, ManualClock, RateLimitStore, Store, Timestamp};
+use store_memory::MemoryStore;
 
 const HALF_A_SECOND: Duration = Duration::from_millis(500);
 

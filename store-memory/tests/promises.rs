@@ -6,11 +6,11 @@ use std::sync::{Arc, OnceLock, mpsc};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use store_memory::MemoryStore;
-use store_memory::core::{
+use store_core::{
     Batch, Body, Collection, ErrorKind, Expect, ManualClock, Partition, RecordKey, RecordRef,
     Result, Store, Timestamp,
 };
+use store_memory::MemoryStore;
 
 const THINGS: Collection = Collection::new("things");
 

@@ -26,9 +26,9 @@ const STATEMENTS: usize = 1000;
 /// Options for a [`PostgresStore`].
 ///
 /// ```no_run
-/// # async fn f() -> store_postgres::core::Result<()> {
+/// # async fn f() -> store_core::Result<()> {
 /// use store_postgres::PostgresStore;
-/// use store_postgres::core::Collection;
+/// use store_core::Collection;
 ///
 /// const INVOICES: Collection = Collection::new("invoices");
 /// let store = PostgresStore::builder()

@@ -2,9 +2,9 @@
 //!
 //! ```no_run
 //! use store_postgres::PostgresStore;
-//! use store_postgres::core::{Batch, Body, Collection, Expect, Partition, RecordKey, Store};
+//! use store_core::{Batch, Body, Collection, Expect, Partition, RecordKey, Store};
 //!
-//! # #[tokio::main] async fn main() -> store_postgres::core::Result<()> {
+//! # #[tokio::main] async fn main() -> store_core::Result<()> {
 //! const VISITS: Collection = Collection::new("visits");
 //! let postgres = PostgresStore::builder()
 //!     .url("postgres://localhost/app")
@@ -142,7 +142,7 @@ use std::sync::Arc;
 
 pub use sqlx;
 use sqlx::{PgConnection, PgPool};
-pub use store_core as core;
+pub use store_core;
 use store_core::{RecordStore, Result, Store};
 
 pub use config::Builder;

@@ -20,7 +20,7 @@ use crate::servers::Settings;
 /// Options for a [`RedisStore`].
 ///
 /// ```no_run
-/// # async fn f() -> store_redis::core::Result<()> {
+/// # async fn f() -> store_core::Result<()> {
 /// use std::time::Duration;
 /// use store_redis::RedisStore;
 ///

@@ -3,9 +3,9 @@
 //!
 //! ```no_run
 //! use store_redis::RedisStore;
-//! use store_redis::core::{Batch, Body, Collection, Expect, Partition, RecordKey, Store};
+//! use store_core::{Batch, Body, Collection, Expect, Partition, RecordKey, Store};
 //!
-//! # #[tokio::main] async fn main() -> store_redis::core::Result<()> {
+//! # #[tokio::main] async fn main() -> store_core::Result<()> {
 //! const VISITS: Collection = Collection::new("visits");
 //! let redis = RedisStore::connect("redis://localhost").await?;
 //! redis.setup().await?;
@@ -159,7 +159,7 @@ use std::time::Duration;
 
 pub use redis;
 use redis::Client;
-pub use store_core as core;
+pub use store_core;
 use store_core::{RecordStore, Result, Store};
 
 pub use config::Builder;

@@ -20,7 +20,7 @@ use crate::shared::unknown_scheme;
 /// Options for an [`S3Store`].
 ///
 /// ```no_run
-/// # async fn f() -> store_s3::core::Result<()> {
+/// # async fn f() -> store_core::Result<()> {
 /// use store_s3::S3Store;
 ///
 /// let store = S3Store::builder()

@@ -4,9 +4,9 @@
 //!
 //! ```
 //! use store_s3::S3Store;
-//! use store_s3::core::{Batch, Body, Collection, Expect, Partition, RecordKey, Store};
+//! use store_core::{Batch, Body, Collection, Expect, Partition, RecordKey, Store};
 //!
-//! # #[tokio::main] async fn main() -> store_s3::core::Result<()> {
+//! # #[tokio::main] async fn main() -> store_core::Result<()> {
 //! const VISITS: Collection = Collection::new("visits");
 //! # let url = "memory://";
 //! # stringify! {
@@ -209,7 +209,7 @@ use std::sync::Arc;
 
 pub use object_store;
 use object_store::ObjectStore;
-pub use store_core as core;
+pub use store_core;
 use store_core::limits::RecordLimits;
 use store_core::{RecordStore, Result, Store};
 

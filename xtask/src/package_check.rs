@@ -32,7 +32,7 @@ const HELD: [&str; 5] = [
     "src/lib.rs",
 ];
 
-/// What a quickstart may use besides the backend, as the README says.
+/// What a quickstart may use besides the backend and `store-core`, as the README says.
 const BESIDE: &str = r#"tokio = { version = "1", features = ["macros", "rt-multi-thread"] }"#;
 
 pub fn run(mut arguments: lexopt::Parser) -> Result {
@@ -137,14 +137,20 @@ fn consume(workspace: &Workspace, package: &str, runs: bool) -> Result {
     in_it(&["check", "--quiet"])?;
     fs::remove_file(folder.join("src/lib.rs"))?;
 
-    fs::write(folder.join("Cargo.toml"), manifest(BESIDE))?;
-    let quickstart = own.join("examples/quickstart.rs");
+    fs::write(
+        folder.join("Cargo.toml"),
+        manifest(&format!("store-core = \"{version}\"\n{BESIDE}")),
+    )?;
+    let quickstart = match package.trim_start_matches("store-") {
+        "memory" => own.join("examples/quickstart.rs"),
+        backend => own.join(format!("examples/{backend}_quickstart.rs")),
+    };
     let (program, what) = if quickstart.exists() {
         (fs::read_to_string(&quickstart)?, "its quickstart")
     } else {
         // It compiles, links, and re-exports core.
         let name = package.replace('-', "_");
-        let line = format!("println!(\"{{}}\", {name}::core::Support::Native);");
+        let line = format!("println!(\"{{}}\", {name}::store_core::Support::Native);");
         (
             format!("fn main() {{\n    {line}\n}}\n"),
             "one line of core's",

@@ -120,7 +120,7 @@ impl fmt::Display for Figures {
 /// Runs the plan.
 ///
 /// ```no_run
-/// use store_conformance::core::Store;
+/// use store_core::Store;
 /// use store_conformance::crash::{Plan, Victim, survive};
 ///
 /// # type Error = Box<dyn std::error::Error + Send + Sync>;

@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use store_conformance::core::blobs::{
+use store_core::blobs::{
     BlobMetadata, BlobRef, BlobStoreExt, OpenOptions, Publication, PutOptions,
 };
-use store_conformance::core::{ManualClock, Store};
+use store_core::{ManualClock, Store};
 use store_dynamodb::sdk::types::AttributeValue;
 
 use crate::limits::watched;

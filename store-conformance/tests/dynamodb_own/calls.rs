@@ -1,6 +1,6 @@
 //! What calls cost, and what is left of them.
 
-use store_conformance::core::{Batch, Body, ErrorKind, Expect, Store};
+use store_core::{Batch, Body, ErrorKind, Expect, Store};
 use store_dynamodb::DynamoDbStore;
 use store_dynamodb::sdk::types::AttributeValue;
 

@@ -2,10 +2,8 @@
 
 use std::time::{Duration, SystemTime};
 
-use store_conformance::core::limits::{LimitKey, Quota, QuotaSet, Take};
-use store_conformance::core::{
-    Batch, Body, Clock, Expect, ManualClock, Store, SystemClock, Timestamp,
-};
+use store_core::limits::{LimitKey, Quota, QuotaSet, Take};
+use store_core::{Batch, Body, Clock, Expect, ManualClock, Store, SystemClock, Timestamp};
 use store_dynamodb::sdk::types::AttributeValue;
 
 use crate::{End, Failure, Place, key, number, partition, tests};

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use store_conformance::core::{Batch, Body, ErrorKind, Expect, Result, Retry, Store};
 use store_conformance::proxy::{self, Proxy};
+use store_core::{Batch, Body, ErrorKind, Expect, Result, Retry, Store};
 
 use crate::own::faults::*;
 use crate::{End, Failure, Place, key, number, other, partition, put, tests, write};

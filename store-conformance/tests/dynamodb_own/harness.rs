@@ -4,9 +4,9 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use store_conformance::core::{ManualClock, Result, Store};
 use store_conformance::servers::{Server, dynamodb, missing};
 use store_conformance::{Harness, Opened, cases};
+use store_core::{ManualClock, Result, Store};
 use store_dynamodb::{Builder, DynamoDbStore};
 
 pub(crate) struct DynamoDb {

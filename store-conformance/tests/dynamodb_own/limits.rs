@@ -5,10 +5,8 @@ use std::time::Duration;
 
 use store_conformance::Opened;
 use store_conformance::cases::limits::walk;
-use store_conformance::core::limits::{
-    Bucket, LimitKey, Quota, QuotaSet, RateLimitStoreExt, Take, Tokens,
-};
-use store_conformance::core::{Clock, ErrorKind, ManualClock, RateLimitStore, Result, Store};
+use store_core::limits::{Bucket, LimitKey, Quota, QuotaSet, RateLimitStoreExt, Take, Tokens};
+use store_core::{Clock, ErrorKind, ManualClock, RateLimitStore, Result, Store};
 
 use tokio::runtime::Handle;
 use tokio::task::block_in_place;

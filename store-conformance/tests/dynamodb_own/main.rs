@@ -20,8 +20,8 @@ mod own;
 use std::process::ExitCode;
 
 pub(crate) use own::{End, Failure, THINGS, key, number, other, partition, put, tests, write};
-use store_conformance::core::{ManualClock, Result, Store};
 use store_conformance::servers::{Options, dynamodb, missing};
+use store_core::{ManualClock, Result, Store};
 use store_dynamodb::Builder;
 use store_dynamodb::sdk::Client;
 use store_dynamodb::sdk::config::{BehaviorVersion, Config, Credentials, Region};

@@ -3,9 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use store_conformance::core::{
-    Batch, Body, Clock, ErrorKind, Expect, ManualClock, Partition, Scan, Store,
-};
+use store_core::{Batch, Body, Clock, ErrorKind, Expect, ManualClock, Partition, Scan, Store};
 
 use crate::{End, Failure, Place, THINGS, key, other, partition, tests};
 
@@ -35,9 +33,7 @@ async fn walk(store: &Store, scan: &Scan) -> Result<Vec<(String, String)>, Failu
     let mut page = store.records().scan(scan).await?;
     loop {
         assert!(page.items.len() <= scan.page_size());
-        let name = |r: &store_conformance::core::Record| {
-            (r.partition().as_str().to_owned(), r.id().to_owned())
-        };
+        let name = |r: &store_core::Record| (r.partition().as_str().to_owned(), r.id().to_owned());
         found.extend(page.items.iter().map(name));
         let Some(next) = page.next else {
             return Ok(found);

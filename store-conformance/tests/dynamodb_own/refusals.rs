@@ -1,10 +1,8 @@
 //! What DynamoDB refuses: conflicts, throttling, rights. Servers that stand in
 //! for it never do, so these answers are put into their mouth.
 
-use store_conformance::core::limits::{Quota, QuotaSet, Take};
-use store_conformance::core::{
-    Batch, Body, Error, ErrorKind, Expect, Partition, Retry, Store, Version,
-};
+use store_core::limits::{Quota, QuotaSet, Take};
+use store_core::{Batch, Body, Error, ErrorKind, Expect, Partition, Retry, Store, Version};
 
 use crate::inject::{Answer, Inject};
 use crate::{End, Failure, Place, key, number, partition, put, tests, write};

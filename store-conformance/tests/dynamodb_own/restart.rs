@@ -1,8 +1,8 @@
 //! A server that is killed in the middle of everything, again and again.
 
-use store_conformance::core::{ErrorKind, Retry, Store};
 use store_conformance::crash::survive;
 use store_conformance::servers::dynamodb;
+use store_core::{ErrorKind, Retry, Store};
 use tokio::task::block_in_place;
 
 use crate::own::crash_plan;

@@ -1,6 +1,6 @@
 //! Making the table, and refusing another.
 
-use store_conformance::core::ErrorKind;
+use store_core::ErrorKind;
 use store_dynamodb::sdk::types::{
     AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType,
     TimeToLiveSpecification,

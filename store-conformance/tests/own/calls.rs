@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use store_conformance::core::limits::{LimitKey, Quota, QuotaSet, Take};
-use store_conformance::core::{Batch, Body, Change, Expect, Partition, Result, Scan};
+use store_core::limits::{LimitKey, Quota, QuotaSet, Take};
+use store_core::{Batch, Body, Change, Expect, Partition, Result, Scan};
 
 use super::faults::Wired;
 use super::{End, THINGS, key, other, partition, put, write};

@@ -1,10 +1,10 @@
 //! What becomes of a call when its line is cut or its server is gone, on any
 //! server behind a line.
 
-use store_conformance::core::limits::{Quota, QuotaSet, Take};
-use store_conformance::core::{ErrorKind, Expect, Result, Retry, Store};
 use store_conformance::proxy::{Cut, Proxy, Weather};
 use store_conformance::storm;
+use store_core::limits::{Quota, QuotaSet, Take};
+use store_core::{ErrorKind, Expect, Result, Retry, Store};
 
 use super::{End, Failure, key, number, partition, put, storm_seeds, write};
 

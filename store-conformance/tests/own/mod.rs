@@ -15,10 +15,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use libtest_mimic::{Arguments, Failed, Trial};
-use store_conformance::core::{
+use store_conformance::crash::Plan;
+use store_core::{
     Batch, Body, Collection, Expect, Expectation, Partition, RecordKey, Result, Store,
 };
-use store_conformance::crash::Plan;
 
 pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;
 pub(crate) type End = std::result::Result<(), Failure>;

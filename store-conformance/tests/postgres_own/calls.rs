@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use store_conformance::core::{Batch, Body, Durability, Expect, Scan, Store};
+use store_core::{Batch, Body, Durability, Expect, Scan, Store};
 use store_postgres::PostgresStore;
 use store_postgres::sqlx::{self, Connection, PgConnection};
 
@@ -42,7 +42,7 @@ async fn a_lent_pool_stays_open(place: Place) -> End {
     let error = number(&Store::from(&store), "a")
         .await
         .expect_err("the store is closed");
-    assert_eq!(error.kind(), store_conformance::core::ErrorKind::Closed);
+    assert_eq!(error.kind(), store_core::ErrorKind::Closed);
     assert!(!pool.is_closed());
     sqlx::query("SELECT 1").execute(&pool).await?;
     Ok(())
@@ -54,7 +54,7 @@ async fn a_closed_store_closes_its_own_pool_for_all_clones(place: Place) -> End 
     store.close().await?;
     for closed in [Store::from(&store), Store::from(&clone)] {
         let error = number(&closed, "a").await.expect_err("closed");
-        assert_eq!(error.kind(), store_conformance::core::ErrorKind::Closed);
+        assert_eq!(error.kind(), store_core::ErrorKind::Closed);
     }
     assert!(clone.setup().await.is_err());
     Ok(())

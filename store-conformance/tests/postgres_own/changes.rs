@@ -3,10 +3,8 @@
 
 use std::time::Duration;
 
-use store_conformance::core::changes::{Changes, Notice};
-use store_conformance::core::{
-    Batch, Body, Collection, ErrorKind, Expect, RecordKey, Result, Store, Support,
-};
+use store_core::changes::{Changes, Notice};
+use store_core::{Batch, Body, Collection, ErrorKind, Expect, RecordKey, Result, Store, Support};
 use store_postgres::sqlx::{self, Connection, PgConnection};
 use store_postgres::{Builder, PostgresStore};
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use store_conformance::core::{Batch, Body, ErrorKind, Expect, Partition, RecordKey, Store};
+use store_core::{Batch, Body, ErrorKind, Expect, Partition, RecordKey, Store};
 use store_postgres::sqlx::{self, Connection, PgConnection};
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
@@ -19,7 +19,7 @@ tests![
 ];
 
 /// Two stores on one schema, each with connections of its own.
-async fn two(place: &Place) -> Result<[Store; 2], store_conformance::core::Error> {
+async fn two(place: &Place) -> Result<[Store; 2], store_core::Error> {
     Ok([place.open().await?.into(), place.open().await?.into()])
 }
 
@@ -56,7 +56,7 @@ async fn two_commits_that_each_check_what_the_other_creates_have_one_winner(plac
             let mut batch = Batch::new(partition(), stores[0].now());
             batch.check(checked.clone(), Expect::Absent)?;
             batch.put(created.clone(), Expect::Absent, Body::json(round)?)?;
-            Ok::<_, store_conformance::core::Error>(batch)
+            Ok::<_, store_core::Error>(batch)
         };
         let won = race(&stores, [each(&a, &b)?, each(&b, &a)?]).await?;
         assert_eq!(won.iter().filter(|won| **won).count(), 1, "round {round}");
@@ -124,7 +124,7 @@ async fn overlapping_commits_never_deadlock(place: Place) -> End {
                 }
                 store.records().commit(&batch).await?;
             }
-            Ok::<_, store_conformance::core::Error>(())
+            Ok::<_, store_core::Error>(())
         });
     }
     while let Some(ended) = workers.join_next().await {

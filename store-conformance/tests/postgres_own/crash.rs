@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
-use store_conformance::core::Store;
 use store_conformance::crash::{COLLECTIONS, survive};
 use store_conformance::servers::{Options, postgres};
+use store_core::Store;
 
 use crate::own::crash_plan;
 use crate::{End, Place, tests};

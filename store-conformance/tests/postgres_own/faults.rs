@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use store_conformance::core::{ErrorKind, Expect, Result, Retry, Store};
 use store_conformance::proxy::Proxy;
 use store_conformance::storm;
+use store_core::{ErrorKind, Expect, Result, Retry, Store};
 use store_postgres::sqlx::postgres::PgConnectOptions;
 use store_postgres::sqlx::{Connection, PgConnection};
 
@@ -77,11 +77,7 @@ async fn a_dropped_call_leaves_a_clean_pool(place: Place) -> End {
     let store = Store::from(place.builder().max_connections(2).connect().await?);
     for i in 0..300u64 {
         let mut two = put(&store, "a", Expect::Any, i)?;
-        two.put(
-            key("b"),
-            Expect::Any,
-            store_conformance::core::Body::json(i)?,
-        )?;
+        two.put(key("b"), Expect::Any, store_core::Body::json(i)?)?;
         let commit = store.records().commit(&two);
         // From not at all to nearly always done.
         let _ = tokio::time::timeout(Duration::from_micros(i * 10), commit).await;

@@ -20,9 +20,9 @@ use std::process::ExitCode;
 pub(crate) use own::{
     End, Failure, OTHERS, THINGS, key, number, other, partition, put, tests, write,
 };
-use store_conformance::core::{ManualClock, Result};
 use store_conformance::proxy::{self, Proxy};
 use store_conformance::servers::{Options, missing, postgres};
+use store_core::{ManualClock, Result};
 use store_postgres::sqlx::postgres::PgConnectOptions;
 use store_postgres::sqlx::{Connection, PgConnection, PgPool, Row};
 use store_postgres::{Builder, PostgresStore, sqlx};

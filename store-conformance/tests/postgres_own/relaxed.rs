@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use store_conformance::core::limits::{Bucket, LimitKey, Quota, QuotaSet, Take, Tokens};
-use store_conformance::core::lti::{Lti, NonceCheck, Registration};
-use store_conformance::core::secret::KeyRing;
-use store_conformance::core::{Durability, ErrorKind, Expect, Store};
 use store_conformance::servers::{Options, postgres};
+use store_core::limits::{Bucket, LimitKey, Quota, QuotaSet, Take, Tokens};
+use store_core::lti::{Lti, NonceCheck, Registration};
+use store_core::secret::KeyRing;
+use store_core::{Durability, ErrorKind, Expect, Store};
 use store_postgres::sqlx::postgres::PgConnectOptions;
 use tokio::task::JoinSet;
 
@@ -78,7 +78,7 @@ async fn a_role_that_may_not_change_the_table_is_told_so(place: Place) -> End {
 }
 
 /// A tool with a platform, whose nonces are not logged.
-async fn tool(store: &Store) -> Result<(Lti, Arc<Registration>), store_conformance::core::Error> {
+async fn tool(store: &Store) -> Result<(Lti, Arc<Registration>), store_core::Error> {
     let lti: Lti = Lti::new(store, KeyRing::random());
     let platform = Registration::from_json(include_str!(
         "../../../store-memory/examples/tour/platform.json"

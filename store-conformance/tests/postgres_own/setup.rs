@@ -1,10 +1,10 @@
 //! The schema, and who may make it.
 
-use store_conformance::core::api_keys::{ApiKeys, KeyData};
-use store_conformance::core::blobs::{BlobRef, BlobStoreExt, PutOptions};
-use store_conformance::core::limits::{Quota, QuotaSet, Take};
-use store_conformance::core::secret::KeyRing;
-use store_conformance::core::{Batch, Body, Collection, ErrorKind, Expect, Retry, Store};
+use store_core::api_keys::{ApiKeys, KeyData};
+use store_core::blobs::{BlobRef, BlobStoreExt, PutOptions};
+use store_core::limits::{Quota, QuotaSet, Take};
+use store_core::secret::KeyRing;
+use store_core::{Batch, Body, Collection, ErrorKind, Expect, Retry, Store};
 use store_postgres::PostgresStore;
 use store_postgres::sqlx::postgres::PgConnectOptions;
 use tokio::task::JoinSet;
@@ -125,7 +125,7 @@ async fn a_collection_added_later_gets_its_table(place: Place) -> End {
     place.open().await?;
     let store = place.builder().collection(LATER).connect().await?;
     store.setup().await?;
-    let at = store_conformance::core::RecordKey::new(LATER, "a")?;
+    let at = store_core::RecordKey::new(LATER, "a")?;
     let partition = partition();
     assert!(
         Store::from(&store)
@@ -140,11 +140,11 @@ async fn a_collection_added_later_gets_its_table(place: Place) -> End {
 async fn an_undeclared_collection_is_refused_by_name(place: Place) -> End {
     const FORGOTTEN: Collection = Collection::new("forgotten");
     let store = Store::from(place.open().await?);
-    let forgotten = store_conformance::core::RecordKey::new(FORGOTTEN, "a")?;
+    let forgotten = store_core::RecordKey::new(FORGOTTEN, "a")?;
     let partition = partition();
     let mut one = put(&store, "a", Expect::Any, 1)?;
     one.check(forgotten.clone(), Expect::Absent)?;
-    let mut alone = store_conformance::core::Batch::new(partition.clone(), store.now());
+    let mut alone = store_core::Batch::new(partition.clone(), store.now());
     alone.check(forgotten.clone(), Expect::Absent)?;
     for error in [
         store

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use store_conformance::core::{ErrorKind, Store};
 use store_conformance::servers::{Options, postgres};
+use store_core::{ErrorKind, Store};
 use store_postgres::Builder;
 
 use crate::own::tls::Authority;
@@ -41,7 +41,7 @@ async fn serve(place: &Place, name: &str, (certificate, key): (String, String)) 
 }
 
 /// What is said to whoever opens this; it must not take a pool's patience.
-async fn refused(what: &str, builder: Builder) -> store_conformance::core::Error {
+async fn refused(what: &str, builder: Builder) -> store_core::Error {
     let opened = tokio::time::timeout(Duration::from_secs(5), builder.connect()).await;
     let error = opened.expect(what).expect_err(what);
     assert!(

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use store_conformance::core::Store;
 use store_conformance::trips::{count, settle};
+use store_core::Store;
 
 use crate::{End, Place, tests};
 

@@ -1,13 +1,13 @@
 //! What people see with psql.
 
-use store_conformance::core::Store;
-use store_conformance::core::api_keys::{ApiKeys, KeyData};
-use store_conformance::core::blobs::{BlobRef, PutOptions};
-use store_conformance::core::iam::{Group, Identity, Policy, User};
-use store_conformance::core::limits::{Quota, RateLimiter};
-use store_conformance::core::lti::{Deployment, Lti, Registration};
-use store_conformance::core::secret::KeyRing;
-use store_conformance::core::tenants::{Tenant, TenantPath};
+use store_core::Store;
+use store_core::api_keys::{ApiKeys, KeyData};
+use store_core::blobs::{BlobRef, PutOptions};
+use store_core::iam::{Group, Identity, Policy, User};
+use store_core::limits::{Quota, RateLimiter};
+use store_core::lti::{Deployment, Lti, Registration};
+use store_core::secret::KeyRing;
+use store_core::tenants::{Tenant, TenantPath};
 
 use crate::{End, Place, tests};
 
@@ -17,7 +17,7 @@ tests![
 ];
 
 /// A little of everything that the contracts keep; gives the key that was issued.
-async fn furnish(store: &Store) -> Result<String, store_conformance::core::Error> {
+async fn furnish(store: &Store) -> Result<String, store_core::Error> {
     let keys = ApiKeys::new(store, &KeyRing::random());
     let data = KeyData::new().with_tenant("acme").with_label("nightly");
     let (key, _) = keys.issue(data).await?;

@@ -1,7 +1,7 @@
 //! What calls cost, and what a store says of its server.
 
-use store_conformance::core::{Batch, Body, Durability, ErrorKind, Expect, Store};
 use store_conformance::servers::{Options, redis};
+use store_core::{Batch, Body, Durability, ErrorKind, Expect, Store};
 use store_redis::RedisStore;
 use store_redis::redis::{Client, cmd};
 

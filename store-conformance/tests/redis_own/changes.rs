@@ -2,12 +2,10 @@
 
 use std::time::Duration;
 
-use store_conformance::core::changes::Notice;
-use store_conformance::core::lti::{Lti, NonceCheck, Registration};
-use store_conformance::core::secret::KeyRing;
-use store_conformance::core::{
-    Batch, Body, Collection, ErrorKind, Expect, RecordKey, Retry, Store,
-};
+use store_core::changes::Notice;
+use store_core::lti::{Lti, NonceCheck, Registration};
+use store_core::secret::KeyRing;
+use store_core::{Batch, Body, Collection, ErrorKind, Expect, RecordKey, Retry, Store};
 use store_redis::redis::cmd;
 
 use crate::cluster::Nodes;

@@ -4,9 +4,9 @@
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, ExitCode, Stdio};
 
-use store_conformance::core::limits::{LimitKey, Quota, RateLimitStoreExt, Tokens};
-use store_conformance::core::{ManualClock, Store};
 use store_conformance::proxy::{self, Proxy};
+use store_core::limits::{LimitKey, Quota, RateLimitStoreExt, Tokens};
+use store_core::{ManualClock, Store};
 use store_redis::RedisStore;
 use tokio::task::{JoinSet, block_in_place};
 
@@ -25,7 +25,7 @@ const TASKS: usize = 4;
 const EACH: usize = 25;
 
 /// Takes one token from the bucket `hot`, by a closure.
-async fn take_by_closure(store: &Store, quota: &Quota) -> store_conformance::core::Result<()> {
+async fn take_by_closure(store: &Store, quota: &Quota) -> store_core::Result<()> {
     let change = |tokens: Option<Tokens>, quota: &Quota, now| {
         let full = Tokens {
             tokens: f64::from(quota.burst()),
@@ -52,7 +52,7 @@ async fn race(store: &Store, tasks: usize, each: usize) -> End {
             for _ in 0..each {
                 take_by_closure(&store, &quota).await?;
             }
-            Ok::<_, store_conformance::core::Error>(())
+            Ok::<_, store_core::Error>(())
         });
     }
     while let Some(ended) = racers.join_next().await {

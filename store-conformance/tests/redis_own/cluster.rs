@@ -4,10 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use store_conformance::core::{
-    Batch, Body, Cursor, ErrorKind, Expect, Partition, RecordKey, Scan, Store,
-};
 use store_conformance::servers::{Options, Server, redis};
+use store_core::{Batch, Body, Cursor, ErrorKind, Expect, Partition, RecordKey, Scan, Store};
 use store_redis::redis::aio::MultiplexedConnection;
 use store_redis::redis::{Client, Value, cmd};
 use tokio::task::block_in_place;

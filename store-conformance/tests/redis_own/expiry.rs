@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use store_conformance::core::limits::{Quota, QuotaSet, Take};
-use store_conformance::core::{Batch, Body, Clock, Expect, ManualClock, Scan, Store};
+use store_core::limits::{Quota, QuotaSet, Take};
+use store_core::{Batch, Body, Clock, Expect, ManualClock, Scan, Store};
 use store_redis::redis::cmd;
 
 use crate::{End, Place, THINGS, key, partition, tests, write};
@@ -18,12 +18,12 @@ tests![
 ];
 
 /// A store whose server removes what expired at once.
-async fn graceless(place: &Place) -> store_conformance::core::Result<Store> {
+async fn graceless(place: &Place) -> store_core::Result<Store> {
     let builder = place.builder().grace(Duration::ZERO);
     Ok(builder.connect().await?.into())
 }
 
-async fn put_brief(store: &Store, id: &str) -> store_conformance::core::Result<()> {
+async fn put_brief(store: &Store, id: &str) -> store_core::Result<()> {
     let mut batch = Batch::new(partition(), store.now());
     let at = store.now() + Duration::from_millis(5);
     batch.put_until(key(id), Expect::Any, Body::json(1)?, Some(at))?;
@@ -157,7 +157,7 @@ async fn a_bucket_goes_when_it_is_full_again(place: Place) -> End {
     }
     store
         .limits()
-        .delete(store_conformance::core::limits::LimitKey::new("k")?)
+        .delete(store_core::limits::LimitKey::new("k")?)
         .await?;
     let take = Take::new("k", &quick, 1, store.now())?;
     assert!(store.limits().take(&take).await?.is_allowed());

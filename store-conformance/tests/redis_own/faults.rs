@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use store_conformance::core::{Body, Expect, Result, Store};
 use store_conformance::proxy::{self, Proxy};
+use store_core::{Body, Expect, Result, Store};
 
 use crate::own::faults::*;
 use crate::{End, Failure, Place, key, number, partition, put, tests, write};

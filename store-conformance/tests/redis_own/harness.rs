@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use store_conformance::core::{ManualClock, Result, Store};
 use store_conformance::servers::{Server, missing};
 use store_conformance::{Harness, Opened, cases};
+use store_core::{ManualClock, Result, Store};
 use store_redis::RedisStore;
 
 pub(crate) struct Redis {

@@ -2,10 +2,8 @@
 
 use std::time::Duration;
 
-use store_conformance::core::{
-    Batch, Body, Clock, ErrorKind, Expect, ManualClock, Scan, Store, Version,
-};
 use store_conformance::proxy::{self, Cut, Proxy};
+use store_core::{Batch, Body, Clock, ErrorKind, Expect, ManualClock, Scan, Store, Version};
 use store_redis::redis::cmd;
 
 use crate::expiry::until;
@@ -20,15 +18,11 @@ tests![
     ids_of_expired_large_records_are_forgotten_as_others_come,
 ];
 
-fn large(store: &Store, id: &str) -> store_conformance::core::Result<Batch> {
+fn large(store: &Store, id: &str) -> store_core::Result<Batch> {
     large_until(store, id, None)
 }
 
-fn large_until(
-    store: &Store,
-    id: &str,
-    life: Option<Duration>,
-) -> store_conformance::core::Result<Batch> {
+fn large_until(store: &Store, id: &str, life: Option<Duration>) -> store_core::Result<Batch> {
     let mut batch = Batch::new(partition(), store.now());
     let (body, end) = (
         Body::bytes(vec![7; 100_000])?,

@@ -24,8 +24,8 @@ mod own;
 use std::process::ExitCode;
 
 pub(crate) use own::{End, Failure, THINGS, key, number, partition, put, tests, write};
-use store_conformance::core::{ManualClock, Result, Store};
 use store_conformance::servers::{Options, missing, redis};
+use store_core::{ManualClock, Result, Store};
 use store_redis::redis::aio::MultiplexedConnection;
 use store_redis::redis::{Client, Cmd, FromRedisValue, RedisResult};
 use store_redis::{Builder, RedisStore};

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use store_conformance::core::limits::{Quota, QuotaSet, Take};
-use store_conformance::core::update::Decided;
-use store_conformance::core::{
+use store_core::limits::{Quota, QuotaSet, Take};
+use store_core::update::Decided;
+use store_core::{
     Batch, Body, ErrorKind, Expect, Partition, Record, RecordStoreExt, Retry, Scan, Store,
 };
 use tokio::task::{JoinSet, block_in_place};
@@ -151,7 +151,7 @@ async fn a_slot_that_moves_under_load_loses_nothing(_: Place) -> End {
     assert_eq!(*found.ok_or("it was raised")?.decode::<u64>()?, raised);
     let take = Take::new("moving", &quotas, 1, first.now())?;
     let left = match first.limits().take(&take).await? {
-        store_conformance::core::limits::Decision::Allowed { remaining, .. } => remaining,
+        store_core::limits::Decision::Allowed { remaining, .. } => remaining,
         denied => return Err(format!("{denied:?}").into()),
     };
     assert_eq!(u64::from(999_999 - left), taken.load(Ordering::SeqCst));

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use store_conformance::core::blobs::{
+use store_conformance::proxy::{self, Cut, Proxy};
+use store_core::blobs::{
     BlobMetadata, BlobRef, BlobSink, BlobStoreExt, OpenOptions, Publication, PutOptions,
 };
-use store_conformance::core::{ManualClock, Store};
-use store_conformance::proxy::{self, Cut, Proxy};
+use store_core::{ManualClock, Store};
 use store_redis::redis::cmd;
 
 use crate::cluster::Nodes;

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use store_conformance::core::{ErrorKind, Retry, Store};
 use store_conformance::crash::survive;
 use store_conformance::servers::{Options, Server, redis};
+use store_core::{ErrorKind, Retry, Store};
 use store_redis::redis::cmd;
 use tokio::task::block_in_place;
 

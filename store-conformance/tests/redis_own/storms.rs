@@ -2,12 +2,10 @@
 
 use std::sync::Arc;
 
-use store_conformance::core::limits::{
-    Bucket, BucketUpdate, Decision, LimitKey, RateLimitStore, Take,
-};
-use store_conformance::core::{Clock, Error, Result, Retry};
 use store_conformance::proxy::Weather;
 use store_conformance::storm::{self, Figures};
+use store_core::limits::{Bucket, BucketUpdate, Decision, LimitKey, RateLimitStore, Take};
+use store_core::{Clock, Error, Result, Retry};
 
 use crate::faults::behind;
 use crate::own::storm_seeds;

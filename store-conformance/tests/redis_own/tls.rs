@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use store_conformance::core::limits::{Quota, QuotaSet, Take};
-use store_conformance::core::{Batch, Body, ErrorKind, Expect, Scan, Store};
 use store_conformance::servers::{Options, redis};
+use store_core::limits::{Quota, QuotaSet, Take};
+use store_core::{Batch, Body, ErrorKind, Expect, Scan, Store};
 use store_redis::Builder;
 use store_redis::redis::cmd;
 use tokio::task::block_in_place;

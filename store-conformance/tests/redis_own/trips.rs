@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use store_conformance::core::Store;
 use store_conformance::proxy::{self, Proxy};
 use store_conformance::servers::{Options, redis};
 use store_conformance::trips::{count, settle};
+use store_core::Store;
 use tokio::task::block_in_place;
 
 use crate::{End, Place, tests};

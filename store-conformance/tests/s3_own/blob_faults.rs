@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use store_conformance::core::blobs::{BlobStoreExt, OpenOptions, Publication};
-use store_conformance::core::{ErrorKind, ManualClock, Result, Retry, Store};
 use store_conformance::proxy::{self, Cut, Proxy};
+use store_core::blobs::{BlobStoreExt, OpenOptions, Publication};
+use store_core::{ErrorKind, ManualClock, Result, Retry, Store};
 use store_s3::S3Store;
 use store_s3::object_store::ObjectStore;
 

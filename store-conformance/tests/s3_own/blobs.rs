@@ -8,12 +8,12 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use store_conformance::core::blobs::{
-    BlobMetadata, BlobRef, BlobSink, BlobStoreExt, OpenOptions, Publication, PutMode, PutOptions,
-};
-use store_conformance::core::{ErrorKind, ManualClock, Result, Store};
 use store_conformance::proxy::{self, Proxy};
 use store_conformance::servers::s3;
+use store_core::blobs::{
+    BlobMetadata, BlobRef, BlobSink, BlobStoreExt, OpenOptions, Publication, PutMode, PutOptions,
+};
+use store_core::{ErrorKind, ManualClock, Result, Store};
 use store_s3::S3Store;
 use store_s3::object_store::{ObjectMeta, ObjectStore};
 use tokio::task::block_in_place;

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use futures_util::future::try_join_all;
-use store_conformance::core::limits::{Quota, QuotaSet, RateLimitStoreExt, Take, Tokens};
-use store_conformance::core::{Batch, Body, Expect, Expectation, Record, Result, Scan, Store};
 use store_conformance::proxy::{self, Proxy};
+use store_core::limits::{Quota, QuotaSet, RateLimitStoreExt, Take, Tokens};
+use store_core::{Batch, Body, Expect, Expectation, Record, Result, Scan, Store};
 use store_s3::S3Store;
 use store_s3::object_store::ObjectStoreExt;
 use store_s3::object_store::memory::InMemory;
@@ -158,7 +158,7 @@ async fn a_commit_costs_the_same_in_any_partition(_: Place) -> End {
 }
 
 async fn a_deleted_nonce_leaves_nothing(_: Place) -> End {
-    use store_conformance::core::{Collection, RecordKey};
+    use store_core::{Collection, RecordKey};
     const ONCE: Collection = Collection::new("once").single_use();
     let bucket = Arc::new(InMemory::new());
     let store = Store::from(S3Store::from_object_store(bucket.clone()).await?);
@@ -185,7 +185,7 @@ async fn a_deleted_nonce_leaves_nothing(_: Place) -> End {
             .await
             .is_ok()
     );
-    let key = store_conformance::core::limits::LimitKey::new("k")?;
+    let key = store_core::limits::LimitKey::new("k")?;
     let one = |_: Option<Tokens>, _: &Quota, now| {
         Some(Tokens {
             tokens: 1.0,

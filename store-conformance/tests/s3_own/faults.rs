@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use store_conformance::core::{Body, Expect, ManualClock, Result, Retry, Store};
 use store_conformance::proxy::{self, Cut, Proxy};
 use store_conformance::storm;
+use store_core::{Body, Expect, ManualClock, Result, Retry, Store};
 use store_s3::S3Store;
 use store_s3::object_store::memory::InMemory;
 

@@ -4,9 +4,9 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use store_conformance::core::{ManualClock, Result, Store};
 use store_conformance::servers::{Server, missing, s3};
 use store_conformance::{Harness, Opened, cases};
+use store_core::{ManualClock, Result, Store};
 use store_s3::object_store::aws::AmazonS3Builder;
 use store_s3::{Builder, S3Store};
 

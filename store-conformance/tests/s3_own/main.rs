@@ -21,8 +21,8 @@ mod own;
 use std::process::ExitCode;
 
 pub(crate) use own::{End, Failure, key, number, other, partition, put, tests, write};
-use store_conformance::core::{ManualClock, Result, Store};
 use store_conformance::servers::{Options, missing, s3};
+use store_core::{ManualClock, Result, Store};
 use store_s3::Builder;
 
 /// A prefix that nobody used, on a server.

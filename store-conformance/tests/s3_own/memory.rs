@@ -3,8 +3,8 @@
 
 use std::process::{Command, ExitCode};
 
-use store_conformance::core::blobs::{BlobMetadata, BlobStoreExt, OpenOptions, PutOptions};
-use store_conformance::core::{Result, Store};
+use store_core::blobs::{BlobMetadata, BlobStoreExt, OpenOptions, PutOptions};
+use store_core::{Result, Store};
 use tokio::task::block_in_place;
 
 use crate::blobs::{at, content};

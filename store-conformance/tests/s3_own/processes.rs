@@ -11,10 +11,10 @@ use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
-use store_conformance::core::lti::{Lti, NonceCheck, Registration};
-use store_conformance::core::secret::KeyRing;
-use store_conformance::core::{Batch, Body, Result, Store};
 use store_conformance::history::Dice;
+use store_core::lti::{Lti, NonceCheck, Registration};
+use store_core::secret::KeyRing;
+use store_core::{Batch, Body, Result, Store};
 use tokio::task::block_in_place;
 
 use crate::{End, Failure, Place, harness, key, number, partition, tests};

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use store_conformance::core::ErrorKind;
+use store_core::ErrorKind;
 use store_s3::S3Store;
 use store_s3::object_store::ObjectStoreExt;
 use store_s3::object_store::memory::InMemory;

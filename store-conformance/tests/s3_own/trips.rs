@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use store_conformance::core::Store;
 use store_conformance::proxy::{self, Proxy};
 use store_conformance::trips::{count, settle};
+use store_core::Store;
 
 use crate::{End, Place, harness, tests};
 

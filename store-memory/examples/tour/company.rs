@@ -1,8 +1,8 @@
 //! A small company, and its neighbour.
 
-use store_memory::core::iam::{Group, Identity, Paging, Policy, User};
-use store_memory::core::tenants::{Quotas, Tenant, TenantPath};
-use store_memory::core::{ErrorKind, Store};
+use store_core::iam::{Group, Identity, Paging, Policy, User};
+use store_core::tenants::{Quotas, Tenant, TenantPath};
+use store_core::{ErrorKind, Store};
 
 use crate::screen::Screen;
 use crate::{Tour, must, said};

@@ -1,8 +1,8 @@
 //! An API key's life.
 
-use store_memory::core::Store;
-use store_memory::core::api_keys::{Access, ApiKeys, KeyData, http_answer};
-use store_memory::core::secret::KeyRing;
+use store_core::Store;
+use store_core::api_keys::{Access, ApiKeys, KeyData, http_answer};
+use store_core::secret::KeyRing;
 
 use crate::screen::Screen;
 use crate::{Tour, must, said};

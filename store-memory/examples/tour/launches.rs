@@ -1,8 +1,8 @@
 //! An LTI platform from a file, a launch, and its replay.
 
-use store_memory::core::Store;
-use store_memory::core::lti::{Deployment, Launch, LaunchClaims, Lti, Refusal, Registration};
-use store_memory::core::secret::KeyRing;
+use store_core::Store;
+use store_core::lti::{Deployment, Launch, LaunchClaims, Lti, Refusal, Registration};
+use store_core::secret::KeyRing;
 
 use crate::options::Options;
 use crate::screen::Screen;

@@ -1,7 +1,7 @@
 //! A quota, taken from until it denies.
 
-use store_memory::core::Store;
-use store_memory::core::limits::{Decision, Quota, RateLimiter};
+use store_core::Store;
+use store_core::limits::{Decision, Quota, RateLimiter};
 
 use crate::screen::{Screen, duration};
 use crate::{Tour, must, said};

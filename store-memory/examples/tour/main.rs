@@ -12,8 +12,8 @@ mod screen;
 
 use std::process::ExitCode;
 
+use store_core::Store;
 use store_memory::MemoryStore;
-use store_memory::core::Store;
 
 use options::Options;
 use screen::Screen;

@@ -5,8 +5,8 @@ use std::path::Path;
 use std::time::Instant;
 
 use sha2::{Digest, Sha256};
-use store_memory::core::Store;
-use store_memory::core::blobs::{BlobMetadata, BlobRef, OpenOptions};
+use store_core::Store;
+use store_core::blobs::{BlobMetadata, BlobRef, OpenOptions};
 
 use crate::options::Options;
 use crate::screen::{Screen, bytes, duration};

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use bytes::Bytes;
 use sqlx::{AssertSqlSafe, PgPool, Row};
 use store_conformance::bench::{Comparison, Goal};
-use store_postgres::core::Store;
-use store_postgres::core::blobs::{BlobRef, OpenOptions, PutOptions};
+use store_core::Store;
+use store_core::blobs::{BlobRef, OpenOptions, PutOptions};
 use tokio::task::JoinHandle;
 
 use super::{Bench, SCHEMA};

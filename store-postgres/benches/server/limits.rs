@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sqlx::{AssertSqlSafe, Row};
 use store_conformance::bench::Goal;
-use store_postgres::core::limits::{Quota, QuotaSet, Take};
+use store_core::limits::{Quota, QuotaSet, Take};
 
 use super::{Bench, SCHEMA, comparison};
 

@@ -22,8 +22,8 @@ use sqlx::postgres::PgPoolOptions;
 use sqlx::{AssertSqlSafe, PgPool};
 use store_conformance::bench::{Comparison, is_wanted, undisturbed};
 use store_conformance::servers::{Options, Server, postgres};
+use store_core::{Collection, Durability, Store};
 use store_postgres::PostgresStore;
-use store_postgres::core::{Collection, Durability, Store};
 use tokio::runtime::{self, Runtime};
 
 const FEW: Collection = Collection::new("few");

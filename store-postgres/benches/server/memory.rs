@@ -3,8 +3,8 @@
 
 use std::process::Command;
 
+use store_core::Store;
 use store_postgres::PostgresStore;
-use store_postgres::core::Store;
 use tokio::runtime::Runtime;
 
 use super::{SCHEMA, blobs};

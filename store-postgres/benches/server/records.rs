@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use sqlx::AssertSqlSafe;
 use store_conformance::bench::Goal;
-use store_postgres::core::{Batch, Body, Collection, Expect, Partition, RecordKey};
+use store_core::{Batch, Body, Collection, Expect, Partition, RecordKey};
 
 use super::{Bench, FEW, MANY, SCHEMA, comparison};
 

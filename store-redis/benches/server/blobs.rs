@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use redis::cmd;
 use store_conformance::bench::{Comparison, Goal};
-use store_redis::core::blobs::{BlobRef, OpenOptions, PutOptions};
+use store_core::blobs::{BlobRef, OpenOptions, PutOptions};
 use store_redis::redis;
 
 use crate::Bench;

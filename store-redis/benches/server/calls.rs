@@ -5,8 +5,8 @@ use std::time::Duration;
 use redis::aio::ConnectionManager;
 use redis::{Script, cmd};
 use store_conformance::bench::{Comparison, Goal};
-use store_redis::core::limits::Take;
-use store_redis::core::{Batch, Body, Expect};
+use store_core::limits::Take;
+use store_core::{Batch, Body, Expect};
 use store_redis::redis;
 
 use crate::{Bench, name, quotas, raw_key};

@@ -8,8 +8,8 @@ use futures_util::future::BoxFuture;
 use redis::aio::MultiplexedConnection;
 use redis::{Client, cmd};
 use store_conformance::bench::{Comparison, Goal};
-use store_redis::core::Store;
-use store_redis::core::limits::{LimitKey, Quota, RateLimitStoreExt, Tokens};
+use store_core::Store;
+use store_core::limits::{LimitKey, Quota, RateLimitStoreExt, Tokens};
 use store_redis::{RedisStore, redis};
 use tokio::runtime::Runtime;
 

@@ -17,8 +17,8 @@ use std::time::{Duration, Instant};
 
 use redis::aio::ConnectionManager;
 use redis::{Client, cmd};
-use store_redis::core::limits::{Quota, QuotaSet};
-use store_redis::core::{Batch, Body, Collection, Expect, Partition, RecordKey, Store};
+use store_core::limits::{Quota, QuotaSet};
+use store_core::{Batch, Body, Collection, Expect, Partition, RecordKey, Store};
 use store_redis::{RedisStore, redis};
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use redis::cmd;
 use store_conformance::bench::{Comparison, Goal};
-use store_redis::core::limits::Take;
+use store_core::limits::Take;
 use store_redis::redis;
 
 use crate::worker::Worker;

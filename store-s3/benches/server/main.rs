@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use store_conformance::bench::{Comparison, is_wanted, undisturbed};
 use store_conformance::servers::{Options, s3};
+use store_core::{Collection, Partition, RecordKey, Store};
 use store_s3::S3Store;
-use store_s3::core::{Collection, Partition, RecordKey, Store};
 use store_s3::object_store::ClientOptions;
 use store_s3::object_store::aws::{AmazonS3, AmazonS3Builder};
 use tokio::runtime::{self, Runtime};

@@ -2,7 +2,7 @@
 
 use futures_util::{StreamExt, stream};
 use store_conformance::bench::Goal;
-use store_s3::core::{Batch, Body, Expect, Partition};
+use store_core::{Batch, Body, Expect, Partition};
 use store_s3::object_store::path::Path;
 use store_s3::object_store::{ObjectStoreExt, PutPayload};
 

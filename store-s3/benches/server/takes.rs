@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use store_s3::core::ErrorKind;
-use store_s3::core::limits::{Quota, QuotaSet, Take};
+use store_core::ErrorKind;
+use store_core::limits::{Quota, QuotaSet, Take};
 
 use crate::Bench;
 

@@ -1,25 +1,24 @@
-//! The README's lines: issue a key, check it, limit whoever holds it.
+//! The README's example: issue a key, check it, limit its owner's requests.
 //!
-//! `cargo run -p store-postgres --example quickstart -- postgres://user@host/database`
+//! `cargo run -p store-s3 --example s3_quickstart -- s3://bucket/prefix?region=…`
 
-use store_postgres::PostgresStore;
-use store_postgres::core::api_keys::{ApiKeys, KeyData};
-use store_postgres::core::limits::{Quota, RateLimiter};
-use store_postgres::core::secret::KeyRing;
+use store_core::api_keys::{ApiKeys, KeyData};
+use store_core::limits::{Quota, RateLimiter};
+use store_core::secret::KeyRing;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let url = std::env::args()
         .nth(1)
-        .ok_or("where is the server? postgres://…")?;
-    let store = PostgresStore::connect(url).await?; // the one line that names a backend
+        .ok_or("where is the bucket? s3://…")?;
+    let store = store_s3::S3Store::connect(url).await?; // the only line that names a backend
     store.setup().await?;
 
     let keys = ApiKeys::new(&store, &KeyRing::random());
     let reader = KeyData::new()
         .with_tenant("acme")
         .permit("reports", ["read"]);
-    let (key, _) = keys.issue(reader).await?; // shown once, kept as a digest
+    let (key, _) = keys.issue(reader).await?; // shown once, stored as a digest
     for action in ["read", "delete"] {
         let access = keys.authorize(&key, "reports", action).await?;
         println!("may {action}: {}", access.is_granted());

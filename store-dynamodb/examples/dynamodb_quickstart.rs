@@ -1,25 +1,24 @@
-//! The README's lines: issue a key, check it, limit whoever holds it.
+//! The README's example: issue a key, check it, limit its owner's requests.
 //!
-//! `cargo run -p store-dynamodb --example quickstart -- 'dynamodb://app?region=eu-central-1'`
+//! `cargo run -p store-dynamodb --example dynamodb_quickstart -- 'dynamodb://app?region=eu-central-1'`
 
-use store_dynamodb::DynamoDbStore;
-use store_dynamodb::core::api_keys::{ApiKeys, KeyData};
-use store_dynamodb::core::limits::{Quota, RateLimiter};
-use store_dynamodb::core::secret::KeyRing;
+use store_core::api_keys::{ApiKeys, KeyData};
+use store_core::limits::{Quota, RateLimiter};
+use store_core::secret::KeyRing;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let url = std::env::args()
         .nth(1)
         .ok_or("where is the server? dynamodb://table?region=…")?;
-    let store = DynamoDbStore::connect(url).await?; // the one line that names a backend
+    let store = store_dynamodb::DynamoDbStore::connect(url).await?; // the only line that names a backend
     store.setup().await?;
 
     let keys = ApiKeys::new(&store, &KeyRing::random());
     let reader = KeyData::new()
         .with_tenant("acme")
         .permit("reports", ["read"]);
-    let (key, _) = keys.issue(reader).await?; // shown once, kept as a digest
+    let (key, _) = keys.issue(reader).await?; // shown once, stored as a digest
     for action in ["read", "delete"] {
         let access = keys.authorize(&key, "reports", action).await?;
         println!("may {action}: {}", access.is_granted());

@@ -1,25 +1,24 @@
-//! The README's lines: issue a key, check it, limit whoever holds it.
+//! The README's example: issue a key, check it, limit its owner's requests.
 //!
-//! `cargo run -p store-redis --example quickstart -- redis://host`
+//! `cargo run -p store-redis --example redis_quickstart -- redis://host`
 
-use store_redis::RedisStore;
-use store_redis::core::api_keys::{ApiKeys, KeyData};
-use store_redis::core::limits::{Quota, RateLimiter};
-use store_redis::core::secret::KeyRing;
+use store_core::api_keys::{ApiKeys, KeyData};
+use store_core::limits::{Quota, RateLimiter};
+use store_core::secret::KeyRing;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let url = std::env::args()
         .nth(1)
         .ok_or("where is the server? redis://…")?;
-    let store = RedisStore::connect(url).await?; // the one line that names a backend
+    let store = store_redis::RedisStore::connect(url).await?; // the only line that names a backend
     store.setup().await?;
 
     let keys = ApiKeys::new(&store, &KeyRing::random());
     let reader = KeyData::new()
         .with_tenant("acme")
         .permit("reports", ["read"]);
-    let (key, _) = keys.issue(reader).await?; // shown once, kept as a digest
+    let (key, _) = keys.issue(reader).await?; // shown once, stored as a digest
     for action in ["read", "delete"] {
         let access = keys.authorize(&key, "reports", action).await?;
         println!("may {action}: {}", access.is_granted());
