@@ -44,7 +44,11 @@ pub struct Opened<S: ?Sized> {
     pub clock: ManualClock,
     /// Whatever must live as long as the handles.
     pub guard: Option<Box<dyn Any + Send + Sync>>,
+    /// Makes another handle from the opened store that `first` was made from.
+    converted: Option<Convert>,
 }
+
+type Convert = Box<dyn Fn() -> Store + Send + Sync>;
 
 impl<S: ?Sized> Opened<S> {
     /// Two handles on one namespace.
@@ -54,6 +58,7 @@ impl<S: ?Sized> Opened<S> {
             second,
             clock,
             guard: None,
+            converted: None,
         }
     }
 
@@ -64,6 +69,34 @@ impl<S: ?Sized> Opened<S> {
             second: f(&self.second),
             clock: self.clock,
             guard: self.guard,
+            converted: None,
+        }
+    }
+}
+
+impl Opened<Store> {
+    /// Two opened stores of a backend on one namespace.
+    pub fn stores<B>(first: B, second: B, clock: ManualClock) -> Self
+    where
+        B: Send + Sync + 'static,
+        for<'b> Store: From<&'b B>,
+    {
+        let handle = |opened: &B| Arc::new(Store::from(opened));
+        Self::new(handle(&first), handle(&second), clock).converted_by(move || Store::from(&first))
+    }
+
+    /// Says how to make another handle from the opened store that `first` was
+    /// made from. By default that handle is a clone of `first`.
+    pub fn converted_by(mut self, convert: impl Fn() -> Store + Send + Sync + 'static) -> Self {
+        self.converted = Some(Box::new(convert));
+        self
+    }
+
+    /// Another handle from the opened store that `first` was made from.
+    pub fn convert(&self) -> Store {
+        match &self.converted {
+            Some(convert) => convert(),
+            None => (*self.first).clone(),
         }
     }
 }

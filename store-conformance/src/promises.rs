@@ -181,6 +181,10 @@ pub const PROMISES: &[Promise] = &[
         "58",
         "Close may be repeated, and borrowed clients stay open",
     ),
+    promise(
+        "59",
+        "Handles made from one opened store coalesce their work and close together",
+    ),
 ];
 
 /// Every suite, over a backend that keeps every promise; for their lists.

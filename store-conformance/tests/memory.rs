@@ -21,8 +21,7 @@ impl Harness<Store> for Memory {
             .clock(clock.clone())
             .strict(true)
             .build();
-        let handle = || Arc::new(Store::from(&memory));
-        Ok(Opened::new(handle(), handle(), clock))
+        Ok(Opened::stores(memory.clone(), memory, clock))
     }
 }
 

@@ -34,8 +34,7 @@ impl Harness<Store> for Memory {
     async fn open(&self, (): ()) -> Result<Opened<Store>> {
         let clock = ManualClock::default();
         let memory = MemoryStore::builder().clock(clock.clone()).build();
-        let handle = || Arc::new(Store::from(&memory));
-        Ok(Opened::new(handle(), handle(), clock))
+        Ok(Opened::stores(memory.clone(), memory, clock))
     }
 }
 

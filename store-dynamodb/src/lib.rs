@@ -177,10 +177,8 @@ mod take;
 mod walk;
 mod wire;
 
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 pub use aws_sdk_dynamodb as sdk;
 use aws_sdk_dynamodb::Client;
@@ -195,8 +193,7 @@ use records::DynamoDbRecords;
 #[derive(Clone)]
 pub struct DynamoDbStore {
     records: Arc<DynamoDbRecords>,
-    spread: HashMap<String, u32>,
-    orphans: Option<Duration>,
+    store: Store,
     point_in_time_recovery: bool,
 }
 
@@ -233,10 +230,15 @@ impl DynamoDbStore {
     }
 
     async fn open(builder: Builder) -> Result<Self> {
+        let records = Arc::new(DynamoDbRecords::open(&builder).await?);
+        let limits = DynamoDbLimits::new(Arc::clone(records.shared()), builder.spread);
+        let blobs = blobs::over(Arc::clone(&records), builder.orphans);
+        let store = Store::new(Arc::clone(&records) as _)
+            .with_blobs(Arc::new(blobs))
+            .with_limits(Arc::new(limits));
         Ok(Self {
-            records: Arc::new(DynamoDbRecords::open(&builder).await?),
-            spread: builder.spread,
-            orphans: builder.orphans,
+            records,
+            store,
             point_in_time_recovery: builder.point_in_time_recovery,
         })
     }
@@ -270,16 +272,12 @@ impl fmt::Debug for DynamoDbStore {
 
 impl From<DynamoDbStore> for Store {
     fn from(store: DynamoDbStore) -> Self {
-        let limits = DynamoDbLimits::new(Arc::clone(store.records.shared()), store.spread);
-        let blobs = blobs::over(Arc::clone(&store.records), store.orphans);
-        Self::new(store.records)
-            .with_blobs(Arc::new(blobs))
-            .with_limits(Arc::new(limits))
+        store.store
     }
 }
 
 impl From<&DynamoDbStore> for Store {
     fn from(store: &DynamoDbStore) -> Self {
-        store.clone().into()
+        store.store.clone()
     }
 }

@@ -4,7 +4,6 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use store_core::limits::{
@@ -12,7 +11,7 @@ use store_core::limits::{
     take_by_update,
 };
 use store_core::update::{MAX_ATTEMPTS, back_off, contended};
-use store_core::{Clock, Error, Ping, Result, Timestamp, Version};
+use store_core::{Clock, Ping, Result, Timestamp, Version};
 
 use crate::bucket::{self, Kept};
 use crate::error::{BACKEND, Effect, from_sdk};
@@ -29,7 +28,6 @@ pub(crate) struct DynamoDbLimits {
     hints: Hints,
     /// Over how many shards, of the keys that are spread.
     spread: HashMap<String, u32>,
-    closed: AtomicBool,
 }
 
 impl DynamoDbLimits {
@@ -38,15 +36,7 @@ impl DynamoDbLimits {
             shared,
             hints: Hints::new(),
             spread,
-            closed: AtomicBool::new(false),
         }
-    }
-
-    fn check_open(&self) -> Result<()> {
-        if self.closed.load(Ordering::Acquire) {
-            return Err(Error::closed().with_backend(BACKEND));
-        }
-        Ok(())
     }
 
     /// Over how many shards a key is spread; `None` if it is not.
@@ -256,7 +246,7 @@ enum Judged {
 #[async_trait]
 impl RateLimitStore for DynamoDbLimits {
     async fn update(&self, key: LimitKey<'_>, change: BucketUpdate<'_>) -> Result<Option<Bucket>> {
-        self.check_open()?;
+        self.shared.clients()?;
         match self.shards(key) {
             None => self.update_at(&spread::whole(key), change).await,
             Some(_) => Err(spread::no_closures()),
@@ -264,7 +254,6 @@ impl RateLimitStore for DynamoDbLimits {
     }
 
     async fn take(&self, take: &Take<'_>) -> Result<Decision> {
-        self.check_open()?;
         match self.shards(take.key()) {
             None => self.take_from(&spread::whole(take.key()), take).await,
             Some(shards) => spread::take(self, take, shards).await,
@@ -273,7 +262,6 @@ impl RateLimitStore for DynamoDbLimits {
 
     /// One call.
     async fn peek(&self, key: LimitKey<'_>) -> Result<Option<Bucket>> {
-        self.check_open()?;
         match self.shards(key) {
             None => self.peek_at(&spread::whole(key)).await,
             Some(shards) => spread::peek(self, key, shards).await,
@@ -281,14 +269,12 @@ impl RateLimitStore for DynamoDbLimits {
     }
 
     async fn reset(&self, key: LimitKey<'_>, quotas: &QuotaSet) -> Result<()> {
-        self.check_open()?;
         let shards = self.shards(key);
         spread::reset(self, key, quotas, shards).await
     }
 
     /// One call.
     async fn delete(&self, key: LimitKey<'_>) -> Result<()> {
-        self.check_open()?;
         match self.shards(key) {
             None => self.delete_at(&spread::whole(key)).await,
             Some(shards) => spread::delete(self, key, shards).await,
@@ -300,13 +286,11 @@ impl RateLimitStore for DynamoDbLimits {
     }
 
     async fn ping(&self) -> Result<Ping> {
-        self.check_open()?;
         self.shared.ping("ping").await
     }
 
-    /// Closes this view on the store, not its records.
     async fn close(&self) -> Result<()> {
-        self.closed.store(true, Ordering::Release);
+        self.shared.close();
         Ok(())
     }
 }
@@ -315,7 +299,6 @@ impl fmt::Debug for DynamoDbLimits {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("DynamoDbLimits")
             .field("shared", &self.shared)
-            .field("closed", &self.closed)
             .finish_non_exhaustive()
     }
 }

@@ -32,21 +32,24 @@ mod limits;
 mod records;
 mod scans;
 mod shard;
+mod state;
 
 use std::sync::Arc;
 
 pub use store_core;
-use store_core::{Result, Store};
+use store_core::{RecordStore, Result, Store};
 
 pub use config::{MemoryBuilder, MemoryConfig};
 use limits::MemoryLimits;
 use records::MemoryRecords;
+use state::State;
 
 /// A store in this process's memory. Cheap to clone; clones share everything.
 #[derive(Clone, Debug)]
 pub struct MemoryStore {
     records: Arc<MemoryRecords>,
     limits: Arc<MemoryLimits>,
+    store: Store,
 }
 
 impl MemoryStore {
@@ -87,15 +90,18 @@ impl MemoryStore {
     }
 
     fn open(config: MemoryBuilder) -> Self {
-        let closed = Arc::default();
-        let limits = MemoryLimits::new(
+        let state: Arc<State> = Arc::default();
+        let limits = Arc::new(MemoryLimits::new(
             config.max_buckets,
             Arc::clone(&config.clock),
-            Arc::clone(&closed),
-        );
+            Arc::clone(&state),
+        ));
+        let records = Arc::new(MemoryRecords::new(config, state));
+        let store = Store::new(Arc::clone(&records) as _).with_limits(Arc::clone(&limits) as _);
         Self {
-            records: Arc::new(MemoryRecords::new(config, closed)),
-            limits: Arc::new(limits),
+            records,
+            limits,
+            store,
         }
     }
 
@@ -107,6 +113,14 @@ impl MemoryStore {
             ..self.records.usage()
         }
     }
+
+    /// Closes the store, as [`RecordStore::close`] says.
+    ///
+    /// # Errors
+    /// None; the result is for uniformity.
+    pub async fn close(&self) -> Result<()> {
+        self.records.close().await
+    }
 }
 
 impl Default for MemoryStore {
@@ -117,13 +131,13 @@ impl Default for MemoryStore {
 
 impl From<MemoryStore> for Store {
     fn from(store: MemoryStore) -> Self {
-        Self::new(store.records).with_limits(store.limits)
+        store.store
     }
 }
 
 impl From<&MemoryStore> for Store {
     fn from(store: &MemoryStore) -> Self {
-        store.clone().into()
+        store.store.clone()
     }
 }
 

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use foldhash::fast::RandomState;
@@ -17,6 +17,7 @@ use store_core::update::{MAX_ATTEMPTS, back_off, contended};
 use store_core::{Clock, Error, ErrorKind, RateLimitStore, Result, Timestamp};
 
 use crate::buckets::Buckets;
+use crate::state::State;
 
 /// A power of two: enough that threads rarely meet, few enough to walk over.
 const SHARDS: usize = 64;
@@ -28,7 +29,7 @@ pub(crate) struct MemoryLimits {
     buckets: AtomicUsize,
     max_buckets: usize,
     clock: Arc<dyn Clock>,
-    closed: Arc<AtomicBool>,
+    state: Arc<State>,
 }
 
 /// On cache lines of its own, so that threads in different shards never meet.
@@ -41,7 +42,7 @@ struct Shard {
 }
 
 impl MemoryLimits {
-    pub(crate) fn new(max_buckets: usize, clock: Arc<dyn Clock>, closed: Arc<AtomicBool>) -> Self {
+    pub(crate) fn new(max_buckets: usize, clock: Arc<dyn Clock>, state: Arc<State>) -> Self {
         let shard = |_| Shard {
             buckets: Mutex::default(),
             busy_until: AtomicU64::new(u64::MAX),
@@ -52,7 +53,7 @@ impl MemoryLimits {
             buckets: AtomicUsize::new(0),
             max_buckets,
             clock,
-            closed,
+            state,
         }
     }
 
@@ -62,10 +63,7 @@ impl MemoryLimits {
 
     #[inline]
     fn check_open(&self) -> Result<()> {
-        if self.closed.load(Ordering::Acquire) {
-            return Err(Error::closed().with_backend("memory"));
-        }
-        Ok(())
+        self.state.check_open()
     }
 
     fn hash(&self, key: LimitKey<'_>) -> u64 {
@@ -247,7 +245,7 @@ impl RateLimitStore for MemoryLimits {
     }
 
     async fn close(&self) -> Result<()> {
-        self.closed.store(true, Ordering::Release);
+        self.state.close();
         Ok(())
     }
 }

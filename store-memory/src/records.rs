@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use foldhash::fast::RandomState;
 use parking_lot::RwLock;
 use smallvec::SmallVec;
-use store_core::changes::{ChangeSender, Changes};
+use store_core::changes::Changes;
 use store_core::error::FailedItem;
 use store_core::{
     Batch, Capabilities, Change, Clock, Committed, Conflict, Durability, Error, ErrorKind, Ping,
@@ -21,6 +21,7 @@ use store_core::{
 use crate::Usage;
 use crate::config::MemoryBuilder;
 use crate::shard::{Shard, weight};
+use crate::state::State;
 
 /// A power of two: enough that threads rarely meet, few enough to walk over.
 pub(crate) const SHARDS: usize = 64;
@@ -37,11 +38,9 @@ pub(crate) struct MemoryRecords {
     hasher: RandomState,
     /// `None` if there is room for anything.
     bounds: Option<Bounds>,
-    /// Shared with the other parts of the store.
-    closed: Arc<AtomicBool>,
+    state: Arc<State>,
     /// Whether any record was ever given an expiry, so that others need no clock.
     expires: AtomicBool,
-    changes: ChangeSender,
     config: MemoryBuilder,
 }
 
@@ -113,14 +112,13 @@ impl Bounds {
 }
 
 impl MemoryRecords {
-    pub(crate) fn new(config: MemoryBuilder, closed: Arc<AtomicBool>) -> Self {
+    pub(crate) fn new(config: MemoryBuilder, state: Arc<State>) -> Self {
         Self {
             shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
             hasher: RandomState::default(),
             bounds: Bounds::of(&config),
-            closed,
+            state,
             expires: AtomicBool::new(false),
-            changes: ChangeSender::new(),
             config,
         }
     }
@@ -137,10 +135,7 @@ impl MemoryRecords {
 
     #[inline]
     fn check_open(&self) -> Result<()> {
-        if self.closed.load(Ordering::Acquire) {
-            return Err(Error::closed().with_backend("memory"));
-        }
-        Ok(())
+        self.state.check_open()
     }
 
     #[inline]
@@ -370,7 +365,7 @@ impl RecordStore for MemoryRecords {
         }
         match attempt {
             Attempt::Done => {
-                self.changes.committed(batch);
+                self.state.changes.committed(batch);
                 Ok(Committed::new())
             }
             Attempt::Full => Err(Error::new(
@@ -421,7 +416,7 @@ impl RecordStore for MemoryRecords {
 
     async fn changes(&self) -> Result<Changes> {
         self.check_open()?;
-        Ok(self.changes.subscribe())
+        Ok(self.state.changes.subscribe())
     }
 
     async fn sweep(&self, grace: Duration) -> Result<Swept> {
@@ -430,8 +425,7 @@ impl RecordStore for MemoryRecords {
     }
 
     async fn close(&self) -> Result<()> {
-        self.closed.store(true, Ordering::Release);
-        self.changes.end();
+        self.state.close();
         Ok(())
     }
 }

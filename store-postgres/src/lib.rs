@@ -154,6 +154,7 @@ pub use within::Within;
 #[derive(Clone)]
 pub struct PostgresStore {
     records: Arc<PostgresRecords>,
+    store: Store,
 }
 
 impl PostgresStore {
@@ -179,9 +180,10 @@ impl PostgresStore {
     }
 
     async fn open(builder: Builder) -> Result<Self> {
-        Ok(Self {
-            records: Arc::new(PostgresRecords::open(builder).await?),
-        })
+        let records = Arc::new(PostgresRecords::open(builder).await?);
+        let limits = PostgresLimits::new(Arc::clone(&records));
+        let store = Store::new(Arc::clone(&records) as _).with_limits(Arc::new(limits));
+        Ok(Self { records, store })
     }
 
     /// Makes the schema and the tables of all declared collections, or brings
@@ -225,13 +227,12 @@ impl fmt::Debug for PostgresStore {
 
 impl From<PostgresStore> for Store {
     fn from(store: PostgresStore) -> Self {
-        let limits = PostgresLimits::new(store.records.shared_arc());
-        Self::new(store.records).with_limits(Arc::new(limits))
+        store.store
     }
 }
 
 impl From<&PostgresStore> for Store {
     fn from(store: &PostgresStore) -> Self {
-        store.clone().into()
+        store.store.clone()
     }
 }

@@ -2,7 +2,6 @@
 //! swap.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use sqlx::Row;
@@ -13,9 +12,10 @@ use store_core::limits::{
     Tokens, take_by_update,
 };
 use store_core::update::{MAX_ATTEMPTS, back_off, contended};
-use store_core::{Clock, Error, Ping, Result, Timestamp};
+use store_core::{Clock, Error, Ping, RecordStore, Result, Timestamp};
 
 use crate::error::{BACKEND, Phase, from_sqlx};
+use crate::records::PostgresRecords;
 use crate::shared::Shared;
 use crate::sql::{Schema, safe};
 use crate::wire::{integer, nanos, text};
@@ -68,7 +68,8 @@ impl Texts {
 #[derive(Debug)]
 pub(crate) struct PostgresLimits {
     shared: Arc<Shared>,
-    closed: AtomicBool,
+    /// What `close` closes: one opened store has one state.
+    records: Arc<PostgresRecords>,
 }
 
 /// A bucket as the columns of its rows.
@@ -144,18 +145,11 @@ fn increment(terms: &Terms) -> i64 {
 }
 
 impl PostgresLimits {
-    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+    pub(crate) fn new(records: Arc<PostgresRecords>) -> Self {
         Self {
-            shared,
-            closed: AtomicBool::new(false),
+            shared: records.shared_arc(),
+            records,
         }
-    }
-
-    fn check_open(&self) -> Result<()> {
-        if self.closed.load(Ordering::Acquire) {
-            return Err(Error::closed().with_backend(BACKEND));
-        }
-        Ok(())
     }
 
     async fn read(&self, key: LimitKey<'_>, now: Timestamp) -> Result<Option<Bucket>> {
@@ -260,7 +254,6 @@ impl PostgresLimits {
 #[async_trait]
 impl RateLimitStore for PostgresLimits {
     async fn update(&self, key: LimitKey<'_>, change: BucketUpdate<'_>) -> Result<Option<Bucket>> {
-        self.check_open()?;
         let mut current = self.read(key, self.shared.now()).await?;
         for attempt in 0..MAX_ATTEMPTS {
             let now = self.shared.now();
@@ -281,7 +274,6 @@ impl RateLimitStore for PostgresLimits {
     }
 
     async fn take(&self, take: &Take<'_>) -> Result<Decision> {
-        self.check_open()?;
         let mut quotas = take.quotas().iter();
         let decided = match (quotas.next(), quotas.next()) {
             // At the end of time not even a full bucket has room.
@@ -302,13 +294,10 @@ impl RateLimitStore for PostgresLimits {
     }
 
     async fn ping(&self) -> Result<Ping> {
-        self.check_open()?;
         self.shared.ping().await
     }
 
-    /// Closes this view on the store, not its records.
     async fn close(&self) -> Result<()> {
-        self.closed.store(true, Ordering::Release);
-        Ok(())
+        self.records.close().await
     }
 }

@@ -155,7 +155,6 @@ mod wire;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 pub use redis;
 use redis::Client;
@@ -170,7 +169,7 @@ use records::RedisRecords;
 #[derive(Clone)]
 pub struct RedisStore {
     records: Arc<RedisRecords>,
-    orphans: Duration,
+    store: Store,
 }
 
 impl RedisStore {
@@ -197,10 +196,13 @@ impl RedisStore {
     }
 
     async fn open(builder: Builder) -> Result<Self> {
-        Ok(Self {
-            records: Arc::new(RedisRecords::open(&builder).await?),
-            orphans: builder.orphans,
-        })
+        let records = Arc::new(RedisRecords::open(&builder).await?);
+        let limits = RedisLimits::new(Arc::clone(&records));
+        let blobs = blobs::over(Arc::clone(&records), builder.orphans);
+        let store = Store::new(Arc::clone(&records) as _)
+            .with_blobs(Arc::new(blobs))
+            .with_limits(Arc::new(limits));
+        Ok(Self { records, store })
     }
 
     /// Checks that every primary can keep what the store promises, and loads
@@ -237,16 +239,12 @@ impl fmt::Debug for RedisStore {
 
 impl From<RedisStore> for Store {
     fn from(store: RedisStore) -> Self {
-        let limits = RedisLimits::new(Arc::clone(store.records.shared()));
-        let blobs = blobs::over(Arc::clone(&store.records), store.orphans);
-        Self::new(store.records)
-            .with_blobs(Arc::new(blobs))
-            .with_limits(Arc::new(limits))
+        store.store
     }
 }
 
 impl From<&RedisStore> for Store {
     fn from(store: &RedisStore) -> Self {
-        store.clone().into()
+        store.store.clone()
     }
 }

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -13,9 +12,10 @@ use store_core::limits::{
     Bucket, BucketUpdate, Decision, Decisions, Entry, LimitKey, RateLimitStore, State, Take,
     Tokens, take_by_update,
 };
-use store_core::{Clock, Error, Ping, Result, Timestamp};
+use store_core::{Clock, Error, Ping, RecordStore, Result, Timestamp};
 
 use crate::error::{BACKEND, Effect};
+use crate::records::RedisRecords;
 use crate::shared::{Script, Shared};
 use crate::wire::{Pair, WIDTH, array, text, time, unexpected};
 
@@ -23,7 +23,8 @@ use crate::wire::{Pair, WIDTH, array, text, time, unexpected};
 pub(crate) struct RedisLimits {
     shared: Arc<Shared>,
     folds: Folds<Hashes>,
-    closed: AtomicBool,
+    /// What `close` closes: one opened store has one state.
+    records: Arc<RedisRecords>,
 }
 
 /// What closures change.
@@ -91,19 +92,13 @@ fn malformed() -> Error {
 }
 
 impl RedisLimits {
-    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+    pub(crate) fn new(records: Arc<RedisRecords>) -> Self {
+        let shared = Arc::clone(records.shared());
         Self {
             folds: Folds::new(Arc::new(Hashes(Arc::clone(&shared)))),
             shared,
-            closed: AtomicBool::new(false),
+            records,
         }
-    }
-
-    fn check_open(&self) -> Result<()> {
-        if self.closed.load(Ordering::Acquire) {
-            return Err(Error::closed().with_backend(BACKEND));
-        }
-        Ok(())
     }
 }
 
@@ -173,7 +168,6 @@ impl Buckets for Hashes {
 #[async_trait]
 impl RateLimitStore for RedisLimits {
     async fn update(&self, key: LimitKey<'_>, change: BucketUpdate<'_>) -> Result<Option<Bucket>> {
-        self.check_open()?;
         let key = self.shared.names.limit(key.as_str());
         let updated = self.folds.update(&key, change).await;
         updated.map_err(|error| error.with_backend(BACKEND))
@@ -181,14 +175,12 @@ impl RateLimitStore for RedisLimits {
 
     /// One command.
     async fn peek(&self, key: LimitKey<'_>) -> Result<Option<Bucket>> {
-        self.check_open()?;
         let key = self.shared.names.limit(key.as_str());
         let found = Hashes(Arc::clone(&self.shared)).read(&key).await?;
         Ok(alive(found, self.shared.now()))
     }
 
     async fn take(&self, take: &Take<'_>) -> Result<Decision> {
-        self.check_open()?;
         let keys = [self.shared.names.limit(take.key().as_str())];
         let write = |command: &mut Cmd| {
             command.arg(Pair::from(take.now()));
@@ -234,7 +226,6 @@ impl RateLimitStore for RedisLimits {
 
     /// One command.
     async fn delete(&self, key: LimitKey<'_>) -> Result<()> {
-        self.check_open()?;
         let key = self.shared.names.limit(key.as_str());
         let mut command = cmd("DEL");
         command.arg(&key);
@@ -250,14 +241,11 @@ impl RateLimitStore for RedisLimits {
     }
 
     async fn ping(&self) -> Result<Ping> {
-        self.check_open()?;
         self.shared.ping().await
     }
 
-    /// Closes this view on the store, not its records.
     async fn close(&self) -> Result<()> {
-        self.closed.store(true, Ordering::Release);
-        Ok(())
+        self.records.close().await
     }
 }
 
@@ -265,7 +253,6 @@ impl fmt::Debug for RedisLimits {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RedisLimits")
             .field("shared", &self.shared)
-            .field("closed", &self.closed)
             .finish_non_exhaustive()
     }
 }

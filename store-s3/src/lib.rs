@@ -221,7 +221,7 @@ use records::S3Records;
 #[derive(Clone)]
 pub struct S3Store {
     records: Arc<S3Records>,
-    blobs: S3Blobs,
+    store: Store,
 }
 
 impl S3Store {
@@ -251,7 +251,11 @@ impl S3Store {
     async fn open(builder: Builder) -> Result<Self> {
         let records = Arc::new(S3Records::open(&builder).await?);
         let blobs = S3Blobs::new(Arc::clone(records.shared()), builder.blobs);
-        Ok(Self { records, blobs })
+        let limits = RecordLimits::new(Arc::clone(&records) as _).folding();
+        let store = Store::new(Arc::clone(&records) as _)
+            .with_blobs(Arc::new(blobs))
+            .with_limits(Arc::new(limits));
+        Ok(Self { records, store })
     }
 
     /// Finds out by a race whether the server does what every promise rests on,
@@ -284,16 +288,12 @@ impl fmt::Debug for S3Store {
 
 impl From<S3Store> for Store {
     fn from(store: S3Store) -> Self {
-        let records: Arc<dyn RecordStore> = store.records;
-        let limits = RecordLimits::new(Arc::clone(&records)).folding();
-        Self::new(records)
-            .with_blobs(Arc::new(store.blobs))
-            .with_limits(Arc::new(limits))
+        store.store
     }
 }
 
 impl From<&S3Store> for Store {
     fn from(store: &S3Store) -> Self {
-        store.clone().into()
+        store.store.clone()
     }
 }

@@ -6,6 +6,7 @@ pub mod iam;
 pub mod limits;
 pub mod lti;
 pub mod records;
+pub mod store;
 pub mod tenants;
 
 use std::sync::Arc;
@@ -20,6 +21,7 @@ pub fn all(backend: Arc<dyn Harness<Store>>) -> Vec<Suite> {
     let over = Arc::new(Over::new(backend));
     let contracts = [
         records::over,
+        store::over,
         limits::over,
         blobs::over,
         api_keys::over,

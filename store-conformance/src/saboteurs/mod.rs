@@ -7,6 +7,7 @@ mod iam;
 mod limits;
 mod lti;
 mod records;
+mod store;
 mod tenants;
 
 pub use blobs::sound_blobs;
@@ -35,6 +36,7 @@ pub struct Saboteur {
 pub fn all() -> Vec<Saboteur> {
     [
         records::all(),
+        store::all(),
         limits::all(),
         blobs::all(),
         api_keys::all(),

@@ -42,12 +42,12 @@ async fn take_by_closure(store: &Store, quota: &Quota) -> store_core::Result<()>
     Ok(())
 }
 
-/// Has `tasks` tasks take so many each.
-async fn race(store: &Store, tasks: usize, each: usize) -> End {
+/// Has `tasks` tasks take so many each, every task through a handle of its own.
+async fn race(redis: &RedisStore, tasks: usize, each: usize) -> End {
     let quota = Quota::per_second(1_000_000)?;
     let mut racers = JoinSet::new();
     for _ in 0..tasks {
-        let (store, quota) = (store.clone(), quota.clone());
+        let (store, quota) = (Store::from(redis), quota.clone());
         racers.spawn(async move {
             for _ in 0..each {
                 take_by_closure(&store, &quota).await?;
@@ -73,13 +73,13 @@ async fn taken(store: &Store) -> Result<f64, Failure> {
 async fn closures_on_one_hot_key_fold_into_few_writes(place: Place) -> End {
     let proxy = Proxy::start(place.address(), Some(proxy::redis), 0).await?;
     let url = format!("redis://{}", proxy.address());
-    let store = Store::from(place.builder().url(url).connect().await?);
+    let redis = place.builder().url(url).connect().await?;
     proxy.requests();
-    race(&store, 64, 20).await?;
+    race(&redis, 64, 20).await?;
     let requests = proxy.requests();
     println!("1280 updates by 64 tasks: {requests} requests");
     assert!(requests < 640, "{requests}");
-    assert_eq!(taken(&store).await?, 1280.0);
+    assert_eq!(taken(&Store::from(&redis)).await?, 1280.0);
     Ok(())
 }
 
@@ -115,10 +115,10 @@ async fn closures_of_eight_processes_lose_nothing(place: Place) -> End {
 pub(crate) fn process(url: &str, namespace: &str) -> ExitCode {
     let work = async {
         let builder = RedisStore::builder().url(url).namespace(namespace);
-        let store = Store::from(builder.clock(ManualClock::default()).connect().await?);
+        let redis = builder.clock(ManualClock::default()).connect().await?;
         println!("ready");
         block_in_place(|| std::io::stdin().read_line(&mut String::new()))?;
-        race(&store, TASKS, EACH).await
+        race(&redis, TASKS, EACH).await
     };
     let runtime = tokio::runtime::Runtime::new().expect("a runtime can be started");
     match runtime.block_on(work) {

@@ -66,11 +66,7 @@ impl Harness<Store> for Redis {
         let first = builder.clone().connect().await?;
         first.setup().await?;
         let second = builder.connect().await?;
-        Ok(Opened::new(
-            Arc::new(first.into()),
-            Arc::new(second.into()),
-            clock,
-        ))
+        Ok(Opened::stores(first, second, clock))
     }
 }
 

@@ -111,11 +111,13 @@ async fn takes_that_come_together_go_together(place: Place) -> End {
     const TAKES: u64 = 64;
     let proxy = Proxy::start(harness::address(&place.url), Some(proxy::http), 0).await?;
     let url = format!("http://{}", proxy.address());
-    let store = Store::from(place.builder_at(&url).connect().await?);
+    let s3 = place.builder_at(&url).connect().await?;
     proxy.requests();
     // Half of them are more than there is, and the clock stands still.
     let quotas = QuotaSet::new([Quota::per_second(TAKES as u32 / 2)?])?;
     let takes = (0..TAKES).map(|_| async {
+        // Each through a handle of its own: they share what coalesces.
+        let store = Store::from(&s3);
         let take = Take::new("hot", &quotas, 1, store.now())?;
         store.limits().take(&take).await
     });

@@ -67,11 +67,7 @@ impl Harness<Store> for S3 {
             .clock(clock.clone());
         let first = builder.clone().connect().await?;
         let second = builder.connect().await?;
-        Ok(Opened::new(
-            Arc::new(first.into()),
-            Arc::new(second.into()),
-            clock,
-        ))
+        Ok(Opened::stores(first, second, clock))
     }
 }
 

@@ -1,7 +1,6 @@
 //! Buckets as records.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
@@ -35,7 +34,6 @@ const FORMAT: u32 = 1;
 pub struct RecordLimits {
     records: Arc<dyn RecordStore>,
     folds: Option<Arc<Folds<Kept>>>,
-    closed: Arc<AtomicBool>,
 }
 
 /// A bucket's body.
@@ -56,7 +54,6 @@ impl RecordLimits {
         Self {
             records,
             folds: None,
-            closed: Arc::default(),
         }
     }
 
@@ -72,13 +69,6 @@ impl RecordLimits {
             folds: Some(Arc::new(Folds::new(Arc::new(kept)))),
             ..self
         }
-    }
-
-    fn check_open(&self) -> Result<()> {
-        if self.closed.load(Ordering::Acquire) {
-            return Err(Error::closed());
-        }
-        Ok(())
     }
 }
 
@@ -239,7 +229,6 @@ impl Stored {
 #[async_trait]
 impl RateLimitStore for RecordLimits {
     async fn update(&self, key: LimitKey<'_>, change: BucketUpdate<'_>) -> Result<Option<Bucket>> {
-        self.check_open()?;
         if let Some(folds) = &self.folds {
             return folds.update(key.as_str(), change).await;
         }
@@ -268,13 +257,10 @@ impl RateLimitStore for RecordLimits {
     }
 
     async fn ping(&self) -> Result<Ping> {
-        self.check_open()?;
         self.records.ping().await
     }
 
-    /// Closes this view on the records, not the records.
     async fn close(&self) -> Result<()> {
-        self.closed.store(true, Ordering::Release);
-        Ok(())
+        self.records.close().await
     }
 }

@@ -59,7 +59,6 @@ mod tests;
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -72,7 +71,7 @@ use store_core::{
     Error, ErrorKind, Partition, RecordKey, RecordRef, Result, Retry, Swept, Timestamp, Version,
 };
 
-use crate::error::{BACKEND, closed};
+use crate::error::BACKEND;
 use crate::shared::Shared;
 
 use change::{Start, Step};
@@ -119,7 +118,6 @@ pub(crate) struct S3Blobs(Arc<Blobs>);
 pub(crate) struct Blobs {
     shared: Arc<Shared>,
     options: Options,
-    closed: AtomicBool,
 }
 
 /// Which object, and where its pointer is.
@@ -139,9 +137,6 @@ impl Place {
 
 impl Blobs {
     fn check_open(&self) -> Result<()> {
-        if self.closed.load(Ordering::Acquire) {
-            return Err(closed());
-        }
         self.shared.check_open()
     }
 
@@ -179,11 +174,7 @@ fn of<'p>(operation: &'static str, place: &'p Place) -> impl Fn(Error) -> Error 
 
 impl S3Blobs {
     pub(crate) fn new(shared: Arc<Shared>, options: Options) -> Self {
-        Self(Arc::new(Blobs {
-            shared,
-            options,
-            closed: AtomicBool::new(false),
-        }))
+        Self(Arc::new(Blobs { shared, options }))
     }
 
     async fn open_at(&self, place: Place, options: OpenOptions) -> Result<Option<Blob>> {
@@ -320,7 +311,7 @@ impl BlobStore for S3Blobs {
     }
 
     async fn close(&self) -> Result<()> {
-        self.0.closed.store(true, Ordering::Release);
+        self.0.shared.close();
         Ok(())
     }
 }

@@ -6,9 +6,11 @@ use object_store::memory::InMemory;
 use store_core::blobs::{BlobMetadata, BlobRef, BlobStoreExt, OpenOptions, Pointer, PutOptions};
 use store_core::{BlobStore, ErrorKind, ManualClock, Result, Version};
 
+use super::S3Blobs;
 use super::head::{self, Inline};
 use crate::S3Store;
 use crate::objects::Found;
+use crate::records::S3Records;
 
 fn at() -> BlobRef<'static> {
     BlobRef::new("bucket", "a/b").expect("a good key")
@@ -19,14 +21,15 @@ fn content(length: usize) -> Vec<u8> {
 }
 
 /// A store whose contents are of objects of three parts of 100 bytes.
-async fn opened(bucket: &Arc<InMemory>, clock: &ManualClock) -> Result<S3Store> {
+async fn opened(bucket: &Arc<InMemory>, clock: &ManualClock) -> Result<S3Blobs> {
     let mut builder = S3Store::builder()
         .object_store(Arc::clone(bucket) as Arc<dyn ObjectStore>)
         .clock(clock.clone())
         .inline(10)
         .part_size(100);
     builder.blobs.parts = 3;
-    builder.connect().await
+    let records = S3Records::open(&builder).await?;
+    Ok(S3Blobs::new(Arc::clone(records.shared()), builder.blobs))
 }
 
 async fn contents(bucket: &InMemory) -> usize {
@@ -47,15 +50,13 @@ async fn content_of_more_parts_than_an_upload_takes_is_several_objects() -> Resu
     let store = opened(&bucket, &clock).await?;
     for (length, objects) in [(100, 1), (299, 1), (300, 1), (301, 2), (600, 2), (1234, 5)] {
         let bytes = content(length);
-        let put = store
-            .blobs
-            .put(at(), BlobMetadata::default(), bytes.clone());
+        let put = store.put(at(), BlobMetadata::default(), bytes.clone());
         put.await?.published()?;
         assert_eq!(contents(&bucket).await, objects, "{length}");
         for from in [0, 99, 100, 299, 300, 301, 599, length].map(|n| n.min(length)) {
             for to in [1, 100, 300, 301, 600, 601, length].map(|n| n.clamp(from, length)) {
                 let range = OpenOptions::from(from as u64..to as u64);
-                let mut blob = store.blobs.open(at(), range).await?.expect("just put");
+                let mut blob = store.open(at(), range).await?.expect("just put");
                 let mut found = Vec::new();
                 while let Some(piece) = blob.reader.next().await? {
                     found.extend_from_slice(&piece);
@@ -63,9 +64,9 @@ async fn content_of_more_parts_than_an_upload_takes_is_several_objects() -> Resu
                 assert!(found == bytes[from..to], "{from}..{to} of {length}");
             }
         }
-        assert!(store.blobs.delete(at()).await?);
+        assert!(store.delete(at()).await?);
         clock.advance(Duration::from_secs(300));
-        assert_eq!(store.blobs.sweep_all().await?, 1, "{length}");
+        assert_eq!(store.sweep_all().await?, 1, "{length}");
         assert_eq!(contents(&bucket).await, 0, "{length}");
     }
     Ok(())
@@ -76,18 +77,18 @@ async fn of_a_write_that_is_given_up_every_object_goes() -> Result<()> {
     let (bucket, clock) = (Arc::default(), ManualClock::default());
     let store = opened(&bucket, &clock).await?;
     for abandoned in [false, true] {
-        let mut sink = store.blobs.begin(at(), PutOptions::default()).await?;
+        let mut sink = store.begin(at(), PutOptions::default()).await?;
         for piece in content(1234).chunks(33) {
             sink.write(piece.to_vec().into()).await?;
             // The lease is renewed half-way, and the notes with it.
             clock.advance(Duration::from_secs(100));
-            assert_eq!(store.blobs.sweep_all().await?, 0, "it goes on");
+            assert_eq!(store.sweep_all().await?, 0, "it goes on");
         }
         assert_eq!(contents(&bucket).await, 4);
         if abandoned {
             drop(sink);
             clock.advance(Duration::from_secs(3600 + 300));
-            assert_eq!(store.blobs.sweep_all().await?, 1);
+            assert_eq!(store.sweep_all().await?, 1);
         } else {
             sink.abort().await?;
         }
@@ -109,10 +110,10 @@ async fn parts_that_s3_does_not_take_are_refused() {
 
 #[tokio::test]
 async fn a_pointer_is_read_back_whole_or_in_part() -> Result<()> {
-    let store = S3Store::connect("memory://").await?;
-    let place = store.blobs.0.place(at())?;
+    let store = opened(&Arc::default(), &ManualClock::default()).await?;
+    let place = store.0.place(at())?;
     let mut pointer = Pointer::new("a/b");
-    let (now, generation) = (store.blobs.0.now(), Version::unique());
+    let (now, generation) = (store.0.now(), Version::unique());
     pointer.begin(generation, now + Duration::from_secs(1), now)?;
     let found = |bytes: bytes::Bytes| Found {
         etag: "\"e\"".into(),
@@ -127,7 +128,7 @@ async fn a_pointer_is_read_back_whole_or_in_part() -> Result<()> {
     let text = String::from_utf8_lossy(&object);
     assert!(text.starts_with("{\"store\":1,\"bucket\":\"bucket\",\"request\":\""));
     // What is not this object, not of this release, or longer than it says.
-    let other = store.blobs.0.place(BlobRef::new("bucket", "other")?)?;
+    let other = store.0.place(BlobRef::new("bucket", "other")?)?;
     assert!(head::decode_at(&other, &found(object.clone())).is_err());
     let later = text.replace("\"store\":1", "\"store\":2");
     assert!(head::decode_at(&place, &found(later.into())).is_err());

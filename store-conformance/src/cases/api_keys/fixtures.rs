@@ -122,6 +122,7 @@ impl Space {
             second,
             clock,
             guard,
+            ..
         } = given.open(fixtures).await?;
         Ok(Self {
             first,

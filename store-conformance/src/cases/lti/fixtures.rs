@@ -141,6 +141,7 @@ impl<R: Platform, D: Site> Tool<R, D> {
             second,
             clock,
             guard,
+            ..
         } = harness.open(fixtures).await?;
         Ok(Self {
             first,

@@ -34,6 +34,7 @@ impl Space {
             second,
             clock,
             guard,
+            ..
         } = harness.open(()).await?;
         Ok(Self {
             first,

@@ -17,7 +17,6 @@ mod reclaim;
 mod sink;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -53,7 +52,6 @@ struct Shared {
     records: Arc<dyn RecordStore>,
     options: Options,
     provisional: Option<Arc<dyn ProvisionalChunks>>,
-    closed: AtomicBool,
 }
 
 /// Gives the chunks of a write an end, until it is published: for a server that
@@ -103,7 +101,6 @@ impl RecordBlobs {
             records,
             options,
             provisional,
-            closed: AtomicBool::new(false),
         }))
     }
 
@@ -156,19 +153,11 @@ enum Step<R> {
 }
 
 impl Shared {
-    fn check_open(&self) -> Result<()> {
-        if self.closed.load(Ordering::Acquire) {
-            return Err(Error::closed());
-        }
-        Ok(())
-    }
-
     fn now(&self) -> Timestamp {
         self.records.clock().now()
     }
 
     async fn pointer(&self, place: &Place) -> Result<Option<Arc<Pointer>>> {
-        self.check_open()?;
         let record = self.records.get(place.at()).await?;
         record.map(|record| pointer_at(place, &record)).transpose()
     }
@@ -181,7 +170,6 @@ impl Shared {
         place: &Place,
         mut decide: impl FnMut(&mut Pointer, Timestamp) -> Result<Step<R>> + Send,
     ) -> Result<R> {
-        self.check_open()?;
         let read = self.records.get(place.at()).await;
         let mut current = read.map_err(unpublished)?;
         for attempt in 0..MAX_ATTEMPTS {
@@ -351,7 +339,6 @@ impl BlobStore for RecordBlobs {
     }
 
     async fn list(&self, list: &BlobList) -> Result<Page<BlobEntry>> {
-        self.0.check_open()?;
         let asked = list.as_scan();
         let Scope::Partition(bucket) = asked.scope() else {
             return Err(Error::invalid("a list of objects names one bucket"));
@@ -389,12 +376,10 @@ impl BlobStore for RecordBlobs {
     }
 
     async fn sweep(&self) -> Result<Swept> {
-        self.0.check_open()?;
         self.0.sweep().await
     }
 
     async fn close(&self) -> Result<()> {
-        self.0.closed.store(true, Ordering::Release);
-        Ok(())
+        self.0.records.close().await
     }
 }

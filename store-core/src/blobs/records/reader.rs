@@ -99,7 +99,6 @@ impl RecordReader {
 #[async_trait]
 impl BlobReader for RecordReader {
     async fn next(&mut self) -> Result<Option<Bytes>> {
-        self.shared.check_open()?;
         if self.range.is_empty() {
             return Ok(None);
         }

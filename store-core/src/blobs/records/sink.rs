@@ -68,7 +68,6 @@ impl RecordSink {
     }
 
     fn check_whole(&self) -> Result<()> {
-        self.shared.check_open()?;
         if self.broken {
             return Err(Error::invalid(
                 "an earlier write failed or was dropped, so part of the content is missing; \
@@ -259,7 +258,6 @@ impl BlobSink for RecordSink {
     }
 
     async fn abort(mut self: Box<Self>) -> Result<()> {
-        self.shared.check_open()?;
         self.discard().await
     }
 }
