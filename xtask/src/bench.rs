@@ -2,33 +2,40 @@
 
 use std::ffi::OsString;
 
-use crate::backends;
+use crate::backends::{self, Backend};
+use crate::test_all::Options;
 use crate::workspace::Workspace;
 use crate::{Result, process};
 
 pub const HELP: &str = "
-Run every benchmark of every crate (its benches/*.rs), in release.
+Run every benchmark of the package in benches/, in release. Servers are found
+or started as the tests do it.
 
-Counts, as of allocations, are exact and gate: a wrong one fails the run. Times
-are printed as ratios against contenders measured in turns in the same run;
-trust the ratios, on a quiet machine.
+Times are printed as ratios against contenders measured alternately in the same
+run; trust the ratios, on a quiet machine.
 
-Usage: cargo xtask bench [--backend NAME]... [--name BENCH]... [-- ARGS]
+Usage: cargo xtask bench [--backend NAME]... [--name BENCH]... [OPTIONS] [-- ARGS]
 
 Options:
-  --backend NAME   only the benchmarks of this backend's crate
-  --name BENCH     only this benchmark: the name of its file in benches/
-  -- ARGS          handed to each benchmark
+  --backend NAME   only the benchmarks of this backend
+  --name BENCH     only this benchmark of benches/Cargo.toml
+  --no-docker      do not use containers for servers
+  --install        fetch missing servers into target/servers, without root
+  -- ARGS          passed to each benchmark
 
 Examples:
   cargo xtask bench
   cargo xtask bench --backend memory -- --help
 ";
 
+/// The package of the benchmarks.
+const PACKAGE: &str = "benches";
+
 pub fn run(mut arguments: lexopt::Parser) -> Result {
     use lexopt::prelude::*;
     let (mut only, mut names) = (Vec::new(), Vec::new());
     let mut rest: Vec<OsString> = Vec::new();
+    let mut options = Options::default();
     loop {
         if let Some(mut raw) = arguments.try_raw_args()
             && raw.next_if(|argument| argument == "--").is_some()
@@ -42,35 +49,35 @@ pub fn run(mut arguments: lexopt::Parser) -> Result {
         match argument {
             Long("backend") => only.push(arguments.value()?.string()?),
             Long("name") => names.push(arguments.value()?.string()?),
+            Long("no-docker") => options.no_docker = true,
+            Long("install") => options.install = true,
             other => return Err(other.unexpected().into()),
         }
     }
     let workspace = Workspace::load()?;
     let backends = backends::select(&only, &workspace)?;
-    let mut known = Vec::new();
-    let mut failed = Vec::new();
-    let mut ran = 0;
-    for package in &workspace.packages {
-        if !only.is_empty() && !backends.iter().any(|one| one.package == package.name) {
-            continue;
-        }
-        for target in package.targets_of("bench") {
-            known.push(target.name.as_str());
-            if !names.is_empty() && !names.contains(&target.name) {
-                continue;
-            }
-            println!("\n{}/benches/{}.rs", package.name, target.name);
-            let mut command = process::cargo();
-            command.args(["bench", "--quiet", "--package", &package.name]);
-            command.args(["--bench", &target.name, "--"]).args(&rest);
-            ran += 1;
-            if let Err(error) = process::run(&mut command) {
-                failed.push(format!("{}: {error}", target.name));
-            }
-        }
-    }
-    if ran == 0 {
+    let package = workspace
+        .package(PACKAGE)
+        .ok_or("the workspace has no package `benches`")?;
+    let known: Vec<&str> = package.targets_of("bench").map(|t| &*t.name).collect();
+    let is_wanted = |name: &&&str| {
+        let of_backend = |one: &&Backend| name.split('_').next() == Some(one.name);
+        backends.iter().any(|one| of_backend(&one))
+            && (names.is_empty() || names.iter().any(|wanted| wanted == **name))
+    };
+    let wanted: Vec<_> = known.iter().filter(is_wanted).collect();
+    if wanted.is_empty() {
         return Err(format!("there is no such benchmark; there is: {}", known.join(", ")).into());
+    }
+    let mut failed = Vec::new();
+    for name in wanted {
+        println!("\n{name}");
+        let mut command = process::cargo();
+        command.args(["bench", "--quiet", "--package", PACKAGE, "--bench", name]);
+        options.apply(&mut command);
+        if let Err(error) = process::run(command.arg("--").args(&rest)) {
+            failed.push(format!("{name}: {error}"));
+        }
     }
     if !failed.is_empty() {
         return Err(failed.join("\n       ").into());

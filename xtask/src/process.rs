@@ -22,6 +22,11 @@ pub fn cargo() -> Command {
     command
 }
 
+/// The members that tests are built of, selected alike by every command so that
+/// nothing is compiled twice. The benchmarks stay out: they would choose features of
+/// dependencies that only they need.
+pub const TESTED: [&str; 3] = ["--workspace", "--exclude", "benches"];
+
 /// The root of the workspace: the folder above this crate.
 pub fn root() -> &'static Path {
     let own = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -72,7 +77,8 @@ pub fn example(name: &str) -> Result<String> {
 /// If there is no such example, or it does not build.
 pub fn built_example(name: &str, features: &[&str]) -> Result<String> {
     let mut build = cargo();
-    build.args(["build", "--quiet", "--workspace", "--example", name]);
+    build.args(["build", "--quiet"]);
+    build.args(TESTED).args(["--example", name]);
     for feature in features {
         build.args(["--features", feature]);
     }

@@ -52,7 +52,7 @@ pub fn build(workspace: &Workspace, options: &Options) -> Result<Vec<Program>> {
     let begin = Instant::now();
     println!("Building the tests");
     let mut command = process::cargo();
-    command.args(["test", "--workspace", "--no-run"]);
+    command.args(["test", "--no-run"]).args(process::TESTED);
     command.args(["--features", "store-conformance/servers"]);
     command.arg("--message-format=json-render-diagnostics");
     for backend in backends::BACKENDS {
@@ -122,7 +122,7 @@ impl Program {
         command
             .current_dir(&self.dir)
             .env("CARGO_MANIFEST_DIR", &self.dir);
-        options.tell(&mut command);
+        options.apply(&mut command);
         command
     }
 

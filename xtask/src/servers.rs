@@ -160,7 +160,7 @@ impl Held {
         let program = process::built_example("serve", &["store-conformance/servers"])?;
         let log = File::create(&self.log)?;
         let mut command = Command::new(program);
-        options.tell(&mut command);
+        options.apply(&mut command);
         let mut holder = command
             .arg(&self.env)
             .arg(&self.pid)

@@ -103,11 +103,13 @@ fn on_each(test: &str, variable: &str, times: u64, options: &Options) -> Result 
     for (name, program) in survivors {
         println!("{name}: {test}, {times} times");
         let mut command = process::cargo();
-        command.args(["test", "--quiet", "--workspace", "--test", program]);
+        command
+            .args(["test", "--quiet", "--test", program])
+            .args(process::TESTED);
         command.args(["--features", "store-conformance/servers"]);
         command.args(["--", "--exact", test]);
         command.env(variable, times.to_string());
-        options.tell(&mut command);
+        options.apply(&mut command);
         let printed = process::stdout(&mut command)?;
         print!("{printed}");
         // A test of another name would pass by not being there.
@@ -164,7 +166,9 @@ fn histories(seconds: u64, seed: Option<u64>, kind: Built) -> Result {
     command.args(["test", "--quiet", "--test=soak"]);
     match kind {
         Built::Release => command.args(["--release", "--package=store-conformance"]),
-        Built::AsTests => command.args(["--workspace", "--features", "store-conformance/servers"]),
+        Built::AsTests => command
+            .args(process::TESTED)
+            .args(["--features", "store-conformance/servers"]),
     };
     command.args(["--", "--seconds", &seconds.to_string()]);
     if let Some(seed) = seed {

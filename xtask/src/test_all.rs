@@ -67,7 +67,7 @@ pub struct Options {
 
 impl Options {
     /// Tells a program that needs servers what it may use for them.
-    pub fn tell(&self, command: &mut Command) {
+    pub fn apply(&self, command: &mut Command) {
         for (name, wanted) in [
             ("STORE_TEST_NO_DOCKER", self.no_docker),
             ("STORE_TEST_INSTALL", self.install),
@@ -201,7 +201,8 @@ fn documentation(workspace: &Workspace) -> Result<Tally> {
     let begin = Instant::now();
     let log = workspace.target.join("test-logs").join("documentation.log");
     let mut command = process::cargo();
-    command.args(["test", "--workspace", "--doc", "--no-fail-fast"]);
+    command.args(["test", "--doc", "--no-fail-fast"]);
+    command.args(process::TESTED);
     let (status, output) = process::logged(&mut command, &log)?;
     let mut tally = Tally::read(&output);
     judge(

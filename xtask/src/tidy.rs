@@ -204,7 +204,6 @@ fn metadata(package: &Package, faults: &mut Vec<String>) {
     for (field, present) in [
         ("description", package.description.is_some()),
         ("license", package.license.is_some()),
-        ("repository", package.repository.is_some()),
         ("readme", package.readme.is_some()),
         ("rust-version", package.rust_version.is_some()),
         ("keywords", !package.keywords.is_empty()),

@@ -25,7 +25,6 @@ pub struct Package {
     pub targets: Vec<Target>,
     pub description: Option<String>,
     pub license: Option<String>,
-    pub repository: Option<String>,
     pub readme: Option<PathBuf>,
     pub rust_version: Option<String>,
     pub keywords: Vec<String>,

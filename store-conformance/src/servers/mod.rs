@@ -120,6 +120,15 @@ pub fn missing(advice: &str) -> ExitCode {
     ExitCode::from(MISSING)
 }
 
+/// The server, or the end of this program with [`MISSING`] after saying what to do.
+/// For programs that need one and are no tests, such as benchmarks.
+pub fn or_exit(found: Result<Server, String>) -> Server {
+    found.unwrap_or_else(|advice| {
+        eprintln!("{advice}");
+        std::process::exit(MISSING.into())
+    })
+}
+
 /// How each way works for one kind of server.
 trait Kind {
     /// As a person calls it.

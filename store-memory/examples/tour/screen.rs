@@ -1,7 +1,7 @@
 //! What is printed, and how.
 
 use std::fmt::Display;
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
 /// Prints chapters of steps; in colour where someone looks.
@@ -25,7 +25,7 @@ impl Screen {
     }
 
     pub fn chapter(&self, title: &str) {
-        println!("\n{}", self.paint("1;36", title));
+        print(format_args!("\n{}", self.paint("1;36", title)));
     }
 
     /// Something was done, and this came of it.
@@ -40,11 +40,22 @@ impl Screen {
 
     fn step(&self, code: &str, sign: &str, what: &str, detail: impl Display) {
         let detail = self.paint("2", detail);
-        println!("  {} {what:<44} {detail}", self.paint(code, sign));
+        print(format_args!(
+            "  {} {what:<44} {detail}",
+            self.paint(code, sign)
+        ));
     }
 
     pub fn end(&self, text: &str) {
-        println!("\n{}", self.paint("1", text));
+        print(format_args!("\n{}", self.paint("1", text)));
+    }
+}
+
+/// Prints a line. A reader that has seen enough, such as `head`, ends the program
+/// without an error, as it ends other programs.
+fn print(line: impl Display) {
+    if writeln!(std::io::stdout(), "{line}").is_err() {
+        std::process::exit(0);
     }
 }
 

@@ -1,5 +1,5 @@
 //! A take in memory beside governor's keyed limiter:
-//! `cargo bench -p store-memory --bench limits`.
+//! `cargo xtask bench --name memory_limits`.
 //!
 //! Both sides hold `String` keys, decide by GCRA, and allow every call: what is
 //! compared is the price of an allowed call. "Time supplied": ours gets a time

@@ -1,8 +1,7 @@
 //! The store in PostgreSQL beside what one would write by hand with sqlx: on
 //! the same server, through an equal pool, in turns.
 //!
-//! `cargo xtask bench --backend postgres`, or
-//! `cargo bench -p store-postgres --bench server`. A server is found or made as
+//! `cargo xtask bench --backend postgres`. A server is found or made as
 //! for the tests; see `store_conformance::servers`. What it acknowledges need
 //! not survive its crash: waiting for the disk would hide what is compared.
 //! Writes are measured again on one that waits. Arguments choose: `get`, `take`,
@@ -21,7 +20,7 @@ use std::time::Duration;
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{AssertSqlSafe, PgPool};
 use store_conformance::bench::{Comparison, is_wanted, undisturbed};
-use store_conformance::servers::{Options, Server, postgres};
+use store_conformance::servers::{Options, Server, or_exit, postgres};
 use store_core::{Collection, Durability, Store};
 use store_postgres::PostgresStore;
 use tokio::runtime::{self, Runtime};
@@ -77,8 +76,7 @@ fn durable() {
 }
 
 fn find(durable: bool) -> Server {
-    let found = postgres::find(&Options::from_env().durable(durable));
-    found.unwrap_or_else(|advice| panic!("{advice}"))
+    or_exit(postgres::find(&Options::from_env().durable(durable)))
 }
 
 impl Bench {

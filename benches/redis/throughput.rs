@@ -64,7 +64,7 @@ impl Bench {
 /// what benchmarks leave behind; with its best setting, which sends what is
 /// asked for at the same moment together.
 fn node(url: &str) -> Result<Worker, String> {
-    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/rate-limiter-flexible");
+    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("rate-limiter-flexible");
     let place = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("rate-limiter-flexible");
     std::fs::create_dir_all(&place).map_err(|e| e.to_string())?;
     for file in ["package.json", "package-lock.json", "main.mjs"] {

@@ -1,8 +1,9 @@
 //! The store in Redis beside what one would write by hand with the driver, and
 //! beside what others use, on the same server, in turns:
 //!
-//! `STORE_TEST_REDIS_URL=redis://… cargo bench -p store-redis --bench server -- [NAME]...`
+//! `cargo xtask bench --backend redis -- [NAME]...`
 //!
+//! A server is found or started as for the tests; see `store_conformance::servers`.
 //! Without a name all of: get, commit, take, throughput, contention, blobs.
 
 #![allow(clippy::unwrap_used)] // A failed measurement may end the program.
@@ -17,6 +18,7 @@ use std::time::{Duration, Instant};
 
 use redis::aio::ConnectionManager;
 use redis::{Client, cmd};
+use store_conformance::servers::{self, Options, or_exit};
 use store_core::limits::{Quota, QuotaSet};
 use store_core::{Batch, Body, Collection, Expect, Partition, RecordKey, Store};
 use store_redis::{RedisStore, redis};
@@ -54,7 +56,9 @@ fn main() {
         return contention::contend(rest);
     }
     let runtime = Runtime::new().unwrap();
-    let url = std::env::var("STORE_TEST_REDIS_URL").expect("STORE_TEST_REDIS_URL is set");
+    let server = or_exit(servers::redis::find(&Options::from_env()));
+    println!("{}\n", server.origin());
+    let url = server.url().to_owned();
     let client = Client::open(&*url).unwrap();
     let (store, raw) = runtime.block_on(open(&url, &client)).unwrap();
     let bench = Bench {

@@ -2,8 +2,7 @@
 //! the same server, in turns; the store with the client that it makes by default,
 //! and the SDK with its own.
 //!
-//! `cargo xtask bench --backend dynamodb`, or
-//! `cargo bench -p store-dynamodb --bench server`. A server is found or made as
+//! `cargo xtask bench --backend dynamodb`. A server is found or made as
 //! for the tests; see `store_conformance::servers`. Arguments choose: `get`,
 //! `put`, `take`, `far`, `commit`.
 //!
@@ -22,7 +21,7 @@ use aws_sdk_dynamodb::config::{BehaviorVersion, Config, Credentials, Region};
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure};
 use store_conformance::bench::{Comparison, Goal, is_wanted, undisturbed};
 use store_conformance::proxy::{self, Proxy};
-use store_conformance::servers::{Options, dynamodb};
+use store_conformance::servers::{Options, dynamodb, or_exit};
 use store_core::limits::{Quota, QuotaSet, Take};
 use store_core::{Batch, Body, Collection, Expect, Partition, RecordKey, Store};
 use store_dynamodb::DynamoDbStore;
@@ -44,8 +43,7 @@ struct Bench {
 }
 
 fn main() {
-    let server = dynamodb::find(&Options::from_env());
-    let server = server.unwrap_or_else(|advice| panic!("{advice}"));
+    let server = or_exit(dynamodb::find(&Options::from_env()));
     println!("{}, {}\n", dynamodb::name(&server), server.origin());
     let bench = Bench::open(server.url());
     let parts: [(&str, &dyn Fn()); 5] = [

@@ -1,7 +1,7 @@
 //! The store in S3 beside what one would write by hand with the driver, on the
 //! same server, in turns.
 //!
-//! `cargo xtask bench --backend s3`, or `cargo bench -p store-s3 --bench server`.
+//! `cargo xtask bench --name s3`.
 //! A server is found or made as for the tests; see `store_conformance::servers`:
 //! `STORE_TEST_S3_CEPH=1` asks for Ceph. Arguments choose: `get`, `commit`, `take`.
 
@@ -13,7 +13,7 @@ mod takes;
 use std::time::Duration;
 
 use store_conformance::bench::{Comparison, is_wanted, undisturbed};
-use store_conformance::servers::{Options, s3};
+use store_conformance::servers::{Options, or_exit, s3};
 use store_core::{Collection, Partition, RecordKey, Store};
 use store_s3::S3Store;
 use store_s3::object_store::ClientOptions;
@@ -41,8 +41,7 @@ const PARTS: [(&str, Part); 3] = [
 ];
 
 fn main() {
-    let server = s3::find(&Options::from_env());
-    let server = server.unwrap_or_else(|advice| panic!("{advice}"));
+    let server = or_exit(s3::find(&Options::from_env()));
     println!("{}, {}\n", s3::name(&server), server.origin());
     let bench = Bench::open(server.url());
     for (name, part) in PARTS {

@@ -2,8 +2,7 @@
 //! beside `opendal`: on the same server, with parts of the same size and as many
 //! of them on their way, in turns.
 //!
-//! `cargo xtask bench --backend s3 --name blobs`, or
-//! `cargo bench -p store-s3 --bench blobs`. A server is found or made as for the
+//! `cargo xtask bench --name s3_blobs`. A server is found or made as for the
 //! tests; see `store_conformance::servers`. Arguments choose: `write`, `read`,
 //! `small`.
 
@@ -16,7 +15,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use opendal::{HttpTransporter, Operator};
 use opendal_http_transport_reqwest::ReqwestTransport;
 use store_conformance::bench::{Comparison, Goal, is_wanted};
-use store_conformance::servers::{Options, s3};
+use store_conformance::servers::{Options, or_exit, s3};
 use store_core::Store;
 use store_core::blobs::{BlobMetadata, BlobRef, BlobStoreExt, OpenOptions, PutOptions};
 use store_s3::S3Store;
@@ -50,8 +49,7 @@ struct Bench {
 }
 
 fn main() {
-    let server = s3::find(&Options::from_env());
-    let server = server.unwrap_or_else(|advice| panic!("{advice}"));
+    let server = or_exit(s3::find(&Options::from_env()));
     println!("{}, {}\n", s3::name(&server), server.origin());
     let bench = Bench::open(server.url());
     let parts: [(&str, &dyn Fn()); 3] = [

@@ -1,4 +1,4 @@
-//! Streamed objects in memory: `cargo bench -p store-memory --bench blobs`.
+//! Streamed objects in memory: `cargo xtask bench --name memory_blobs`.
 //!
 //! First the figure that gates: a 1 GiB object is streamed in and out, and the
 //! most memory that the process ever held, beyond the stored bytes, is at most

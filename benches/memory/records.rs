@@ -1,5 +1,5 @@
 //! Records in memory beside the raw structures they are kept in, and beside
-//! moka: `cargo bench -p store-memory --bench records`.
+//! moka: `cargo xtask bench --name memory_records`.
 
 #![allow(clippy::unwrap_used)] // A failed measurement may end the program.
 
