@@ -40,6 +40,8 @@ pub mod saboteurs;
 #[cfg(feature = "servers")]
 pub mod servers;
 #[cfg(feature = "suite")]
+pub mod simulation;
+#[cfg(feature = "suite")]
 pub mod storm;
 #[cfg(feature = "suite")]
 pub mod suite;

@@ -271,7 +271,7 @@ fn chain(error: &(dyn Error + 'static)) -> String {
     text
 }
 
-fn panic_text(panic: &(dyn Any + Send)) -> String {
+pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> String {
     panic
         .downcast_ref::<String>()
         .cloned()

@@ -27,6 +27,10 @@ Run the long tests:
               one is impatient as come to so many places, and as many with faults
               by chance as are asked for
 
+  simulations every case over memory with interleaved callers, and scenarios of
+              each contract over a bad network, in release; each seed is another
+              schedule
+
 Usage: cargo xtask soak [OPTIONS]
 
 Options:
@@ -36,6 +40,7 @@ Options:
   --schedules N how many schedules by chance; 100000 by default
   --places N    how many places each set of schedules comes to at most; 1000000
                 by default
+  --simulations N  how many seeds of each case and each scenario; 1000 by default
   --sample      seconds of the histories and nothing else, as `cargo xtask ci`
                 does: its test-all has some of the others already
   --seed N      where chance begins; a failure names its seed
@@ -59,9 +64,13 @@ const STORMS: u64 = 40;
 const SCHEDULES: u64 = 100_000;
 const PLACES: u64 = 1_000_000;
 
+/// Seeds of each simulation of a run by hand.
+const SIMULATIONS: u64 = 1000;
+
 pub fn run(mut arguments: lexopt::Parser) -> Result {
     let (mut count, mut places) = (SCHEDULES, PLACES);
     let (mut seconds, mut cycles, mut storms, mut seed) = (LONG, CYCLES, STORMS, None);
+    let mut seeds = SIMULATIONS;
     let mut kind = Built::Release;
     let mut options = Options::default();
     while let Some(argument) = arguments.next()? {
@@ -71,8 +80,9 @@ pub fn run(mut arguments: lexopt::Parser) -> Result {
             Long("storms") => storms = arguments.value()?.parse()?,
             Long("schedules") => count = arguments.value()?.parse()?,
             Long("places") => places = arguments.value()?.parse()?,
+            Long("simulations") => seeds = arguments.value()?.parse()?,
             Long("sample") => {
-                (seconds, cycles, storms, count) = (SAMPLE, 0, 0, 0);
+                (seconds, cycles, storms, count, seeds) = (SAMPLE, 0, 0, 0, 0);
                 kind = Built::AsTests;
             }
             Long("seed") => seed = Some(arguments.value()?.parse()?),
@@ -82,6 +92,7 @@ pub fn run(mut arguments: lexopt::Parser) -> Result {
     }
     histories(seconds, seed, kind)?;
     schedules(count, places, seed)?;
+    simulations(seeds)?;
     on_each(CRASH_TEST, "STORE_SOAK_CYCLES", cycles, &options)?;
     on_each(STORM_TEST, "STORE_SOAK_SEEDS", storms, &options)
 }
@@ -147,6 +158,24 @@ fn schedules(count: u64, places: u64, seed: Option<u64>) -> Result {
         return Err("store-s3 has no simulation to run".into());
     }
     Ok(())
+}
+
+/// Runs every simulation with so many seeds. The tests run a few.
+fn simulations(seeds: u64) -> Result {
+    if seeds == 0 {
+        return Ok(());
+    }
+    let mut command = process::cargo();
+    command.args([
+        "test",
+        "--quiet",
+        "--release",
+        "--package=store-conformance",
+    ]);
+    command.args(["--test=simulation"]);
+    command.env("STORE_SIMULATIONS", seeds.to_string());
+    println!("simulations: seeds 0 to {}", seeds - 1);
+    process::run(&mut command)
 }
 
 /// What a sample proves is not worth minutes of building in release.

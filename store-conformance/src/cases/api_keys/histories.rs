@@ -32,15 +32,15 @@ pub(super) fn all() -> Vec<KeyCase> {
 
 /// One key as its clients see it.
 #[derive(Clone, Debug)]
-struct OneKey {
-    there: bool,
+pub(crate) struct OneKey {
+    pub(crate) there: bool,
 }
 
 /// Enabled or not, and the scopes that were granted.
-type Seen = (bool, BTreeSet<u32>);
+pub(crate) type Seen = (bool, BTreeSet<u32>);
 
 #[derive(Clone, Copy, Debug)]
-enum Call {
+pub(crate) enum Call {
     Get,
     Insert,
     Delete,
@@ -49,7 +49,7 @@ enum Call {
 }
 
 #[derive(Clone, Debug, PartialEq)]
-enum Answer {
+pub(crate) enum Answer {
     Found(Option<Seen>),
     Inserted,
     AlreadyThere,
@@ -102,7 +102,7 @@ fn seen(entry: &KeyEntry) -> Seen {
 }
 
 /// Makes the call; `None` if nobody knows what came of it.
-async fn make(store: &dyn ApiKeyStore, key: &ApiKey, call: Call) -> Result<Answer> {
+pub(crate) async fn make(store: &dyn ApiKeyStore, key: &ApiKey, call: Call) -> Result<Answer> {
     let changed = |answer: Result<KeyEntry>| match answer {
         Ok(entry) => Ok(Answer::Changed(seen(&entry))),
         Err(error) if error.is(ErrorKind::NotFound) => Ok(Answer::NotThere),

@@ -9,7 +9,7 @@
 
 mod changes;
 mod fixtures;
-mod histories;
+pub(crate) mod histories;
 mod lists;
 mod lookups;
 mod races;

@@ -12,7 +12,7 @@ mod order;
 mod outage;
 mod reads;
 mod reclaim;
-mod tools;
+pub(crate) mod tools;
 mod writes;
 
 use std::sync::Arc;

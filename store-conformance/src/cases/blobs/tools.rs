@@ -26,10 +26,10 @@ pub(super) const LARGE: usize = 4 * CHUNK + 1000;
 pub(super) const LONG: usize = 20 * CHUNK + 1000;
 
 /// The chunk size of the standard implementation.
-pub(super) const CHUNK: usize = 256 * 1024;
+pub(crate) const CHUNK: usize = 256 * 1024;
 
 /// The object most cases are about.
-pub(super) fn object() -> BlobRef<'static> {
+pub(crate) fn object() -> BlobRef<'static> {
     named("object")
 }
 
@@ -40,7 +40,7 @@ pub(super) fn named(key: &str) -> BlobRef<'_> {
 
 /// `length` bytes that depend on `seed` and on their place: no part of them
 /// can be taken for another part, or for another seed's.
-pub(super) fn content(seed: u64, length: usize) -> Vec<u8> {
+pub(crate) fn content(seed: u64, length: usize) -> Vec<u8> {
     let word = |n: u64| {
         let mut x =
             (n + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ seed.wrapping_mul(0xd6e8_feb8_6659_fd93);

@@ -189,7 +189,7 @@ impl<R: Platform, D: Site> Tool<R, D> {
 }
 
 /// A platform of this issuer and client id.
-pub(super) fn platform(issuer: &str, client_id: &str) -> Result<Registration> {
+pub(crate) fn platform(issuer: &str, client_id: &str) -> Result<Registration> {
     Registration::new(parts(issuer, client_id))
 }
 

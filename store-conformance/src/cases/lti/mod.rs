@@ -8,7 +8,7 @@
 //! [`Placement`], types such as an application would have.
 
 mod deployments;
-mod fixtures;
+pub(crate) mod fixtures;
 mod jwks;
 mod keys;
 mod launches;
