@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use store_core::batch::resolve_lost_reply;
+use store_core::backend::resolve_lost_reply;
 use store_core::changes::Changes;
 use store_core::{
     Batch, Capabilities, Clock, Committed, Error, ErrorKind, Ping, Record, RecordRef, RecordStore,

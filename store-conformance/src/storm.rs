@@ -9,7 +9,8 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use store_core::limits::{Quota, QuotaSet, Take, gcra};
+use store_core::backend::gcra;
+use store_core::limits::{Quota, QuotaSet, Take};
 use store_core::lti::{Lti, NonceCheck, Registration};
 use store_core::secret::KeyRing;
 use store_core::{Batch, Body, Collection, ErrorKind, Partition, RecordKey, Result, Retry, Store};

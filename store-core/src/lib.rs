@@ -63,6 +63,7 @@
 //!   leaves a client that was lent open.
 
 pub mod api_keys;
+pub mod backend;
 pub mod batch;
 pub mod blobs;
 pub mod body;

@@ -43,6 +43,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
+use crate::backend::{MAX_ATTEMPTS, back_off, contended};
 use crate::batch::{Batch, Expect, Expectation, MAX_ITEMS};
 use crate::body::Body;
 use crate::clock::Timestamp;
@@ -51,7 +52,6 @@ use crate::key::{Partition, RecordKey};
 use crate::record::{Record, Version};
 use crate::record_store::RecordStore;
 use crate::turns::Place;
-use crate::update::{MAX_ATTEMPTS, back_off, contended};
 
 /// What was found under each key, absence included.
 type Known = HashMap<RecordKey, Option<Record>>;

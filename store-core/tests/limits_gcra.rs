@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use store_core::Timestamp;
-use store_core::limits::gcra::{self, Terms};
+use store_core::backend::gcra::{self, Terms};
 use store_core::limits::{Quota, Tokens};
 
 /// A moment late enough that time can go back from it.

@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sdk_dynamodb::types::{DeleteRequest, ReturnValuesOnConditionCheckFailure, WriteRequest};
+use store_core::backend::back_off;
 use store_core::batch::Item as BatchItem;
 use store_core::blobs::{BLOB_CHUNKS, ProvisionalChunks, RecordBlobs};
 use store_core::changes::Changes;
-use store_core::update::back_off;
 use store_core::{
     Batch, Capabilities, Change, Clock, Committed, Error, ErrorKind, Expect, Partition, Ping,
     Record, RecordKey, RecordRef, RecordStore, Records, Result, Retry, Scan, Swept, Timestamp,
@@ -133,7 +133,7 @@ impl Chunked {
                 .send()
                 .await;
             // Sent twice, a delete does no more.
-            match sent.map_err(|e| from_sdk(e, Effect::None, "remove")) {
+            match sent.map_err(|e| from_sdk(e, Effect::Repeatable, "remove")) {
                 Ok(answer) => {
                     let undone = answer.unprocessed_items.unwrap_or_default();
                     left = undone.into_values().flatten().collect();

@@ -7,8 +7,8 @@ use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::{
     AttributeValue, CancellationReason, ConditionCheck, Delete, Put, TransactWriteItem,
 };
+use store_core::backend::back_off;
 use store_core::error::FailedItem;
-use store_core::update::back_off;
 use store_core::{Batch, Change, Conflict, Error, Expect, Record, Result, Timestamp};
 
 use crate::error::{BACKEND, Effect, config, from_code, from_sdk, is_for_now};
@@ -248,7 +248,7 @@ fn cancelled(batch: &Batch, indexes: &[usize], reasons: Vec<CancellationReason>)
         .filter_map(CancellationReason::code)
         .find(|code| !["None", FAILED].contains(code));
     if let Some(code) = other {
-        return Ok(from_code(code, Effect::None));
+        return Ok(from_code(code, Effect::Repeatable));
     }
     let mut items = Vec::new();
     for (index, reason) in indexes.iter().zip(reasons) {
@@ -261,7 +261,10 @@ fn cancelled(batch: &Batch, indexes: &[usize], reasons: Vec<CancellationReason>)
         }
     }
     match items.is_empty() {
-        true => Ok(from_code("TransactionCanceledException", Effect::None)),
+        true => Ok(from_code(
+            "TransactionCanceledException",
+            Effect::Repeatable,
+        )),
         false => Ok(conflict(items)),
     }
 }

@@ -8,28 +8,10 @@ use std::io;
 
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
+pub(crate) use store_core::backend::Effect;
 use store_core::{Error, ErrorKind, Retry};
 
 pub(crate) const BACKEND: &str = "dynamodb";
-
-/// What is at stake when a reply does not come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Effect {
-    /// The call reads, or may be repeated at will.
-    None,
-    /// The call writes.
-    Write,
-}
-
-impl Effect {
-    /// What may be done if nobody knows whether the server ran it.
-    fn if_lost(self) -> Retry {
-        match self {
-            Self::None => Retry::Safe,
-            Self::Write => Retry::Ambiguous,
-        }
-    }
-}
 
 /// The code of a server's error.
 #[derive(Debug)]
@@ -221,7 +203,7 @@ mod tests {
             let lost = (ErrorKind::Unavailable, Retry::Ambiguous);
             assert_eq!(class(code, Effect::Write), lost, "{code}");
             let unread = (ErrorKind::Unavailable, Retry::Safe);
-            assert_eq!(class(code, Effect::None), unread, "{code}");
+            assert_eq!(class(code, Effect::Repeatable), unread, "{code}");
             assert!(!is_for_now(&from_code(code, Effect::Write)));
         }
     }

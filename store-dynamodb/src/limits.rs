@@ -6,11 +6,11 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use store_core::backend::{MAX_ATTEMPTS, back_off, contended};
 use store_core::limits::{
     Bucket, BucketUpdate, Decision, Decisions, LimitKey, QuotaSet, RateLimitStore, State, Take,
     take_by_update,
 };
-use store_core::update::{MAX_ATTEMPTS, back_off, contended};
 use store_core::{Clock, Ping, Result, Timestamp, Version};
 
 use crate::bucket::{self, Kept};
@@ -55,7 +55,7 @@ impl DynamoDbLimits {
             .consistent_read(true)
             .send()
             .await
-            .map_err(|e| from_sdk(e, Effect::None, "peek"))?;
+            .map_err(|e| from_sdk(e, Effect::Repeatable, "peek"))?;
         Kept::read(answer.item.unwrap_or_default(), &self.shared)
     }
 

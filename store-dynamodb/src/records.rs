@@ -7,8 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use aws_sdk_dynamodb::types::KeysAndAttributes;
 use futures_util::future::try_join_all;
-use store_core::batch::resolve_lost_reply;
-use store_core::update::back_off;
+use store_core::backend::back_off;
+use store_core::backend::resolve_lost_reply;
 use store_core::{
     Batch, Capabilities, Clock, Committed, Error, ErrorKind, Partition, Ping, Record, RecordKey,
     RecordRef, RecordStore, Records, Result, Retry, Scan, Swept,
@@ -65,7 +65,7 @@ pub(crate) async fn get(
         .consistent_read(true)
         .send()
         .await
-        .map_err(|e| from_sdk(e, Effect::None, operation).with_key(at))?;
+        .map_err(|e| from_sdk(e, Effect::Repeatable, operation).with_key(at))?;
     let partition = Partition::new(at.partition())?;
     let key = RecordKey::new(at.collection(), at.id())?;
     let record = answer.item.map(|item| wire::record(item, &partition, &key));
@@ -88,7 +88,7 @@ async fn get_together(shared: &Shared, keys: Vec<Item>) -> Result<Vec<Item>> {
             .request_items(&shared.table, keys)
             .send()
             .await
-            .map_err(|e| from_sdk(e, Effect::None, "get_many"))?;
+            .map_err(|e| from_sdk(e, Effect::Repeatable, "get_many"))?;
         found.extend(answer.responses.unwrap_or_default().into_values().flatten());
         let unprocessed = answer.unprocessed_keys.unwrap_or_default().into_values();
         left = unprocessed.flat_map(|keys| keys.keys).collect();

@@ -67,7 +67,7 @@ async fn partition(shared: &Shared, scan: &Scan, partition: &Partition) -> Resul
             .limit(i32::try_from(wanted).unwrap_or(i32::MAX))
             .send()
             .await
-            .map_err(|e| from_sdk(e, Effect::None, "scan"))?;
+            .map_err(|e| from_sdk(e, Effect::Repeatable, "scan"))?;
         for item in answer.items.unwrap_or_default() {
             let record = wire::named(item, collection)?.ok_or_else(malformed)?;
             size += record.body().size();

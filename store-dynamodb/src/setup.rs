@@ -48,7 +48,7 @@ where
     R: std::fmt::Debug + Send + Sync + 'static,
 {
     // All of it may be done again.
-    from_sdk(e, Effect::None, "setup")
+    from_sdk(e, Effect::Repeatable, "setup")
 }
 
 async fn describe(shared: &Shared) -> Result<Option<TableDescription>> {

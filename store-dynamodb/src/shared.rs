@@ -120,7 +120,7 @@ impl Shared {
             .await;
         if let Err(e) = asked {
             let is_missing = e.code() == Some("ResourceNotFoundException");
-            let error = from_sdk(e, Effect::None, operation);
+            let error = from_sdk(e, Effect::Repeatable, operation);
             if !is_missing && !error.is(ErrorKind::PermissionDenied) {
                 return Err(error);
             }

@@ -10,8 +10,8 @@ use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue};
 use store_core::Version;
+use store_core::backend::gcra::Terms;
 use store_core::limits::Take;
-use store_core::limits::gcra::Terms;
 
 use crate::bucket;
 use crate::hints::Hints;

@@ -115,7 +115,7 @@ async fn part(
         .limit(i32::try_from(ask.limit).unwrap_or(i32::MAX))
         .send()
         .await
-        .map_err(|e| from_sdk(e, Effect::None, "scan"))?;
+        .map_err(|e| from_sdk(e, Effect::Repeatable, "scan"))?;
     let end = match answer.last_evaluated_key {
         Some(key) => Place::from_key(&key).ok_or_else(wire::malformed)?,
         None => Place::End,

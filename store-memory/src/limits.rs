@@ -11,9 +11,9 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use async_trait::async_trait;
 use foldhash::fast::RandomState;
 use parking_lot::Mutex;
+use store_core::backend::{MAX_ATTEMPTS, back_off, contended};
 use store_core::limits::{Bucket, BucketUpdate, Decision, LimitKey, Take};
 use store_core::record_store::Ping;
-use store_core::update::{MAX_ATTEMPTS, back_off, contended};
 use store_core::{Clock, Error, ErrorKind, RateLimitStore, Result, Timestamp};
 
 use crate::buckets::Buckets;

@@ -10,11 +10,11 @@ use store_core::changes::{ChangeSender, Changes, Notice};
 use store_core::{Collection, Error, Partition, RecordKey, Result, Version};
 use tokio::sync::Mutex;
 
-use crate::background::{Background, Stop};
 use crate::config::config;
-use crate::error::{BACKEND, Phase, from_sqlx, timed_out};
+use crate::error::{BACKEND, Effect, from_sqlx, timed_out};
 use crate::shared::Shared;
 use crate::sql::Schema;
+use store_core::backend::{Background, Stop};
 
 /// After so long a silence the server is asked for a sign of life: a line that
 /// broke without a word would stay silent for ever.
@@ -93,7 +93,7 @@ impl Listener {
             .in_text("SELECT name FROM {schema}.collections WHERE announces");
         let mut connection = shared.connection("changes").await?;
         let query = sqlx::query_scalar(sqlx::AssertSqlSafe(text)).fetch_all(&mut *connection);
-        let announced: Vec<String> = shared.answer("changes", Phase::Before, query).await?;
+        let announced: Vec<String> = shared.answer("changes", Effect::Repeatable, query).await?;
         let is_silent = |c: &Collection| !announced.iter().any(|name| name == c.name());
         if self.collections.iter().any(is_silent) {
             return Err(config(
@@ -138,7 +138,7 @@ impl Line {
         };
         let listener = listen
             .await
-            .map_err(|e| from_sqlx(e, Phase::Before, "changes"))?;
+            .map_err(|e| from_sqlx(e, Effect::Repeatable, "changes"))?;
         Ok(Self {
             listener,
             channel: place.channel.clone(),
@@ -156,7 +156,7 @@ impl Line {
             .bind(&self.channel)
             .bind(&word)
             .execute(&mut *connection);
-        shared.answer("changes", Phase::Before, say).await?;
+        shared.answer("changes", Effect::Repeatable, say).await?;
         let heard = async {
             while let Some(notice) = self.listener.try_recv().await? {
                 if notice.payload() == word {
@@ -167,8 +167,8 @@ impl Line {
         };
         match tokio::time::timeout(PATIENCE.min(shared.timeout()), heard).await {
             Ok(Ok(true)) => Ok(()),
-            Ok(Ok(false)) => Err(timed_out(Phase::Before, "changes")),
-            Ok(Err(e)) => Err(from_sqlx(e, Phase::Before, "changes")),
+            Ok(Ok(false)) => Err(timed_out(Effect::Repeatable, "changes")),
+            Ok(Err(e)) => Err(from_sqlx(e, Effect::Repeatable, "changes")),
             Err(_) => Err(config(
                 "nothing is heard where the store listens: through a pooler in transaction \
                  mode, or in another database; name the server itself in Builder::listener_url",
@@ -199,14 +199,14 @@ impl Line {
 async fn listen(place: Place, mut line: Line, heard: Heard, mut stop: Stop) {
     loop {
         tokio::select! {
-            () = stop.asked() => return,
+            () = stop.requested() => return,
             () = line.hear(&heard) => {}
         }
         heard.sender.send(Notice::Gap);
         let mut pause = PAUSES.0;
         line = loop {
             let opened = tokio::select! {
-                () = stop.asked() => return,
+                () = stop.requested() => return,
                 opened = Line::open(&place) => opened,
             };
             if let Ok(line) = opened {

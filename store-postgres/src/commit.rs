@@ -5,7 +5,7 @@ use sqlx::postgres::PgRow;
 use store_core::error::FailedItem;
 use store_core::{Batch, Change, Conflict, Error, Expect, Result, Version};
 
-use crate::error::{BACKEND, Phase, in_collections};
+use crate::error::{BACKEND, Effect, in_collections};
 use crate::shared::Shared;
 use crate::sql::safe;
 use crate::wire::{Json, Uuid, columns, integer, nanos, record};
@@ -130,7 +130,7 @@ async fn send_one(
         .bind(row.bytes.as_deref())
         // To the end: only then has the server committed.
         .fetch_all(connection);
-    shared.answer("commit", Phase::Sent, query).await
+    shared.answer("commit", Effect::Write, query).await
 }
 
 async fn send_many(
@@ -184,5 +184,5 @@ async fn send_many(
                 .collect::<Vec<_>>(),
         )
         .fetch_all(connection);
-    shared.answer("commit", Phase::Sent, query).await
+    shared.answer("commit", Effect::Write, query).await
 }

@@ -6,6 +6,7 @@
 use std::fmt;
 
 use sqlx::error::DatabaseError;
+pub(crate) use store_core::backend::Effect;
 use store_core::{Collection, Error, ErrorKind, Retry};
 
 use crate::sql::is_missing;
@@ -13,15 +14,6 @@ use crate::sql::is_missing;
 const INVALID: std::io::ErrorKind = std::io::ErrorKind::InvalidData;
 
 pub(crate) const BACKEND: &str = "postgres";
-
-/// How far a call had come when it failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Phase {
-    /// Nothing that writes was sent.
-    Before,
-    /// A write was sent and its answer is missing.
-    Sent,
-}
 
 /// The server's own words, without what they quote.
 #[derive(Debug)]
@@ -42,12 +34,9 @@ impl fmt::Display for Report {
 
 impl std::error::Error for Report {}
 
-/// The error for `e`, which ended a call in `phase`.
-pub(crate) fn from_sqlx(e: sqlx::Error, phase: Phase, operation: &'static str) -> Error {
-    let lost = match phase {
-        Phase::Before => Retry::Safe,
-        Phase::Sent => Retry::Ambiguous,
-    };
+/// The error for `e`, which ended a call in `effect`.
+pub(crate) fn from_sqlx(e: sqlx::Error, effect: Effect, operation: &'static str) -> Error {
+    let lost = effect.if_lost();
     let unavailable = |message: &'static str, e: sqlx::Error| {
         Error::new(ErrorKind::Unavailable, message)
             .with_retry(lost)
@@ -68,7 +57,9 @@ pub(crate) fn from_sqlx(e: sqlx::Error, phase: Phase, operation: &'static str) -
         )
         .with_source(e),
         // rustls says of a certificate that it is invalid data.
-        sqlx::Error::Io(ref io) if phase == Phase::Before && io.kind() == INVALID => untrusted(e),
+        sqlx::Error::Io(ref io) if effect == Effect::Repeatable && io.kind() == INVALID => {
+            untrusted(e)
+        }
         sqlx::Error::Tls(_) => untrusted(e),
         sqlx::Error::Io(_) => unavailable("the connection to the server failed", e),
         sqlx::Error::Protocol(_) => unavailable("the server's answer broke off", e),
@@ -220,14 +211,14 @@ fn classify(code: &str, lost: Retry) -> (ErrorKind, Retry, &'static str) {
 }
 
 /// The error of a call that took longer than the store allows.
-pub(crate) fn timed_out(phase: Phase, operation: &'static str) -> Error {
+pub(crate) fn timed_out(effect: Effect, operation: &'static str) -> Error {
     Error::new(
         ErrorKind::Timeout,
         "the server did not answer in time; see Builder::timeout",
     )
-    .with_retry(match phase {
-        Phase::Before => Retry::Safe,
-        Phase::Sent => Retry::Ambiguous,
+    .with_retry(match effect {
+        Effect::Repeatable => Retry::Safe,
+        Effect::Write => Retry::Ambiguous,
     })
     .with_backend(BACKEND)
     .with_operation(operation)

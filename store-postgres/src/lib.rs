@@ -122,7 +122,6 @@
 //! is a transaction of the application's at another level; neither writes
 //! anything.
 
-mod background;
 mod changes;
 mod commit;
 mod config;

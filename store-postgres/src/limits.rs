@@ -6,15 +6,15 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use sqlx::Row;
 use sqlx::postgres::PgRow;
-use store_core::limits::gcra::Terms;
+use store_core::backend::gcra::Terms;
+use store_core::backend::{MAX_ATTEMPTS, back_off, contended};
 use store_core::limits::{
     Bucket, BucketUpdate, Decision, Decisions, Entry, LimitKey, Quota, RateLimitStore, State, Take,
     Tokens, take_by_update,
 };
-use store_core::update::{MAX_ATTEMPTS, back_off, contended};
 use store_core::{Clock, Error, Ping, RecordStore, Result, Timestamp};
 
-use crate::error::{BACKEND, Phase, from_sqlx};
+use crate::error::{BACKEND, Effect, from_sqlx};
 use crate::records::PostgresRecords;
 use crate::shared::Shared;
 use crate::sql::{Schema, safe};
@@ -112,7 +112,7 @@ fn bucket(rows: &[PgRow]) -> Result<Option<Bucket>> {
     for row in rows {
         let tokens: Option<f64> = row
             .try_get(2)
-            .map_err(|e| from_sqlx(e, Phase::Before, "limits"))?;
+            .map_err(|e| from_sqlx(e, Effect::Repeatable, "limits"))?;
         let state = match (time(row, 1)?, tokens, time(row, 3)?) {
             (Some(tat), None, None) => State::Tat(tat),
             (None, Some(tokens), Some(last_refill)) => State::Tokens(Tokens {
@@ -158,7 +158,12 @@ impl PostgresLimits {
             .bind(key.as_str().as_bytes())
             .bind(nanos(now))
             .fetch_all(&mut *connection);
-        bucket(&self.shared.answer("peek", Phase::Before, query).await?)
+        bucket(
+            &self
+                .shared
+                .answer("peek", Effect::Repeatable, query)
+                .await?,
+        )
     }
 
     /// Writes `new` if the bucket is still `old`; else gives what it is.
@@ -185,7 +190,7 @@ impl PostgresLimits {
             .bind(new.refills)
             .bind(new.expires_at)
             .fetch_all(&mut *connection);
-        let rows = self.shared.answer("update", Phase::Sent, query).await?;
+        let rows = self.shared.answer("update", Effect::Write, query).await?;
         if rows.is_empty() {
             return Ok(Ok(()));
         }
@@ -204,7 +209,7 @@ impl PostgresLimits {
             .bind(nanos(terms.latest))
             .bind(nanos(terms.expires_at))
             .fetch_one(&mut *connection);
-        let row = self.shared.answer("take", Phase::Sent, query).await?;
+        let row = self.shared.answer("take", Effect::Write, query).await?;
         let Some(answer) = integer(&row, 0)? else {
             return Ok(None);
         };
@@ -236,7 +241,7 @@ impl PostgresLimits {
             .bind(column(|terms| nanos(terms.latest)))
             .bind(column(|terms| nanos(terms.expires_at)))
             .fetch_all(&mut *connection);
-        let rows = self.shared.answer("take", Phase::Sent, query).await?;
+        let rows = self.shared.answer("take", Effect::Write, query).await?;
         let before = bucket(&rows)?.unwrap_or_default();
         let mut decisions = Decisions::new(take);
         for quota in quotas.iter() {

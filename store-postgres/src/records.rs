@@ -5,24 +5,24 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sqlx::PgConnection;
-use store_core::batch::resolve_lost_reply;
+use store_core::backend::resolve_lost_reply;
 use store_core::changes::Changes;
 use store_core::{
     Batch, Capabilities, Clock, Committed, Error, ErrorKind, Partition, Ping, Record, RecordKey,
     RecordRef, RecordStore, Records, Result, Retry, Scan, Scope, Swept,
 };
 
-use crate::background::Background;
 use crate::changes::Listener;
 use crate::commit::{Hold, send};
 use crate::config::Builder;
-use crate::error::{BACKEND, Phase, in_collections};
+use crate::error::{BACKEND, Effect, in_collections};
 use crate::scan;
 use crate::setup::Plan;
 use crate::shared::Shared;
 use crate::sql::{many, safe};
 use crate::sweeper;
 use crate::wire::{integer, nanos, record};
+use store_core::backend::Background;
 
 /// The most records that a sweep removes of one collection.
 const SWEEP_BATCH: i32 = 1000;
@@ -94,7 +94,7 @@ pub(crate) async fn get(
         .bind(nanos(shared.now()))
         .fetch_optional(connection);
     let row = shared
-        .answer("get", Phase::Before, query)
+        .answer("get", Effect::Repeatable, query)
         .await
         .map_err(|error| in_collections(error, [at.collection()]))?;
     row.map_or(Ok(None), |row| {
@@ -149,7 +149,7 @@ impl RecordStore for Once {
             .fetch_all(&mut *connection);
         let rows = self
             .0
-            .answer("get_many", Phase::Before, query)
+            .answer("get_many", Effect::Repeatable, query)
             .await
             .map_err(|error| in_collections(error, collections.iter().copied()))?;
         for row in rows {
@@ -205,10 +205,10 @@ impl RecordStore for Once {
             .bind(SWEEP_BATCH)
             .fetch_one(&mut *connection);
         // Sweeping twice does no harm, so it may always be repeated.
-        let row = self.0.answer("sweep", Phase::Before, query).await?;
+        let row = self.0.answer("sweep", Effect::Repeatable, query).await?;
         let removed = integer(&row, 0)?.unwrap_or_default();
         let more: bool = sqlx::Row::try_get(&row, 1)
-            .map_err(|e| crate::error::from_sqlx(e, Phase::Before, "sweep"))?;
+            .map_err(|e| crate::error::from_sqlx(e, Effect::Repeatable, "sweep"))?;
         Ok(Swept {
             removed: u64::try_from(removed).unwrap_or_default(),
             more,

@@ -4,7 +4,7 @@ use sqlx::postgres::PgRow;
 use store_core::key::MAX_NAME;
 use store_core::{Error, Partition, Record, RecordKey, Records, Result, Scan, Scope};
 
-use crate::error::Phase;
+use crate::error::Effect;
 use crate::shared::Shared;
 use crate::sql::{after_prefix, safe};
 use crate::wire::{nanos, record, text};
@@ -58,7 +58,7 @@ pub(crate) async fn partition(
         .bind(nanos(shared.now()))
         .bind(wanted(scan))
         .fetch_all(&mut *connection);
-    let rows = shared.answer("scan", Phase::Before, query).await?;
+    let rows = shared.answer("scan", Effect::Repeatable, query).await?;
     let found = rows
         .iter()
         .map(|row| expect_record(scan, row, partition.clone()))
@@ -82,7 +82,7 @@ pub(crate) async fn collection(shared: &Shared, scan: &Scan, prefix: &str) -> Re
         .bind(nanos(shared.now()))
         .bind(wanted(scan))
         .fetch_all(&mut *connection);
-    let rows = shared.answer("scan", Phase::Before, query).await?;
+    let rows = shared.answer("scan", Effect::Repeatable, query).await?;
     let found = rows
         .iter()
         .map(|row| expect_record(scan, row, Partition::new(text(row, 5)?)?))

@@ -6,7 +6,7 @@ use store_core::lti::NONCES;
 use store_core::{Collection, Error, ErrorKind, Result};
 
 use crate::config::config;
-use crate::error::{BACKEND, Phase, from_sqlx};
+use crate::error::{BACKEND, Effect, from_sqlx};
 use crate::sql::Schema;
 
 /// In order; a released one never changes. `{schema}` is replaced.
@@ -226,5 +226,5 @@ impl Plan {
 
 /// Setup may be repeated whatever became of it.
 fn before(e: sqlx::Error) -> Error {
-    from_sqlx(e, Phase::Before, "setup")
+    from_sqlx(e, Effect::Repeatable, "setup")
 }

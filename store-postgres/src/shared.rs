@@ -12,7 +12,7 @@ use store_core::{Capabilities, Clock, Collection, Durability, Error, Ping, Resul
 
 use crate::commit::COMMIT_MANY;
 use crate::config::{Builder, Extras, config};
-use crate::error::{BACKEND, Phase, from_sqlx, timed_out};
+use crate::error::{BACKEND, Effect, from_sqlx, timed_out};
 use crate::limits::Texts;
 use crate::sql::{Schema, StatementCache, Statements};
 use crate::wire::integer;
@@ -115,22 +115,22 @@ impl Shared {
         self.pool
             .acquire()
             .await
-            .map_err(|e| from_sqlx(e, Phase::Before, operation))
+            .map_err(|e| from_sqlx(e, Effect::Repeatable, operation))
     }
 
-    /// The answer of `query`, a statement that was begun in `phase`.
+    /// The answer of `query`, a statement that was begun in `effect`.
     ///
     /// A statement given up on runs to its end on the server; the pool waits
     /// for that before the connection is used again.
     pub(crate) async fn answer<T>(
         &self,
         operation: &'static str,
-        phase: Phase,
+        effect: Effect,
         query: impl Future<Output = Result<T, sqlx::Error>>,
     ) -> Result<T> {
         match tokio::time::timeout(self.timeout, query).await {
-            Ok(answer) => answer.map_err(|e| from_sqlx(e, phase, operation)),
-            Err(_) => Err(timed_out(phase, operation)),
+            Ok(answer) => answer.map_err(|e| from_sqlx(e, effect, operation)),
+            Err(_) => Err(timed_out(effect, operation)),
         }
     }
 
@@ -139,7 +139,7 @@ impl Shared {
         let query =
             sqlx::query("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint * 1000")
                 .fetch_one(&mut *connection);
-        let row = self.answer("ping", Phase::Before, query).await?;
+        let row = self.answer("ping", Effect::Repeatable, query).await?;
         let server = integer(&row, 0)?.and_then(|nanos| u64::try_from(nanos).ok());
         let server = server.map_or(Timestamp::EPOCH, Timestamp::from_nanos);
         Ok(Ping::at(server, self.now()))
@@ -159,10 +159,10 @@ impl Server {
         let row = sqlx::query(sqlx::AssertSqlSafe(text))
             .fetch_one(pool)
             .await
-            .map_err(|e| from_sqlx(e, Phase::Before, "connect"))?;
+            .map_err(|e| from_sqlx(e, Effect::Repeatable, "connect"))?;
         let setting = |name: &str| -> Result<String> {
             row.try_get(name)
-                .map_err(|e| from_sqlx(e, Phase::Before, "connect"))
+                .map_err(|e| from_sqlx(e, Effect::Repeatable, "connect"))
         };
         if setting("server_encoding")? != "UTF8" {
             return Err(config(

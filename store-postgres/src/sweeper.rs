@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use store_core::RecordStore;
 
-use crate::background::Background;
+use store_core::backend::Background;
 
 pub(crate) fn start<S>(records: S, interval: Duration, grace: Duration) -> Background
 where
@@ -14,7 +14,8 @@ where
         while !stop.within(interval).await {
             // Between batches others get the connection, and a stop is seen.
             // A failed sweep is made up for by the next.
-            while !stop.is_asked() && records.sweep(grace).await.is_ok_and(|swept| swept.more) {}
+            while !stop.is_requested() && records.sweep(grace).await.is_ok_and(|swept| swept.more) {
+            }
         }
     })
 }

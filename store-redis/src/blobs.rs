@@ -58,7 +58,7 @@ impl ProvisionalChunks for Expiring {
         let answer = match run(Effect::Write).await {
             // Whether it was done or not, it can be done again.
             Err(lost) if lost.retry() == Retry::Ambiguous && lost.is(ErrorKind::Unavailable) => {
-                run(Effect::None).await?
+                run(Effect::Repeatable).await?
             }
             answer => answer?,
         };

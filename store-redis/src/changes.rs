@@ -86,7 +86,7 @@ impl Listener {
         let servers = shared.servers()?;
         if running.is_none() {
             let line = self.heard.open(&servers).await;
-            let line = line.map_err(|e| from_redis(e, Effect::None, "changes"))?;
+            let line = line.map_err(|e| from_redis(e, Effect::Repeatable, "changes"))?;
             let (stop, stopped) = watch::channel(false);
             let heard = self.heard.clone();
             let task = tokio::spawn(listen(Arc::clone(&servers), line, heard, stopped));
@@ -138,7 +138,7 @@ impl Heard {
         publish.arg(&self.channel).arg(&word);
         let told = servers.send_to_all(&publish).await;
         let mut missing = told
-            .map_err(|e| from_redis(e, Effect::None, "changes"))?
+            .map_err(|e| from_redis(e, Effect::Repeatable, "changes"))?
             .len();
         let all = async {
             while missing > 0 {
@@ -151,7 +151,7 @@ impl Heard {
         };
         let late = |_| {
             let e = std::io::Error::from(std::io::ErrorKind::TimedOut);
-            from_redis(e.into(), Effect::None, "changes")
+            from_redis(e.into(), Effect::Repeatable, "changes")
         };
         tokio::time::timeout(PATIENCE, all).await.map_err(late)
     }

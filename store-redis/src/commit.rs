@@ -34,7 +34,7 @@ pub(crate) async fn send(shared: &Shared, batch: &Batch) -> Result<()> {
         .any(|item| !matches!(item.change(), Change::Check))
     {
         true => Effect::Write,
-        false => Effect::None,
+        false => Effect::Repeatable,
     };
     let answer = match strict(shared, batch) {
         Some(strict) => shared.run_strictly("commit", script, strict).await?,

@@ -6,28 +6,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use redis::{RedisError, ServerErrorKind};
+pub(crate) use store_core::backend::Effect;
 use store_core::{Error, ErrorKind, Retry};
 
 pub(crate) const BACKEND: &str = "redis";
-
-/// What is at stake when a reply does not come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Effect {
-    /// The call reads, or may be repeated at will.
-    None,
-    /// The call writes.
-    Write,
-}
-
-impl Effect {
-    /// What may be done if nobody knows whether the server ran it.
-    fn if_lost(self) -> Retry {
-        match self {
-            Self::None => Retry::Safe,
-            Self::Write => Retry::Ambiguous,
-        }
-    }
-}
 
 /// The code with which a server's error begins.
 #[derive(Debug)]
@@ -207,7 +189,7 @@ mod tests {
                 Effect::Write,
                 Retry::Ambiguous,
             ),
-            (io::ErrorKind::BrokenPipe, Effect::None, Retry::Safe),
+            (io::ErrorKind::BrokenPipe, Effect::Repeatable, Retry::Safe),
             (io::ErrorKind::ConnectionRefused, Effect::Write, Retry::Safe),
         ] {
             assert_eq!(class(io(kind), effect), (ErrorKind::Unavailable, expected));

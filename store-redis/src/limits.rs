@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use redis::{Cmd, Value, cmd};
-use store_core::limits::fold::{Buckets, Folds, alive};
-use store_core::limits::gcra::Terms;
+use store_core::backend::coalesce::{Buckets, Coalescer, unexpired};
+use store_core::backend::gcra::Terms;
 use store_core::limits::{
     Bucket, BucketUpdate, Decision, Decisions, Entry, LimitKey, RateLimitStore, State, Take,
     Tokens, take_by_update,
@@ -22,7 +22,7 @@ use crate::wire::{Pair, WIDTH, array, text, time, unexpected};
 /// Buckets, a hash for each key with a field for each quota.
 pub(crate) struct RedisLimits {
     shared: Arc<Shared>,
-    folds: Folds<Hashes>,
+    coalescer: Coalescer<Hashes>,
     /// What `close` closes: one opened store has one state.
     records: Arc<RedisRecords>,
 }
@@ -95,7 +95,7 @@ impl RedisLimits {
     pub(crate) fn new(records: Arc<RedisRecords>) -> Self {
         let shared = Arc::clone(records.shared());
         Self {
-            folds: Folds::new(Arc::new(Hashes(Arc::clone(&shared)))),
+            coalescer: Coalescer::new(Arc::new(Hashes(Arc::clone(&shared)))),
             shared,
             records,
         }
@@ -123,7 +123,11 @@ impl Buckets for Hashes {
     async fn read(&self, key: &str) -> Result<Option<Bucket>> {
         let mut command = cmd("HGETALL");
         command.arg(key);
-        match self.0.send("peek", Effect::None, key, &command).await? {
+        match self
+            .0
+            .send("peek", Effect::Repeatable, key, &command)
+            .await?
+        {
             Value::Map(pairs) => bucket(
                 pairs
                     .into_iter()
@@ -169,7 +173,7 @@ impl Buckets for Hashes {
 impl RateLimitStore for RedisLimits {
     async fn update(&self, key: LimitKey<'_>, change: BucketUpdate<'_>) -> Result<Option<Bucket>> {
         let key = self.shared.names.limit(key.as_str());
-        let updated = self.folds.update(&key, change).await;
+        let updated = self.coalescer.update(&key, change).await;
         updated.map_err(|error| error.with_backend(BACKEND))
     }
 
@@ -177,7 +181,7 @@ impl RateLimitStore for RedisLimits {
     async fn peek(&self, key: LimitKey<'_>) -> Result<Option<Bucket>> {
         let key = self.shared.names.limit(key.as_str());
         let found = Hashes(Arc::clone(&self.shared)).read(&key).await?;
-        Ok(alive(found, self.shared.now()))
+        Ok(unexpired(found, self.shared.now()))
     }
 
     async fn take(&self, take: &Take<'_>) -> Result<Decision> {

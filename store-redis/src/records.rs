@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::future::try_join_all;
 use redis::cmd;
-use store_core::batch::resolve_lost_reply;
+use store_core::backend::resolve_lost_reply;
 use store_core::changes::Changes;
 use store_core::{
     Batch, Capabilities, Clock, Committed, Error, ErrorKind, Partition, Ping, Record, RecordKey,
@@ -61,7 +61,7 @@ impl Once {
         let values = servers
             .get_all(servers.slot(&keys[0]), &keys)
             .await
-            .map_err(|e| from_redis(e, Effect::None, "get_many"))?;
+            .map_err(|e| from_redis(e, Effect::Repeatable, "get_many"))?;
         let now = self.0.now();
         let mut found = Vec::with_capacity(places.len());
         for (place, value) in places.iter().zip(values) {
@@ -80,7 +80,10 @@ impl RecordStore for Once {
         let key = self.0.names.record(at);
         let mut command = cmd("GET");
         command.arg(&key);
-        let value = self.0.send("get", Effect::None, &key, &command).await?;
+        let value = self
+            .0
+            .send("get", Effect::Repeatable, &key, &command)
+            .await?;
         let partition = Partition::new(at.partition())?;
         let key = RecordKey::new(at.collection(), at.id())?;
         let record = record(value, &partition, &key)?;

@@ -56,7 +56,7 @@ async fn partition(shared: &Shared, scan: &Scan, partition: &Partition) -> Resul
             },
             size: 256,
         };
-        let mut answer = array(shared.run("scan", Effect::None, script).await?)?.into_iter();
+        let mut answer = array(shared.run("scan", Effect::Repeatable, script).await?)?.into_iter();
         let next = match answer.next().ok_or_else(unexpected)? {
             Value::Nil => None,
             id => Some(text(id)?),

@@ -24,7 +24,7 @@ pub(crate) struct Facts {
 impl Facts {
     /// Asks every primary.
     pub(crate) async fn ask(servers: &Servers) -> Result<Self> {
-        let before = |e| from_redis(e, Effect::None, "connect");
+        let before = |e| from_redis(e, Effect::Repeatable, "connect");
         let mut infos = Vec::new();
         for info in servers
             .send_to_all(cmd("INFO").arg("everything"))
@@ -100,7 +100,7 @@ pub(crate) async fn load(servers: &Servers, scripts: &Scripts) -> Result<()> {
         servers
             .send_to_all(&command)
             .await
-            .map_err(|e| from_redis(e, Effect::None, "setup"))?;
+            .map_err(|e| from_redis(e, Effect::Repeatable, "setup"))?;
     }
     Ok(())
 }

@@ -33,7 +33,7 @@ impl Shared {
         let names = Namespace::new(&builder.namespace)?;
         let servers = Servers::connect(builder.seeds()?, builder.settings())
             .await
-            .map_err(|e| from_redis(e, Effect::None, "connect"))?;
+            .map_err(|e| from_redis(e, Effect::Repeatable, "connect"))?;
         let facts = Facts::ask(&servers).await?;
         Ok(Self {
             servers: RwLock::new(Some(Arc::new(servers))),
@@ -162,7 +162,7 @@ impl Shared {
             .servers()?
             .send_to_any(&cmd("TIME"))
             .await
-            .map_err(|e| from_redis(e, Effect::None, "ping"))?;
+            .map_err(|e| from_redis(e, Effect::Repeatable, "ping"))?;
         let [seconds, micros] = &array(answer)?[..] else {
             return Err(unexpected());
         };

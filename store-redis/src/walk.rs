@@ -166,7 +166,7 @@ async fn find(servers: &Servers, place: &Place) -> Result<Arc<Line>> {
 }
 
 fn failed(e: RedisError) -> Error {
-    from_redis(e, Effect::None, "scan")
+    from_redis(e, Effect::Repeatable, "scan")
 }
 
 /// One `SCAN` on `line`; what it finds is left in `place`.

@@ -6,28 +6,10 @@ use std::error::Error as StdError;
 use std::fmt;
 
 use object_store::client::{HttpError, HttpErrorKind};
+pub(crate) use store_core::backend::Effect;
 use store_core::{Error, ErrorKind, Retry};
 
 pub(crate) const BACKEND: &str = "s3";
-
-/// What is at stake when a reply does not come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Effect {
-    /// The request reads, or may be repeated at will.
-    None,
-    /// The request writes.
-    Write,
-}
-
-impl Effect {
-    /// What may be done if nobody knows whether the server ran it.
-    fn if_lost(self) -> Retry {
-        match self {
-            Self::None => Retry::Safe,
-            Self::Write => Retry::Ambiguous,
-        }
-    }
-}
 
 /// The status with which the server answered.
 #[derive(Debug)]

@@ -251,7 +251,7 @@ impl S3Store {
     async fn open(builder: Builder) -> Result<Self> {
         let records = Arc::new(S3Records::open(&builder).await?);
         let blobs = S3Blobs::new(Arc::clone(records.shared()), builder.blobs);
-        let limits = RecordLimits::new(Arc::clone(&records) as _).folding();
+        let limits = RecordLimits::new(Arc::clone(&records) as _).coalescing();
         let store = Store::new(Arc::clone(&records) as _)
             .with_blobs(Arc::new(blobs))
             .with_limits(Arc::new(limits));

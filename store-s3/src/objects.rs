@@ -15,7 +15,7 @@ use object_store::{
     GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload,
     UpdateVersion,
 };
-use store_core::update::back_off;
+use store_core::backend::back_off;
 use store_core::{ErrorKind, Result, Retry};
 
 use crate::error::{Effect, config, corrupt, from_driver, lacks_bucket, status};
@@ -117,7 +117,7 @@ impl Bucket {
         loop {
             let error = match ask().await {
                 Ok(answer) => return Ok(answer),
-                Err(e) => from_driver(e, Effect::None),
+                Err(e) => from_driver(e, Effect::Repeatable),
             };
             // Ceph answers 409 to a read that meets a write, too.
             let for_now = [ErrorKind::Unavailable, ErrorKind::Contended].contains(&error.kind());

@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use store_core::backend::gcra;
 use store_core::blobs::{Blob, BlobRef, OpenOptions, Publication, PutOptions};
-use store_core::limits::{Quota, QuotaSet, Take, gcra};
+use store_core::limits::{Quota, QuotaSet, Take};
 use store_core::lti::{Lti, NonceCheck, Registration};
 use store_core::secret::KeyRing;
 use store_core::{Batch, Body, Collection, Expect, Partition, RecordKey, Result, Store};

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use store_core::backend::{MAX_ATTEMPTS, back_off, contended};
 use store_core::limits::{
     Bucket, BucketUpdate, Decision, Entry, LimitKey, QuotaSet, State, Take, Tokens,
 };
-use store_core::update::{MAX_ATTEMPTS, back_off, contended};
 use store_core::{Clock, Error, ManualClock, RateLimitStore, Result, Timestamp};
 use tokio::sync::Mutex;
 

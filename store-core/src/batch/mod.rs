@@ -1,7 +1,5 @@
 //! One commit: what is expected and what changes, all or nothing.
 
-mod resolve;
-
 use std::fmt;
 
 use crate::body::Body;
@@ -9,8 +7,6 @@ use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::key::{Partition, RecordKey, RecordRef};
 use crate::record::{Record, Token, Version};
-
-pub use resolve::resolve_lost_reply;
 
 /// The most items in one commit.
 pub const MAX_ITEMS: usize = 100;

@@ -64,7 +64,7 @@ impl RecordEntities {
             }
             return answer;
         }
-        Err(crate::update::contended())
+        Err(crate::backend::contended())
     }
 
     /// One commit that neither creates nor deletes a principal.

@@ -40,7 +40,7 @@ impl Tokens {
     }
 
     /// Tokens from 0 to the burst; what is no number counts as none.
-    pub(super) fn within(self, quota: &Quota) -> Self {
+    pub(crate) fn within(self, quota: &Quota) -> Self {
         let tokens = if self.tokens > 0.0 {
             self.tokens.min(f64::from(quota.burst()))
         } else {

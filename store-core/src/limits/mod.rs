@@ -115,7 +115,7 @@
 //! use std::sync::{Arc, Mutex};
 //! use std::sync::atomic::{AtomicBool, Ordering};
 //! use store_core::limits::{Bucket, BucketUpdate, LimitKey, RateLimitStore};
-//! use store_core::update::{MAX_ATTEMPTS, back_off, contended};
+//! use store_core::backend::{MAX_ATTEMPTS, back_off, contended};
 //! use store_core::{Clock, Error, ManualClock, Ping, Result};
 //!
 //! #[derive(Debug)]
@@ -299,8 +299,6 @@
 
 mod bucket;
 mod events;
-pub mod fold;
-pub mod gcra;
 mod key;
 mod limiter;
 mod quota;
@@ -308,6 +306,7 @@ mod records;
 mod store;
 mod take;
 
+use crate::backend::gcra;
 pub use bucket::{Bucket, Entry, State, Tokens};
 pub use events::{Denial, Event, Outcome, Refused};
 pub use key::{LimitKey, MAX_LIMIT_KEY};

@@ -190,13 +190,13 @@ impl Quota {
     }
 
     #[inline]
-    pub(super) fn period_nanos(&self) -> u64 {
+    pub(crate) fn period_nanos(&self) -> u64 {
         self.period_nanos
     }
 
     /// Cannot overflow: it was bounded by [`MAX_REFILL`] when the quota was made.
     #[inline]
-    pub(super) fn full_nanos(&self) -> u64 {
+    pub(crate) fn full_nanos(&self) -> u64 {
         self.period_nanos * u64::from(self.burst)
     }
 }

@@ -6,12 +6,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
+use crate::backend::coalesce::{Buckets, Coalescer, unexpired};
 use crate::batch::Batch;
 use crate::body::{Body, Unknown};
 use crate::clock::{Clock, Timestamp};
 use crate::error::{Error, Result};
 use crate::key::{Collection, Partition, RecordKey, bounded};
-use crate::limits::fold::{Buckets, Folds, alive};
 use crate::limits::store::BucketUpdate;
 use crate::limits::{Bucket, LimitKey, RateLimitStore};
 use crate::record::Record;
@@ -29,11 +29,11 @@ const FORMAT: u32 = 1;
 /// [`RateLimitStore::take`].
 ///
 /// Keys that many callers change at the same moment make them try again, up to
-/// [`MAX_ATTEMPTS`](crate::update::MAX_ATTEMPTS) times.
+/// [`MAX_ATTEMPTS`](crate::backend::MAX_ATTEMPTS) times.
 #[derive(Clone, Debug)]
 pub struct RecordLimits {
     records: Arc<dyn RecordStore>,
-    folds: Option<Arc<Folds<Kept>>>,
+    coalescer: Option<Arc<Coalescer<Kept>>>,
 }
 
 /// A bucket's body.
@@ -53,20 +53,20 @@ impl RecordLimits {
     pub fn new(records: Arc<dyn RecordStore>) -> Self {
         Self {
             records,
-            folds: None,
+            coalescer: None,
         }
     }
 
     /// The same, with the changes that come to one key at the same moment in
-    /// this process [folded](crate::limits::fold) into few commits: for a store
+    /// this process [coalesced](crate::backend::coalesce) into few commits: for a store
     /// whose commits take long. Needs a tokio runtime.
-    pub fn folding(self) -> Self {
+    pub fn coalescing(self) -> Self {
         let kept = Kept {
             records: Arc::clone(&self.records),
             seen: Mutex::default(),
         };
         Self {
-            folds: Some(Arc::new(Folds::new(Arc::new(kept)))),
+            coalescer: Some(Arc::new(Coalescer::new(Arc::new(kept)))),
             ..self
         }
     }
@@ -134,12 +134,12 @@ impl Kept {
         if let Some(record) = remembered {
             let stored = record.as_ref().map(|record| stored(record, key));
             let bucket = stored.transpose()?.map(|stored| stored.quotas.clone());
-            if alive(bucket, now).as_ref() == old {
+            if unexpired(bucket, now).as_ref() == old {
                 return Ok(Ok(record));
             }
         }
         let bucket = self.read(key).await?;
-        if alive(bucket.clone(), now).as_ref() != old {
+        if unexpired(bucket.clone(), now).as_ref() != old {
             return Ok(Err(bucket));
         }
         Ok(Ok(self.seen().remove(key).flatten()))
@@ -229,8 +229,8 @@ impl Stored {
 #[async_trait]
 impl RateLimitStore for RecordLimits {
     async fn update(&self, key: LimitKey<'_>, change: BucketUpdate<'_>) -> Result<Option<Bucket>> {
-        if let Some(folds) = &self.folds {
-            return folds.update(key.as_str(), change).await;
+        if let Some(coalescer) = &self.coalescer {
+            return coalescer.update(key.as_str(), change).await;
         }
         let key = key.as_str();
         let (partition, at) = place(key)?;
@@ -238,7 +238,7 @@ impl RateLimitStore for RecordLimits {
             .update(&partition, &at, |record| {
                 let stored = record.map(|record| stored(record, key)).transpose()?;
                 let now = self.records.clock().now();
-                let current = alive(stored.as_ref().map(|s| s.quotas.clone()), now);
+                let current = unexpired(stored.as_ref().map(|s| s.quotas.clone()), now);
                 let Some(bucket) = change(current.as_ref()) else {
                     return Ok(Decided::Keep(current));
                 };

@@ -33,7 +33,7 @@ pub type BucketUpdate<'a> = &'a (dyn Fn(Option<&Bucket>) -> Option<Bucket> + Sen
 /// - **Keys** with any characters are different where they differ.
 ///
 /// A server that can decide by itself overrides [`RateLimitStore::take`] with
-/// one round trip; [`gcra::Terms`](super::gcra::Terms) has the numbers to send.
+/// one round trip; [`gcra::Terms`](crate::backend::gcra::Terms) has the numbers to send.
 ///
 /// The suite in `store-conformance` proves all of this for any implementation.
 #[async_trait]

@@ -3,9 +3,9 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::backend::gcra::{self, Terms};
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
-use crate::limits::gcra::{self, Terms};
 use crate::limits::{Bucket, LimitKey, Quota, QuotaSet};
 
 /// A request for tokens from every quota of a limiter, all or nothing. Checked

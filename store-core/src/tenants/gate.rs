@@ -58,7 +58,7 @@ pub(crate) fn usage_key() -> RecordKey {
 
 /// Opens the gate of `path` if its tenant exists, and brings its quotas up to date.
 pub(crate) async fn open(records: &dyn RecordStore, path: &TenantPath) -> Result<()> {
-    for _ in 0..crate::update::MAX_ATTEMPTS {
+    for _ in 0..crate::backend::MAX_ATTEMPTS {
         // The order matters: first the gate's version, then the node.
         let key = gate_key();
         let partition = partition(path)?;
@@ -89,7 +89,7 @@ pub(crate) async fn open(records: &dyn RecordStore, path: &TenantPath) -> Result
             Err(error) => drop(error.into_conflict()?),
         }
     }
-    Err(crate::update::contended())
+    Err(crate::backend::contended())
 }
 
 /// Closes the gate of a tenant whose node is marked, if nothing is behind it;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
+use crate::backend::{MAX_ATTEMPTS, back_off, contended};
 use crate::body::{Format, Unknown};
 use crate::entity::{Edit, EntityStore, Incarnation, Listing};
 use crate::error::{Error, ErrorKind, Result, Retry};
@@ -20,7 +21,6 @@ use crate::tenants::gate::{self, Counters, no_tenant};
 use crate::tenants::store::resolve;
 use crate::tenants::{Among, Quotas, Tenant, TenantPath, TenantStore, Usage};
 use crate::transaction::{Transaction, transact};
-use crate::update::{MAX_ATTEMPTS, back_off, contended};
 
 pub(super) const NODES: Collection = Collection::new("tenants").cacheable();
 pub(super) const ROSTERS: Collection = Collection::new("tenant_rosters");

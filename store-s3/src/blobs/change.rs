@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use object_store::GetRange;
+use store_core::backend::{MAX_ATTEMPTS, contended};
 use store_core::blobs::Pointer;
-use store_core::update::{MAX_ATTEMPTS, contended};
 use store_core::{Error, Result, Retry, Timestamp, Version};
 
 use super::head::{self, Inline, Known};

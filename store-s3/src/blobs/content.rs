@@ -58,7 +58,7 @@ impl Blobs {
         Ok(Upload {
             bucket: Arc::clone(self.shared.bucket()),
             name,
-            way: Some(begun.map_err(|e| from_driver(e, Effect::None))?),
+            way: Some(begun.map_err(|e| from_driver(e, Effect::Repeatable))?),
             on_their_way: JoinSet::new(),
             there: Vec::new(),
             parts: 0,
@@ -170,7 +170,7 @@ impl Upload {
         while self.on_their_way.len() >= limit.max(1) {
             match self.on_their_way.join_next().await {
                 Some(Ok(Ok(part))) => self.there.extend(part),
-                Some(Ok(Err(e))) => return Err(from_driver(e, Effect::None)),
+                Some(Ok(Err(e))) => return Err(from_driver(e, Effect::Repeatable)),
                 Some(Err(_)) | None => return Err(stopped()),
             }
         }
@@ -195,7 +195,7 @@ impl Upload {
             // Sent again after a lost reply, it finds no upload.
             let size = self.bucket.size(&self.name).await;
             if !size.is_ok_and(|size| size == Some(self.bytes)) {
-                return Err(from_driver(e, Effect::None));
+                return Err(from_driver(e, Effect::Repeatable));
             }
         }
         self.way = None;
@@ -230,7 +230,7 @@ async fn abort(store: &Arc<dyn MultipartStore>, place: &Path, id: &str) -> Resul
 fn ended(aborted: object_store::Result<()>) -> Result<()> {
     match aborted {
         Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
-        Err(e) => Err(from_driver(e, Effect::None)),
+        Err(e) => Err(from_driver(e, Effect::Repeatable)),
     }
 }
 

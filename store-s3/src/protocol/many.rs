@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, ready};
-use store_core::update::{MAX_ATTEMPTS, contended};
+use store_core::backend::{MAX_ATTEMPTS, contended};
 use store_core::{Batch, Change, Committed, Error, Result, Retry, Version};
 
 use super::put::{Names, Outcome};

@@ -1,6 +1,6 @@
 //! A commit of one record: one conditional put.
 
-use store_core::update::{MAX_ATTEMPTS, contended};
+use store_core::backend::{MAX_ATTEMPTS, contended};
 use store_core::{Batch, Change, Committed, Error, Result, Retry};
 
 use super::put::{Names, Outcome};

@@ -1,7 +1,7 @@
 //! One conditional put, and what to make of it when its reply is lost.
 
 use bytes::Bytes;
-use store_core::update::contended;
+use store_core::backend::contended;
 use store_core::{Error, Result};
 
 use super::Protocol;

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use store_core::update::contended;
+use store_core::backend::contended;
 use store_core::{Batch, Error, Result, Version};
 
 use super::Protocol;

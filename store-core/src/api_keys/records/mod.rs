@@ -21,6 +21,7 @@ use async_trait::async_trait;
 use crate::api_keys::data::{KeyData, KeyEntry, KeyId, StoredKey};
 use crate::api_keys::key::ApiKey;
 use crate::api_keys::store::{ApiKeyStore, ChangeKey, KeyRef, ListKeys, Lookup};
+use crate::backend::{MAX_ATTEMPTS, back_off, contended};
 use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::key::RecordRef;
@@ -28,7 +29,6 @@ use crate::record::{Record, Version};
 use crate::record_store::RecordStore;
 use crate::scan::Page;
 use crate::secret::{Digester, KeyRing};
-use crate::update::{MAX_ATTEMPTS, back_off, contended};
 
 pub use names::{API_KEY_HINTS, API_KEY_IDS, API_KEYS};
 use names::{PURPOSE, StoredId, id_at, key_at, partition_of, partition_of_id};

@@ -9,11 +9,11 @@ use crate::api_keys::records::names::{
 };
 use crate::api_keys::records::{RecordApiKeys, entry};
 use crate::api_keys::store::{ChangeKey, KeyRef, no_such_key};
+use crate::backend::{MAX_ATTEMPTS, back_off, contended};
 use crate::batch::{Batch, Expect};
 use crate::body::{Body, Unknown};
 use crate::error::{Error, ErrorKind, Result, Retry};
 use crate::record::{Record, Version};
-use crate::update::{MAX_ATTEMPTS, back_off, contended};
 
 impl RecordApiKeys {
     pub(super) async fn insert_key(&self, key: &ApiKey, data: KeyData) -> Result<KeyEntry> {

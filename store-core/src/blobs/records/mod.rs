@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+use crate::backend::{MAX_ATTEMPTS, back_off, contended};
 use crate::batch::{Batch, Expectation};
 use crate::blobs::name::Place;
 use crate::blobs::{
@@ -34,7 +35,6 @@ use crate::key::{Partition, RecordKey};
 use crate::record::{Record, Version};
 use crate::record_store::{RecordStore, Swept};
 use crate::scan::{Cursor, Page, Scan, Scope};
-use crate::update::{MAX_ATTEMPTS, back_off, contended};
 
 use reader::RecordReader;
 use sink::RecordSink;

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::format::FormatOne;
 use super::registrations::Place;
 use super::{RecordLti, client_partition};
+use crate::backend::{MAX_ATTEMPTS, back_off, contended};
 use crate::batch::{Batch, MAX_ITEMS};
 use crate::body::{Body, Unknown};
 use crate::error::{Error, ErrorKind, Result};
@@ -16,7 +17,6 @@ use crate::key::{Collection, Partition, RecordKey, bounded};
 use crate::lti::registration::{Deployable, Registerable, Registration, is_deployment_id};
 use crate::record::{Record, Version};
 use crate::scan::{Cursor, Page, Scan};
-use crate::update::{MAX_ATTEMPTS, back_off, contended};
 
 pub(super) const DEPLOYMENTS: Collection = Collection::new("lti_deployments").cacheable();
 

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::RecordLti;
 use super::format::FormatOne;
+use crate::backend::{MAX_ATTEMPTS, back_off, contended};
 use crate::batch::{Batch, Expect};
 use crate::body::{Body, Unknown};
 use crate::error::{Error, ErrorKind, Result};
@@ -17,7 +18,7 @@ use crate::lti::registration::{Registerable, Registration, ToolJwk};
 use crate::record::{Record, Version};
 use crate::scan::{Cursor, Page, Scan};
 use crate::secret::KeyRing;
-use crate::update::{Decided, MAX_ATTEMPTS, RecordStoreExt, back_off, contended};
+use crate::update::{Decided, RecordStoreExt};
 
 pub(super) const REGISTRATIONS: Collection = Collection::new("lti_registrations").cacheable();
 pub(super) const DEFAULTS: Collection = Collection::new("lti_defaults").cacheable();

@@ -1,0 +1,31 @@
+//! What only an implementer needs: parts that several backends share.
+//!
+//! | a backend needs | see |
+//! |---|---|
+//! | to say whether a failed call may be retried | [`Effect`] |
+//! | to try a compare-and-swap again | [`Attempts`], [`back_off`] |
+//! | to find out what became of a commit without a reply | [`Resolving`](crate::layers::Resolving), [`resolve_lost_reply`] |
+//! | the numbers of a rate limit, for its server | [`gcra::Terms`] |
+//! | to write a hot bucket less often | [`coalesce::Coalescer`] |
+//! | chunks that expire until their object is published | [`ProvisionalChunks`] |
+//! | to notify subscribers of changes | [`ChangeSender`] |
+//! | a task that `close` stops | [`Background`] |
+//!
+//! Users of a store need none of this: everything for them is at the crate's root.
+
+mod background;
+pub mod coalesce;
+mod effect;
+pub mod gcra;
+mod lost_reply;
+mod retry;
+
+pub use background::{Background, Stop};
+pub use effect::Effect;
+pub use lost_reply::resolve_lost_reply;
+pub use retry::{Attempts, MAX_ATTEMPTS, back_off, contended};
+
+#[doc(no_inline)]
+pub use crate::blobs::ProvisionalChunks;
+#[doc(no_inline)]
+pub use crate::changes::ChangeSender;

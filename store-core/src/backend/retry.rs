@@ -1,0 +1,93 @@
+//! Trying again what another client was faster to do.
+
+use std::time::Duration;
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// How often a compare-and-swap loop tries before it gives up as `Contended`.
+pub const MAX_ATTEMPTS: u32 = 64;
+
+/// The attempts of one compare-and-swap loop.
+///
+/// ```
+/// # use store_core::backend::Attempts;
+/// # async fn swap() -> store_core::Result<Option<u32>> { Ok(Some(1)) }
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> store_core::Result<()> {
+/// let mut attempts = Attempts::new();
+/// let swapped = loop {
+///     if let Some(swapped) = swap().await? {
+///         break swapped;
+///     }
+///     attempts.failed().await?;
+/// };
+/// # assert_eq!(swapped, 1);
+/// # Ok(()) }
+/// ```
+#[derive(Debug, Default)]
+pub struct Attempts {
+    failed: u32,
+}
+
+impl Attempts {
+    /// Before the first attempt.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Another client was faster: waits before the next attempt, see [`back_off`].
+    ///
+    /// # Errors
+    /// `Contended` after [`MAX_ATTEMPTS`].
+    pub async fn failed(&mut self) -> Result<()> {
+        back_off(self.failed).await;
+        self.failed += 1;
+        match self.failed {
+            MAX_ATTEMPTS.. => Err(contended()),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Waits a random time after the failed attempt number `attempt`, counted from
+/// zero: nothing at first, then up to a bound that doubles to 64 ms.
+pub async fn back_off(attempt: u32) {
+    if attempt < 2 {
+        tokio::task::yield_now().await;
+        return;
+    }
+    let bound = 1u64 << (attempt - 2).min(6);
+    tokio::time::sleep(Duration::from_micros(random_below(bound * 1000))).await;
+}
+
+/// A number below `bound`, for spreading retries; not for secrets.
+fn random_below(bound: u64) -> u64 {
+    use std::hash::{BuildHasher, Hasher, RandomState};
+    // Every RandomState is seeded differently.
+    RandomState::new().build_hasher().finish() % bound.max(1)
+}
+
+/// The error of a loop that failed [`MAX_ATTEMPTS`] times.
+pub fn contended() -> Error {
+    Error::new(
+        ErrorKind::Contended,
+        format!(
+            "others changed the record {MAX_ATTEMPTS} times before this call could; \
+             nothing was written, try again later or spread the load over more keys"
+        ),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_loop_gives_up_as_contended_after_the_last_attempt() {
+        let mut attempts = Attempts::new();
+        for _ in 1..MAX_ATTEMPTS {
+            attempts.failed().await.expect("there are attempts left");
+        }
+        let error = attempts.failed().await.expect_err("that was the last");
+        assert_eq!(error.kind(), ErrorKind::Contended);
+    }
+}
