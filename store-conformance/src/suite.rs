@@ -211,10 +211,7 @@ impl Suite {
             }),
             Err(_) => {
                 stop.abort();
-                Some(format!(
-                    "no end after {} s: something hangs",
-                    DEADLINE.as_secs()
-                ))
+                Some(overdue(case.name, DEADLINE))
             }
         };
         let (outcome, message) = match (failure, case.known_failure) {
@@ -259,6 +256,14 @@ impl fmt::Debug for Suite {
             .field("cases", &self.cases.len())
             .finish_non_exhaustive()
     }
+}
+
+/// What is said of a case or a test that did not end in time.
+pub fn overdue(name: &str, deadline: Duration) -> String {
+    format!(
+        "{name} did not end within {} s: it waits for something that never happens",
+        deadline.as_secs()
+    )
 }
 
 fn chain(error: &(dyn Error + 'static)) -> String {

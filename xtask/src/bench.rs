@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 
 use crate::backends::{self, Backend};
-use crate::test_all::Options;
+use crate::options::Options;
 use crate::workspace::Workspace;
 use crate::{Result, process};
 

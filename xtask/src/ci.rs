@@ -5,11 +5,11 @@ use std::time::Instant;
 use lexopt::ValueExt;
 
 use crate::generated::Mode;
+use crate::options::Options;
 use crate::tally::Tally;
-use crate::test_all::{self, Options};
 use crate::{
-    Result, deny, matrix, package_check, process, promises, servers, soak, tidy, tree_check,
-    without_root,
+    Result, deny, matrix, package_check, process, promises, servers, soak, test_all, tidy,
+    tree_check, without_root,
 };
 
 pub const HELP: &str = "
@@ -39,6 +39,7 @@ Options:
   --strict      a server that cannot be had is a failure
   --no-docker   do not use containers for servers
   --install     fetch missing servers, and cargo-deny, into target, without root
+  --jobs N      how many test programs run at a time
 ";
 
 /// A step and what it came to.
@@ -72,6 +73,7 @@ pub fn run(mut arguments: lexopt::Parser) -> Result {
             lexopt::Arg::Long("no-docker") => options.no_docker = true,
             lexopt::Arg::Long("install") => options.install = true,
             lexopt::Arg::Long("strict") => options.strict = true,
+            lexopt::Arg::Long("jobs") => options.jobs = Some(arguments.value()?.parse()?),
             lexopt::Arg::Long("step") => only.push(arguments.value()?.string()?),
             other => return Err(other.unexpected().into()),
         }

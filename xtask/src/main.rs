@@ -6,7 +6,10 @@
 
 // Shared.
 mod backends;
+mod conformance;
 mod generated;
+mod needs;
+mod options;
 mod process;
 mod programs;
 mod report;

@@ -3,6 +3,8 @@
 use std::fs::{self, File};
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
+use std::sync::mpsc;
+use std::thread;
 use std::time::Duration;
 
 use crate::Result;
@@ -91,23 +93,45 @@ pub fn built_example(name: &str, features: &[&str]) -> Result<String> {
     built.ok_or_else(|| format!("cargo built no example `{name}`").into())
 }
 
-/// How it ended, and all that it printed, which also stays in `log`.
+/// How it ended, and all that it printed, which also stays in `log`. It is killed if
+/// it has not ended by the deadline, and its output then says so.
 ///
 /// # Errors
 /// If it cannot be started or the log cannot be written.
-pub fn logged(command: &mut Command, log: &Path) -> Result<(ExitStatus, String)> {
+pub fn logged(
+    command: &mut Command,
+    log: &Path,
+    deadline: Duration,
+) -> Result<(ExitStatus, String)> {
     if let Some(folder) = log.parent() {
         fs::create_dir_all(folder)?;
     }
     let file = File::create(log)?;
-    let status = command
+    let mut child = command
         .stdin(Stdio::null())
         .stdout(file.try_clone()?)
         .stderr(file)
-        .status()
+        .spawn()
         .map_err(|error| format!("cannot start {}: {error}", shown(command)))?;
-    let text = String::from_utf8_lossy(&fs::read(log)?).into_owned();
-    Ok((status, text))
+    let (ended, end) = mpsc::channel::<()>();
+    let id = child.id().to_string();
+    let watch = thread::spawn(move || {
+        let hangs = end.recv_timeout(deadline) == Err(mpsc::RecvTimeoutError::Timeout);
+        if hangs {
+            // It has not been waited for, so the id is still its own.
+            let _ = Command::new("kill").args(["-KILL", &id]).status();
+        }
+        hangs
+    });
+    let status = child.wait();
+    drop(ended);
+    let hung = watch.join().unwrap_or(false);
+    let mut text = String::from_utf8_lossy(&fs::read(log)?).into_owned();
+    if hung {
+        let after = seconds(deadline);
+        text.push_str(&format!("\nkilled: it had not ended after {after}\n"));
+    }
+    Ok((status?, text))
 }
 
 /// The command as a person would type it.

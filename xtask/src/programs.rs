@@ -2,19 +2,23 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 
 use crate::backends::{self, Backend};
+use crate::options::Options;
 use crate::tally::Tally;
-use crate::test_all::Options;
 use crate::workspace::Workspace;
 use crate::{Result, process};
 
 /// How a test program ends that could not get its server
 /// (`store_conformance::servers::MISSING`).
 pub const MISSING: i32 = 77;
+
+/// A test program that has not ended after this long hangs. Each case has a deadline
+/// of its own (`store_conformance::suite`); this one is for all that has none.
+pub const DEADLINE: Duration = Duration::from_secs(20 * 60);
 
 /// A test program, built.
 pub struct Program {
@@ -151,7 +155,7 @@ pub fn run_logged(
 ) -> Result<Tally> {
     let begin = Instant::now();
     let log = log_file(workspace, log);
-    let (status, output) = process::logged(&mut command, &log)?;
+    let (status, output) = process::logged(&mut command, &log, DEADLINE)?;
     let mut tally = Tally::read(&output);
     if status.code() == Some(MISSING) && may_lack {
         tally
@@ -223,7 +227,7 @@ pub fn tail(output: &str, log: &Path) -> String {
 /// What one program came to, on the screen.
 pub fn line(what: &str, result: &str, begin: Instant) {
     println!(
-        "  {what:<40} {result:<24} {}",
+        "  {what:<56} {result:<24} {}",
         process::seconds(begin.elapsed())
     );
 }

@@ -159,6 +159,32 @@ pub fn table(selected: &[&Backend], cases: &[Case]) -> Vec<Vec<String>> {
     rows
 }
 
+/// What `unsupported` in the table means, if it is there.
+pub fn unsupported(cases: &[Case]) -> Option<String> {
+    let of = |case: &&Case| case.outcome == Outcome::Unsupported;
+    let count = cases.iter().filter(of).count();
+    let known = cases
+        .iter()
+        .filter(of)
+        .filter(|case| case.message.is_some());
+    let known = known.count();
+    (count > 0).then(|| {
+        let mut text = format!(
+            "unsupported: in {} cases the backend declares that it lacks what the case needs, \
+             and the case\nproved that the call is refused with a clear error. The matrix in \
+             README.md lists these capabilities.",
+            count - known
+        );
+        if known > 0 {
+            text.push_str(&format!(
+                "\nIn {known} more, the server used for the test is known to be at fault; \
+                 target/conformance.json has the reasons."
+            ));
+        }
+        text
+    })
+}
+
 /// `7`, `7, 1 failed`, `6, 1 unsupported`; `-` if there is none.
 fn counts<'a>(cases: impl Iterator<Item = &'a Case>) -> String {
     let (mut passed, mut failed, mut unsupported) = (0, 0, 0);

@@ -14,7 +14,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::backends::{self, BACKENDS, Backend};
-use crate::test_all::Options;
+use crate::options::Options;
 use crate::workspace::Workspace;
 use crate::{Result, process};
 

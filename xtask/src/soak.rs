@@ -3,7 +3,7 @@
 use lexopt::prelude::*;
 
 use crate::backends::{BACKENDS, CRASH_TEST, STORM_TEST};
-use crate::test_all::Options;
+use crate::options::Options;
 use crate::workspace::Workspace;
 use crate::{Result, process};
 

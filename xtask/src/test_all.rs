@@ -1,35 +1,44 @@
 //! `cargo xtask test-all`: every test, over every backend.
 
 use std::fs;
-use std::process::Command;
-use std::time::Instant;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use lexopt::prelude::*;
 
 use crate::backends::{self, Backend, EVERYDAY, Variant};
-use crate::programs::{self, MISSING, Program, judge, line, log_file, reason, slug, tail};
-use crate::report::{self, Case, Outcome};
+use crate::options::Options;
+use crate::programs::{self, Program, judge, line};
+use crate::report::{self, Case};
 use crate::tally::Tally;
 use crate::workspace::Workspace;
-use crate::{Result, process, table};
+use crate::{Result, conformance, needs, process, table};
 
 pub const HELP: &str = "
 Run every test over every backend.
 
-  1. builds all test programs once;
-  2. runs the unit and integration tests, and the documentation's examples;
+  1. says what it will do, how long that takes and what this machine lacks;
+  2. builds all test programs once;
   3. runs the conformance suite over each backend
-     (store-conformance/tests/BACKEND.rs);
-     on the server that is found first, or with --every-server on each of those
-     in xtask/src/backends.rs: other versions, other ways, poolers;
-  4. prints one table of backend x contract, writes target/conformance.json
-     (an array of {backend, server, contract, case, outcome, millis, message?})
-     and, as the last line, `N passed, N failed`, and how many servers could
-     not be had on this machine: they are NOT PROVEN, and named above it.
+     (store-conformance/tests/BACKEND.rs), the unit and integration tests, and
+     the documentation's examples, several programs at a time;
+     each backend on the server that is found first, or with --every-server on
+     each of those in xtask/src/backends.rs: other versions, containers, poolers;
+  4. prints one table of backend x contract, what was proven and what was not,
+     and how long each part took; writes target/conformance.json
+     (an array of {backend, server, contract, case, outcome, millis, message?});
+     the last line is `N passed, N failed`.
 
-It fails if a test fails, a program crashes, a backend did not run or left no
-report, or two backends did not run the same cases. A case whose capability a
-backend declines asserts the refusal and is counted as unsupported, not passed.
+It fails if a test fails, a program crashes or does not end, a backend did not
+run or left no report, or two backends did not run the same cases. A server that
+could not be had on this machine is listed as NOT PROVEN.
+
+`unsupported` counts cases of a capability that the backend declares it does not
+have: the case then proves that the call is refused with a clear error. The
+README's matrix lists the capabilities.
+
 The full output of each program is in target/test-logs.
 
 Usage: cargo xtask test-all [OPTIONS]
@@ -40,44 +49,14 @@ Options:
   --strict         a server that cannot be had is a failure
   --no-docker      do not use containers for servers
   --install        fetch missing servers into target/servers, without root
-
-A backend in memory needs nothing. The last two options matter only to a
-backend that needs a server.
+  --jobs N         how many test programs run at a time; by default as many as
+                   there are processors
 
 Examples:
   cargo xtask test-all
   cargo xtask test-all --backend memory
   cargo test -p store-conformance --test memory -- records     one contract
 ";
-
-/// What to run.
-#[derive(Debug, Default)]
-pub struct Options {
-    /// Only these; all, and the tests without a backend too, if empty.
-    pub backends: Vec<String>,
-    /// Every server of each backend, not the first found.
-    pub every_server: bool,
-    /// What is not proven has failed.
-    pub strict: bool,
-    /// Servers: no containers.
-    pub no_docker: bool,
-    /// Servers: fetch what is missing.
-    pub install: bool,
-}
-
-impl Options {
-    /// Tells a program that needs servers what it may use for them.
-    pub fn apply(&self, command: &mut Command) {
-        for (name, wanted) in [
-            ("STORE_TEST_NO_DOCKER", self.no_docker),
-            ("STORE_TEST_INSTALL", self.install),
-        ] {
-            if wanted {
-                command.env(name, "1");
-            }
-        }
-    }
-}
 
 pub fn run(mut arguments: lexopt::Parser) -> Result {
     let mut options = Options::default();
@@ -88,12 +67,9 @@ pub fn run(mut arguments: lexopt::Parser) -> Result {
             Long("install") => options.install = true,
             Long("every-server") => options.every_server = true,
             Long("strict") => options.strict = true,
+            Long("jobs") => options.jobs = Some(arguments.value()?.parse()?),
             other => return Err(other.unexpected().into()),
         }
-    }
-    let no_server = backends::BACKENDS.iter().all(|one| one.server.is_none());
-    if no_server && (options.no_docker || options.install) {
-        println!("note: --no-docker and --install change nothing: no backend here needs a server");
     }
     let tally = test_all(&options)?;
     println!("\n{}", tally.summary());
@@ -103,13 +79,15 @@ pub fn run(mut arguments: lexopt::Parser) -> Result {
     Ok(())
 }
 
-/// Runs the tests and prints all but the last line.
+/// Runs the tests and prints all but the last lines.
 ///
 /// # Errors
 /// If the tests could not be run at all. What failed is in the tally.
 pub fn test_all(options: &Options) -> Result<Tally> {
+    let begin = Instant::now();
     let workspace = Workspace::load()?;
     let backends = backends::select(&options.backends, &workspace)?;
+    needs::introduce(options, &backends);
     let mut tally = Tally::default();
     let programs = match programs::build(&workspace, options) {
         Ok(programs) => programs,
@@ -119,29 +97,27 @@ pub fn test_all(options: &Options) -> Result<Tally> {
             return Ok(tally);
         }
     };
+    let built = begin.elapsed();
 
-    if options.backends.is_empty() {
-        println!("\nUnit and integration tests");
-        for program in programs.iter().filter(|program| !program.is_conformance()) {
-            tally.add(program.test(&workspace, options)?);
-        }
-        println!("\nDocumentation tests");
-        tally.add(documentation(&workspace)?);
-    }
-
-    println!("\nConformance");
+    let jobs = jobs(&workspace, options, &backends, &programs);
+    println!(
+        "\nRunning {} test programs, {} at a time",
+        jobs.len(),
+        options.width().min(jobs.len())
+    );
+    let done = in_parallel(jobs, options.width())?;
     let mut cases = Vec::new();
     for backend in &backends {
-        let mut ran = false;
-        for variant in variants(backend, options) {
-            let (found, counted) = conformance(&workspace, options, backend, variant, &programs)?;
-            ran |= !found.is_empty();
-            cases.extend(found);
-            tally.add(counted);
-        }
-        if !ran {
+        let of_backend = |one: &&Done| one.backend == Some(backend.name) && !one.cases.is_empty();
+        if !done.iter().any(|one| of_backend(&one)) {
             tally.fail(format!("{} did not run", backend.name));
         }
+    }
+    let mut times = Vec::new();
+    for one in done {
+        cases.extend(one.cases);
+        tally.add(one.tally);
+        times.push((one.took, one.title));
     }
     if options.strict {
         for unproven in std::mem::take(&mut tally.unproven) {
@@ -157,7 +133,11 @@ pub fn test_all(options: &Options) -> Result<Tally> {
     let file = workspace.target.join("conformance.json");
     fs::write(&file, serde_json::to_vec_pretty(&cases)?)?;
     println!("\n{}", table::plain(&report::table(&backends, &cases)));
+    if let Some(explained) = report::unsupported(&cases) {
+        println!("{explained}");
+    }
     println!("Written: {}", workspace.shown(&file).display());
+    println!("\n{}", time_table(built, begin.elapsed(), times));
 
     if !tally.failures.is_empty() {
         println!("\nFailures");
@@ -166,6 +146,111 @@ pub fn test_all(options: &Options) -> Result<Tally> {
         }
     }
     Ok(tally)
+}
+
+/// Where the time went: the parts that took longest.
+fn time_table(built: Duration, all: Duration, mut times: Vec<(Duration, String)>) -> String {
+    const SHOWN: usize = 8;
+    times.sort();
+    let mut text = format!(
+        "Time: {} in all, {} of it building. The longest, several at a time:",
+        process::seconds(all),
+        process::seconds(built)
+    );
+    for (took, title) in times.iter().rev().take(SHOWN) {
+        text.push_str(&format!("\n  {title:<44} {}", process::seconds(*took)));
+    }
+    text
+}
+
+/// One test program, or a few that use one server.
+struct Job<'a> {
+    title: String,
+    backend: Option<&'static str>,
+    run: Box<dyn FnOnce() -> Result<(Vec<Case>, Tally)> + Send + 'a>,
+}
+
+/// What a job came to.
+struct Done {
+    title: String,
+    backend: Option<&'static str>,
+    cases: Vec<Case>,
+    tally: Tally,
+    took: Duration,
+}
+
+/// Everything to run, the longest first: suites over servers wait much, and other
+/// programs run meanwhile.
+fn jobs<'a>(
+    workspace: &'a Workspace,
+    options: &'a Options,
+    backends: &[&'static Backend],
+    programs: &'a [Program],
+) -> Vec<Job<'a>> {
+    let mut jobs = Vec::new();
+    for &backend in backends.iter().rev() {
+        for variant in variants(backend, options) {
+            jobs.push(Job {
+                title: conformance::title(backend, variant),
+                backend: Some(backend.name),
+                run: Box::new(|| conformance::run(workspace, options, backend, variant, programs)),
+            });
+        }
+    }
+    if options.backends.is_empty() {
+        jobs.push(Job {
+            title: "examples in the documentation".into(),
+            backend: None,
+            run: Box::new(|| Ok((Vec::new(), documentation(workspace)?))),
+        });
+        for program in programs.iter().filter(|program| !program.is_conformance()) {
+            jobs.push(Job {
+                title: program.name(),
+                backend: None,
+                run: Box::new(|| Ok((Vec::new(), program.test(workspace, options)?))),
+            });
+        }
+    }
+    jobs
+}
+
+/// Runs all of them, so many at a time; what they came to, in their order.
+fn in_parallel(jobs: Vec<Job<'_>>, width: usize) -> Result<Vec<Done>> {
+    let count = jobs.len();
+    let waiting = Mutex::new(jobs.into_iter().enumerate());
+    let results = Mutex::new(Vec::with_capacity(count));
+    let left = AtomicUsize::new(count);
+    thread::scope(|scope| {
+        for _ in 0..width {
+            scope.spawn(|| {
+                loop {
+                    // The lock ends with this line, not with the job.
+                    let next = waiting.lock().expect("no job holds it").next();
+                    let Some((index, job)) = next else { return };
+                    let begin = Instant::now();
+                    // An error has no `Send`; its text has.
+                    let ended = (job.run)().map_err(|error| error.to_string());
+                    let took = begin.elapsed();
+                    let left = left.fetch_sub(1, Ordering::Relaxed) - 1;
+                    if left > 0 && left.is_multiple_of(10) {
+                        println!("  ({left} to go)");
+                    }
+                    let done = ended.map(|(cases, tally)| Done {
+                        title: job.title,
+                        backend: job.backend,
+                        cases,
+                        tally,
+                        took,
+                    });
+                    results.lock().expect("no job holds it").push((index, done));
+                }
+            });
+        }
+    });
+    let mut results = results.into_inner().expect("no job holds it");
+    results.sort_by_key(|(index, _)| *index);
+    let all: std::result::Result<Vec<_>, _> = results.into_iter().map(|(_, done)| done).collect();
+    Ok(all?)
 }
 
 /// The servers to test it on.
@@ -203,7 +288,7 @@ fn documentation(workspace: &Workspace) -> Result<Tally> {
     let mut command = process::cargo();
     command.args(["test", "--doc", "--no-fail-fast"]);
     command.args(process::TESTED);
-    let (status, output) = process::logged(&mut command, &log)?;
+    let (status, output) = process::logged(&mut command, &log, programs::DEADLINE * 2)?;
     let mut tally = Tally::read(&output);
     judge(
         &mut tally,
@@ -214,158 +299,4 @@ fn documentation(workspace: &Workspace) -> Result<Tally> {
     );
     line("examples in the documentation", &tally.shown(), begin);
     Ok(tally)
-}
-
-/// The suite over one backend on one server: its cases and the count of them,
-/// and of the other programs that run on it.
-fn conformance(
-    workspace: &Workspace,
-    options: &Options,
-    backend: &Backend,
-    variant: &Variant,
-    programs: &[Program],
-) -> Result<(Vec<Case>, Tally)> {
-    let begin = Instant::now();
-    let mut tally = Tally::default();
-    let name = match variant.name {
-        "" => backend.name.to_owned(),
-        special => format!("{}, {special}", backend.name),
-    };
-    if variant.installs && !options.install {
-        tally
-            .unproven
-            .push(format!("{name}: allow it with --install"));
-        return Ok((Vec::new(), tally));
-    }
-    if !variant.suite {
-        println!("  {name}");
-        tally.add(all_also(workspace, options, variant, programs)?);
-        return Ok((Vec::new(), tally));
-    }
-    let Some(program) = programs.iter().find(|program| program.is_suite_of(backend)) else {
-        tally.fail(format!(
-            "{0} did not run: there is no store-conformance/tests/{0}.rs",
-            backend.name
-        ));
-        return Ok((Vec::new(), tally));
-    };
-    let folder = workspace.target.join("conformance");
-    fs::create_dir_all(&folder)?;
-    let file = folder.join(format!("{}.json", slug(&name)));
-    // A report of an earlier run must not be taken for this one's.
-    let _ = fs::remove_file(&file);
-    let mut command = program.command(options);
-    command.envs(variant.environment.iter().copied());
-    command.env("STORE_CONFORMANCE_REPORT", &file);
-    let log = log_file(workspace, &slug(&name));
-    let (status, output) = process::logged(&mut command, &log)?;
-    let log = workspace.shown(&log);
-    if status.code() == Some(MISSING) && !variant.name.is_empty() {
-        tally.unproven.push(format!("{name}: {}", reason(&output)));
-        line(&name, "NOT PROVEN", begin);
-        return Ok((Vec::new(), tally));
-    }
-    let cases = match report::read(&file) {
-        Ok(cases) => cases,
-        Err(fault) => {
-            let what = format!("{name} did not run to its end ({status}): {fault}");
-            tally.fail(format!("{what}\n{}", tail(&output, log)));
-            line(&name, "did not run", begin);
-            return Ok((Vec::new(), tally));
-        }
-    };
-    for case in &cases {
-        match case.outcome {
-            Outcome::Passed => tally.passed += 1,
-            Outcome::Unsupported => {}
-            Outcome::Failed => tally.fail(format!(
-                "{} on {} ({} ms)\n  {}\n  again: {}cargo test -p store-conformance \
-                 --features servers --test {} -- --exact '{}'",
-                case.path(),
-                if case.server.is_empty() {
-                    "no server"
-                } else {
-                    &case.server
-                },
-                case.millis,
-                case.message
-                    .as_deref()
-                    .unwrap_or("no message")
-                    .replace('\n', "\n  "),
-                shown(variant.environment),
-                backend.name,
-                case.path()
-            )),
-        }
-    }
-    for fault in report::complete(backend, &cases) {
-        tally.fail(fault);
-    }
-    if !status.success() && tally.failed == 0 {
-        let what = format!("{name}: no case failed, yet it ended with {status}");
-        tally.fail(format!("{what}\n{}", tail(&output, log)));
-    }
-    line(&name, &tally.shown(), begin);
-    tally.add(all_also(workspace, options, variant, programs)?);
-    Ok((cases, tally))
-}
-
-/// The other programs on the server of a variant, until it turns out that there
-/// is no such server here.
-fn all_also(
-    workspace: &Workspace,
-    options: &Options,
-    variant: &Variant,
-    programs: &[Program],
-) -> Result<Tally> {
-    let mut tally = Tally::default();
-    for (other, arguments) in variant.also {
-        tally.add(also(
-            workspace, options, variant, programs, other, arguments,
-        )?);
-        if !tally.unproven.is_empty() {
-            break;
-        }
-    }
-    Ok(tally)
-}
-
-/// Another program of store-conformance on the server of a variant.
-fn also(
-    workspace: &Workspace,
-    options: &Options,
-    variant: &Variant,
-    programs: &[Program],
-    name: &str,
-    arguments: &[&str],
-) -> Result<Tally> {
-    let is_it = |program: &&Program| {
-        (&*program.package, &*program.kind, &*program.target) == ("store-conformance", "test", name)
-    };
-    let Some(program) = programs.iter().find(is_it) else {
-        let mut tally = Tally::default();
-        tally.fail(format!("there is no store-conformance/tests/{name}.rs"));
-        return Ok(tally);
-    };
-    let mut command = program.command(options);
-    command
-        .envs(variant.environment.iter().copied())
-        .args(arguments);
-    let title = [&[name], arguments].concat().join(" ");
-    let log = slug(&format!("{title}, {}", variant.name));
-    programs::run_logged(
-        workspace,
-        command,
-        &format!("  {title}"),
-        &log,
-        !variant.suite,
-    )
-}
-
-/// `A=b C=d `, to be put before a command.
-fn shown(environment: &[(&str, &str)]) -> String {
-    let pairs = environment
-        .iter()
-        .map(|(name, value)| format!("{name}={value} "));
-    pairs.collect()
 }

@@ -6,8 +6,8 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
+use crate::options::Options;
 use crate::tally::Tally;
-use crate::test_all::Options;
 use crate::workspace::Workspace;
 use crate::{Result, backends, programs};
 

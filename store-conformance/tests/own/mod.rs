@@ -13,9 +13,11 @@ use std::pin::Pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use store_conformance::crash::Plan;
+use store_conformance::suite::overdue;
 use store_core::{
     Batch, Body, Collection, Expect, Expectation, Partition, RecordKey, Result, Store,
 };
@@ -57,12 +59,21 @@ pub(crate) fn run<P: Send + 'static>(tests: Vec<Test<P>>, place: impl Fn() -> P)
     let trials = tests.into_iter().map(|(name, test)| {
         let (runtime, place) = (Arc::clone(&runtime), place());
         Trial::test(name, move || {
-            runtime
-                .block_on(test(place))
+            let test = test(place);
+            let ended = runtime.block_on(async { tokio::time::timeout(deadline(), test).await });
+            ended
+                .map_err(|_| Failed::from(overdue(name, deadline())))?
                 .map_err(|error| Failed::from(format!("{error:?}")))
         })
     });
     libtest_mimic::run(&Arguments::from_args(), trials.collect()).exit_code()
+}
+
+/// How long one test may take: minutes, or a day for one that `cargo xtask soak` asks
+/// to repeat its work.
+fn deadline() -> Duration {
+    let soaks = [CYCLES, SEEDS].map(|name| std::env::var_os(name).is_some());
+    Duration::from_secs(if soaks.contains(&true) { 86_400 } else { 600 })
 }
 
 /// A number for a name that nobody used: not this process, nor another that
