@@ -1,6 +1,7 @@
-//! What S3 and its driver report, as one [`Error`].
+//! Maps what S3 and its driver report to one [`Error`].
 //!
-//! Of a server's words only the status is kept: the rest may quote names.
+//! An error is classified by its type, its status and its parsed code only. The
+//! driver's messages quote the names of objects, so no text is searched in them.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -11,7 +12,7 @@ use store_core::{Error, ErrorKind, Retry};
 
 pub(crate) const BACKEND: &str = "s3";
 
-/// The status with which the server answered.
+/// The status of the server's answer.
 #[derive(Debug)]
 struct Status(u16);
 
@@ -23,7 +24,7 @@ impl fmt::Display for Status {
 
 impl StdError for Status {}
 
-/// The causes of `e`, itself first.
+/// `e` and its causes.
 fn chain(e: &object_store::Error) -> impl Iterator<Item = &(dyn StdError + 'static)> {
     let first: &(dyn StdError + 'static) = e;
     std::iter::successors(Some(first), |e: &&'_ (dyn StdError + 'static)| {
@@ -31,19 +32,36 @@ fn chain(e: &object_store::Error) -> impl Iterator<Item = &(dyn StdError + 'stat
     })
 }
 
-/// The status that the server answered with, as far as the driver tells: its
-/// type for that is not public, its text is.
-pub(crate) fn status(e: &object_store::Error) -> Option<u16> {
+/// The status and body of the server's answer. The driver's type for them,
+/// `RequestError::Status`, is not public, but its text has a fixed beginning.
+/// Only an error whose own text begins so is read: the errors around it quote
+/// the request's path first.
+fn answer(e: &object_store::Error) -> Option<(u16, String)> {
     chain(e).find_map(|e| {
         let text = e.to_string();
-        let (_, rest) = text.split_once("status code: ")?;
-        rest.get(..3)?.parse().ok()
+        let rest = text.strip_prefix("Server returned non-2xx status code: ")?;
+        let status = rest.get(..3)?.parse().ok()?;
+        // "404 Not Found: " and the body.
+        let body = rest.split_once(": ").map_or("", |(_, body)| body);
+        Some((status, body.to_owned()))
     })
+}
+
+/// The status of the server's answer, if there was one that failed.
+pub(crate) fn status(e: &object_store::Error) -> Option<u16> {
+    answer(e).map(|(status, _)| status)
+}
+
+/// S3's code in an error's body. It is the first element; the server escapes
+/// names, which come later, so that none of them reads as an element.
+fn code(body: &str) -> Option<&str> {
+    let (_, rest) = body.split_once("<Code>")?;
+    rest.split_once("</Code>").map(|(code, _)| code)
 }
 
 /// Whether it is the bucket that is missing, and not an object in it.
 pub(crate) fn lacks_bucket(e: &object_store::Error) -> bool {
-    chain(e).any(|e| e.to_string().contains("NoSuchBucket"))
+    answer(e).is_some_and(|(_, body)| code(&body) == Some("NoSuchBucket"))
 }
 
 /// The error for `e`, which ended a request of this effect.
@@ -107,7 +125,7 @@ fn by_status(e: &object_store::Error, effect: Effect) -> Class {
         Some(409) => (
             Contended,
             Retry::Safe,
-            "others write the same object at this moment; nothing was written, try again",
+            "another write of the same object is in progress; nothing was written, try again",
         ),
         Some(501) => (
             Config,
@@ -145,7 +163,7 @@ fn by_transport(e: &object_store::Error, effect: Effect) -> Class {
         Some(HttpErrorKind::Connect) => (
             Unavailable,
             Retry::Safe,
-            "nobody listens at the server's address; nothing was sent",
+            "no server listens at the address; nothing was sent",
         ),
         Some(HttpErrorKind::Timeout) => (
             Timeout,
@@ -160,8 +178,11 @@ fn by_transport(e: &object_store::Error, effect: Effect) -> Class {
     }
 }
 
+/// Whether the TLS library refused the server's certificate. Its error is public
+/// only through rustls, whose text begins with these words; an error that quotes
+/// a URL begins otherwise.
 fn is_untrusted(e: &object_store::Error) -> bool {
-    chain(e).any(|e| e.to_string().contains("invalid peer certificate"))
+    chain(e).any(|e| e.to_string().starts_with("invalid peer certificate"))
 }
 
 pub(crate) fn config(message: impl Into<std::borrow::Cow<'static, str>>) -> Error {
@@ -176,7 +197,84 @@ pub(crate) fn closed() -> Error {
     Error::closed().with_backend(BACKEND)
 }
 
-/// Whether nobody knows if the request was executed.
+/// Whether it is unknown if the request was executed.
 pub(crate) fn is_lost(error: &Error) -> bool {
     error.retry() == Retry::Ambiguous
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An answer of the server as the driver wraps it, for the object `path`.
+    fn answered(path: &str, answer: &str) -> object_store::Error {
+        #[derive(Debug)]
+        struct Outer(String, Inner);
+        #[derive(Debug)]
+        struct Inner(String);
+        impl fmt::Display for Inner {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+        impl StdError for Inner {}
+        impl fmt::Display for Outer {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                let Self(path, inner) = self;
+                write!(f, "Error performing GET http://h/{path} in 1ms - {inner}")
+            }
+        }
+        impl StdError for Outer {
+            fn source(&self) -> Option<&(dyn StdError + 'static)> {
+                Some(&self.1)
+            }
+        }
+        let source = Outer(path.into(), Inner(answer.into()));
+        object_store::Error::NotFound {
+            path: path.into(),
+            source: Box::new(source),
+        }
+    }
+
+    /// Texts that a search in the driver's messages would find.
+    const MISLEADING: [&str; 5] = [
+        "NoSuchBucket",
+        "<Code>NoSuchBucket</Code>",
+        "status code: 409",
+        "Server returned non-2xx status code: 503 Slow Down: ",
+        "invalid peer certificate",
+    ];
+
+    #[test]
+    fn no_name_decides_what_an_error_is() {
+        for name in MISLEADING {
+            let answer = "Server returned non-2xx status code: 404 Not Found: \
+                          <Error><Code>NoSuchKey</Code><Key>x</Key></Error>";
+            let error = answered(name, answer);
+            assert_eq!(status(&error), Some(404), "{name}");
+            assert!(!lacks_bucket(&error), "{name}");
+            assert!(!is_untrusted(&error), "{name}");
+            let silent = answered(name, "error sending request");
+            assert_eq!(status(&silent), None, "{name}");
+            assert!(!lacks_bucket(&silent), "{name}");
+            assert_eq!(
+                from_driver(silent, Effect::Write).retry(),
+                Retry::Ambiguous,
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_code_of_an_answer_decides() {
+        let answer = "Server returned non-2xx status code: 404 Not Found: \
+                      <?xml?><Error><Code>NoSuchBucket</Code></Error>";
+        let error = from_driver(answered("a", answer), Effect::Write);
+        assert_eq!(
+            (error.kind(), error.retry()),
+            (ErrorKind::Config, Retry::Never)
+        );
+        let busy = "Server returned non-2xx status code: 409 Conflict: ";
+        assert_eq!(status(&answered("a", busy)), Some(409));
+    }
 }
