@@ -4,18 +4,16 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, S3ConditionalPut};
-use object_store::memory::InMemory;
-use object_store::{Certificate, ClientOptions, ObjectStore, RetryConfig};
+use object_store::ObjectStore;
+use serde::Deserialize;
+use store_core::config::{StoreUrl, Tls};
 use store_core::{
     Capabilities, Clock, Collection, Durability, Result, Support, SystemClock, collections,
 };
-use url::Url;
 
 use crate::S3Store;
-use crate::blobs::{self, Parts};
-use crate::error::{BACKEND, config};
-use crate::shared::unknown_scheme;
+use crate::blobs;
+use crate::error::BACKEND;
 
 /// Options for an [`S3Store`].
 ///
@@ -32,34 +30,95 @@ use crate::shared::unknown_scheme;
 /// ```
 #[derive(Clone)]
 #[must_use = "a builder opens nothing until `connect`"]
-pub struct Builder {
-    source: Source,
-    credentials: Option<(String, String)>,
-    session_token: Option<String>,
-    ca: Option<Vec<u8>>,
-    prefix: Option<String>,
+pub struct S3Builder {
+    pub(crate) source: Source,
+    pub(crate) credentials: Option<(String, String)>,
+    pub(crate) session_token: Option<String>,
+    pub(crate) tls: Tls,
+    pub(crate) prefix: Option<String>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) collections: Vec<Collection>,
     pub(crate) lease: Duration,
     pub(crate) blobs: blobs::Options,
-    timeout: Duration,
-    connect_timeout: Duration,
+    pub(crate) timeout: Duration,
+    pub(crate) connect_timeout: Duration,
+}
+
+/// The same options as data, from a configuration file. What is missing is as
+/// in a new [`S3Builder`]. Credentials are not part of it: see
+/// [`S3S3Builder::url`].
+///
+/// ```
+/// use store_s3::{S3Builder, S3Config};
+/// let config: S3Config = serde_json::from_str(r#"{"url": "s3://bucket", "timeout_ms": 5000}"#)?;
+/// let builder = S3S3Builder::from(config);
+/// # let _ = builder;
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+#[non_exhaustive]
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct S3Config {
+    /// See [`S3S3Builder::url`].
+    pub url: Option<String>,
+    /// See [`S3S3Builder::namespace`].
+    pub namespace: Option<String>,
+    /// See [`S3S3Builder::tls`].
+    pub tls: Option<Tls>,
+    /// See [`S3S3Builder::timeout`], in milliseconds.
+    pub timeout_ms: Option<u64>,
+    /// See [`S3S3Builder::connect_timeout`], in milliseconds.
+    pub connect_timeout_ms: Option<u64>,
+    /// See [`S3S3Builder::inline`].
+    pub inline: Option<usize>,
+    /// See [`S3S3Builder::part_size`].
+    pub part_size: Option<usize>,
+    /// See [`S3S3Builder::in_flight`].
+    pub in_flight: Option<usize>,
+}
+
+impl From<S3Config> for S3Builder {
+    fn from(config: S3Config) -> Self {
+        let mut builder = Self::default();
+        if let Some(url) = config.url {
+            builder = builder.url(url);
+        }
+        builder.prefix = config.namespace;
+        builder.tls = config.tls.unwrap_or_default();
+        if let Some(ms) = config.timeout_ms {
+            builder = builder.timeout(Duration::from_millis(ms));
+        }
+        if let Some(ms) = config.connect_timeout_ms {
+            builder = builder.connect_timeout(Duration::from_millis(ms));
+        }
+        if let Some(bytes) = config.inline {
+            builder = builder.inline(bytes);
+        }
+        if let Some(bytes) = config.part_size {
+            builder = builder.part_size(bytes);
+        }
+        if let Some(parts) = config.in_flight {
+            builder = builder.in_flight(parts);
+        }
+        builder
+    }
 }
 
 #[derive(Clone)]
-enum Source {
+pub(crate) enum Source {
     None,
     Url(String),
+    Parsed(Arc<StoreUrl>),
     Driver(Arc<dyn ObjectStore>),
 }
 
-impl Default for Builder {
+impl Default for S3Builder {
     fn default() -> Self {
         Self {
             source: Source::None,
             credentials: None,
             session_token: None,
-            ca: None,
+            tls: Tls::new(),
             prefix: None,
             clock: Arc::new(SystemClock),
             collections: collections::all(),
@@ -71,7 +130,7 @@ impl Default for Builder {
     }
 }
 
-impl Builder {
+impl S3Builder {
     /// Where the bucket is: `s3://bucket/prefix?region=…&endpoint=…`.
     ///
     /// - `region`: `us-east-1` unless the environment says otherwise.
@@ -80,13 +139,19 @@ impl Builder {
     /// - `virtual_hosted=true`: the bucket in the host's name instead of the
     ///   path.
     ///
-    /// Credentials come from [`Builder::credentials`], or as Amazon's own
+    /// Credentials come from [`S3Builder::credentials`], or as Amazon's own
     /// clients find them: `AWS_ACCESS_KEY_ID` and the like in the environment, a
     /// web identity, a container's or a machine's role.
     ///
     /// `memory://` is a bucket in memory that nobody else sees, for tests.
     pub fn url(mut self, url: impl Into<String>) -> Self {
         self.source = Source::Url(url.into());
+        self
+    }
+
+    /// The same, of a URL that was parsed already.
+    pub(crate) fn store_url(mut self, url: StoreUrl) -> Self {
+        self.source = Source::Parsed(Arc::new(url));
         self
     }
 
@@ -115,24 +180,36 @@ impl Builder {
         self
     }
 
-    /// A certificate authority to trust beside the system's, in PEM.
-    pub fn ca_certificate(mut self, pem: impl Into<Vec<u8>>) -> Self {
-        self.ca = Some(pem.into());
+    /// Which certificate authorities to trust; the system's by default.
+    pub fn tls(mut self, tls: Tls) -> Self {
+        self.tls = tls;
         self
     }
 
-    /// What the names of all objects begin with, instead of the URL's path:
-    /// at most 60 letters, digits, dashes, underscores, dots and slashes. Two
-    /// prefixes in one bucket are two stores, if neither is in the other.
-    pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
-        self.prefix = Some(prefix.into());
+    /// Keeps this store apart from others in the bucket: what the names of all
+    /// objects begin with, instead of the URL's path. At most 60 letters, digits,
+    /// dashes, underscores, dots and slashes. Two namespaces in one bucket are
+    /// two stores, if neither is in the other.
+    pub fn namespace(mut self, name: impl Into<String>) -> Self {
+        self.prefix = Some(name.into());
         self
     }
 
-    /// The clock that decides expiry and refill. The machine's by default.
+    /// [`S3Builder::namespace`] by S3's own word.
+    pub fn prefix(self, prefix: impl Into<String>) -> Self {
+        self.namespace(prefix)
+    }
+
+    /// The clock that decides expiry and refill. The system clock by default.
     pub fn clock(mut self, clock: impl Clock + 'static) -> Self {
         self.clock = Arc::new(clock);
         self
+    }
+
+    /// Declares a collection of the application's own; see
+    /// [`S3Builder::collections`].
+    pub fn collection(self, collection: Collection) -> Self {
+        self.collections([collection])
     }
 
     /// Declares collections of the application's own, so that the sweep removes
@@ -144,10 +221,10 @@ impl Builder {
         self
     }
 
-    /// How long a commit of several records may hold one that another wants, and
-    /// a tenth of it more for each of its records; 5 s by default. After that
-    /// the other aborts it. It decides how long a process that died is waited
-    /// for and nothing else: a commit that was slower is begun anew.
+    /// How long a commit of several records may hold a record that another
+    /// commit needs, plus a tenth of it for each of its records; 5 s by default.
+    /// After that the other commit aborts it. The lease only decides how long to
+    /// wait for a process that died: a slow commit that is aborted starts again.
     pub fn lease(mut self, lease: Duration) -> Self {
         self.lease = lease;
         self
@@ -215,15 +292,16 @@ impl Builder {
         capabilities.rate_limits = Support::Emulated;
         capabilities.durability = match &self.source {
             Source::Url(url) if url.starts_with("memory:") => Durability::Process,
-            // Where it leads, nobody said.
+            Source::Parsed(url) if url.scheme() == "memory" => Durability::Process,
+            // The client's target is unknown.
             Source::Driver(_) => Durability::Unknown,
             _ => Durability::Replicated,
         };
         capabilities
     }
 
-    /// Opens the store. The server is asked for what [`S3Store::setup`] found
-    /// out, so that a wrong URL is found here.
+    /// Opens the store, and reads what [`S3Store::setup`] found out about the
+    /// server, so that a wrong URL is reported here.
     ///
     /// # Errors
     /// `Config` for a wrong option, or a server that `setup` refused;
@@ -231,146 +309,12 @@ impl Builder {
     pub async fn connect(self) -> Result<S3Store> {
         S3Store::open(self).await
     }
-
-    /// The driver, and where it leads.
-    pub(crate) fn driver(&self) -> Result<Driver> {
-        let prefix = |path: &str| self.prefix.clone().unwrap_or_else(|| path.to_owned());
-        let text = match &self.source {
-            Source::None => {
-                return Err(config(
-                    "no bucket is named; call Builder::url or Builder::object_store",
-                ));
-            }
-            Source::Driver(driver) => {
-                return Ok(Driver {
-                    driver: Arc::clone(driver),
-                    parts: Parts::Lent(Arc::clone(driver)),
-                    place: driver.to_string(),
-                    prefix: prefix(""),
-                });
-            }
-            Source::Url(url) => url,
-        };
-        let url = Url::parse(text)
-            // The parser's own words may hold the URL, secrets and all.
-            .map_err(|_| config("the URL is not of the form s3://bucket/prefix?region=…"))?;
-        match url.scheme() {
-            "memory" => {
-                let driver = Arc::new(InMemory::new());
-                Ok(Driver {
-                    parts: Parts::Lent(Arc::clone(&driver) as _),
-                    driver,
-                    place: "a bucket in memory".into(),
-                    prefix: prefix(url.path()),
-                })
-            }
-            "s3" => self.bucket(&url, prefix(url.path())),
-            other => Err(unknown_scheme(other)),
-        }
-    }
-
-    fn bucket(&self, url: &Url, prefix: String) -> Result<Driver> {
-        let Some(bucket) = url.host_str() else {
-            return Err(config("the URL names no bucket: s3://bucket/prefix"));
-        };
-        if bucket.ends_with("--x-s3") {
-            return Err(config(
-                "a directory bucket (S3 Express One Zone) lists its objects in no order, which \
-                 every scan needs; use a general purpose bucket",
-            ));
-        }
-        if !url.username().is_empty() || url.password().is_some() {
-            return Err(config(
-                "credentials do not belong into the URL; call Builder::credentials",
-            ));
-        }
-        if self.blobs.part_size < blobs::MIN_PART {
-            return Err(config(
-                "S3 takes no parts of under 5 MiB; give Builder::part_size that or more",
-            ));
-        }
-        // Unless the application chose another.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let mut options = ClientOptions::new()
-            .with_timeout(self.timeout)
-            .with_connect_timeout(self.connect_timeout);
-        let mut driver = AmazonS3Builder::from_env()
-            .with_bucket_name(bucket)
-            .with_conditional_put(S3ConditionalPut::ETagMatch);
-        let mut place = format!("s3://{bucket}");
-        for (name, value) in url.query_pairs() {
-            driver = match &*name {
-                "region" => driver.with_region(&*value),
-                "endpoint" => {
-                    options = options.with_allow_http(value.starts_with("http:"));
-                    place = format!("{value}/{bucket}");
-                    driver.with_endpoint(&*value)
-                }
-                "virtual_hosted" => driver.with_virtual_hosted_style_request(value == "true"),
-                _ => {
-                    return Err(config(
-                        "the URL may say region, endpoint and virtual_hosted, and nothing else",
-                    ));
-                }
-            };
-        }
-        if driver
-            .get_config_value(&AmazonS3ConfigKey::Region)
-            .is_none()
-        {
-            driver = driver.with_region("us-east-1");
-        }
-        if let Some((key, secret)) = &self.credentials {
-            driver = driver
-                .with_access_key_id(key)
-                .with_secret_access_key(secret);
-        }
-        if let Some(token) = &self.session_token {
-            driver = driver.with_token(token);
-        }
-        if let Some(pem) = &self.ca {
-            let certificates = Certificate::from_pem_bundle(pem)
-                .map_err(|_| config("the certificate authority is not in PEM"))?;
-            for certificate in certificates {
-                options = options.with_root_certificate(certificate);
-            }
-        }
-        let driver = driver.with_client_options(options);
-        let build = |driver: AmazonS3Builder| {
-            let built = driver.build().map_err(|_| {
-                // The driver's own words may hold what is configured.
-                config("the bucket is configured wrongly; check the URL and the credentials")
-            });
-            built.map(Arc::new)
-        };
-        Ok(Driver {
-            // A conditional put that is sent again fails on its own success.
-            driver: build(driver.clone().with_retry(RetryConfig {
-                max_retries: 0,
-                ..RetryConfig::default()
-            }))?,
-            // A part may be sent again, by its number.
-            parts: Parts::ById(build(driver)?),
-            place,
-            prefix,
-        })
-    }
 }
 
-/// What leads to a bucket.
-pub(crate) struct Driver {
-    /// Sends each request once.
-    pub(crate) driver: Arc<dyn ObjectStore>,
-    pub(crate) parts: Parts,
-    /// What to call the place in messages.
-    pub(crate) place: String,
-    pub(crate) prefix: String,
-}
-
-impl fmt::Debug for Builder {
+impl fmt::Debug for S3Builder {
     /// Without the URL, the credentials and the driver.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Builder")
+        f.debug_struct("S3Builder")
             .field("prefix", &self.prefix)
             .field("clock", &self.clock)
             .field("lease", &self.lease)
@@ -381,43 +325,7 @@ impl fmt::Debug for Builder {
 
 #[cfg(test)]
 mod tests {
-    use store_core::ErrorKind;
-
     use super::*;
-
-    async fn refusal(url: &str) -> store_core::Error {
-        S3Store::connect(url).await.expect_err("a wrong URL")
-    }
-
-    #[tokio::test]
-    async fn a_file_system_is_refused_with_the_reason() {
-        let error = refusal("file:///var/data").await;
-        assert_eq!(error.kind(), ErrorKind::Config);
-        assert!(error.message().contains("only if it is unchanged"));
-    }
-
-    #[tokio::test]
-    async fn a_directory_bucket_is_refused_with_the_reason() {
-        let error = refusal("s3://fast--use1-az4--x-s3/app").await;
-        assert_eq!(error.kind(), ErrorKind::Config);
-        assert!(error.message().contains("in no order"));
-    }
-
-    #[tokio::test]
-    async fn what_a_url_may_not_say_is_refused_and_not_repeated() {
-        for url in [
-            "s3://user:hunter2@bucket",
-            "s3://bucket?secret=hunter2",
-            "s3://bucket/a%20b",
-            "gs://bucket",
-            "hunter2",
-            "s3:///hunter2",
-        ] {
-            let error = refusal(url).await;
-            assert_eq!(error.kind(), ErrorKind::Config, "{url}");
-            assert!(!format!("{error:?} {error}").contains("hunter2"), "{url}");
-        }
-    }
 
     #[test]
     fn a_builder_shows_no_secret() {
@@ -426,5 +334,15 @@ mod tests {
             .credentials("id", "hunter2")
             .session_token("hunter2");
         assert!(!format!("{builder:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn a_configuration_file_says_what_a_builder_does() {
+        let text = r#"{"url": "memory://", "namespace": "app", "inline": 100, "timeout_ms": 7}"#;
+        let builder = S3Builder::from(serde_json::from_str::<S3Config>(text).expect("a good one"));
+        assert_eq!(builder.prefix.as_deref(), Some("app"));
+        assert_eq!(builder.blobs.inline, 100);
+        assert_eq!(builder.timeout, Duration::from_millis(7));
+        assert!(serde_json::from_str::<S3Config>(r#"{"secret": "hunter2"}"#).is_err());
     }
 }

@@ -168,7 +168,7 @@ fn by_transport(e: &object_store::Error, effect: Effect) -> Class {
         Some(HttpErrorKind::Timeout) => (
             Timeout,
             effect.if_lost(),
-            "the server did not answer in time; see Builder::timeout",
+            "the server did not answer in time; see S3Builder::timeout",
         ),
         _ => (
             Unavailable,

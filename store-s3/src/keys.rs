@@ -187,9 +187,13 @@ impl Namespace {
 /// nearly all do: where to begin a list.
 pub(crate) fn just_before(prefix: &str) -> Option<String> {
     let last = prefix.chars().next_back()?;
-    let before = char::from_u32(u32::from(last).checked_sub(1)?)
-        // Between the surrogates and what is below them there is nothing.
-        .unwrap_or('\u{d7ff}');
+    let before = match last {
+        // Delete and `~` cannot stand in a driver's path.
+        '\u{7f}' | '\u{80}' => '}',
+        // There are no characters between the surrogates.
+        '\u{e000}' => '\u{d7ff}',
+        last => char::from_u32(u32::from(last).checked_sub(1)?)?,
+    };
     let rest = &prefix[..prefix.len() - last.len_utf8()];
     Some(format!("{rest}{before}\u{10fffd}"))
 }
@@ -300,6 +304,20 @@ mod tests {
                 let partition = space().record_of("things", &name, "x");
                 assert!(partition.starts_with(&space().partitions(THINGS, &name[..end])));
             }
+        }
+    }
+
+    #[test]
+    fn a_list_of_any_prefix_begins_at_a_path_of_the_driver() {
+        let all = ('\x01'..='\u{10010}').chain('\u{10fff0}'..='\u{10ffff}');
+        for c in all.filter(|c| *c != '\0') {
+            let prefix = space().record_of("things", "p", &c.to_string());
+            let before = just_before(&prefix).expect("not empty");
+            assert!(before < prefix, "{c:?}");
+            let path = object_store::path::Path::parse(&before);
+            assert_eq!(path.expect("a path").as_ref(), before, "{c:?}");
+            // Nothing that begins with the prefix is left out.
+            assert!(!before.starts_with(&prefix), "{c:?}");
         }
     }
 

@@ -123,16 +123,16 @@
 //! such commits small.
 //!
 //! # Streamed objects
-//! An object of up to 1 MiB ([`Builder::inline`]) is one object with what is known
+//! An object of up to 1 MiB ([`S3Builder::inline`]) is one object with what is known
 //! of it: a commit is one `PUT`, an open one `GET`. Larger content is written
 //! under a name of its own that is never used again, in parts of 5 MiB by multipart
 //! upload, and then published by one small conditional `PUT`. Whoever has it open
 //! reads exactly those bytes, by ranges, until the
-//! [grace](Builder::reader_grace) after it was replaced is over; then it is told.
+//! [grace](S3Builder::reader_grace) after it was replaced is over; then it is told.
 //!
 //! An open sink has four parts on their way and gathers a fifth; an open reader
 //! has three, and its caller one more: at most 25 MiB, however large the object
-//! is ([`Builder::part_size`], [`Builder::in_flight`]). A sink that is ahead of
+//! is ([`S3Builder::part_size`], [`S3Builder::in_flight`]). A sink that is ahead of
 //! the server waits. Every 8192 parts, 40 GiB by default, a new upload begins, so that
 //! the 10 000 parts that S3 takes are no end; such content is several objects
 //! `…/0`, `…/1`.
@@ -140,7 +140,7 @@
 //! An abort, and a commit that came too late, remove what was sent at once. A
 //! dropped sink aborts its upload if there is still a runtime. What a dead process
 //! leaves is freed by the sweep of the objects after the
-//! [lease](Builder::write_lease) and the grace, but for the parts of an upload
+//! [lease](S3Builder::write_lease) and the grace, but for the parts of an upload
 //! under way, which only the lifecycle rule above finds.
 //!
 //! To begin to replace a small object sends its content once more, since it is in
@@ -169,12 +169,12 @@
 //! Reads are tried four times, and so is what has a name of its own: content,
 //! notes. The driver's own retries are off, because a conditional put that is sent
 //! twice fails on its own success, but for multipart uploads; with a client of your
-//! own see [`Builder::object_store`].
+//! own see [`S3Builder::object_store`].
 //!
 //! A commit of several runs in a task of its own: a caller that gives up leaves
 //! it to its end. A process that dies leaves records held, which every reader
 //! reads through at once and the next writer takes over after the
-//! [lease](Builder::lease).
+//! [lease](S3Builder::lease).
 //!
 //! # Servers
 //! | | |
@@ -191,6 +191,7 @@
 
 mod blobs;
 mod config;
+mod driver;
 mod error;
 mod keys;
 mod objects;
@@ -214,8 +215,16 @@ use store_core::limits::RecordLimits;
 use store_core::{RecordStore, Result, Store};
 
 use blobs::S3Blobs;
-pub use config::Builder;
+pub use config::{S3Builder, S3Config};
 use records::S3Records;
+
+/// Opens `s3:` URLs, for a [`Registry`](store_core::open::Registry).
+pub const OPENER: store_core::open::Opener = store_core::open::Opener::new(&["s3"], |url| {
+    Box::pin(async move {
+        let store = S3Builder::default().store_url(url).connect().await?;
+        Ok(store.into())
+    })
+});
 
 /// A store in a bucket. Cheap to clone; clones share everything.
 #[derive(Clone)]
@@ -226,29 +235,29 @@ pub struct S3Store {
 
 impl S3Store {
     /// Opens the store at `url`, `s3://bucket/prefix?region=…`; see
-    /// [`Builder::url`].
+    /// [`S3Builder::url`].
     ///
     /// # Errors
-    /// As [`Builder::connect`].
+    /// As [`S3Builder::connect`].
     pub async fn connect(url: impl Into<String>) -> Result<Self> {
         Self::builder().url(url).connect().await
     }
 
     /// Options: credentials, prefix, timeouts, TLS, the clock.
-    pub fn builder() -> Builder {
-        Builder::default()
+    pub fn builder() -> S3Builder {
+        S3Builder::default()
     }
 
     /// Opens the store over a client of the driver's, which must send a
-    /// conditional put once: see [`Builder::object_store`].
+    /// conditional put once: see [`S3Builder::object_store`].
     ///
     /// # Errors
-    /// As [`Builder::connect`].
+    /// As [`S3Builder::connect`].
     pub async fn from_object_store(driver: Arc<dyn ObjectStore>) -> Result<Self> {
         Self::builder().object_store(driver).connect().await
     }
 
-    async fn open(builder: Builder) -> Result<Self> {
+    async fn open(builder: S3Builder) -> Result<Self> {
         let records = Arc::new(S3Records::open(&builder).await?);
         let blobs = S3Blobs::new(Arc::clone(records.shared()), builder.blobs);
         let limits = RecordLimits::new(Arc::clone(&records) as _).coalescing();

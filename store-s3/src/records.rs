@@ -10,7 +10,7 @@ use store_core::{
     RecordRef, RecordStore, Records, Result, Retry, Scan, Swept,
 };
 
-use crate::config::Builder;
+use crate::config::S3Builder;
 use crate::error::BACKEND;
 use crate::shared::Shared;
 use crate::together::together;
@@ -23,7 +23,7 @@ pub(crate) struct S3Records {
 }
 
 impl S3Records {
-    pub(crate) async fn open(builder: &Builder) -> Result<Self> {
+    pub(crate) async fn open(builder: &S3Builder) -> Result<Self> {
         Ok(Self {
             shared: Arc::new(Shared::open(builder).await?),
             capabilities: builder.capabilities(),

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
+use store_core::update::contended;
 use store_core::{Error, Result, Version};
 
 use crate::error::{config, corrupt, is_lost};
@@ -93,8 +94,13 @@ impl Marker {
 /// Writes down what was found, unless another process did.
 pub(crate) async fn keep(objects: &dyn Objects, name: &str, marker: &Marker) -> Result<()> {
     match objects.put(name, &When::Missing, marker.encode()).await {
-        // On a server that ignores conditions too.
-        Ok(_) => Ok(()),
+        // Even on a server that ignores conditions.
+        Ok(Put::Done(_)) => Ok(()),
+        Ok(_) => {
+            // Refused for a conflict that there was none, or another process'.
+            let found = objects.get(name).await?;
+            found.map(drop).ok_or_else(contended)
+        }
         Err(lost) if is_lost(&lost) => {
             let found = objects.get(name).await?;
             found.map(drop).ok_or(lost)
@@ -128,10 +134,15 @@ pub(crate) async fn probe(objects: &dyn Objects, names: &Namespace) -> Result<Ma
 async fn race(objects: &dyn Objects, name: &str) -> Result<Option<Fault>> {
     let created = winners(objects, name, &When::Missing, "created").await?;
     let etag = match created.len() {
+        // Each was refused or without an answer, and yet none was done.
+        0 => return Err(contended()),
         1 => etag(objects, name).await?,
         _ => return Ok(Some(Fault::RacesCreate)),
     };
-    if let Put::Done(_) = objects.put(name, &When::Missing, "again".into()).await? {
+    if put(objects, name, &When::Missing, "again".into())
+        .await?
+        .is_some()
+    {
         return Ok(Some(Fault::IgnoresCreate));
     }
     let stale = When::Is(etag.clone());
@@ -140,7 +151,7 @@ async fn race(objects: &dyn Objects, name: &str) -> Result<Option<Fault>> {
         1 => {}
         _ => return Ok(Some(Fault::RacesReplace)),
     }
-    if let Put::Done(_) = objects.put(name, &stale, "late".into()).await? {
+    if put(objects, name, &stale, "late".into()).await?.is_some() {
         return Ok(Some(Fault::IgnoresReplace));
     }
     Ok(None)
@@ -174,27 +185,34 @@ async fn winners(objects: &dyn Objects, name: &str, when: &When, what: &str) -> 
     Ok(all?.into_iter().flatten().collect())
 }
 
-/// One racer's put: its ETag if it won. A server under this load may ask for
-/// patience.
+/// One racer's put: its ETag if it won. A server under this load may not answer,
+/// or may report a conflict that there is none; as in a commit, what is there
+/// then decides.
 async fn put(objects: &dyn Objects, name: &str, when: &When, bytes: Bytes) -> Result<Option<ETag>> {
     let mut last: Option<Error> = None;
     for attempt in 0..8 {
-        match objects.put(name, when, bytes.clone()).await {
+        let refused = match objects.put(name, when, bytes.clone()).await {
             Ok(Put::Done(etag)) => return Ok(Some(etag)),
-            Ok(Put::Refused) => return Ok(None),
-            Ok(Put::Busy) => {}
+            Ok(Put::Refused) => true,
+            Ok(Put::Busy) => false,
             Err(lost) if is_lost(&lost) => {
-                let found = objects.get(name).await?;
-                if let Some(found) = found.filter(|found| found.bytes == bytes) {
-                    return Ok(Some(found.etag));
-                }
                 last = Some(lost);
+                true
             }
             Err(error) => return Err(error),
+        };
+        if refused {
+            let found = objects.get(name).await?;
+            if let Some(found) = found.as_ref().filter(|found| found.bytes == bytes) {
+                return Ok(Some(found.etag.clone()));
+            }
+            if last.is_none() && !when.holds(found.as_ref()) {
+                return Ok(None);
+            }
         }
         objects.pause(attempt + 4).await;
     }
-    // The one that won keeps others busy, so whoever is still busy lost.
+    // The one that won keeps others busy, so one that is still busy lost.
     last.map_or(Ok(None), Err)
 }
 

@@ -10,8 +10,9 @@ use store_core::{Clock, Ping, Result, Timestamp, Version};
 use tokio::time::Instant;
 
 use crate::blobs::Parts;
-use crate::config::{Builder, Driver};
-use crate::error::{BACKEND, closed, config};
+use crate::config::S3Builder;
+use crate::driver::Driver;
+use crate::error::closed;
 use crate::keys::Namespace;
 use crate::objects::{Bucket, Objects};
 use crate::protocol::Protocol;
@@ -41,7 +42,7 @@ pub(crate) struct Walk {
 
 impl Shared {
     /// Opens what is there; asks the server what `setup` found out about it.
-    pub(crate) async fn open(builder: &Builder) -> Result<Self> {
+    pub(crate) async fn open(builder: &S3Builder) -> Result<Self> {
         let Driver {
             driver,
             parts,
@@ -129,18 +130,5 @@ impl fmt::Debug for Shared {
             .field("place", &self.place)
             .field("clock", &self.clock)
             .finish_non_exhaustive()
-    }
-}
-
-/// The store in memory that a URL asks for, and no other scheme than these.
-pub(crate) fn unknown_scheme(scheme: &str) -> store_core::Error {
-    match scheme {
-        "file" => config(
-            "a file system cannot replace a file only if it is unchanged, which every commit \
-             needs; use s3://, or memory:// for tests",
-        ),
-        _ => config(format!(
-            "{BACKEND} is opened by a URL that begins with s3:// or memory://"
-        )),
     }
 }

@@ -32,6 +32,8 @@ pub(crate) enum Manner {
     ListsInNoOrder,
     /// Answers one request in ten with 503, and half of those after doing it.
     Overloaded,
+    /// Refuses one conditional put in ten although its condition holds.
+    Conflicts,
 }
 
 /// A client of a bucket in memory.
@@ -62,7 +64,10 @@ impl Client {
     fn fate(&self) -> Option<bool> {
         self.requests.fetch_add(1, Ordering::SeqCst);
         let mut dice = self.dice.lock().unwrap_or_else(PoisonError::into_inner);
-        let fails = self.manner == Manner::Overloaded && dice.chance(10);
+        let fails = match self.manner {
+            Manner::Overloaded | Manner::Conflicts => dice.chance(10),
+            _ => false,
+        };
         fails.then(|| dice.chance(50))
     }
 }
@@ -75,6 +80,14 @@ fn slow_down() -> Error {
     }
 }
 
+/// A conditional put that a server refused.
+fn conflict(location: &Path) -> Error {
+    Error::Precondition {
+        path: location.to_string(),
+        source: "Server returned non-2xx status code: 412 Precondition Failed: ".into(),
+    }
+}
+
 #[async_trait]
 impl ObjectStore for Client {
     async fn put_opts(
@@ -84,6 +97,12 @@ impl ObjectStore for Client {
         mut options: PutOptions,
     ) -> Result<PutResult> {
         let fate = self.fate();
+        if self.manner == Manner::Conflicts {
+            return match (&options.mode, fate) {
+                (PutMode::Create | PutMode::Update(_), Some(_)) => Err(conflict(location)),
+                _ => self.bucket.put_opts(location, payload, options).await,
+            };
+        }
         if fate == Some(false) {
             return Err(slow_down());
         }
@@ -121,8 +140,8 @@ impl ObjectStore for Client {
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
         match self.fate() {
-            Some(_) => Err(slow_down()),
-            None => self.bucket.get_opts(location, options).await,
+            Some(_) if self.manner == Manner::Overloaded => Err(slow_down()),
+            _ => self.bucket.get_opts(location, options).await,
         }
     }
 

@@ -8,7 +8,7 @@ use store_conformance::servers::{Server, missing, s3};
 use store_conformance::{Harness, Opened, cases};
 use store_core::{ManualClock, Result, Store};
 use store_s3::object_store::aws::AmazonS3Builder;
-use store_s3::{Builder, S3Store};
+use store_s3::{S3Builder, S3Store};
 
 /// `host:port` of a server's URL.
 pub(crate) fn address(url: &str) -> &str {
@@ -16,7 +16,7 @@ pub(crate) fn address(url: &str) -> &str {
 }
 
 /// Options for a store in the tests' bucket.
-pub(crate) fn builder(url: &str, prefix: &str) -> Builder {
+pub(crate) fn builder(url: &str, prefix: &str) -> S3Builder {
     S3Store::builder()
         .url(format!(
             "s3://{}/{prefix}?endpoint={url}&region={}",

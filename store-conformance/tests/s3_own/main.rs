@@ -23,7 +23,7 @@ use std::process::ExitCode;
 pub(crate) use own::{End, Failure, key, number, other, partition, put, tests, write};
 use store_conformance::servers::{Options, missing, s3};
 use store_core::{ManualClock, Result, Store};
-use store_s3::Builder;
+use store_s3::S3Builder;
 
 /// A prefix that nobody used, on a server.
 #[derive(Clone)]
@@ -40,12 +40,12 @@ impl Place {
         }
     }
 
-    fn builder(&self) -> Builder {
+    fn builder(&self) -> S3Builder {
         self.builder_at(&self.url)
     }
 
     /// The same place by another way to its server.
-    fn builder_at(&self, url: &str) -> Builder {
+    fn builder_at(&self, url: &str) -> S3Builder {
         harness::builder(url, &self.prefix).clock(ManualClock::default())
     }
 

@@ -30,7 +30,7 @@ const KILLS: &str = "STORE_SOAK_CYCLES";
 /// How many work at a time.
 const RIVALS: usize = 3;
 
-fn builder(url: &str, prefix: &str) -> store_s3::Builder {
+fn builder(url: &str, prefix: &str) -> store_s3::S3Builder {
     harness::builder(url, prefix).lease(Duration::from_millis(150))
 }
 

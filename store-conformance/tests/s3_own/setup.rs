@@ -15,9 +15,10 @@ use crate::{End, Place, harness, tests, write};
 tests![
     a_server_that_does_not_keep_its_word_is_refused_by_name,
     a_real_server_on_which_two_writes_win_is_refused_by_name,
+    a_conflict_that_there_is_none_does_not_refuse_a_server,
     setup_runs_at_every_start_of_every_process,
     a_missing_bucket_is_an_error_and_never_an_absence,
-    wrong_credentials_are_told,
+    wrong_credentials_are_reported,
 ];
 
 async fn a_server_that_does_not_keep_its_word_is_refused_by_name(_: Place) -> End {
@@ -34,7 +35,7 @@ async fn a_server_that_does_not_keep_its_word_is_refused_by_name(_: Place) -> En
         assert_eq!(error.kind(), ErrorKind::Config, "{manner:?}");
         assert!(error.message().contains(why), "{error}");
         assert!(error.message().contains(&client.to_string()), "{error}");
-        // Whoever opens it from now on is told as well.
+        // Opening it again reports the same.
         let error = S3Store::from_object_store(client).await;
         assert_eq!(error.expect_err("refused before").kind(), ErrorKind::Config);
     }
@@ -50,6 +51,16 @@ async fn a_real_server_on_which_two_writes_win_is_refused_by_name(place: Place) 
     assert!(error.message().contains(lax.url()), "{error}");
     let error = place.builder_at(lax.url()).connect().await;
     assert_eq!(error.expect_err("refused before").kind(), ErrorKind::Config);
+    Ok(())
+}
+
+async fn a_conflict_that_there_is_none_does_not_refuse_a_server(_: Place) -> End {
+    for seed in 0..20 {
+        let bucket = Arc::new(InMemory::new());
+        let client = Arc::new(Client::new(&bucket, Manner::Conflicts, seed));
+        let store = S3Store::from_object_store(client).await?;
+        store.setup().await.map_err(|e| format!("{seed}: {e:?}"))?;
+    }
     Ok(())
 }
 
@@ -87,7 +98,7 @@ async fn a_missing_bucket_is_an_error_and_never_an_absence(place: Place) -> End 
     Ok(())
 }
 
-async fn wrong_credentials_are_told(place: Place) -> End {
+async fn wrong_credentials_are_reported(place: Place) -> End {
     let builder = place.builder().credentials("nobody", "hunter2");
     let error = builder.connect().await.expect_err("nobody's key");
     assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error:?}");

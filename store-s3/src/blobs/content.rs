@@ -22,8 +22,8 @@ pub(crate) enum Parts {
     /// By the ids of uploads, so that anybody can abort what another began. Such
     /// a client sends a part again by itself.
     ById(Arc<dyn MultipartStore>),
-    /// As a client that was lent offers it.
-    Lent(Arc<dyn ObjectStore>),
+    /// As a client that was borrowed offers it.
+    Borrowed(Arc<dyn ObjectStore>),
 }
 
 impl Blobs {
@@ -53,7 +53,7 @@ impl Blobs {
                 place,
                 id: id.into(),
             }),
-            Parts::Lent(driver) => driver.put_multipart(&place).await.map(Way::Lent),
+            Parts::Borrowed(driver) => driver.put_multipart(&place).await.map(Way::Borrowed),
         };
         Ok(Upload {
             bucket: Arc::clone(self.shared.bucket()),
@@ -77,7 +77,7 @@ impl Blobs {
         match &self.shared.parts {
             Parts::ById(store) => abort(store, &place, id).await,
             // It has no way to.
-            Parts::Lent(_) => Ok(()),
+            Parts::Borrowed(_) => Ok(()),
         }
     }
 
@@ -124,7 +124,7 @@ enum Way {
         place: Path,
         id: Arc<str>,
     },
-    Lent(Box<dyn MultipartUpload>),
+    Borrowed(Box<dyn MultipartUpload>),
 }
 
 impl Upload {
@@ -132,7 +132,7 @@ impl Upload {
     pub(super) fn id(&self) -> Option<&str> {
         match &self.way {
             Some(Way::ById { id, .. }) => Some(id),
-            Some(Way::Lent(_)) | None => None,
+            Some(Way::Borrowed(_)) | None => None,
         }
     }
 
@@ -151,7 +151,7 @@ impl Upload {
         // A task each, so that parts go on while the writer does something else.
         match &mut self.way {
             None => return Err(stopped()),
-            Some(Way::Lent(upload)) => {
+            Some(Way::Borrowed(upload)) => {
                 let put = upload.put_part(part);
                 self.on_their_way.spawn(async { put.await.map(|()| None) });
             }
@@ -182,7 +182,7 @@ impl Upload {
         self.fewer_than(1).await?;
         let completed = match &mut self.way {
             None => return Err(stopped()),
-            Some(Way::Lent(upload)) => upload.complete().await,
+            Some(Way::Borrowed(upload)) => upload.complete().await,
             Some(Way::ById { store, place, id }) => {
                 self.there.sort_unstable_by_key(|(number, _)| *number);
                 let parts = self.there.drain(..).map(|(_, part)| part).collect();
@@ -217,7 +217,7 @@ impl Way {
     async fn abort(self) -> Result<()> {
         match self {
             Self::ById { store, place, id } => abort(&store, &place, &id).await,
-            Self::Lent(mut upload) => ended(upload.abort().await),
+            Self::Borrowed(mut upload) => ended(upload.abort().await),
         }
     }
 }
@@ -261,7 +261,7 @@ impl fmt::Debug for Parts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::ById(_) => "ById",
-            Self::Lent(_) => "Lent",
+            Self::Borrowed(_) => "Borrowed",
         })
     }
 }

@@ -20,6 +20,7 @@ pub(super) fn cases() -> Vec<Case<dyn RecordStore>> {
         case!(two_namespaces_never_see_each_other, "10"),
         case!(an_id_prefix_is_literal, "R1", "R5", "18"),
         case!(a_partition_prefix_is_literal, "R1", "18"),
+        case!(no_name_decides_what_an_error_is, "R1", "R7"),
     ]
 }
 
@@ -81,6 +82,55 @@ async fn no_two_ids_share_a_record(harness: Given) -> CaseResult {
     }
     let left = ids(&*space.first, space.scan()).await?;
     assert_eq!(left.len(), names.len() - 5, "a delete took others with it");
+    Ok(())
+}
+
+/// Words by which servers and drivers report errors.
+const ERROR_WORDS: [&str; 20] = [
+    "NoSuchBucket",
+    "NoSuchKey",
+    "AccessDenied",
+    "SlowDown",
+    "<Code>NoSuchBucket</Code>",
+    "status code: 404",
+    "status code: 409",
+    "Server returned non-2xx status code: 503 Slow Down: ",
+    "invalid peer certificate",
+    "READONLY",
+    "MOVED 1 127.0.0.1:6379",
+    "BUSY",
+    "NOSCRIPT",
+    "OOM command not allowed",
+    "duplicate key value violates unique constraint",
+    "40001",
+    "cached plan must not change result type",
+    "ConditionalCheckFailed",
+    "ValidationException",
+    "ResourceNotFoundException",
+];
+
+async fn no_name_decides_what_an_error_is(harness: Given) -> CaseResult {
+    let space = Space::open(&harness).await?;
+    for name in ERROR_WORDS {
+        let name_of = |error: &store_core::Error| format!("{name}: {error:?}");
+        assert!(space.record(name).await?.is_none(), "{name}");
+        for round in 0..2 {
+            let mut create = space.batch();
+            create.put(key(name)?, Expect::Absent, Body::json(round)?)?;
+            let created = space.first.commit(&create).await;
+            match (round, created) {
+                (0, Ok(_)) => {}
+                (_, Err(error)) => assert!(error.conflict().is_some(), "{}", name_of(&error)),
+                (_, Ok(_)) => panic!("{name} was created twice"),
+            }
+        }
+        assert_eq!(space.number(name).await?, Some(0), "{name}");
+        let mut batch = Batch::new(Partition::new(name)?, space.now());
+        batch.put(key(name)?, Expect::Present, Body::json(1)?)?;
+        let error = space.first.commit(&batch).await;
+        let error = error.expect_err("there is none in that partition");
+        assert!(error.conflict().is_some(), "{}", name_of(&error));
+    }
     Ok(())
 }
 

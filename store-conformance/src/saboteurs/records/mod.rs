@@ -19,6 +19,7 @@ enum Flaw {
     MixesCollections,
     JoinsNamesWithAColon,
     FoldsCase,
+    ReadsErrorsInNames,
     TrimsTrailingSpaces,
     ReadsExpired,
     ScansExpired,
@@ -115,6 +116,11 @@ fn suite(flaw: Flaw) -> Suite {
 /// All of them.
 pub fn all() -> Vec<Saboteur> {
     vec![
+        flaw!(
+            ReadsErrorsInNames,
+            "takes a word in a name for an error of the server",
+            "no_name_decides_what_an_error_is"
+        ),
         flaw!(
             MixesCollections,
             "keeps the records of all collections in one place",

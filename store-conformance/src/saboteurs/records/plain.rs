@@ -15,7 +15,7 @@ use store_core::error::FailedItem;
 use store_core::{
     Batch, Body, Capabilities, Change, Clock, Committed, Conflict, Error, Expect, ManualClock,
     Record, RecordKey, RecordRef, RecordStore, Records, Result, Scan, Scope, Support, Swept,
-    Timestamp,
+    Timestamp, Version,
 };
 
 use super::Flaw;
@@ -106,6 +106,12 @@ impl Plain {
                 (collection.into(), format!("{partition}:{id}"), "".into())
             }
             Some(Flaw::FoldsCase) => (collection.into(), partition.into(), id.to_lowercase()),
+            // As if there were no bucket: nothing is found, and nothing fails.
+            Some(Flaw::ReadsErrorsInNames) if id.contains("NoSuchBucket") => (
+                collection.into(),
+                String::new(),
+                Version::unique().to_string(),
+            ),
             Some(Flaw::TrimsTrailingSpaces) => {
                 (collection.into(), partition.into(), id.trim_end().into())
             }

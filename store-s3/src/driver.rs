@@ -1,0 +1,333 @@
+//! Builds the driver's client of a bucket from the configuration.
+
+use std::sync::Arc;
+
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, S3ConditionalPut};
+use object_store::memory::InMemory;
+use object_store::{Certificate, ClientOptions, ObjectStore, RetryConfig};
+use store_core::Result;
+use store_core::config::StoreUrl;
+use url::Url;
+
+use crate::blobs::{MIN_PART, Parts};
+use crate::config::{S3Builder, Source};
+use crate::error::config;
+
+/// The clients of a bucket.
+pub(crate) struct Driver {
+    /// Sends each request once.
+    pub(crate) driver: Arc<dyn ObjectStore>,
+    pub(crate) parts: Parts,
+    /// What messages call the place; never with credentials.
+    pub(crate) place: String,
+    pub(crate) prefix: String,
+}
+
+/// The options in a URL.
+#[derive(Default)]
+struct Options<'a> {
+    region: Option<&'a str>,
+    endpoint: Option<&'a str>,
+    virtual_hosted: bool,
+}
+
+impl S3Builder {
+    /// The clients of the configured bucket.
+    pub(crate) fn driver(&self) -> Result<Driver> {
+        let prefix = |path: &str| self.prefix.clone().unwrap_or_else(|| path.to_owned());
+        let url: Arc<StoreUrl> = match &self.source {
+            Source::None => {
+                return Err(config(
+                    "no bucket is named; call S3Builder::url or S3Builder::object_store",
+                ));
+            }
+            Source::Driver(driver) => {
+                return Ok(Driver {
+                    driver: Arc::clone(driver),
+                    parts: Parts::Borrowed(Arc::clone(driver)),
+                    place: driver.to_string(),
+                    prefix: prefix(""),
+                });
+            }
+            Source::Url(text) => Arc::new(text.parse()?),
+            Source::Parsed(url) => Arc::clone(url),
+        };
+        if url.scheme() == "file" {
+            return Err(config(
+                "a file system cannot replace a file only if it is unchanged, which every commit \
+                 needs; use s3://, or memory:// for tests",
+            ));
+        }
+        url.expect_scheme(&["s3", "memory"])?;
+        if url.user().is_some() || url.secret().is_some() {
+            return Err(config(
+                "credentials do not belong in the URL; call S3Builder::credentials",
+            ));
+        }
+        if url.scheme() == "s3" {
+            return self.bucket(&url, prefix(url.path()));
+        }
+        if !url.hosts().is_empty() {
+            return Err(config("a bucket in memory has no name: memory:///prefix"));
+        }
+        url.options().finish()?;
+        let driver = Arc::new(InMemory::new());
+        Ok(Driver {
+            parts: Parts::Borrowed(Arc::clone(&driver) as _),
+            driver,
+            place: "a bucket in memory".into(),
+            prefix: prefix(url.path()),
+        })
+    }
+
+    fn bucket(&self, url: &StoreUrl, prefix: String) -> Result<Driver> {
+        let bucket = checked_bucket(url)?;
+        let mut options = url.options();
+        let asked = Options {
+            region: options.take_text("region"),
+            endpoint: options.take_text("endpoint"),
+            virtual_hosted: options.take("virtual_hosted")?.unwrap_or(false),
+        };
+        options.finish()?;
+        if self.blobs.part_size < MIN_PART {
+            return Err(config(
+                "S3 takes no parts of under 5 MiB; give S3Builder::part_size that or more",
+            ));
+        }
+        // Unless the application chose another.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let (mut driver, endpoint) = located(bucket, &asked)?;
+        if let Some((key, secret)) = &self.credentials {
+            driver = driver
+                .with_access_key_id(key)
+                .with_secret_access_key(secret);
+        }
+        if let Some(token) = &self.session_token {
+            driver = driver.with_token(token);
+        }
+        let plain = endpoint.as_deref().is_some_and(|e| e.starts_with("http:"));
+        let driver = driver.with_client_options(self.client(plain)?);
+        let build = |driver: AmazonS3Builder| {
+            let built = driver.build().map_err(|_| {
+                // The driver's own words may hold what is configured.
+                config("the bucket is configured wrongly; check the URL and the credentials")
+            });
+            built.map(Arc::new)
+        };
+        Ok(Driver {
+            // A conditional put that is sent again fails on its own success.
+            driver: build(driver.clone().with_retry(RetryConfig {
+                max_retries: 0,
+                ..RetryConfig::default()
+            }))?,
+            // A part may be sent again, by its number.
+            parts: Parts::ById(build(driver)?),
+            place: match endpoint {
+                Some(endpoint) => format!("{endpoint}/{bucket}"),
+                None => format!("s3://{bucket}"),
+            },
+            prefix,
+        })
+    }
+
+    /// How the client connects.
+    fn client(&self, plain: bool) -> Result<ClientOptions> {
+        let mut options = ClientOptions::new()
+            .with_allow_http(plain)
+            .with_timeout(self.timeout)
+            .with_connect_timeout(self.connect_timeout)
+            .with_no_system_certificates(self.tls.only_this_ca);
+        if let Some(pem) = self.tls.authorities()? {
+            let certificates = Certificate::from_pem_bundle(&pem)
+                .map_err(|_| config("the certificate authorities are not valid PEM"))?;
+            for certificate in certificates {
+                options = options.with_root_certificate(certificate);
+            }
+        }
+        Ok(options)
+    }
+}
+
+/// The bucket's name, which becomes a part of a URL.
+fn checked_bucket(url: &StoreUrl) -> Result<&str> {
+    let bucket = url
+        .host()
+        .map_err(|_| config("the URL names no bucket: s3://bucket/prefix"))?;
+    if bucket.ends_with("--x-s3") {
+        return Err(config(
+            "a directory bucket (S3 Express One Zone) does not list its objects in order, which \
+             every scan needs; use a general purpose bucket",
+        ));
+    }
+    let good = |b: u8| b.is_ascii_alphanumeric() || b"-._".contains(&b);
+    if !bucket.bytes().all(good) {
+        return Err(config(
+            "a bucket's name is letters, digits, dashes, dots and underscores; name the server by \
+             the option `endpoint`",
+        ));
+    }
+    Ok(bucket)
+}
+
+/// The driver's builder with the bucket's place, and the endpoint if it is not
+/// Amazon's. Everything that becomes a part of a URL is checked here, whether it
+/// is from the store's URL or from the environment: the driver panics on it.
+fn located(bucket: &str, asked: &Options<'_>) -> Result<(AmazonS3Builder, Option<String>)> {
+    let mut driver = AmazonS3Builder::from_env()
+        .with_bucket_name(bucket)
+        .with_virtual_hosted_style_request(asked.virtual_hosted)
+        .with_conditional_put(S3ConditionalPut::ETagMatch);
+    let region = asked.region.map(str::to_owned);
+    let region = region
+        .or_else(|| driver.get_config_value(&AmazonS3ConfigKey::Region))
+        .unwrap_or_else(|| "us-east-1".into());
+    let good = |b: u8| b.is_ascii_alphanumeric() || b"-_".contains(&b);
+    if region.is_empty() || !region.bytes().all(good) {
+        return Err(config(
+            "the option `region` is letters, digits and dashes, such as eu-central-1",
+        ));
+    }
+    driver = driver.with_region(region);
+    let endpoint = asked.endpoint.map(str::to_owned).or_else(|| {
+        let keys = [AmazonS3ConfigKey::S3Endpoint, AmazonS3ConfigKey::Endpoint];
+        keys.iter().find_map(|key| driver.get_config_value(key))
+    });
+    let endpoint = endpoint.as_deref().map(checked_endpoint).transpose()?;
+    if let Some(endpoint) = &endpoint {
+        driver = driver
+            .with_config(AmazonS3ConfigKey::S3Endpoint, endpoint)
+            .with_endpoint(endpoint);
+    }
+    Ok((driver, endpoint))
+}
+
+/// The endpoint, normalized and without a slash at its end.
+fn checked_endpoint(text: &str) -> Result<String> {
+    let malformed =
+        || config("the option `endpoint` is not of the form http://host:port or https://host:port");
+    let lower = text.to_ascii_lowercase();
+    // The parser would repair `http:/host`.
+    if !["http://", "https://"].iter().any(|s| lower.starts_with(s)) {
+        return Err(malformed());
+    }
+    let url = Url::parse(text).map_err(|_| malformed())?;
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(config(
+            "credentials do not belong in the option `endpoint`; call S3Builder::credentials",
+        ));
+    }
+    let good = |b: u8| b.is_ascii_alphanumeric() || b"-._/".contains(&b);
+    let plain = url.query().is_none() && url.fragment().is_none();
+    if !url.has_host() || !plain || !url.path().bytes().all(good) {
+        return Err(malformed());
+    }
+    Ok(url.as_str().trim_end_matches('/').to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use store_core::ErrorKind;
+
+    use crate::S3Store;
+
+    fn refusal(url: &str) -> store_core::Error {
+        let builder = S3Store::builder().url(url).credentials("a", "b");
+        match builder.driver() {
+            Ok(_) => panic!("{url} was accepted"),
+            Err(error) => error,
+        }
+    }
+
+    #[test]
+    fn a_malformed_endpoint_or_region_is_a_configuration_error() {
+        let endpoints = [
+            "",
+            "minio",
+            "localhost:9000",
+            "127.0.0.1",
+            "127.0.0.1:9000",
+            "/h",
+            "//h",
+            "https//h",
+            "http:/h",
+            "http:h",
+            "http ://h",
+            "http://",
+            "http://:9000",
+            "http:///",
+            "http://[::1",
+            "http://h:99999",
+            "http://h:x",
+            "http://a b",
+            "ftp://h",
+            "http://h?a=b",
+            "http://h/a^b",
+        ];
+        for endpoint in endpoints {
+            let escaped = endpoint.replace('?', "%3F").replace(' ', "%20");
+            let error = refusal(&format!("s3://bucket?endpoint={escaped}"));
+            assert_eq!(error.kind(), ErrorKind::Config, "{endpoint}");
+            assert!(
+                error.message().contains("`endpoint`"),
+                "{endpoint}: {error}"
+            );
+        }
+        for region in ["", "eu%20central", "%C2%80", "a/b", "a%0Ab"] {
+            let error = refusal(&format!("s3://bucket?region={region}"));
+            assert_eq!(error.kind(), ErrorKind::Config, "{region}");
+            assert!(error.message().contains("`region`"), "{region}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_good_endpoint_is_taken() {
+        for (text, normalized) in [
+            ("http://localhost:9000", "http://localhost:9000"),
+            ("http://localhost:9000/", "http://localhost:9000"),
+            ("HTTPS://Minio.example.org", "https://minio.example.org"),
+            ("http://[::1]:9000", "http://[::1]:9000"),
+            ("https://h/storage/v1", "https://h/storage/v1"),
+        ] {
+            let url = format!("s3://bucket?endpoint={text}");
+            let built = S3Store::builder().url(url).credentials("a", "b").driver();
+            let place = built.map(|driver| driver.place).expect(text);
+            assert_eq!(place, format!("{normalized}/bucket"));
+        }
+    }
+
+    #[test]
+    fn credentials_in_a_url_are_refused_and_not_repeated() {
+        for url in [
+            "s3://user:hunter2@bucket",
+            "s3://hunter2@bucket",
+            "s3://bucket?endpoint=http://minio:hunter2%40h",
+            "s3://bucket?endpoint=http://hunter2%40h:9000",
+            "s3://bucket?secret=hunter2",
+            "s3://bucket:9000/hunter2",
+            "s3://bucket/a%20b?endpoint=hunter2",
+            "gs://bucket/hunter2",
+            "hunter2",
+            "s3:///hunter2",
+            "memory://hunter2",
+            "memory://?region=hunter2",
+        ] {
+            let error = refusal(url);
+            assert_eq!(error.kind(), ErrorKind::Config, "{url}");
+            assert!(!format!("{error:?} {error}").contains("hunter2"), "{url}");
+        }
+    }
+
+    #[test]
+    fn a_file_system_is_refused_with_the_reason() {
+        let error = refusal("file:///var/data");
+        assert_eq!(error.kind(), ErrorKind::Config);
+        assert!(error.message().contains("only if it is unchanged"));
+    }
+
+    #[test]
+    fn a_directory_bucket_is_refused_with_the_reason() {
+        let error = refusal("s3://fast--use1-az4--x-s3/app");
+        assert_eq!(error.kind(), ErrorKind::Config);
+        assert!(error.message().contains("in order"));
+    }
+}
