@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
-use store_core::update::contended;
+use store_core::backend::contended;
 use store_core::{Error, Result, Version};
 
 use crate::error::{config, corrupt, is_lost};
