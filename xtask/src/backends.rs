@@ -2,7 +2,10 @@
 //! these rows, so a new backend is a crate, a row here, and
 //! `store-conformance/tests/NAME.rs`.
 
+use std::process::{Command, Stdio};
+
 use crate::Result;
+use crate::options::Options;
 use crate::workspace::Workspace;
 
 /// One backend.
@@ -34,8 +37,8 @@ pub struct Variant {
     pub name: &'static str,
     /// What makes the tests find it (store-conformance/src/servers).
     pub environment: &'static [(&'static str, &'static str)],
-    /// Whether the whole suite runs on it; else only what `also` names of it.
-    pub suite: bool,
+    /// Whether the whole suite runs on it.
+    pub suite: Suite,
     /// It is fetched, so only with leave.
     pub installs: bool,
     /// Other test programs of store-conformance that run on it too, and their
@@ -43,14 +46,70 @@ pub struct Variant {
     pub also: &'static [(&'static str, &'static [&'static str])],
 }
 
+/// Whether the whole suite runs on a server.
+#[derive(Clone, Copy, Debug)]
+pub enum Suite {
+    /// All of it.
+    Whole,
+    /// Only what `also` names of it.
+    Parts,
+    /// All of it, unless the machine has the image in which all of it runs anyway.
+    WholeUnless(&'static Image),
+}
+
+/// The image of a server's container.
+#[derive(Debug)]
+pub struct Image {
+    /// The variable that names another one.
+    pub variable: &'static str,
+    /// The official one.
+    pub official: &'static str,
+}
+
+const POSTGRES_IMAGE: Image = Image {
+    variable: "STORE_TEST_POSTGRES_IMAGE",
+    official: "postgres:18.4",
+};
+
+const DYNAMODB_IMAGE: Image = Image {
+    variable: "STORE_TEST_DYNAMODB_IMAGE",
+    official: "amazon/dynamodb-local:3.1.0",
+};
+
+const MINISTACK_IMAGE: Image = Image {
+    variable: "STORE_TEST_MINISTACK_IMAGE",
+    official: "ministackorg/ministack:1.5.33",
+};
+
 /// Whatever server is found first.
 pub const EVERYDAY: Variant = Variant {
     name: "",
     environment: &[],
-    suite: true,
+    suite: Suite::Whole,
     installs: false,
     also: &[],
 };
+
+impl Variant {
+    /// Whether the whole suite runs on it, on this machine.
+    pub fn runs_whole_suite(&self, options: &Options) -> bool {
+        match self.suite {
+            Suite::Whole => true,
+            Suite::Parts => false,
+            Suite::WholeUnless(image) => options.no_docker || !image.is_here(),
+        }
+    }
+}
+
+impl Image {
+    fn is_here(&self) -> bool {
+        let name = std::env::var(self.variable).unwrap_or_else(|_| self.official.into());
+        let mut asked = Command::new("docker");
+        asked.args(["image", "inspect", &name]).stdin(Stdio::null());
+        let ended = asked.stdout(Stdio::null()).stderr(Stdio::null()).status();
+        ended.is_ok_and(|status| status.success())
+    }
+}
 
 /// What a pooler may break: sessions, prepared statements, notices, races. The
 /// suite's other cases rest on these and ran through one too; they take minutes.
@@ -100,21 +159,20 @@ pub const BACKENDS: &[Backend] = &[
                     ("STORE_TEST_POSTGRES_VERSION", "18"),
                     ("STORE_TEST_WAY", "install"),
                 ],
-                suite: true,
+                suite: Suite::WholeUnless(&POSTGRES_IMAGE),
                 installs: true,
-                also: &[("servers", &[])],
+                also: &[("postgres", &["records"]), ("servers", &[])],
             },
             Variant {
                 name: "in a container",
                 environment: &[("STORE_TEST_WAY", "container")],
-                suite: false,
-                also: &[("postgres", &["records"]), ("servers", &[])],
+                also: &[("servers", &[])],
                 ..EVERYDAY
             },
             Variant {
                 name: "behind pgbouncer",
                 environment: &[("STORE_TEST_POSTGRES_POOLER", "1")],
-                suite: false,
+                suite: Suite::Parts,
                 also: POOLED,
                 ..EVERYDAY
             },
@@ -142,15 +200,13 @@ pub const BACKENDS: &[Backend] = &[
             Variant {
                 name: "newest, fetched without root",
                 environment: &[("STORE_TEST_WAY", "install")],
-                suite: true,
+                suite: Suite::Whole,
                 installs: true,
                 also: &[],
             },
             Variant {
                 name: "in a container",
                 environment: &[("STORE_TEST_WAY", "container")],
-                suite: false,
-                also: &[("redis", &["records"])],
                 ..EVERYDAY
             },
             Variant {
@@ -159,8 +215,6 @@ pub const BACKENDS: &[Backend] = &[
                     ("STORE_TEST_REDIS_VALKEY", "1"),
                     ("STORE_TEST_WAY", "container"),
                 ],
-                suite: false,
-                also: &[("redis", &["records"])],
                 ..EVERYDAY
             },
             Variant {
@@ -169,7 +223,7 @@ pub const BACKENDS: &[Backend] = &[
                     ("STORE_TEST_REDIS_VALKEY", "1"),
                     ("STORE_TEST_WAY", "install"),
                 ],
-                suite: true,
+                suite: Suite::Whole,
                 installs: true,
                 also: &[],
             },
@@ -195,9 +249,14 @@ pub const BACKENDS: &[Backend] = &[
                     ("STORE_TEST_DYNAMODB_MINISTACK", "1"),
                     ("STORE_TEST_WAY", "install"),
                 ],
-                suite: true,
+                suite: Suite::WholeUnless(&DYNAMODB_IMAGE),
                 installs: true,
-                also: &[],
+                also: &[("dynamodb", &["records"])],
+            },
+            Variant {
+                name: "in a container",
+                environment: &[("STORE_TEST_WAY", "container")],
+                ..EVERYDAY
             },
         ],
         versions: &["3"],
@@ -214,13 +273,20 @@ pub const BACKENDS: &[Backend] = &[
         variants: &[
             Variant {
                 name: "MiniStack, fetched without root",
+                environment: &[("STORE_TEST_WAY", "install")],
+                suite: Suite::WholeUnless(&MINISTACK_IMAGE),
                 installs: true,
+                also: &[("s3", &["records"])],
+            },
+            Variant {
+                name: "MiniStack in a container",
+                environment: &[("STORE_TEST_WAY", "container")],
                 ..EVERYDAY
             },
             Variant {
                 name: "Ceph in a container",
                 environment: &[("STORE_TEST_S3_CEPH", "1"), ("STORE_TEST_WAY", "container")],
-                suite: false,
+                suite: Suite::Parts,
                 also: &[("s3", &["records"]), ("s3", &["blobs"]), ("s3", &["lti"])],
                 ..EVERYDAY
             },

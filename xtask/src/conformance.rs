@@ -41,8 +41,15 @@ pub fn run(
             .push(format!("{name}: allow it with --install"));
         return Ok((Vec::new(), tally));
     }
-    if !variant.suite {
-        tally.add(all_also(workspace, options, variant, programs)?);
+    let whole = variant.runs_whole_suite(options);
+    if !whole {
+        tally.add(all_also(
+            workspace,
+            options,
+            variant,
+            programs,
+            variant.also,
+        )?);
         return Ok((Vec::new(), tally));
     }
     let Some(program) = programs.iter().find(|program| program.is_suite_of(backend)) else {
@@ -109,7 +116,10 @@ pub fn run(
         tally.fail(format!("{what}\n{}", tail(&output, log)));
     }
     line(&name, &tally.shown(), begin);
-    tally.add(all_also(workspace, options, variant, programs)?);
+    // The suite ran whole: no part of it again.
+    let is_other = |(name, _): &&(&str, _)| *name != backend.name;
+    let others: Vec<_> = variant.also.iter().filter(is_other).copied().collect();
+    tally.add(all_also(workspace, options, variant, programs, &others)?);
     Ok((cases, tally))
 }
 
@@ -120,9 +130,10 @@ fn all_also(
     options: &Options,
     variant: &Variant,
     programs: &[Program],
+    others: &[(&str, &[&str])],
 ) -> Result<Tally> {
     let mut tally = Tally::default();
-    for (other, arguments) in variant.also {
+    for (other, arguments) in others {
         tally.add(also(
             workspace, options, variant, programs, other, arguments,
         )?);
@@ -161,7 +172,7 @@ fn also(
         command,
         &format!("{} on {}", title, variant.name),
         &log,
-        !variant.suite,
+        !variant.runs_whole_suite(options),
     )
 }
 

@@ -1,4 +1,5 @@
-//! DynamoDB: dynoxide within this process, MiniStack, or any at a URL.
+//! DynamoDB: dynoxide within this process, Amazon's DynamoDB Local in a container,
+//! MiniStack, or any at a URL.
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -8,7 +9,7 @@ use dynoxide::Database;
 use dynoxide::server::serve_with_shutdown;
 use tokio::sync::oneshot;
 
-use super::container::asked;
+use super::container::{Container, Image, asked};
 use super::ministack::{self, MiniStack};
 use super::program::{Folder, Launch, Program, free_port};
 use super::{Kind, Options, Part, Server, is_set};
@@ -19,6 +20,11 @@ pub const URL: &str = "STORE_TEST_DYNAMODB_URL";
 
 /// If set, MiniStack instead of dynoxide.
 pub const MINISTACK: &str = "STORE_TEST_DYNAMODB_MINISTACK";
+
+/// The image of a container, if it is not Amazon's: MiniStack's, if its name says so.
+pub const IMAGE: &str = "STORE_TEST_DYNAMODB_IMAGE";
+
+const OFFICIAL: &str = "amazon/dynamodb-local:3.1.0";
 
 /// The region that all of them take.
 pub const REGION: &str = "us-east-1";
@@ -37,10 +43,17 @@ const DYNOXIDE: &str = "dynoxide 3.2";
 /// # Errors
 /// What to do, if there is none.
 pub fn find(options: &Options) -> Result<Server, String> {
-    match is_set(MINISTACK) {
-        true => super::find(&MiniStack { variable: URL }, options),
-        false => super::find(&Dynoxide, options),
+    let only_container = options.containers && !options.programs && !options.install;
+    match (is_set(MINISTACK), only_container) {
+        (true, _) => super::find(&MiniStack { variable: URL }, options),
+        (false, true) => super::find(&Contained, options),
+        (false, false) => super::find(&Dynoxide, options),
     }
+}
+
+/// The image of the container.
+fn image() -> String {
+    std::env::var(IMAGE).unwrap_or_else(|_| OFFICIAL.into())
 }
 
 /// A server that decides by IAM's policies: MiniStack. It serves IAM too.
@@ -60,6 +73,8 @@ pub fn name(server: &Server) -> &'static str {
     match server.way {
         "lent" => "DynamoDB",
         _ if is_set(MINISTACK) => "MiniStack 1.5.33",
+        "container" if image().contains("ministack") => "MiniStack 1.5.33",
+        "container" => "DynamoDB Local 3",
         _ => DYNOXIDE,
     }
 }
@@ -117,6 +132,62 @@ pub fn serve_if_asked() {
         eprintln!("dynoxide: {error}");
     }
     std::process::exit(1);
+}
+
+/// A server in a container: DynamoDB Local, or MiniStack.
+struct Contained;
+
+impl Kind for Contained {
+    fn name(&self) -> String {
+        "DynamoDB".into()
+    }
+
+    fn variable(&self) -> &'static str {
+        URL
+    }
+
+    fn contain(&self, _: &Options) -> Result<Server, String> {
+        let name = image();
+        if name.contains("ministack") {
+            return ministack::contain(&name);
+        }
+        let image = Image {
+            name: &name,
+            port: 8000,
+            environment: &[],
+            arguments: &[],
+        };
+        let question = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
+        let container = Container::start(&image, |address| {
+            asked(address, question, b"HTTP/1.1".len())
+        })?;
+        Ok(Server {
+            url: format!("http://127.0.0.1:{}", container.port),
+            direct: None,
+            origin: format!("container of {name}"),
+            way: "container",
+            parts: vec![Part::Container(Box::new(container))],
+        })
+    }
+
+    fn programs(&self) -> Option<PathBuf> {
+        None
+    }
+
+    fn install(&self) -> Result<PathBuf, String> {
+        Err("it is only run in a container".into())
+    }
+
+    fn start(&self, _: &Path, _: &Options) -> Result<Server, String> {
+        Err("it is only run in a container".into())
+    }
+
+    fn advice(&self) -> Vec<String> {
+        vec![
+            format!("start a container engine that can pull {OFFICIAL};"),
+            format!("as root, .ci/images/ministack makes an image; name it by {IMAGE};"),
+        ]
+    }
 }
 
 /// A server in this process.

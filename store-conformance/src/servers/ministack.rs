@@ -1,11 +1,11 @@
-//! MiniStack, which stands in for DynamoDB and S3, and for IAM: a program in
-//! Python, fetched from PyPI.
+//! MiniStack, which stands in for DynamoDB and S3, and for IAM: a container, or a
+//! program in Python, fetched from PyPI.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::container::asked;
+use super::container::{Container, Image, asked};
 use super::install::{installed, once};
 use super::program::{Folder, Launch, Program, free_port, run};
 use super::{Kind, Options, Part, Server};
@@ -15,6 +15,14 @@ pub const PROGRAMS: &str = "STORE_TEST_MINISTACK_PACKAGES";
 
 /// The key id that it takes with any secret; ids made through its IAM are checked.
 pub const KEY_ID: &str = "test";
+
+/// The image of its container, if it is not the official one.
+pub const IMAGE: &str = "STORE_TEST_MINISTACK_IMAGE";
+
+const OFFICIAL: &str = "ministackorg/ministack:1.5.33";
+
+/// Where it listens in a container.
+const PORT: u16 = 4566;
 
 const INSTALLED: &str = "ministack-1.5.33";
 
@@ -39,14 +47,13 @@ const PACKAGES: [&str; 17] = [
     "wsproto==1.3.2",
 ];
 
-/// What it is told beside its address: nothing but what is tested, and nothing
-/// that listens elsewhere.
-const SETTINGS: [&str; 5] = [
-    "AUTH=true",
-    "BIND_HOST=127.0.0.1",
-    "IOT_MTLS_ENABLED=0",
-    "SERVICES=s3,dynamodb,iam,sts",
-    "SFTP_ENABLED=0",
+/// Its settings apart from its address: only what is tested, and nothing that listens
+/// on other ports.
+const SETTINGS: [(&str, &str); 4] = [
+    ("AUTH", "true"),
+    ("IOT_MTLS_ENABLED", "0"),
+    ("SERVICES", "s3,dynamodb,iam,sts"),
+    ("SFTP_ENABLED", "0"),
 ];
 
 /// MiniStack for the tests of one backend.
@@ -65,7 +72,7 @@ impl Kind for MiniStack {
     }
 
     fn contain(&self, _: &Options) -> Result<Server, String> {
-        Err("it is run as a program".into())
+        contain(&std::env::var(IMAGE).unwrap_or_else(|_| OFFICIAL.into()))
     }
 
     fn programs(&self) -> Option<PathBuf> {
@@ -78,11 +85,12 @@ impl Kind for MiniStack {
         once(INSTALLED, fetch)
     }
 
-    /// It keeps nothing beyond its end, whatever is asked.
+    /// It stores nothing beyond its end, whatever is asked.
     fn start(&self, programs: &Path, _: &Options) -> Result<Server, String> {
         let port = free_port()?;
         let mut command = vec!["env".to_owned()];
-        command.extend(SETTINGS.map(String::from));
+        command.extend(SETTINGS.map(|(name, value)| format!("{name}={value}")));
+        command.push("BIND_HOST=127.0.0.1".into());
         command.push(format!("GATEWAY_PORT={port}"));
         command.push(format!("PYTHONPATH={}", programs.display()));
         command.extend(["python3", "-m", "ministack"].map(String::from));
@@ -118,6 +126,26 @@ impl Kind for MiniStack {
             ),
         ]
     }
+}
+
+/// A container of this image.
+pub(super) fn contain(image: &str) -> Result<Server, String> {
+    let mut environment = SETTINGS.to_vec();
+    environment.push(("BIND_HOST", "0.0.0.0"));
+    let container = Image {
+        name: image,
+        port: PORT,
+        environment: &environment,
+        arguments: &[],
+    };
+    let container = Container::start(&container, is_ready)?;
+    Ok(Server {
+        url: format!("http://127.0.0.1:{}", container.port),
+        direct: None,
+        origin: format!("container of {image}"),
+        way: "container",
+        parts: vec![Part::Container(Box::new(container))],
+    })
 }
 
 fn is_ready(address: &str) -> bool {
