@@ -1,5 +1,5 @@
-//! PostgreSQL behind a pgbouncer that pools by transactions: it must carry
-//! prepared statements, and one that does not is told from a broken store.
+//! PostgreSQL behind a pgbouncer that pools by transactions. It must carry
+//! prepared statements; if it does not, the error says so.
 
 use std::process::ExitCode;
 
@@ -10,14 +10,14 @@ use store_core::{
 };
 use store_postgres::sqlx::postgres::PgConnectOptions;
 use store_postgres::sqlx::{Connection, PgConnection, raw_sql};
-use store_postgres::{Builder, PostgresStore};
+use store_postgres::{PostgresBuilder, PostgresStore};
 
 type End = std::result::Result<(), Box<dyn std::error::Error + Send + Sync>>;
 
 const THINGS: Collection = Collection::new("things");
 
 fn main() -> ExitCode {
-    // Found before anything runs: without a pgbouncer nothing can be proven.
+    // Checked first: without a pgbouncer there is nothing to test.
     let servers = [200, 0].map(|prepared| postgres::pooled(&Options::from_env(), prepared));
     let [with, without] = match servers {
         [Ok(with), Ok(without)] => [with, without],
@@ -46,10 +46,10 @@ fn main() -> ExitCode {
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
 
-fn builder(url: &str) -> Builder {
+fn builder(url: &str) -> PostgresBuilder {
     let schema = format!("store_pooled_{}", std::process::id());
     let builder = PostgresStore::builder().url(url).schema(schema);
-    // Of one connection, so that it is known which one is moved.
+    // One connection, so that the test knows which one is moved.
     builder.collection(THINGS).max_connections(1)
 }
 
@@ -66,12 +66,16 @@ async fn write(store: &Store, number: u64) -> Result<()> {
     store.records().commit(&batch).await.map(drop)
 }
 
+/// pgbouncer does not know the parameter that is left out here, unless it is
+/// configured to ignore it.
+fn options(url: &str) -> std::result::Result<PgConnectOptions, store_postgres::sqlx::Error> {
+    let options: PgConnectOptions = url.parse()?;
+    Ok(options.extra_float_digits(None))
+}
+
 /// Takes the pooler's last used connection to the server, until it is dropped.
 async fn occupy(url: &str) -> std::result::Result<PgConnection, store_postgres::sqlx::Error> {
-    let options: PgConnectOptions = url.parse()?;
-    // pgbouncer knows no such parameter, unless it is told to overlook it.
-    let options = options.extra_float_digits(None);
-    let mut connection = PgConnection::connect_with(&options).await?;
+    let mut connection = PgConnection::connect_with(&options(url)?).await?;
     raw_sql("BEGIN").execute(&mut connection).await?;
     Ok(connection)
 }
@@ -95,11 +99,13 @@ async fn statements_are_carried(url: String) -> End {
 
 async fn forgotten_statements_are_named(url: String) -> End {
     let postgres = builder(&url).connect().await?;
-    // Before it is moved, all goes well.
     postgres.setup().await?;
     let store = Store::from(postgres);
     write(&store, 1).await?;
-    let _occupied = occupy(&url).await?;
+    // This pooler has one connection to the server, so this is the session that
+    // has the store's statements.
+    let mut other = PgConnection::connect_with(&options(&url)?).await?;
+    raw_sql("DEALLOCATE ALL").execute(&mut other).await?;
     let error = write(&store, 2)
         .await
         .expect_err("its statement is not there");

@@ -21,7 +21,7 @@ FROM {schema}.records_api_keys;
 COMMENT ON VIEW {schema}.api_keys IS 'API keys, by their public ids; their secrets are nowhere.';
 
 CREATE VIEW {schema}.rate_limits AS SELECT
-    CASE WHEN position('\x00'::bytea IN key) = 0
+    CASE WHEN position(decode('00', 'hex') IN key) = 0
         THEN convert_from(key, 'UTF8') ELSE encode(key, 'escape') END AS key,
     quota,
     {schema}.moment(tat) AS full_at,

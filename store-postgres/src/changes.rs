@@ -98,7 +98,7 @@ impl Listener {
         if self.collections.iter().any(is_silent) {
             return Err(config(
                 "the schema does not tell of all changes yet; run setup of a store with \
-                 Builder::change_notice(true) once, as the schema's owner",
+                 PostgresBuilder::change_notice(true) once, as the schema's owner",
             ));
         }
         Ok(())
@@ -171,7 +171,7 @@ impl Line {
             Ok(Err(e)) => Err(from_sqlx(e, Effect::Repeatable, "changes")),
             Err(_) => Err(config(
                 "nothing is heard where the store listens: through a pooler in transaction \
-                 mode, or in another database; name the server itself in Builder::listener_url",
+                 mode, or in another database; name the server itself in PostgresBuilder::listener_url",
             )),
         }
     }

@@ -1,11 +1,11 @@
 //! One batch as one call of one of the functions that write records.
 
-use sqlx::postgres::PgConnection;
-use sqlx::postgres::PgRow;
+use sqlx::Executor;
+use sqlx::postgres::{PgConnection, PgRow};
 use store_core::error::FailedItem;
 use store_core::{Batch, Change, Conflict, Error, Expect, Result, Version};
 
-use crate::error::{BACKEND, Effect, in_collections};
+use crate::error::{BACKEND, in_collections};
 use crate::shared::Shared;
 use crate::sql::safe;
 use crate::wire::{Json, Uuid, columns, integer, nanos, record};
@@ -127,10 +127,8 @@ async fn send_one(
         .bind(row.change)
         .bind(row.expires_at)
         .bind(row.json)
-        .bind(row.bytes.as_deref())
-        // To the end: only then has the server committed.
-        .fetch_all(connection);
-    shared.answer("commit", Effect::Write, query).await
+        .bind(row.bytes.as_deref());
+    shared.written("commit", connection.fetch_many(query)).await
 }
 
 async fn send_many(
@@ -182,7 +180,6 @@ async fn send_many(
             rows.iter()
                 .map(|row| row.bytes.as_deref())
                 .collect::<Vec<_>>(),
-        )
-        .fetch_all(connection);
-    shared.answer("commit", Effect::Write, query).await
+        );
+    shared.written("commit", connection.fetch_many(query)).await
 }

@@ -1,12 +1,14 @@
 //! How to open a store in PostgreSQL.
 
+use std::borrow::Cow;
 use std::fmt;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::Deserialize;
 use sqlx::PgPool;
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgSslMode};
+use sqlx::postgres::{PgConnectOptions, PgSslMode};
+use store_core::config::{StoreUrl, Tls};
 use store_core::lti::NONCES;
 use store_core::{
     Capabilities, Clock, Collection, Durability, Error, ErrorKind, Result, Support, SystemClock,
@@ -15,12 +17,11 @@ use store_core::{
 
 use crate::PostgresStore;
 use crate::error::BACKEND;
+use crate::hosts::{Hosts, Target};
+use crate::sessions::{Limits, Sessions};
+use crate::url::{self, Own};
 
-/// A connection idle for longer is asked for a sign of life before it is used,
-/// so that a server restarted meanwhile does not make a write ambiguous.
-const TRUSTED_IDLE: Duration = Duration::from_secs(30);
-
-/// Statements that each connection keeps prepared: a few for each collection.
+/// The statements that each connection keeps prepared.
 const STATEMENTS: usize = 1000;
 
 /// Options for a [`PostgresStore`].
@@ -33,7 +34,7 @@ const STATEMENTS: usize = 1000;
 /// const INVOICES: Collection = Collection::new("invoices");
 /// let store = PostgresStore::builder()
 ///     .url("postgres://app@db.example.org/app?sslmode=verify-full")
-///     .schema("store")
+///     .namespace("store")
 ///     .collection(INVOICES)
 ///     .max_connections(20)
 ///     .connect()
@@ -42,7 +43,7 @@ const STATEMENTS: usize = 1000;
 /// ```
 #[derive(Clone)]
 #[must_use = "a builder opens nothing until `connect`"]
-pub struct Builder {
+pub struct PostgresBuilder {
     source: Source,
     pub(crate) schema: String,
     pub(crate) collections: Vec<Collection>,
@@ -54,24 +55,22 @@ pub struct Builder {
     pub(crate) change_notice: Option<bool>,
     pub(crate) unlogged_nonces: Option<bool>,
     listener_url: Option<String>,
-    ca: Option<std::path::PathBuf>,
-    max_connections: u32,
-    min_connections: u32,
-    pub(crate) acquire_timeout: Duration,
-    idle_timeout: Option<Duration>,
-    max_lifetime: Option<Duration>,
+    tls: Tls,
+    limits: Limits,
     statement_timeout: Option<Duration>,
 }
 
 #[derive(Clone)]
 enum Source {
     None,
+    /// Parsed by `connect`, which reports what is wrong.
     Url(String),
+    Parsed(Box<StoreUrl>),
     Options(Box<PgConnectOptions>),
     Pool(PgPool),
 }
 
-impl Default for Builder {
+impl Default for PostgresBuilder {
     fn default() -> Self {
         Self {
             source: Source::None,
@@ -85,23 +84,44 @@ impl Default for Builder {
             change_notice: None,
             unlogged_nonces: None,
             listener_url: None,
-            ca: None,
-            max_connections: 10,
-            min_connections: 0,
-            acquire_timeout: Duration::from_secs(10),
-            idle_timeout: Some(Duration::from_secs(600)),
-            max_lifetime: Some(Duration::from_secs(1800)),
+            tls: Tls::new(),
+            limits: Limits {
+                max_connections: 10,
+                min_connections: 0,
+                acquire_timeout: Duration::from_secs(10),
+                connect_timeout: Duration::from_secs(5),
+                idle_timeout: Some(Duration::from_secs(600)),
+                max_lifetime: Some(Duration::from_secs(1800)),
+            },
             statement_timeout: None,
         }
     }
 }
 
-impl Builder {
+impl PostgresBuilder {
     /// Where the server is: `postgres://user:password@host:port/database?sslmode=…`.
+    ///
     /// TLS is by rustls; `sslmode=verify-full` checks the certificate against
-    /// the system's authorities, or those of `sslrootcert`.
+    /// the system's authorities and those of `sslrootcert`.
+    ///
+    /// Several hosts are separated by commas: `postgres://a,b:5433/db`. The store
+    /// connects to the first on which it can write, and looks again when that one
+    /// fails or turns out to be read-only. `target_session_attrs` is `read-write`
+    /// (the default for several hosts), `primary` or `any` (the default for one).
+    ///
+    /// Options of the store's own, each like the method of its name: `namespace`
+    /// (or `schema`), `max_connections`, `min_connections`, `timeout`,
+    /// `connect_timeout` (in seconds, as libpq has it, or a duration),
+    /// `acquire_timeout`, `change_notice`. They take precedence over the
+    /// builder's. Unknown options are refused by `connect`.
     pub fn url(mut self, url: impl Into<String>) -> Self {
         self.source = Source::Url(url.into());
+        self
+    }
+
+    /// The same as a URL that was parsed already.
+    pub fn store_url(mut self, url: StoreUrl) -> Self {
+        self.source = Source::Parsed(Box::new(url));
         self
     }
 
@@ -111,19 +131,24 @@ impl Builder {
         self
     }
 
-    /// A pool that the application has. It is lent: `close` leaves it open, and
-    /// its own settings hold instead of those that this builder has for a pool.
+    /// A pool of the application's own. `close` leaves it open, and its own
+    /// settings apply instead of those that this builder has for a pool.
     /// Turn its `test_before_acquire` off to save a round trip per call.
     pub fn pool(mut self, pool: PgPool) -> Self {
         self.source = Source::Pool(pool);
         self
     }
 
-    /// The schema that holds everything; `store` by default. Two schemas in one
-    /// database are two stores.
-    pub fn schema(mut self, name: impl Into<String>) -> Self {
+    /// The schema that holds everything; `store` by default. Two namespaces in
+    /// one database are two stores.
+    pub fn namespace(mut self, name: impl Into<String>) -> Self {
         self.schema = name.into();
         self
+    }
+
+    /// The same as [`namespace`](Self::namespace), by PostgreSQL's word for it.
+    pub fn schema(self, name: impl Into<String>) -> Self {
+        self.namespace(name)
     }
 
     /// Declares a collection of the application's own; `setup` makes its table.
@@ -144,10 +169,23 @@ impl Builder {
         self
     }
 
+    /// The same for a clock that is shared.
+    pub fn shared_clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
     /// How long a call may wait for the server's answer, 30 s by default. A
     /// commit that takes longer is `Timeout` and ambiguous.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
+        self
+    }
+
+    /// How long `connect` waits for a server, and for each of several hosts; 5 s
+    /// by default.
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.limits.connect_timeout = timeout;
         self
     }
 
@@ -161,39 +199,39 @@ impl Builder {
 
     /// The most connections, 10 by default.
     pub fn max_connections(mut self, connections: u32) -> Self {
-        self.max_connections = connections;
+        self.limits.max_connections = connections;
         self
     }
 
     /// How many connections to keep open even if unused; none by default.
     pub fn min_connections(mut self, connections: u32) -> Self {
-        self.min_connections = connections;
+        self.limits.min_connections = connections;
         self
     }
 
     /// How long to wait for a free connection, 10 s by default.
     pub fn acquire_timeout(mut self, timeout: Duration) -> Self {
-        self.acquire_timeout = timeout;
+        self.limits.acquire_timeout = timeout;
         self
     }
 
     /// How long an unused connection stays open; 10 minutes by default, `None`
     /// for ever.
     pub fn idle_timeout(mut self, timeout: Option<Duration>) -> Self {
-        self.idle_timeout = timeout;
+        self.limits.idle_timeout = timeout;
         self
     }
 
     /// How old a connection may get; 30 minutes by default, `None` for any age.
     pub fn max_lifetime(mut self, lifetime: Option<Duration>) -> Self {
-        self.max_lifetime = lifetime;
+        self.limits.max_lifetime = lifetime;
         self
     }
 
-    /// The file of the certificate authorities to trust instead of the
-    /// system's, in PEM. Turns full verification on.
-    pub fn ca_certificate(mut self, file: impl AsRef<Path>) -> Self {
-        self.ca = Some(file.as_ref().into());
+    /// Which certificate authorities to trust beside the system's. Naming one
+    /// turns full verification on, whatever `sslmode` says.
+    pub fn tls(mut self, tls: Tls) -> Self {
+        self.tls = tls;
         self
     }
 
@@ -282,69 +320,165 @@ impl Builder {
     /// `Config` for a wrong option or a server whose encoding is not UTF-8,
     /// `Unauthenticated`, or `Unavailable`.
     pub async fn connect(self) -> Result<PostgresStore> {
-        PostgresStore::open(self).await
+        PostgresStore::open(self.resolved()?).await
     }
 
-    /// The pool, and whether it was lent.
-    pub(crate) fn make_pool(&self) -> Result<(PgPool, bool)> {
-        let mut options = match &self.source {
+    /// These options, with those of a URL in place.
+    pub(crate) fn resolved(mut self) -> Result<Self> {
+        if let Source::Url(text) = &self.source {
+            self.source = Source::Parsed(Box::new(text.parse()?));
+        }
+        let Source::Parsed(url) = &self.source else {
+            return Ok(self);
+        };
+        let Own {
+            namespace,
+            max_connections,
+            min_connections,
+            timeout,
+            connect_timeout,
+            acquire_timeout,
+            change_notice,
+        } = url::read(url)?.own;
+        let limits = &mut self.limits;
+        limits.max_connections = max_connections.unwrap_or(limits.max_connections);
+        limits.min_connections = min_connections.unwrap_or(limits.min_connections);
+        limits.connect_timeout = connect_timeout.unwrap_or(limits.connect_timeout);
+        limits.acquire_timeout = acquire_timeout.unwrap_or(limits.acquire_timeout);
+        self.schema = namespace.unwrap_or(self.schema);
+        self.timeout = timeout.unwrap_or(self.timeout);
+        self.change_notice = change_notice.or(self.change_notice);
+        Ok(self)
+    }
+
+    /// The pool, which opens nothing yet.
+    pub(crate) fn sessions(&self) -> Result<Sessions> {
+        let hosts = match &self.source {
             Source::None => {
                 return Err(config(
-                    "no server is named; call Builder::url or Builder::pool",
+                    "no server is named; call PostgresBuilder::url or PostgresBuilder::pool",
                 ));
             }
-            Source::Pool(pool) => return Ok((pool.clone(), true)),
-            Source::Url(url) => parse(url)?,
-            Source::Options(options) => (**options).clone(),
+            Source::Pool(pool) => {
+                return Ok(Sessions::borrowed(
+                    pool.clone(),
+                    self.limits.connect_timeout,
+                ));
+            }
+            Source::Url(text) => url::read(&text.parse()?)?.hosts,
+            Source::Parsed(url) => url::read(url)?.hosts,
+            Source::Options(options) => Hosts::new(vec![(**options).clone()], Target::Any),
         };
-        if let Some(ca) = &self.ca
-            && let Err(e) = std::fs::File::open(ca)
-        {
-            let error = config("the file of certificate authorities cannot be read");
-            return Err(error.with_source(e));
-        }
-        options = self
-            .trusting(options)
+        let hosts = hosts.map(|options| self.prepared(options))?;
+        Ok(Sessions::own(hosts, &self.limits))
+    }
+
+    /// `options` as every session of the store is opened.
+    fn prepared(&self, options: PgConnectOptions) -> Result<PgConnectOptions> {
+        let mut options = self
+            .trusting(options)?
             .statement_cache_capacity(STATEMENTS)
-            // Floats never travel as text here, and a pgbouncer as it is
-            // delivered refuses a connection that asks for how they do.
+            // Floats never travel as text here, and a pgbouncer with its default
+            // settings refuses a connection with this parameter.
             .extra_float_digits(None);
         if let Some(timeout) = self.statement_timeout {
             options = options.options([("statement_timeout", timeout.as_millis().to_string())]);
         }
-        let pool = PgPoolOptions::new()
-            .max_connections(self.max_connections)
-            .min_connections(self.min_connections)
-            .acquire_timeout(self.acquire_timeout)
-            .idle_timeout(self.idle_timeout)
-            .max_lifetime(self.max_lifetime)
-            .test_before_acquire(false)
-            .before_acquire(|connection, meta| {
-                Box::pin(async move {
-                    if meta.idle_for > TRUSTED_IDLE {
-                        sqlx::Connection::ping(connection).await?;
-                    }
-                    Ok(true)
-                })
-            })
-            .connect_lazy_with(options);
-        Ok((pool, false))
+        Ok(options)
     }
 
-    /// How to reach the server to listen to it; `pool` is the store's.
-    pub(crate) fn listener_options(&self, pool: &PgPool) -> Result<PgConnectOptions> {
+    /// How to reach the server to listen to it; `sessions` are the store's.
+    pub(crate) fn listener_options(&self, sessions: &Sessions) -> Result<PgConnectOptions> {
         match &self.listener_url {
-            Some(url) => Ok(self.trusting(parse(url)?)),
-            None => Ok((*pool.connect_options()).clone()),
+            Some(text) => self.trusting(url::read(&text.parse()?)?.hosts.first().clone()),
+            None => Ok((*sessions.pool.connect_options()).clone()),
         }
+    }
+
+    /// How long to wait for a connection.
+    pub(crate) fn patience(&self) -> Duration {
+        self.limits.acquire_timeout
     }
 
     /// `options` with the authorities that were named here.
-    fn trusting(&self, options: PgConnectOptions) -> PgConnectOptions {
-        match &self.ca {
-            Some(ca) => options.ssl_mode(PgSslMode::VerifyFull).ssl_root_cert(ca),
-            None => options,
+    fn trusting(&self, options: PgConnectOptions) -> Result<PgConnectOptions> {
+        if self.tls.only_this_ca {
+            return Err(config(
+                "PostgreSQL's driver trusts the system's authorities too, so Tls::only_this_ca \
+                 cannot be kept; leave it out",
+            ));
         }
+        Ok(match self.tls.authorities()? {
+            Some(pem) => options
+                .ssl_mode(PgSslMode::VerifyFull)
+                .ssl_root_cert_from_pem(pem),
+            None => options,
+        })
+    }
+}
+
+/// What a [`PostgresStore`] is opened with, read from a configuration file.
+///
+/// ```
+/// let config: store_postgres::Config = serde_json::from_str(
+///     r#"{"url": "postgres://app@db.example.org/app", "namespace": "store"}"#,
+/// ).unwrap();
+/// let builder = config.builder();
+/// # let _ = builder;
+/// ```
+#[derive(Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Config {
+    /// See [`PostgresBuilder::url`], which lists the options that it may have.
+    pub url: String,
+    /// See [`PostgresBuilder::namespace`].
+    #[serde(alias = "schema")]
+    pub namespace: Option<String>,
+    /// See [`PostgresBuilder::max_connections`].
+    pub max_connections: Option<u32>,
+    /// See [`PostgresBuilder::timeout`], in milliseconds.
+    pub timeout_ms: Option<u64>,
+    /// See [`PostgresBuilder::connect_timeout`], in milliseconds.
+    pub connect_timeout_ms: Option<u64>,
+    /// See [`PostgresBuilder::change_notice`].
+    pub change_notice: Option<bool>,
+    /// See [`PostgresBuilder::tls`].
+    pub tls: Tls,
+}
+
+impl Config {
+    /// A builder of these options, to which others can be added.
+    pub fn builder(self) -> PostgresBuilder {
+        let mut builder = PostgresBuilder::default().url(self.url).tls(self.tls);
+        if let Some(name) = self.namespace {
+            builder = builder.namespace(name);
+        }
+        if let Some(connections) = self.max_connections {
+            builder = builder.max_connections(connections);
+        }
+        if let Some(timeout) = self.timeout_ms {
+            builder = builder.timeout(Duration::from_millis(timeout));
+        }
+        if let Some(timeout) = self.connect_timeout_ms {
+            builder = builder.connect_timeout(Duration::from_millis(timeout));
+        }
+        builder.change_notice = self.change_notice;
+        builder
+    }
+}
+
+impl fmt::Debug for Config {
+    /// Without the URL, which may hold a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config")
+            .field("namespace", &self.namespace)
+            .field("max_connections", &self.max_connections)
+            .field("timeout_ms", &self.timeout_ms)
+            .field("connect_timeout_ms", &self.connect_timeout_ms)
+            .field("change_notice", &self.change_notice)
+            .field("tls", &self.tls)
+            .finish_non_exhaustive()
     }
 }
 
@@ -383,27 +517,20 @@ impl Extras {
     }
 }
 
-fn parse(url: &str) -> Result<PgConnectOptions> {
-    url.parse().map_err(|_| {
-        // The parser's own words may hold the URL, password and all.
-        config("the URL is not of the form postgres://user@host:port/database")
-    })
-}
-
-pub(crate) fn config(message: &'static str) -> Error {
+pub(crate) fn config(message: impl Into<Cow<'static, str>>) -> Error {
     Error::new(ErrorKind::Config, message).with_backend(BACKEND)
 }
 
-impl fmt::Debug for Builder {
+impl fmt::Debug for PostgresBuilder {
     /// Without the URL, which may hold a password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Builder")
+        f.debug_struct("PostgresBuilder")
             .field("schema", &self.schema)
             .field("collections", &self.collections)
             .field("clock", &self.clock)
             .field("timeout", &self.timeout)
             .field("sweep", &self.sweep)
-            .field("max_connections", &self.max_connections)
+            .field("limits", &self.limits)
             .finish_non_exhaustive()
     }
 }

@@ -1,7 +1,7 @@
 //! What PostgreSQL and sqlx report, as one [`Error`].
 //!
-//! A source is kept without the server's detail and context, which quote keys
-//! and bodies.
+//! The source of an error omits the server's detail and context, because they
+//! quote keys and bodies.
 
 use std::fmt;
 
@@ -9,13 +9,30 @@ use sqlx::error::DatabaseError;
 pub(crate) use store_core::backend::Effect;
 use store_core::{Collection, Error, ErrorKind, Retry};
 
+use crate::sessions::Doubt;
 use crate::sql::is_missing;
 
 const INVALID: std::io::ErrorKind = std::io::ErrorKind::InvalidData;
 
 pub(crate) const BACKEND: &str = "postgres";
 
-/// The server's own words, without what they quote.
+/// The connection was lost during a call, as opposed to before it.
+#[derive(Debug)]
+struct SessionLost(sqlx::Error);
+
+impl fmt::Display for SessionLost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::error::Error for SessionLost {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        std::error::Error::source(&self.0)
+    }
+}
+
+/// What the server reported, without the values it quotes.
 #[derive(Debug)]
 struct Report {
     code: String,
@@ -34,7 +51,7 @@ impl fmt::Display for Report {
 
 impl std::error::Error for Report {}
 
-/// The error for `e`, which ended a call in `effect`.
+/// The error for `e`, which ended a call of this `effect`.
 pub(crate) fn from_sqlx(e: sqlx::Error, effect: Effect, operation: &'static str) -> Error {
     let lost = effect.if_lost();
     let unavailable = |message: &'static str, e: sqlx::Error| {
@@ -43,11 +60,14 @@ pub(crate) fn from_sqlx(e: sqlx::Error, effect: Effect, operation: &'static str)
             .with_source(e)
     };
     let error = match e {
-        sqlx::Error::Database(report) => from_report(&*report, lost),
+        sqlx::Error::Database(report) => {
+            let unexecuted = effect == Effect::Write && is_unexecuted(&*report);
+            from_report(&*report, if unexecuted { Retry::Safe } else { lost })
+        }
         sqlx::Error::PoolTimedOut => Error::new(
             ErrorKind::Unavailable,
-            "no connection came free in time; nothing was sent. Try again, \
-             or allow the pool more connections",
+            "no connection became free in time; nothing was sent. Try again, \
+             or allow more by PostgresBuilder::max_connections",
         )
         .with_retry(Retry::Safe),
         sqlx::Error::PoolClosed => Error::closed(),
@@ -61,6 +81,10 @@ pub(crate) fn from_sqlx(e: sqlx::Error, effect: Effect, operation: &'static str)
             untrusted(e)
         }
         sqlx::Error::Tls(_) => untrusted(e),
+        sqlx::Error::Io(ref io) if is_unreachable(io) => unavailable(
+            "the server cannot be reached; check the URL's host and port, and that it is running",
+            e,
+        ),
         sqlx::Error::Io(_) => unavailable("the connection to the server failed", e),
         sqlx::Error::Protocol(_) => unavailable("the server's answer broke off", e),
         // Encoding and decoding errors may quote values.
@@ -75,10 +99,61 @@ pub(crate) fn from_sqlx(e: sqlx::Error, effect: Effect, operation: &'static str)
 fn untrusted(e: sqlx::Error) -> Error {
     Error::new(
         ErrorKind::Config,
-        "no trusted connection could be made; check sslmode, the host's name and the \
-         certificate authority (sslrootcert, or Builder::ca_certificate)",
+        "the server could not be verified; check sslmode, the host's name and the \
+         certificate authority (sslrootcert, or PostgresBuilder::tls)",
     )
     .with_source(e)
+}
+
+/// The error for `e`, which ended a call on an open session.
+pub(crate) fn in_session(e: sqlx::Error, effect: Effect, operation: &'static str) -> Error {
+    if !matches!(e, sqlx::Error::Io(_) | sqlx::Error::Protocol(_)) {
+        return from_sqlx(e, effect, operation);
+    }
+    Error::new(
+        ErrorKind::Unavailable,
+        "the connection to the server was lost",
+    )
+    .with_retry(effect.if_lost())
+    .with_source(SessionLost(e))
+    .with_backend(BACKEND)
+    .with_operation(operation)
+}
+
+fn is_unreachable(e: &std::io::Error) -> bool {
+    use std::io::ErrorKind::*;
+    matches!(
+        e.kind(),
+        ConnectionRefused | HostUnreachable | NetworkUnreachable | AddrNotAvailable | TimedOut
+    )
+}
+
+/// Whether the server ended the session before it executed the statement.
+///
+/// It sends its messages in order: had it executed the statement, the result
+/// would have come before this report. Only PostgreSQL's own report proves it, by
+/// the name of the routine; a pooler's has none.
+fn is_unexecuted(report: &dyn DatabaseError) -> bool {
+    let code = report.code().unwrap_or_default();
+    let ends = ["57P01", "57P05", "25P03"].contains(&&*code);
+    let own = report
+        .try_downcast_ref::<sqlx::postgres::PgDatabaseError>()
+        .and_then(|report| report.routine());
+    ends && own == Some("ProcessInterrupts")
+}
+
+/// What this error says about the open sessions; `None` if nothing.
+pub(crate) fn doubt(error: &Error) -> Option<Doubt> {
+    let source = std::error::Error::source(error)?;
+    if source.is::<SessionLost>() {
+        return Some(Doubt::Ended);
+    }
+    match source.downcast_ref::<Report>()?.code.as_str() {
+        "25006" => Some(Doubt::ReadOnly),
+        "57P01" | "57P02" | "57P03" | "57P05" | "25P03" => Some(Doubt::Ended),
+        code if code.starts_with("08") => Some(Doubt::Ended),
+        _ => None,
+    }
 }
 
 /// The error of a call on `collections`: if it is that a table or its function
@@ -101,7 +176,7 @@ pub(crate) fn in_collections(
         ErrorKind::Config,
         format!(
             "the collection `{missing:?}` has no table here; declare it with \
-             Builder::collection and run setup once, as a role that may create tables"
+             PostgresBuilder::collection and run setup once, as a role that may create tables"
         ),
     )
     .with_backend(BACKEND)
@@ -132,7 +207,12 @@ fn classify(code: &str, lost: Retry) -> (ErrorKind, Retry, &'static str) {
         run setup once, as a role that may create tables";
     match code {
         // Shutdown, crash of another backend: whether a commit was in time is unknown.
-        "57P01" | "57P02" | "57P05" => (Unavailable, lost, "the server is shutting down"),
+        "57P01" | "57P02" => (Unavailable, lost, "the server is shutting down"),
+        "57P05" | "25P03" => (
+            Unavailable,
+            lost,
+            "the server ended the session because it was idle",
+        ),
         "57P03" => (
             Unavailable,
             Retry::Safe,
@@ -146,12 +226,13 @@ fn classify(code: &str, lost: Retry) -> (ErrorKind, Retry, &'static str) {
         "55P03" | "40001" | "40P01" => (
             Contended,
             Retry::Safe,
-            "others held what the call needed; nothing was written, try again",
+            "other transactions held what the call needed; nothing was written, try again",
         ),
         "25006" => (
             Unavailable,
             Retry::Safe,
-            "the server is read-only, a standby perhaps; connect to the primary",
+            "the server is read-only, perhaps a standby; nothing was written. Name the primary \
+             in the URL, or all hosts with target_session_attrs=read-write",
         ),
         "ST001" => (
             InvalidInput,
@@ -168,7 +249,7 @@ fn classify(code: &str, lost: Retry) -> (ErrorKind, Retry, &'static str) {
         "26000" | "42P05" => (
             Config,
             Retry::Never,
-            "a pooler before the server gave the connection another session, without its \
+            "a pooler in front of the server gave the connection another session, without its \
              prepared statements; set max_prepared_statements of pgbouncer (1.21 or newer), \
              or pool by sessions. Nothing was written",
         ),
@@ -182,7 +263,7 @@ fn classify(code: &str, lost: Retry) -> (ErrorKind, Retry, &'static str) {
             "28" => (
                 Unauthenticated,
                 Retry::Never,
-                "the server refused whoever asked, or the way of asking; check the user, the \
+                "the server refused the user or the kind of connection; check the user, the \
                  password and sslmode in the URL",
             ),
             "53" => (
@@ -214,12 +295,9 @@ fn classify(code: &str, lost: Retry) -> (ErrorKind, Retry, &'static str) {
 pub(crate) fn timed_out(effect: Effect, operation: &'static str) -> Error {
     Error::new(
         ErrorKind::Timeout,
-        "the server did not answer in time; see Builder::timeout",
+        "the server did not answer in time; see PostgresBuilder::timeout",
     )
-    .with_retry(match effect {
-        Effect::Repeatable => Retry::Safe,
-        Effect::Write => Retry::Ambiguous,
-    })
+    .with_retry(effect.if_lost())
     .with_backend(BACKEND)
     .with_operation(operation)
 }

@@ -30,12 +30,12 @@
 //! date. It may run at every start and in many processes at once. It needs a
 //! role that may create a schema in the database, or one that owns the schema.
 //! Running the store needs less: `USAGE` on the schema and reading and writing
-//! its tables, which [`Builder::grant_to`] grants. A process with such a role
+//! its tables, which [`PostgresBuilder::grant_to`] grants. A process with such a role
 //! need not call `setup`.
 //!
 //! # Collections
 //! Each collection is a table, `records_<name>`. Those of the contracts are made
-//! by `setup`; declare your own with [`Builder::collection`]. A call on a
+//! by `setup`; declare your own with [`PostgresBuilder::collection`]. A call on a
 //! collection without a table is refused with `Config`.
 //!
 //! # With psql
@@ -56,7 +56,7 @@
 //! [TRIPS.md](https://github.com/store-rs/store/blob/main/store-conformance/TRIPS.md).
 //!
 //! # Change notice
-//! Off unless asked for with [`Builder::change_notice`]; then
+//! Off unless asked for with [`PostgresBuilder::change_notice`]; then
 //! [`RecordStore::changes`] tells, from whatever process, which records of
 //! [cacheable](core::Collection::cacheable) collections were put or deleted, so
 //! that what was read may be remembered. See [`core::changes`] for what a notice
@@ -73,7 +73,7 @@
 //!   found out after 30 seconds of silence.
 //! - A listener proves first that it hears. Through a pooler in transaction mode
 //!   it does not, and `changes` is refused with `Config`: name the server itself
-//!   with [`Builder::listener_url`].
+//!   with [`PostgresBuilder::listener_url`].
 //! - Sweeping is silent: a record says itself when it expires.
 //!
 //! # Durability
@@ -81,10 +81,10 @@
 //! configured so, as it is when delivered; `capabilities()` says what was found:
 //! `fsync`, `synchronous_commit`, standbys. Two exceptions can be asked for, and
 //! are told there:
-//! - [`Builder::relaxed_limits`]: changes of rate limits are acknowledged before
+//! - [`PostgresBuilder::relaxed_limits`]: changes of rate limits are acknowledged before
 //!   they are on disk. A crash forgets those of the last moments, which grants as
 //!   many again. It is a matter of each program.
-//! - [`Builder::unlogged_nonces`]: a crash empties the table of LTI nonces.
+//! - [`PostgresBuilder::unlogged_nonces`]: a crash empties the table of LTI nonces.
 //!   Launches under way are refused as unknown; none passes twice. It is a matter
 //!   of the schema.
 //!
@@ -97,7 +97,7 @@
 //! # TLS
 //! By rustls. `sslmode=verify-full` in the URL checks the server's certificate
 //! and name against the system's authorities, or those of `sslrootcert`;
-//! [`Builder::ca_certificate`] does both. `require` encrypts and checks nobody,
+//! [`PostgresBuilder::tls`] does both. `require` encrypts and checks nobody,
 //! and `prefer`, sqlx's default, may not even encrypt: say `verify-full`. A server
 //! that is not trusted is refused with `Config`.
 //!
@@ -109,7 +109,7 @@
 //! A failed read changed nothing and is `Retry::Safe`. A commit whose answer is
 //! missing is looked up by its version; where that proves nothing the error is
 //! `Retry::Ambiguous`. A pool goes on trying to connect for
-//! [`Builder::acquire_timeout`], so an outage is told after that long.
+//! [`PostgresBuilder::acquire_timeout`], so an outage is told after that long.
 //!
 //! # Numbers in bodies
 //! `jsonb` keeps a number's value to the last digit, not its spelling: `1e3`
@@ -126,13 +126,16 @@ mod changes;
 mod commit;
 mod config;
 mod error;
+mod hosts;
 mod limits;
 mod records;
 mod scan;
+mod sessions;
 mod setup;
 mod shared;
 mod sql;
 mod sweeper;
+mod url;
 mod wire;
 mod within;
 
@@ -144,10 +147,22 @@ use sqlx::{PgConnection, PgPool};
 pub use store_core;
 use store_core::{RecordStore, Result, Store};
 
-pub use config::Builder;
+pub use config::{Config, PostgresBuilder};
 use limits::PostgresLimits;
 use records::PostgresRecords;
 pub use within::Within;
+
+/// Opens `postgres:` URLs for a [`Registry`](store_core::open::Registry). Their
+/// options are those of [`PostgresBuilder::url`].
+pub const OPENER: store_core::open::Opener = store_core::open::Opener::new(url::SCHEMES, |url| {
+    Box::pin(async move {
+        Ok(PostgresStore::builder()
+            .store_url(url)
+            .connect()
+            .await?
+            .into())
+    })
+});
 
 /// A store in PostgreSQL. Cheap to clone; clones share everything.
 #[derive(Clone)]
@@ -160,25 +175,25 @@ impl PostgresStore {
     /// Opens the store in the schema `store` of the database at `url`.
     ///
     /// # Errors
-    /// As [`Builder::connect`].
+    /// As [`PostgresBuilder::connect`].
     pub async fn connect(url: impl Into<String>) -> Result<Self> {
         Self::builder().url(url).connect().await
     }
 
     /// Options: schema, collections, pool, timeouts, TLS, the clock.
-    pub fn builder() -> Builder {
-        Builder::default()
+    pub fn builder() -> PostgresBuilder {
+        PostgresBuilder::default()
     }
 
     /// Opens the store over a pool that stays the application's.
     ///
     /// # Errors
-    /// As [`Builder::connect`].
+    /// As [`PostgresBuilder::connect`].
     pub async fn from_pool(pool: PgPool) -> Result<Self> {
         Self::builder().pool(pool).connect().await
     }
 
-    async fn open(builder: Builder) -> Result<Self> {
+    async fn open(builder: PostgresBuilder) -> Result<Self> {
         let records = Arc::new(PostgresRecords::open(builder).await?);
         let limits = PostgresLimits::new(Arc::clone(&records));
         let store = Store::new(Arc::clone(&records) as _).with_limits(Arc::new(limits));

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use sqlx::Row;
 use sqlx::postgres::PgRow;
+use sqlx::{Executor, Row};
 use store_core::backend::gcra::Terms;
 use store_core::backend::{MAX_ATTEMPTS, back_off, contended};
 use store_core::limits::{
@@ -188,9 +188,11 @@ impl PostgresLimits {
             .bind(new.tats)
             .bind(new.tokens)
             .bind(new.refills)
-            .bind(new.expires_at)
-            .fetch_all(&mut *connection);
-        let rows = self.shared.answer("update", Effect::Write, query).await?;
+            .bind(new.expires_at);
+        let rows = self
+            .shared
+            .written("update", connection.fetch_many(query))
+            .await?;
         if rows.is_empty() {
             return Ok(Ok(()));
         }
@@ -207,10 +209,13 @@ impl PostgresLimits {
             .bind(nanos(terms.now))
             .bind(increment(&terms))
             .bind(nanos(terms.latest))
-            .bind(nanos(terms.expires_at))
-            .fetch_one(&mut *connection);
-        let row = self.shared.answer("take", Effect::Write, query).await?;
-        let Some(answer) = integer(&row, 0)? else {
+            .bind(nanos(terms.expires_at));
+        let rows = self
+            .shared
+            .written("take", connection.fetch_many(query))
+            .await?;
+        let row = rows.first().ok_or_else(malformed)?;
+        let Some(answer) = integer(row, 0)? else {
             return Ok(None);
         };
         // See the function `take` for what the sign says.
@@ -239,9 +244,11 @@ impl PostgresLimits {
             .bind(quotas.iter().map(Quota::name).collect::<Vec<_>>())
             .bind(column(increment))
             .bind(column(|terms| nanos(terms.latest)))
-            .bind(column(|terms| nanos(terms.expires_at)))
-            .fetch_all(&mut *connection);
-        let rows = self.shared.answer("take", Effect::Write, query).await?;
+            .bind(column(|terms| nanos(terms.expires_at)));
+        let rows = self
+            .shared
+            .written("take", connection.fetch_many(query))
+            .await?;
         let before = bucket(&rows)?.unwrap_or_default();
         let mut decisions = Decisions::new(take);
         for quota in quotas.iter() {
@@ -259,7 +266,10 @@ impl PostgresLimits {
 #[async_trait]
 impl RateLimitStore for PostgresLimits {
     async fn update(&self, key: LimitKey<'_>, change: BucketUpdate<'_>) -> Result<Option<Bucket>> {
-        let mut current = self.read(key, self.shared.now()).await?;
+        let mut current = self
+            .shared
+            .call(|| self.read(key, self.shared.now()))
+            .await?;
         for attempt in 0..MAX_ATTEMPTS {
             let now = self.shared.now();
             if let Some(bucket) = &mut current {
@@ -269,7 +279,8 @@ impl RateLimitStore for PostgresLimits {
             let Some(new) = change(current.as_ref()) else {
                 return Ok(current);
             };
-            match self.swap(key, now, current.as_ref(), &new).await? {
+            let swapping = || self.swap(key, now, current.as_ref(), &new);
+            match self.shared.call(swapping).await? {
                 Ok(()) => return Ok((!new.is_empty()).then_some(new)),
                 Err(found) => current = found,
             }
@@ -283,9 +294,9 @@ impl RateLimitStore for PostgresLimits {
         let decided = match (quotas.next(), quotas.next()) {
             // At the end of time not even a full bucket has room.
             (Some(quota), None) if take.terms(quota).latest >= take.now() => {
-                self.take_one(take, quota).await?
+                self.shared.call(|| self.take_one(take, quota)).await?
             }
-            _ => self.take_many(take).await?,
+            _ => self.shared.call(|| self.take_many(take)).await?,
         };
         match decided {
             Some(decision) => Ok(decision),

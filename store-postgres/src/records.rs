@@ -14,7 +14,7 @@ use store_core::{
 
 use crate::changes::Listener;
 use crate::commit::{Hold, send};
-use crate::config::Builder;
+use crate::config::PostgresBuilder;
 use crate::error::{BACKEND, Effect, in_collections};
 use crate::scan;
 use crate::setup::Plan;
@@ -41,13 +41,13 @@ pub(crate) struct PostgresRecords {
 pub(crate) struct Once(Arc<Shared>);
 
 impl PostgresRecords {
-    pub(crate) async fn open(builder: Builder) -> Result<Self> {
+    pub(crate) async fn open(builder: PostgresBuilder) -> Result<Self> {
         let once = Once(Arc::new(Shared::open(&builder).await?));
         let schema = &once.0.schema;
         Ok(Self {
             listener: Listener::new(
-                builder.listener_options(&once.0.pool)?,
-                builder.acquire_timeout,
+                builder.listener_options(&once.0.sessions)?,
+                builder.patience(),
                 schema,
                 &builder.collections,
             ),
@@ -75,7 +75,11 @@ impl PostgresRecords {
 
     pub(crate) async fn setup(&self) -> Result<()> {
         self.shared().check_open()?;
-        let state = self.plan.clone().run(self.shared().pool.clone()).await?;
+        let state = self
+            .plan
+            .clone()
+            .run(self.shared().sessions.pool.clone())
+            .await?;
         self.shared().was_set_up(state.unlogged_nonces);
         Ok(())
     }
@@ -110,23 +114,16 @@ pub(crate) async fn get(
 impl Once {
     /// What both stores' `get` does, without a boxed future in a boxed future.
     async fn read(&self, at: RecordRef<'_>) -> Result<Option<Record>> {
-        let mut connection = self.0.connection("get").await?;
-        get(&self.0, &mut connection, at).await
-    }
-}
-
-#[async_trait]
-impl RecordStore for Once {
-    async fn get(&self, at: RecordRef<'_>) -> Result<Option<Record>> {
-        self.read(at).await
+        self.0
+            .call(|| async move {
+                let mut connection = self.0.connection("get").await?;
+                get(&self.0, &mut connection, at).await
+            })
+            .await
     }
 
-    async fn get_many(&self, at: &[RecordRef<'_>]) -> Result<Vec<Option<Record>>> {
-        self.0.check_open()?;
+    async fn read_many(&self, at: &[RecordRef<'_>]) -> Result<Vec<Option<Record>>> {
         let mut found = vec![None; at.len()];
-        if at.is_empty() {
-            return Ok(found);
-        }
         let mut collections: Vec<_> = at.iter().map(|at| at.collection()).collect();
         collections.sort();
         collections.dedup();
@@ -164,24 +161,45 @@ impl RecordStore for Once {
         }
         Ok(found)
     }
+}
+
+#[async_trait]
+impl RecordStore for Once {
+    async fn get(&self, at: RecordRef<'_>) -> Result<Option<Record>> {
+        self.read(at).await
+    }
+
+    async fn get_many(&self, at: &[RecordRef<'_>]) -> Result<Vec<Option<Record>>> {
+        self.0.check_open()?;
+        if at.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.0.call(|| self.read_many(at)).await
+    }
 
     async fn scan(&self, scan: &Scan) -> Result<Records> {
         self.0.check_open()?;
         if scan::matches_nothing(scan) {
             return Ok(Records::last(Vec::new()));
         }
-        match scan.scope() {
-            Scope::Partition(partition) => scan::partition(&self.0, scan, partition).await,
-            Scope::Partitions(prefix) => scan::collection(&self.0, scan, prefix).await,
-        }
-        .map_err(|error| in_collections(error, [scan.in_collection()]))
+        let page = || async {
+            match scan.scope() {
+                Scope::Partition(partition) => scan::partition(&self.0, scan, partition).await,
+                Scope::Partitions(prefix) => scan::collection(&self.0, scan, prefix).await,
+            }
+        };
+        let page = self.0.call(page).await;
+        page.map_err(|error| in_collections(error, [scan.in_collection()]))
     }
 
     async fn commit(&self, batch: &Batch) -> Result<Committed> {
         self.0.check_open()?;
         if !batch.is_empty() {
-            let mut connection = self.0.connection("commit").await?;
-            send(&self.0, &mut connection, batch, Hold::ByItems).await?;
+            let commit = || async {
+                let mut connection = self.0.connection("commit").await?;
+                send(&self.0, &mut connection, batch, Hold::ByItems).await
+            };
+            self.0.call(commit).await?;
         }
         Ok(Committed::new())
     }
@@ -260,7 +278,7 @@ impl RecordStore for PostgresRecords {
         self.shared().check_open()?;
         if !self.shared().tells() {
             return Err(Error::unsupported(
-                "this store was opened without change notice; see Builder::change_notice",
+                "this store was opened without change notice; see PostgresBuilder::change_notice",
             )
             .with_backend(BACKEND));
         }

@@ -6,20 +6,23 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use sqlx::pool::PoolConnection;
-use sqlx::{PgPool, Postgres, Row};
-use store_core::{Capabilities, Clock, Collection, Durability, Error, Ping, Result, Timestamp};
+use futures_util::{Stream, StreamExt};
+use sqlx::postgres::{PgQueryResult, PgRow};
+use sqlx::{Either, Row};
+use store_core::{
+    Capabilities, Clock, Collection, Durability, Error, Ping, Result, Retry, Timestamp,
+};
 
 use crate::commit::COMMIT_MANY;
-use crate::config::{Builder, Extras, config};
-use crate::error::{BACKEND, Effect, from_sqlx, timed_out};
+use crate::config::{Extras, PostgresBuilder, config};
+use crate::error::{BACKEND, Effect, doubt, from_sqlx, in_session, timed_out};
 use crate::limits::Texts;
+use crate::sessions::{Session, Sessions};
 use crate::sql::{Schema, StatementCache, Statements};
 use crate::wire::integer;
 
 pub(crate) struct Shared {
-    pub(crate) pool: PgPool,
-    lent: bool,
+    pub(crate) sessions: Sessions,
     pub(crate) schema: Schema,
     pub(crate) clock: Arc<dyn Clock>,
     statements: StatementCache,
@@ -42,17 +45,16 @@ struct Server {
 }
 
 impl Shared {
-    pub(crate) async fn open(builder: &Builder) -> Result<Self> {
+    pub(crate) async fn open(builder: &PostgresBuilder) -> Result<Self> {
         let schema = Schema::new(&builder.schema)?;
-        let (pool, lent) = builder.make_pool()?;
-        let server = Server::ask(&pool, &schema).await?;
+        let sessions = builder.sessions()?;
+        let server = Server::ask(&sessions, &schema).await?;
         let text = |text: &str| -> Arc<str> { schema.in_text(text).into() };
         Ok(Self {
             commit_many: text(COMMIT_MANY),
             sweep: text("SELECT removed, more FROM {schema}.sweep($1, $2)"),
             limits: Texts::new(&schema, builder.relaxed_limits),
-            pool,
-            lent,
+            sessions,
             schema,
             clock: Arc::clone(&builder.clock),
             statements: StatementCache::default(),
@@ -106,22 +108,31 @@ impl Shared {
         Ok(())
     }
 
-    /// A connection; nothing was sent if there is none.
-    pub(crate) async fn connection(
-        &self,
-        operation: &'static str,
-    ) -> Result<PoolConnection<Postgres>> {
+    /// A session; nothing was sent if there is none.
+    pub(crate) async fn connection(&self, operation: &'static str) -> Result<Session> {
         self.check_open()?;
-        self.pool
+        self.sessions
             .acquire()
             .await
             .map_err(|e| from_sqlx(e, Effect::Repeatable, operation))
     }
 
-    /// The answer of `query`, a statement that was begun in `effect`.
+    /// Makes `call`, and once more on another session if the first turned out
+    /// to be unusable and nothing was written.
+    pub(crate) async fn call<T, F>(&self, call: impl Fn() -> F) -> Result<T>
+    where
+        F: Future<Output = Result<T>>,
+    {
+        match call().await {
+            Err(error) if error.retry() == Retry::Safe && doubt(&error).is_some() => call().await,
+            answer => answer,
+        }
+    }
+
+    /// The answer of `query`, a statement of this `effect`.
     ///
-    /// A statement given up on runs to its end on the server; the pool waits
-    /// for that before the connection is used again.
+    /// A statement whose answer is no longer waited for runs to its end on the
+    /// server; the pool waits for that before the connection is used again.
     pub(crate) async fn answer<T>(
         &self,
         operation: &'static str,
@@ -129,8 +140,51 @@ impl Shared {
         query: impl Future<Output = Result<T, sqlx::Error>>,
     ) -> Result<T> {
         match tokio::time::timeout(self.timeout, query).await {
-            Ok(answer) => answer.map_err(|e| from_sqlx(e, effect, operation)),
+            Ok(answer) => answer.map_err(|e| self.failed(e, effect, operation)),
             Err(_) => Err(timed_out(effect, operation)),
+        }
+    }
+
+    /// The error for `e`; sessions that it casts doubt on are not trusted.
+    pub(crate) fn failed(&self, e: sqlx::Error, effect: Effect, operation: &'static str) -> Error {
+        let error = in_session(e, effect, operation);
+        if let Some(doubt) = doubt(&error) {
+            self.sessions.raise(doubt);
+        }
+        error
+    }
+
+    /// Every row of the answer to a statement that writes.
+    ///
+    /// What arrived before an error shows whether the statement was executed.
+    pub(crate) async fn written(
+        &self,
+        operation: &'static str,
+        mut answer: impl Stream<Item = Result<Either<PgQueryResult, PgRow>, sqlx::Error>> + Unpin,
+    ) -> Result<Vec<PgRow>> {
+        let (mut rows, mut answered) = (Vec::new(), false);
+        let reading = async {
+            // To the end: only then has the server committed.
+            while let Some(part) = answer.next().await {
+                match part {
+                    Ok(Either::Right(row)) => rows.push(row),
+                    Ok(Either::Left(_)) => {}
+                    Err(e) => {
+                        let error = self.failed(e, Effect::Write, operation);
+                        let unclear = answered && doubt(&error).is_some();
+                        return Err(match unclear {
+                            true => error.with_retry(Retry::Ambiguous),
+                            false => error,
+                        });
+                    }
+                }
+                answered = true;
+            }
+            Ok(())
+        };
+        match tokio::time::timeout(self.timeout, reading).await {
+            Ok(read) => read.map(|()| rows),
+            Err(_) => Err(timed_out(Effect::Write, operation)),
         }
     }
 
@@ -147,19 +201,21 @@ impl Shared {
 
     pub(crate) async fn close(&self) {
         self.closed.store(true, Ordering::Release);
-        if !self.lent {
-            self.pool.close().await;
+        if !self.sessions.is_borrowed() {
+            self.sessions.pool.close().await;
         }
     }
 }
 
 impl Server {
-    async fn ask(pool: &PgPool, schema: &Schema) -> Result<Self> {
+    async fn ask(sessions: &Sessions, schema: &Schema) -> Result<Self> {
+        let failed = |e| from_sqlx(e, Effect::Repeatable, "connect");
+        let mut session = sessions.first().await.map_err(failed)?;
         let text = schema.in_text(include_str!("../sql/server.sql"));
         let row = sqlx::query(sqlx::AssertSqlSafe(text))
-            .fetch_one(pool)
+            .fetch_one(&mut *session)
             .await
-            .map_err(|e| from_sqlx(e, Effect::Repeatable, "connect"))?;
+            .map_err(failed)?;
         let setting = |name: &str| -> Result<String> {
             row.try_get(name)
                 .map_err(|e| from_sqlx(e, Effect::Repeatable, "connect"))

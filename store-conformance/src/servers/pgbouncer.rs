@@ -20,21 +20,23 @@ const INSTALLED: &str = "pgbouncer-trixie";
 const SUITE: &str = "trixie";
 const INSIDE: &str = "usr/sbin/pgbouncer";
 
-/// One pgbouncer: how to run it, before its arguments.
+/// A pgbouncer program.
 enum Found {
-    /// Of this machine.
+    /// Installed on this machine.
     Program(PathBuf),
-    /// Unpacked.
+    /// Unpacked from a package.
     Unpacked(Root),
 }
 
-/// The server, behind a pool by transactions that keeps so many prepared
-/// statements for each connection; none if zero.
+/// The server behind a pgbouncer in transaction mode, which keeps this many
+/// prepared statements for each connection; none if zero.
 pub(super) fn before(server: Server, prepared: u32, options: &Options) -> Result<Server, String> {
     let behind = server.url.rsplit_once("127.0.0.1:");
     let behind = behind.and_then(|(_, rest)| rest.split('/').next());
     let (false, Some(behind)) = (server.parts.is_empty(), behind) else {
-        return Err("pgbouncer goes before a server that was started here".into());
+        return Err(
+            "pgbouncer can only be put in front of a server that this program started".into(),
+        );
     };
     let found = pgbouncer(options)?;
     let folder = Folder::new("pgbouncer")?;
@@ -45,6 +47,9 @@ pub(super) fn before(server: Server, prepared: u32, options: &Options) -> Result
     let mut command = command(&folder)?;
     let version = version(&command)?;
     let port = free_port()?;
+    // Without prepared statements there is one connection to the server, so that
+    // a test can reach the session of its store.
+    let size = if prepared == 0 { 1 } else { 20 };
     let settings = format!(
         "[databases]\n\
          * = host=127.0.0.1 port={behind}\n\
@@ -57,7 +62,7 @@ pub(super) fn before(server: Server, prepared: u32, options: &Options) -> Result
          pool_mode = transaction\n\
          max_prepared_statements = {prepared}\n\
          max_client_conn = 2000\n\
-         default_pool_size = 20\n",
+         default_pool_size = {size}\n",
         users = folder.path().join("users").display(),
     );
     let file = folder.path().join("pgbouncer.ini");
@@ -68,7 +73,7 @@ pub(super) fn before(server: Server, prepared: u32, options: &Options) -> Result
     let launch = Launch {
         command,
         stop: "QUIT",
-        // Asked for TLS, it says yes or no in one byte.
+        // It answers a request for TLS with one byte.
         ready: Box::new(move |_| {
             asked(
                 &format!("127.0.0.1:{port}"),
@@ -89,7 +94,7 @@ pub(super) fn before(server: Server, prepared: u32, options: &Options) -> Result
     })
 }
 
-/// This machine's, or the unpacked one, or else unpacked now.
+/// The installed program, or the unpacked one, which is unpacked now if need be.
 fn pgbouncer(options: &Options) -> Result<Found, String> {
     let mut candidates: Vec<PathBuf> = Vec::new();
     candidates.extend(std::env::var_os(PROGRAM).map(PathBuf::from));

@@ -6,7 +6,7 @@ use std::time::Duration;
 use store_core::changes::{Changes, Notice};
 use store_core::{Batch, Body, Collection, ErrorKind, Expect, RecordKey, Result, Store, Support};
 use store_postgres::sqlx::{self, Connection, PgConnection};
-use store_postgres::{Builder, PostgresStore};
+use store_postgres::{PostgresBuilder, PostgresStore};
 
 use crate::{End, Place, partition, tests};
 
@@ -23,7 +23,7 @@ tests![
 
 const WATCHED: Collection = Collection::new("watched").cacheable();
 
-fn builder(place: &Place) -> Builder {
+fn builder(place: &Place) -> PostgresBuilder {
     place.builder().collection(WATCHED)
 }
 

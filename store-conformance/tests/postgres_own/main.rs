@@ -7,6 +7,7 @@ mod commits;
 mod crash;
 mod faults;
 mod relaxed;
+mod sessions;
 mod setup;
 mod tls;
 mod trips;
@@ -25,7 +26,7 @@ use store_conformance::servers::{Options, missing, postgres};
 use store_core::{ManualClock, Result};
 use store_postgres::sqlx::postgres::PgConnectOptions;
 use store_postgres::sqlx::{Connection, PgConnection, PgPool, Row};
-use store_postgres::{Builder, PostgresStore, sqlx};
+use store_postgres::{PostgresBuilder, PostgresStore, sqlx};
 
 /// A schema that nobody used, on the server.
 #[derive(Clone)]
@@ -42,7 +43,7 @@ impl Place {
         }
     }
 
-    fn builder(&self) -> Builder {
+    fn builder(&self) -> PostgresBuilder {
         PostgresStore::builder()
             .url(&self.url)
             .schema(&self.schema)
@@ -113,6 +114,7 @@ fn main() -> ExitCode {
         commits::all(),
         faults::all(),
         relaxed::all(),
+        sessions::all(),
         tls::all(),
         trips::all(),
         views::all(),

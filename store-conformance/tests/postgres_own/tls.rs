@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use store_conformance::servers::{Options, postgres};
+use store_core::config::Tls;
 use store_core::{ErrorKind, Store};
-use store_postgres::Builder;
+use store_postgres::PostgresBuilder;
 
 use crate::own::tls::Authority;
 use crate::{End, Place, number, tests, write};
@@ -41,7 +42,7 @@ async fn serve(place: &Place, name: &str, (certificate, key): (String, String)) 
 }
 
 /// What is said to whoever opens this; it must not take a pool's patience.
-async fn refused(what: &str, builder: Builder) -> store_core::Error {
+async fn refused(what: &str, builder: PostgresBuilder) -> store_core::Error {
     let opened = tokio::time::timeout(Duration::from_secs(5), builder.connect()).await;
     let error = opened.expect(what).expect_err(what);
     assert!(
@@ -82,7 +83,7 @@ async fn a_server_is_trusted_by_its_certificate_alone(place: Place) -> End {
         ),
         (
             "option",
-            with("application_name=option").ca_certificate(ours.root()),
+            with("application_name=option").tls(Tls::new().ca_file(ours.root())),
         ),
     ] {
         let store = Store::from(builder.change_notice(true).connect().await?);
@@ -96,7 +97,11 @@ async fn a_server_is_trusted_by_its_certificate_alone(place: Place) -> End {
             .await?;
         assert!(secret, "{name}");
     }
-    refused("another authority", with("").ca_certificate(theirs.root())).await;
+    refused(
+        "another authority",
+        with("").tls(Tls::new().ca_file(theirs.root())),
+    )
+    .await;
     refused(
         "another authority, by URL",
         with(&format!("sslmode=verify-ca&{}", root(&theirs))),
@@ -104,13 +109,17 @@ async fn a_server_is_trusted_by_its_certificate_alone(place: Place) -> End {
     .await;
     // The machine's own authorities know nothing of it either.
     refused("no authority named", with("sslmode=verify-full")).await;
-    let missing = with("").ca_certificate("/nowhere/ca.pem");
+    let missing = with("").tls(Tls::new().ca_file("/nowhere/ca.pem"));
     let error = missing.connect().await.expect_err("no such file");
     assert_eq!(error.kind(), ErrorKind::Config, "{error:?}");
     assert!(error.message().contains("cannot be read"), "{error}");
 
     serve(&place, "wrong", ours.certify("db.example.org")?).await?;
-    refused("another host", with("").ca_certificate(ours.root())).await;
+    refused(
+        "another host",
+        with("").tls(Tls::new().ca_file(ours.root())),
+    )
+    .await;
     // Whoever checks the authority alone is let in.
     with(&format!("sslmode=verify-ca&{}", root(&ours)))
         .connect()

@@ -306,6 +306,18 @@ impl<'a> UrlOptions<'a> {
             })
     }
 
+    /// The options of the form `prefix[name]=value`, as names and values.
+    pub fn take_indexed(&mut self, prefix: &'static str) -> Vec<(&'a str, &'a str)> {
+        self.known.push(prefix);
+        let index = |option: &&'a (String, String)| {
+            let name = option.0.strip_prefix(prefix)?.strip_prefix('[')?;
+            Some((name.strip_suffix(']')?, &*option.1))
+        };
+        let found = self.left.iter().filter_map(index).collect();
+        self.left.retain(|option| index(option).is_none());
+        found
+    }
+
     /// Refuses the options that were not taken.
     ///
     /// # Errors
@@ -341,6 +353,14 @@ mod tests {
         assert_eq!(options.take::<bool>("flag").unwrap(), Some(true));
         assert_eq!(options.take::<u16>("port").unwrap(), None);
         options.finish().unwrap();
+    }
+
+    #[test]
+    fn options_with_an_index_are_taken_by_their_prefix() {
+        let url = read("postgres://h?options[a]=1&optionsb=2&options[c]=3");
+        let mut options = url.options();
+        assert_eq!(options.take_indexed("options"), [("a", "1"), ("c", "3")]);
+        assert!(options.finish().unwrap_err().message().contains("optionsb"));
     }
 
     #[test]

@@ -1,0 +1,120 @@
+//! The hosts of a URL, and which of them is to be connected to.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{Connection, PgConnection};
+use store_core::Result;
+use tokio::sync::Mutex;
+use tokio::time::timeout;
+
+/// Which servers a store may use, as libpq's `target_session_attrs` says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Target {
+    /// The first that answers.
+    Any,
+    /// The first on which a session can write.
+    ReadWrite,
+    /// The first that is not in recovery.
+    Primary,
+}
+
+/// One server, or several of which one is the primary.
+#[derive(Debug)]
+pub(crate) struct Hosts {
+    options: Vec<PgConnectOptions>,
+    target: Target,
+    /// Whether the one in use may no longer be the right one.
+    lost: AtomicBool,
+    /// One caller looks for the right one; the others wait for what it finds.
+    looking: Mutex<Option<PgConnectOptions>>,
+}
+
+impl Hosts {
+    /// At least one.
+    pub(crate) fn new(options: Vec<PgConnectOptions>, target: Target) -> Self {
+        Self {
+            options,
+            target,
+            lost: AtomicBool::new(true),
+            looking: Mutex::new(None),
+        }
+    }
+
+    /// The same hosts with their options changed.
+    pub(crate) fn map(
+        self,
+        change: impl Fn(PgConnectOptions) -> Result<PgConnectOptions>,
+    ) -> Result<Self> {
+        let options = self
+            .options
+            .into_iter()
+            .map(change)
+            .collect::<Result<_>>()?;
+        Ok(Self { options, ..self })
+    }
+
+    pub(crate) fn first(&self) -> &PgConnectOptions {
+        &self.options[0]
+    }
+
+    /// Whether there is anything to choose or to check.
+    pub(crate) fn are_several(&self) -> bool {
+        self.options.len() > 1 || self.target != Target::Any
+    }
+
+    pub(crate) fn lose(&self) {
+        self.lost.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_lost(&self) -> bool {
+        self.lost.load(Ordering::Acquire)
+    }
+
+    /// The first host that answers within `patience` and is as wanted.
+    pub(crate) async fn find(&self, patience: Duration) -> Result<PgConnectOptions, sqlx::Error> {
+        let mut last = self.looking.lock().await;
+        if !self.is_lost()
+            && let Some(found) = &*last
+        {
+            return Ok(found.clone());
+        }
+        let mut unfit = None;
+        for options in &self.options {
+            match timeout(patience, self.fits(options)).await {
+                Ok(Ok(true)) => {
+                    self.lost.store(false, Ordering::Release);
+                    *last = Some(options.clone());
+                    return Ok(options.clone());
+                }
+                // A server that answers says more than one that does not.
+                Ok(Ok(false)) => unfit = Some(none_fits()),
+                Ok(Err(e)) => unfit = Some(unfit.unwrap_or(e)),
+                Err(_) => unfit = Some(unfit.unwrap_or(sqlx::Error::PoolTimedOut)),
+            }
+        }
+        Err(unfit.unwrap_or(sqlx::Error::PoolTimedOut))
+    }
+
+    async fn fits(&self, options: &PgConnectOptions) -> Result<bool, sqlx::Error> {
+        let mut connection = PgConnection::connect_with(options).await?;
+        let question = match self.target {
+            Target::Any => "SELECT true",
+            Target::ReadWrite => "SELECT current_setting('transaction_read_only') = 'off'",
+            Target::Primary => "SELECT NOT pg_catalog.pg_is_in_recovery()",
+        };
+        let fits = sqlx::query_scalar(question)
+            .fetch_one(&mut connection)
+            .await;
+        // The answer is known; how the session ends does not matter.
+        let _ = connection.close().await;
+        fits
+    }
+}
+
+fn none_fits() -> sqlx::Error {
+    sqlx::Error::Io(std::io::Error::other(
+        "the servers that answer are standbys or read-only; see target_session_attrs",
+    ))
+}
