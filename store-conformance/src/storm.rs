@@ -86,10 +86,10 @@ pub async fn ride(
         r#"{"issuer":"https://platform.example.org","client_id":"tool","auth_endpoint":
         "https://platform.example.org/auth","jwks_uri":"https://platform.example.org/jwks"}"#,
     )?;
-    let direct: Lti = Lti::new(whole, ring.clone());
+    let direct: Lti = Lti::new(whole, &ring);
     let ride = Arc::new(Ride {
         platform: direct.store().upsert_registration(platform).await?,
-        lti: Lti::new(store, ring),
+        lti: Lti::new(store, &ring),
         store: store.clone(),
         // The clock stands, so nothing flows in.
         quotas: QuotaSet::new([Quota::per_second(BURST)?])?,

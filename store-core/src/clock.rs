@@ -122,10 +122,56 @@ impl Serialize for Timestamp {
 impl<'de> Deserialize<'de> for Timestamp {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-        humantime::parse_rfc3339(&text)
-            .map(Self::from)
-            .map_err(|_| de::Error::custom("expected a time as RFC 3339 text in UTC"))
+        parse_rfc3339(&text).ok_or_else(|| {
+            de::Error::custom("expected a time as RFC 3339 text, from 1970 to April of 2262")
+        })
     }
+}
+
+impl std::str::FromStr for Timestamp {
+    type Err = crate::Error;
+    /// The moment that this RFC 3339 text names, in UTC (`Z`) or with an offset.
+    fn from_str(text: &str) -> crate::Result<Self> {
+        parse_rfc3339(text).ok_or_else(|| {
+            crate::Error::invalid(
+                "a time is written as 2030-01-31T12:00:00Z or with an offset such as +02:00, \
+                 and is from 1970 to April of 2262",
+            )
+        })
+    }
+}
+
+/// `None` for another form and for a moment that cannot be expressed: it is
+/// never replaced by the nearest one that can.
+fn parse_rfc3339(text: &str) -> Option<Timestamp> {
+    if let Some(local) = text.strip_suffix(['Z', 'z']) {
+        return moment(local, 0);
+    }
+    // The offset is the last six bytes: `+02:00`.
+    let (local, offset) = text.split_at_checked(text.len().checked_sub(6)?)?;
+    let (hours, minutes) = offset.get(1..)?.split_once(':')?;
+    let number = |digits: &str, limit: i64| {
+        let good = digits.len() == 2 && digits.bytes().all(|b| b.is_ascii_digit());
+        let number: i64 = good.then(|| digits.parse().ok())??;
+        (number < limit).then_some(number)
+    };
+    let seconds = number(hours, 24)? * 3600 + number(minutes, 60)? * 60;
+    match offset.as_bytes()[0] {
+        b'+' => moment(local, -seconds),
+        b'-' => moment(local, seconds),
+        _ => None,
+    }
+}
+
+/// The moment `shift` seconds after a time in UTC.
+fn moment(utc: &str, shift: i64) -> Option<Timestamp> {
+    let time = humantime::parse_rfc3339(&format!("{utc}Z")).ok()?;
+    let nanos = time.duration_since(UNIX_EPOCH).ok()?.as_nanos();
+    let nanos = i128::try_from(nanos).ok()? + i128::from(shift) * 1_000_000_000;
+    i64::try_from(nanos)
+        .ok()
+        .filter(|nanos| *nanos >= 0)
+        .map(Timestamp)
 }
 
 /// Tells the time and waits for it.
@@ -276,6 +322,42 @@ mod tests {
             serde_json::from_str::<Timestamp>(&max).unwrap(),
             Timestamp::MAX
         );
+    }
+
+    #[test]
+    fn a_time_with_an_offset_is_the_same_moment_in_utc() {
+        let utc: Timestamp = "2029-12-31T22:00:00Z".parse().unwrap();
+        for text in [
+            "2030-01-01T00:00:00+02:00",
+            "2029-12-31T20:30:00-01:30",
+            "2029-12-31T22:00:00.000+00:00",
+        ] {
+            assert_eq!(text.parse::<Timestamp>().unwrap(), utc, "{text}");
+            let json = serde_json::to_string(text).unwrap();
+            assert_eq!(serde_json::from_str::<Timestamp>(&json).unwrap(), utc);
+        }
+    }
+
+    #[test]
+    fn a_moment_that_cannot_be_expressed_is_refused_and_not_moved() {
+        for text in [
+            "9999-12-31T23:59:59Z",
+            "2262-04-11T23:47:16.854775808Z",
+            "1970-01-01T00:00:00+00:01",
+            "1969-12-31T23:59:59Z",
+            "2030-01-01T00:00:00",
+            "2030-01-01T00:00:00+24:00",
+            "2030-01-01T00:00:00+2:00",
+            "2030-01-01T00:00:00+0200",
+            "2030-01-01",
+            "+02:00",
+            "ü",
+            "",
+        ] {
+            assert!(text.parse::<Timestamp>().is_err(), "{text}");
+        }
+        let last = "2262-04-12T01:47:16.854775807+02:00";
+        assert_eq!(last.parse::<Timestamp>().unwrap(), Timestamp::MAX);
     }
 
     #[test]

@@ -19,6 +19,7 @@ pub fn all() -> Vec<Collection> {
             api_keys::API_KEYS,
             api_keys::API_KEY_IDS,
             api_keys::API_KEY_HINTS,
+            api_keys::KEY_RINGS,
         ],
         lti::COLLECTIONS,
         tenants::COLLECTIONS,

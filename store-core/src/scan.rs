@@ -314,6 +314,12 @@ impl Unreadable {
         &self.name
     }
 
+    /// Why it cannot be read, by value.
+    pub(crate) fn into_error(self) -> Error {
+        Arc::try_unwrap(self.error)
+            .unwrap_or_else(|shared| Error::new(shared.kind(), shared.message().to_owned()))
+    }
+
     /// Why it cannot be read.
     pub fn error(&self) -> &Error {
         &self.error

@@ -102,7 +102,7 @@ pub(super) struct Work {
 
 impl Work {
     pub(super) async fn new(store: Store) -> Result<Self> {
-        let lti = Lti::new(&store, KeyRing::random());
+        let lti = Lti::new(&store, &KeyRing::random());
         let platform = Registration::from_json(PLATFORM)?;
         Ok(Self {
             platform: lti.store().upsert_registration(platform).await?,

@@ -176,7 +176,7 @@ fn tool_key(kid: String) -> Result<NewToolKey> {
 
 async fn lti(notes: &mut Notes<'_>, store: &Store, round: u32) -> CaseResult {
     notes.contract = "lti";
-    let handle: Lti = Lti::new(store, KeyRing::random());
+    let handle: Lti = Lti::new(store, &KeyRing::random());
     let lti = handle.store();
     let lms = notes
         .note(

@@ -79,7 +79,7 @@ async fn a_role_that_may_not_change_the_table_is_told_so(place: Place) -> End {
 
 /// A tool with a platform, whose nonces are not logged.
 async fn tool(store: &Store) -> Result<(Lti, Arc<Registration>), store_core::Error> {
-    let lti: Lti = Lti::new(store, KeyRing::random());
+    let lti: Lti = Lti::new(store, &KeyRing::random());
     let platform = Registration::from_json(include_str!(
         "../../../store-memory/examples/tour/platform.json"
     ))?;

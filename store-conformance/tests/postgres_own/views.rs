@@ -52,7 +52,7 @@ async fn furnish(store: &Store) -> Result<String, store_core::Error> {
         .put_inline("engineers", "own", "{}")
         .await?;
 
-    let lti: Lti = Lti::new(store, KeyRing::random());
+    let lti: Lti = Lti::new(store, &KeyRing::random());
     let platform = Registration::from_json(include_str!(
         "../../../store-memory/examples/tour/platform.json"
     ))?;

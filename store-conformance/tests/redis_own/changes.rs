@@ -68,7 +68,7 @@ async fn a_nonce_that_no_replica_confirms_is_refused(_: Place) -> End {
         .strict_nonces(1, Duration::from_millis(500))
         .connect()
         .await?;
-    let lti: Lti = Lti::new(Store::from(strict), KeyRing::random());
+    let lti: Lti = Lti::new(Store::from(strict), &KeyRing::random());
     let platform = Registration::from_json(
         r#"{"issuer":"https://platform.example.org","client_id":"tool","auth_endpoint":
         "https://platform.example.org/auth","jwks_uri":"https://platform.example.org/jwks"}"#,

@@ -61,7 +61,7 @@ fn platform() -> Registration {
 }
 
 async fn work(store: Store) -> std::result::Result<(), Failure> {
-    let lti: Lti = Lti::new(&store, KeyRing::random());
+    let lti: Lti = Lti::new(&store, &KeyRing::random());
     let platform = platform();
     for round in 0u64.. {
         if let Ok(Some(raised)) = raise(&store).await {
@@ -152,7 +152,7 @@ fn drive(place: &Place, kills: u64) -> std::result::Result<Vec<String>, Failure>
 async fn nothing_acknowledged_is_lost_and_nothing_is_there_by_half(place: Place) -> End {
     let kills = std::env::var(KILLS).map_or(Ok(12), |kills| kills.parse())?;
     let store = Store::from(builder(&place.url, &place.prefix).connect().await?);
-    let lti: Lti = Lti::new(&store, KeyRing::random());
+    let lti: Lti = Lti::new(&store, &KeyRing::random());
     lti.store().upsert_registration(platform()).await?;
     let heard = block_in_place(|| drive(&place, kills))?;
     let distinct: HashSet<&String> = heard.iter().collect();

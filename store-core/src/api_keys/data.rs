@@ -7,14 +7,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::api_keys::{Permission, Permissions};
-use crate::body::Unknown;
+use crate::body::{Format, Unknown};
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::key::MAX_NAME;
 use crate::record::Version;
 
-/// The form in which keys are stored now.
-pub(super) const FORMAT: u32 = 1;
+/// The format in which keys are stored. A record of a later one is an error.
+pub(super) type KeyFormatNumber = Format<1>;
 
 /// The longest tenant name, in bytes.
 pub const MAX_TENANT: usize = 1024;
@@ -251,7 +251,7 @@ fn read<'a, T: Deserialize<'a>>(name: &str, value: &'a Value) -> Result<T> {
 /// A key as it is stored: its data and what never changes about it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct StoredKey {
-    pub(super) format: u32,
+    pub(super) format: KeyFormatNumber,
     pub(super) id: KeyId,
     pub(super) created_at: Timestamp,
     /// Which hint in the tenant's list is this key's.
@@ -274,7 +274,7 @@ impl KeyEntry {
     /// A key as a store of your own found it.
     pub fn new(id: KeyId, created_at: Timestamp, data: KeyData) -> Self {
         let stored = StoredKey {
-            format: FORMAT,
+            format: Format,
             id,
             created_at,
             hint: None,

@@ -107,9 +107,12 @@ impl KeyFormat {
         Ok(key)
     }
 
-    /// Whether `text` starts as keys of this form do, and so must be one.
+    /// Whether `text` starts as keys of this form do, and so must be one. A
+    /// text with another underscore after the prefix is a key of a longer
+    /// prefix: `sk` does not claim `sk_live_…`.
     pub fn claims(&self, text: &str) -> bool {
-        text.starts_with(&self.prefix)
+        let rest = text.strip_prefix(&self.prefix);
+        rest.is_some_and(|rest| !rest.contains('_'))
     }
 }
 
@@ -171,6 +174,17 @@ mod tests {
     fn a_released_key_is_understood_for_ever() {
         let text = "key_000000000000000000000000000000GELfvX";
         assert!(KeyFormat::default().parse(text).is_ok());
+    }
+
+    #[test]
+    fn a_prefix_does_not_claim_the_keys_of_a_longer_one() {
+        let (short, long) = (
+            KeyFormat::new("sk").unwrap(),
+            KeyFormat::new("sk_live").unwrap(),
+        );
+        let (of_short, of_long) = (short.generate(), long.generate());
+        assert!(short.claims(of_short.expose()) && !short.claims(of_long.expose()));
+        assert!(long.claims(of_long.expose()) && !long.claims(of_short.expose()));
     }
 
     #[test]

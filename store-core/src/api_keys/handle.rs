@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use crate::api_keys::access::{Access, Rules, decide};
+use crate::api_keys::key::key_in_header;
 use crate::api_keys::{
     ApiKey, ApiKeyStore, ApiKeyStoreExt, KeyData, KeyEntry, KeyFormat, KeyRef, ListKeys, Lookup,
     RecordApiKeys,
@@ -22,7 +23,8 @@ use crate::store::Store;
 #[derive(Clone)]
 pub struct ApiKeys {
     store: Arc<dyn ApiKeyStore>,
-    format: KeyFormat,
+    /// The first one is issued; all are recognised.
+    formats: Vec<KeyFormat>,
     rules: Option<Arc<dyn Rules>>,
 }
 
@@ -37,14 +39,23 @@ impl ApiKeys {
     pub fn over(store: Arc<dyn ApiKeyStore>) -> Self {
         Self {
             store,
-            format: KeyFormat::default(),
+            formats: vec![KeyFormat::default()],
             rules: None,
         }
     }
 
-    /// This handle with another form of generated keys. `key_…` if never called.
+    /// This handle with another format of generated keys. `key_…` if never called.
     pub fn with_format(mut self, format: KeyFormat) -> Self {
-        self.format = format;
+        self.formats[0] = format;
+        self
+    }
+
+    /// This handle, recognising keys of one more format, such as that of keys
+    /// that were issued before the prefix was changed: mistyped ones are refused
+    /// by their checksum. Keys of a format that is not named are looked up all
+    /// the same, mistyped or not.
+    pub fn with_older_format(mut self, format: KeyFormat) -> Self {
+        self.formats.push(format);
         self
     }
 
@@ -74,7 +85,7 @@ impl ApiKeys {
     /// # Errors
     /// As [`ApiKeyStore::insert`].
     pub async fn issue(&self, data: KeyData) -> Result<(ApiKey, KeyEntry)> {
-        let key = self.format.generate();
+        let key = self.formats[0].generate();
         let entry = self.store.insert(&key, data).await?;
         Ok((key, entry))
     }
@@ -95,10 +106,9 @@ impl ApiKeys {
     /// # Errors
     /// `InvalidInput` for what cannot be a key, before any store is asked.
     pub fn parse(&self, text: &str) -> Result<ApiKey> {
-        if self.format.claims(text) {
-            self.format.parse(text)
-        } else {
-            ApiKey::parse(text)
+        match self.formats.iter().find(|format| format.claims(text)) {
+            Some(format) => format.parse(text),
+            None => ApiKey::parse(text),
         }
     }
 
@@ -119,9 +129,10 @@ impl ApiKeys {
         decide(found, self.rules.as_deref(), resource, action).await
     }
 
-    /// Like [`ApiKeys::authorize`] for what a client presented, if anything:
-    /// the value of a header, say. Without a key, or with what cannot be one,
-    /// no store is asked.
+    /// Like [`ApiKeys::authorize`] for what a client presented, if anything: the
+    /// key, or the value of an `Authorization` header as
+    /// [`ApiKey::from_header`] takes it. Without a key, or with what cannot be
+    /// one, no store is asked.
     ///
     /// # Errors
     /// As [`ApiKeys::authorize`]: every error means that nobody knows.
@@ -134,7 +145,7 @@ impl ApiKeys {
         let Some(text) = presented else {
             return Ok(Access::Missing);
         };
-        match self.parse(text) {
+        match self.parse(key_in_header(text)) {
             Ok(key) => self.authorize(&key, resource, action).await,
             Err(_) => Ok(Access::BadFormat),
         }
@@ -235,7 +246,7 @@ impl ApiKeys {
 impl fmt::Debug for ApiKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ApiKeys")
-            .field("format", &self.format)
+            .field("formats", &self.formats)
             .field("rules", &self.rules.is_some())
             .finish_non_exhaustive()
     }

@@ -57,6 +57,24 @@ impl ApiKey {
         Ok(Self(Zeroizing::new(text.into())))
     }
 
+    /// The key in the value of a header: the key itself, or `Bearer KEY`, with
+    /// any spaces and tabs around it.
+    ///
+    /// ```
+    /// use store_core::api_keys::ApiKey;
+    ///
+    /// let key = ApiKey::parse("acme_Zr2kq8FhV0a7LxT3mWn5")?;
+    /// assert_eq!(ApiKey::from_header("Bearer acme_Zr2kq8FhV0a7LxT3mWn5")?, key);
+    /// assert_eq!(ApiKey::from_header(" acme_Zr2kq8FhV0a7LxT3mWn5 ")?, key);
+    /// # Ok::<(), store_core::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`ApiKey::parse`].
+    pub fn from_header(value: impl AsRef<str>) -> Result<Self> {
+        Self::parse(key_in_header(value.as_ref()))
+    }
+
     /// The secret text: for a header, a digest, or a look-up in a table of your
     /// own. Never log it.
     pub fn expose(&self) -> &str {
@@ -82,6 +100,17 @@ impl ApiKey {
             ));
         }
         Ok(())
+    }
+}
+
+/// The key in the value of a header, without its scheme and outer blanks. No
+/// key holds a blank, so a scheme is never part of one.
+pub(super) fn key_in_header(value: &str) -> &str {
+    let blank = [' ', '\t'];
+    let value = value.trim_matches(blank);
+    match value.split_once(blank) {
+        Some((scheme, key)) if scheme.eq_ignore_ascii_case("bearer") => key.trim_matches(blank),
+        _ => value,
     }
 }
 
@@ -155,6 +184,25 @@ mod tests {
         ] {
             let error = ApiKey::parse(wrong).unwrap_err();
             assert!(error.is(crate::ErrorKind::InvalidInput));
+        }
+    }
+
+    #[test]
+    fn a_header_is_read_with_or_without_its_scheme() {
+        let key = ApiKey::parse("some-key").unwrap();
+        for value in [
+            "some-key",
+            "Bearer some-key",
+            "bearer some-key",
+            "BEARER   some-key ",
+            "\tBearer\tsome-key",
+            "  some-key  ",
+        ] {
+            assert_eq!(ApiKey::from_header(value).unwrap(), key, "{value:?}");
+        }
+        for wrong in ["", " ", "Bearer", "Bearer ", "Basic some-key", "Bearer a b"] {
+            let other = ApiKey::from_header(wrong);
+            assert!(other.is_err() || wrong == "Bearer", "{wrong:?}");
         }
     }
 

@@ -264,5 +264,6 @@ pub use format::KeyFormat;
 pub use handle::ApiKeys;
 pub use key::{ApiKey, MAX_KEY, MIN_STRONG_KEY};
 pub use permissions::{Permission, Permissions};
+pub(crate) use records::KEY_RINGS;
 pub use records::{API_KEY_HINTS, API_KEY_IDS, API_KEYS, RecordApiKeys};
 pub use store::{ApiKeyStore, ApiKeyStoreExt, ChangeKey, KeyRef, ListKeys, Lookup, no_such_key};

@@ -2,14 +2,13 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use serde_json::Value;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
 
 /// Some actions on one resource.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, PartialEq, Eq, Serialize)]
 pub struct Permission {
     /// What may be acted upon. Compared exactly.
     pub resource: String,
@@ -27,6 +26,24 @@ impl Permission {
             resource: resource.into(),
             scopes: scopes.into_iter().map(Into::into).collect(),
         }
+    }
+}
+
+/// An object with `resource` and `scopes` and nothing else. A derived
+/// implementation would accept an array of the two as well.
+impl<'de> Deserialize<'de> for Permission {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Fields {
+            resource: String,
+            scopes: Vec<String>,
+        }
+        let object = Map::<String, Value>::deserialize(deserializer)?;
+        // The text of serde's own error may quote the value.
+        let Fields { resource, scopes } = Fields::deserialize(Value::Object(object))
+            .map_err(|_| de::Error::custom("expected an object of `resource` and `scopes`"))?;
+        Ok(Self { resource, scopes })
     }
 }
 
@@ -195,6 +212,8 @@ mod tests {
             json!([{"resource": "orders", "scopes": ["read"]}, 7]),
             json!([{"resource": 1, "scopes": ["read"]}]),
             json!([["orders", "read"]]),
+            json!([["orders", ["read"]]]),
+            json!([{"resource": "orders", "scopes": ["read"], "also": 1}]),
             json!(true),
         ] {
             let permissions = Permissions::from(odd.clone());

@@ -199,7 +199,18 @@ pub trait ApiKeyStore: Send + Sync {
         Err(not_offered("update keys"))
     }
 
-    /// Forgets a key. Deleting an unknown one is no error.
+    /// Makes a key stop working, for every client, and returns it as it was
+    /// left. Unlike [`ApiKeyStore::update_key`] it also works on a key whose
+    /// stored record cannot be decoded, where the store can.
+    ///
+    /// # Errors
+    /// As [`ApiKeyStore::update_key`].
+    async fn disable_key(&self, key: KeyRef<'_>) -> Result<KeyEntry> {
+        self.update_key(key, None, &disabled).await
+    }
+
+    /// Deletes a key, also one whose stored record cannot be decoded. Deleting
+    /// an unknown one is no error.
     ///
     /// # Errors
     /// The store's own.
@@ -209,7 +220,9 @@ pub trait ApiKeyStore: Send + Sync {
     }
 
     /// One page of keys, disabled and expired ones included. Neither skips nor
-    /// repeats a key of a tenant that is there throughout.
+    /// repeats a key of a tenant that is there throughout. A key whose stored
+    /// record cannot be decoded is reported in [`Page::unreadable`] under its
+    /// id: it never hides the others, and can be disabled or deleted.
     ///
     /// # Errors
     /// `InvalidInput` for a page of zero or a cursor of another question.
@@ -227,6 +240,12 @@ pub trait ApiKeyStore: Send + Sync {
         let _ = key;
         Ok(())
     }
+}
+
+/// The change that [`ApiKeyStore::disable_key`] makes.
+pub(super) fn disabled(data: &mut KeyData) -> Result<()> {
+    data.enabled = false;
+    Ok(())
 }
 
 fn not_offered(what: &str) -> Error {
@@ -286,16 +305,12 @@ pub trait ApiKeyStoreExt: ApiKeyStore {
         .await
     }
 
-    /// Makes a key stop working, at once and for every client.
+    /// Makes a key stop working. See [`ApiKeyStore::disable_key`].
     ///
     /// # Errors
     /// As [`ApiKeyStore::update_key`].
     async fn disable<'k, K: Into<KeyRef<'k>> + Send>(&self, key: K) -> Result<KeyEntry> {
-        self.update_key(key.into(), None, &|data| {
-            data.enabled = false;
-            Ok(())
-        })
-        .await
+        self.disable_key(key.into()).await
     }
 
     /// Whether a key is enabled, expired or not.

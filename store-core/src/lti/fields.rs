@@ -24,6 +24,15 @@ pub(super) fn optional(fields: &mut Unknown, name: &'static str) -> Result<Optio
     }
 }
 
+/// Takes the boolean of this name; false if there is none.
+pub(super) fn flag(fields: &mut Unknown, name: &'static str) -> Result<bool> {
+    match fields.remove(name) {
+        None | Some(Value::Null) => Ok(false),
+        Some(Value::Bool(flag)) => Ok(flag),
+        Some(_) => Err(Error::invalid(format!("`{name}` must be true or false"))),
+    }
+}
+
 /// Takes the tool's key, if there is one.
 pub(super) fn tool_jwk(fields: &mut Unknown) -> Result<Option<ToolJwk>> {
     let mut key = match fields.remove("tool_jwk") {
@@ -57,27 +66,43 @@ pub(super) enum Url {
     Endpoint,
 }
 
-/// Whether a text is a URL of this kind, at most [`MAX_URL`] bytes.
-pub(super) fn check_url(field: &'static str, text: &str, url: Url) -> Result<()> {
-    let good = text.len() <= MAX_URL
-        && Uri::parse(text).is_ok_and(|uri| {
-            uri.scheme().as_str() == "https"
-                && uri
-                    .authority()
-                    .is_some_and(|a| !a.host().is_empty() && !a.has_userinfo())
-                && !uri.has_fragment()
-                && !(uri.has_query() && url == Url::Issuer)
-        });
-    if good {
-        return Ok(());
+/// Which URLs a registration may hold.
+#[derive(Clone, Copy)]
+pub(super) struct Urls {
+    pub(super) allow_http_loopback: bool,
+}
+
+impl Urls {
+    /// Refuses a text that is not a URL of this kind, at most [`MAX_URL`] bytes.
+    pub(super) fn check(self, field: &'static str, text: &str, url: Url) -> Result<()> {
+        let good = text.len() <= MAX_URL
+            && Uri::parse(text).is_ok_and(|uri| {
+                let authority = uri.authority();
+                let host = authority.as_ref().map_or("", |a| a.host());
+                let loopback = matches!(host, "localhost" | "127.0.0.1" | "[::1]");
+                let scheme = match uri.scheme().as_str() {
+                    "https" => true,
+                    "http" => self.allow_http_loopback && loopback,
+                    _ => false,
+                };
+                scheme
+                    && !host.is_empty()
+                    && authority.is_some_and(|a| !a.has_userinfo())
+                    && !uri.has_fragment()
+                    && !(uri.has_query() && url == Url::Issuer)
+            });
+        if good {
+            return Ok(());
+        }
+        let without = match url {
+            Url::Issuer => "user, query or fragment",
+            Url::Endpoint => "user or fragment",
+        };
+        Err(Error::invalid(format!(
+            "`{field}` must be an https URL with a host and without {without}, \
+             at most {MAX_URL} bytes"
+        )))
     }
-    let without = match url {
-        Url::Issuer => "user, query or fragment",
-        Url::Endpoint => "user or fragment",
-    };
-    Err(Error::invalid(format!(
-        "`{field}` must be an https URL with a host and without {without}, at most {MAX_URL} bytes"
-    )))
 }
 
 /// Whether a text is 1 to `max` bytes without control characters.

@@ -22,7 +22,7 @@ pub struct Lti<R: Registerable = Registration, D: Deployable = Deployment> {
 impl Lti {
     /// Over this store's records, with [`Registration`] and [`Deployment`] as
     /// they are. For types of your own see [`Lti::over`].
-    pub fn new(store: impl Into<Store>, ring: KeyRing) -> Self {
+    pub fn new(store: impl Into<Store>, ring: &KeyRing) -> Self {
         Self::over(Arc::new(RecordLti::new(store, ring)))
     }
 }
@@ -71,8 +71,9 @@ impl<R: Registerable, D: Deployable> Lti<R, D> {
     /// Decides on a launch whose signature **was verified** against the
     /// platform's keys, and whose claims these are.
     ///
-    /// The nonce is used up as soon as the registration is found, whatever
-    /// comes after it, so that no part of a launch can be tried twice.
+    /// The registration and the deployment are looked up first: a launch of an
+    /// unknown one leaves the nonce as it was, so that the same launch can be
+    /// accepted once the deployment was added. Using the nonce is the last step.
     ///
     /// # Errors
     /// The store's: there is no answer, and the nonce may or may not be used up.
@@ -85,26 +86,22 @@ impl<R: Registerable, D: Deployable> Lti<R, D> {
             return Ok(Launch::Refused(Refusal::UnknownPlatform));
         };
         let registration = record.to_registration()?;
-        match self
-            .store
-            .validate_nonce(claims.nonce, &registration)
-            .await?
-        {
-            NonceCheck::Accepted => {}
-            NonceCheck::AlreadyUsed => return Ok(Launch::Refused(Refusal::NonceUsed)),
-            NonceCheck::Expired => return Ok(Launch::Refused(Refusal::NonceExpired)),
-            NonceCheck::Unknown => return Ok(Launch::Refused(Refusal::NonceUnknown)),
-        }
-        let deployment = self
+        let found = self
             .store
             .get_deployment(&registration, claims.deployment_id);
-        Ok(match deployment.await? {
-            Some(deployment) => Launch::Accepted(Box::new(Accepted {
+        let Some(deployment) = found.await? else {
+            return Ok(Launch::Refused(Refusal::UnknownDeployment));
+        };
+        let checked = self.store.validate_nonce(claims.nonce, &registration);
+        Ok(match checked.await? {
+            NonceCheck::Accepted => Launch::Accepted(Box::new(Accepted {
                 record,
                 registration,
                 deployment,
             })),
-            None => Launch::Refused(Refusal::UnknownDeployment),
+            NonceCheck::AlreadyUsed => Launch::Refused(Refusal::NonceUsed),
+            NonceCheck::Expired => Launch::Refused(Refusal::NonceExpired),
+            NonceCheck::Unknown => Launch::Refused(Refusal::NonceUnknown),
         })
     }
 
@@ -117,7 +114,7 @@ impl<R: Registerable, D: Deployable> Lti<R, D> {
     /// The store's.
     pub async fn jwks(&self) -> Result<Value> {
         let keys = self.store.list_keys().await?;
-        let active = keys.into_iter().filter(|key| key.active);
+        let active = keys.items.into_iter().filter(|key| key.active);
         let public: Vec<Value> = active
             .map(|key| Value::Object(key.public.members().clone()))
             .collect();
@@ -208,6 +205,7 @@ pub enum Refusal {
     NonceExpired,
     /// No login of ours began with this nonce.
     NonceUnknown,
-    /// The platform has no such deployment. The nonce is used up.
+    /// The platform has no such deployment. The nonce was not used: add the
+    /// deployment and the same launch can still be accepted.
     UnknownDeployment,
 }

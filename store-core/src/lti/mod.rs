@@ -17,7 +17,7 @@
 //! # #[tokio::main] async fn main() -> store_core::Result<()> {
 //! # let store = store_memory::MemoryStore::new();
 //! // In production the ring is read from the environment: KeyRing::parse.
-//! let lti = Lti::new(&store, KeyRing::random());
+//! let lti = Lti::new(&store, &KeyRing::random());
 //!
 //! // Once: register the platform and where it shows the tool.
 //! let platform = Registration::from_json(r#"{
@@ -62,7 +62,7 @@
 //!
 //! Record types of your own come back from every lookup as they were put: see
 //! [`Registerable`] and [`Deployable`], and build the handle with
-//! `Lti::over(Arc::new(RecordLti::<Campus, Placement>::new(store, ring)))`.
+//! `Lti::over(Arc::new(RecordLti::<Campus, Placement>::new(store, &ring)))`.
 //! Another store for one call, one route or one test: [`Lti::with_store`].
 //!
 //! # Bring your own
@@ -188,7 +188,7 @@ mod store;
 pub use handle::{Accepted, Launch, LaunchClaims, Login, Lti, Refusal};
 pub use keys::{NewToolKey, PublicJwk, SigningKey, ToolKey};
 pub(crate) use records::COLLECTIONS;
-pub use records::{NONCES, RecordLti};
+pub use records::{NONCES, RecordLti, Resealed};
 pub use registration::{
     Deployable, Deployment, MAX_CLIENT_ID, MAX_ID, MAX_URL, Registerable, Registration,
     RegistrationParts, ToolJwk,

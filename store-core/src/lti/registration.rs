@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Deserializer, Serialize, de};
 use serde_json::Value;
 
-use super::fields::{Url, check_id, check_private_key, check_url, optional, required, tool_jwk};
+use super::fields::{Url, Urls, check_id, check_private_key, flag, optional, required, tool_jwk};
 use crate::body::Unknown;
 use crate::error::{Error, Result};
 use crate::secret::SecretField;
@@ -90,7 +90,11 @@ pub struct RegistrationParts {
     /// The key that this tool signs with on this platform; without one, the
     /// store's own current key serves.
     pub tool_jwk: Option<ToolJwk>,
-    /// Fields of the application's own, kept as they are.
+    /// For development only: also accepts `http` URLs of the loopback hosts
+    /// `localhost`, `127.0.0.1` and `[::1]`. Never set it in production: what
+    /// is fetched over plain HTTP can be replaced on the way.
+    pub allow_http_loopback: bool,
+    /// Fields of the application's own, stored as they are.
     pub extra: Unknown,
 }
 
@@ -138,6 +142,8 @@ pub struct Registration {
     token_endpoint: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tool_jwk: Option<ToolJwk>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    allow_http_loopback: bool,
     #[serde(flatten)]
     extra: Unknown,
 }
@@ -149,12 +155,15 @@ impl Registration {
     /// `InvalidInput` that names the first field that is wrong and says what is
     /// expected of it. No value is quoted.
     pub fn new(parts: RegistrationParts) -> Result<Self> {
-        check_url("issuer", &parts.issuer, Url::Issuer)?;
+        let urls = Urls {
+            allow_http_loopback: parts.allow_http_loopback,
+        };
+        urls.check("issuer", &parts.issuer, Url::Issuer)?;
         check_id("client_id", &parts.client_id, MAX_CLIENT_ID)?;
-        check_url("auth_endpoint", &parts.auth_endpoint, Url::Endpoint)?;
-        check_url("jwks_uri", &parts.jwks_uri, Url::Endpoint)?;
+        urls.check("auth_endpoint", &parts.auth_endpoint, Url::Endpoint)?;
+        urls.check("jwks_uri", &parts.jwks_uri, Url::Endpoint)?;
         if let Some(endpoint) = &parts.token_endpoint {
-            check_url("token_endpoint", endpoint, Url::Endpoint)?;
+            urls.check("token_endpoint", endpoint, Url::Endpoint)?;
         }
         if let Some(key) = &parts.tool_jwk {
             check_id("tool_jwk.kid", &key.kid, MAX_ID)?;
@@ -175,6 +184,7 @@ impl Registration {
             jwks_uri: parts.jwks_uri,
             token_endpoint: parts.token_endpoint,
             tool_jwk: parts.tool_jwk,
+            allow_http_loopback: parts.allow_http_loopback,
             extra: parts.extra,
         })
     }
@@ -204,9 +214,13 @@ impl Registration {
     }
 
     fn from_fields(mut fields: Unknown) -> Result<Self> {
-        // The issuer first and whole: what is wrong is told in the fields' order.
+        let allow_http_loopback = flag(&mut fields, "allow_http_loopback")?;
+        // The issuer is checked first, so that errors come in the fields' order.
         let issuer = required(&mut fields, "issuer")?;
-        check_url("issuer", &issuer, Url::Issuer)?;
+        let urls = Urls {
+            allow_http_loopback,
+        };
+        urls.check("issuer", &issuer, Url::Issuer)?;
         let parts = RegistrationParts {
             issuer,
             client_id: required(&mut fields, "client_id")?,
@@ -214,6 +228,7 @@ impl Registration {
             jwks_uri: required(&mut fields, "jwks_uri")?,
             token_endpoint: optional(&mut fields, "token_endpoint")?,
             tool_jwk: tool_jwk(&mut fields)?,
+            allow_http_loopback,
             extra: fields,
         };
         Self::new(parts)
@@ -247,6 +262,11 @@ impl Registration {
     /// The key that this tool signs with on this platform, if it has one of its own.
     pub fn tool_jwk(&self) -> Option<&ToolJwk> {
         self.tool_jwk.as_ref()
+    }
+
+    /// Whether `http` URLs of loopback hosts are accepted, for development.
+    pub fn allows_http_loopback(&self) -> bool {
+        self.allow_http_loopback
     }
 
     /// The application's own fields.
@@ -362,13 +382,14 @@ pub(super) fn is_deployment_id(id: &str) -> bool {
     (1..=MAX_ID).contains(&id.len()) && id.bytes().all(|b| (b' '..=b'~').contains(&b))
 }
 
-const FIELDS: [&str; 6] = [
+const FIELDS: [&str; 7] = [
     "issuer",
     "client_id",
     "auth_endpoint",
     "jwks_uri",
     "token_endpoint",
     "tool_jwk",
+    "allow_http_loopback",
 ];
 
 #[cfg(test)]

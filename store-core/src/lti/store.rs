@@ -84,17 +84,48 @@ pub trait LtiStore<R: Registerable = Registration, D: Deployable = Deployment>:
         NonceLifetime::default()
     }
 
-    /// Creates or replaces the registration that `record` stands for, whole, and
-    /// returns it as stored: its private key is sealed from then on. Concurrent
-    /// calls leave one row, of one of them.
+    /// Creates the registration that `record` stands for, and returns it as
+    /// stored: its private key is sealed from then on. Use this to register a
+    /// platform. Issuer and client id are all that tells platforms apart, and
+    /// several installations of one product may hand out the same pair, so a
+    /// second platform of the same names must not take the place of the first.
+    ///
+    /// # Errors
+    /// `AlreadyExists` if there is a registration of this issuer and client id:
+    /// it is left as it was.
+    async fn register(&self, record: R) -> Result<Arc<R>> {
+        let _ = record;
+        Err(unsupported("register"))
+    }
+
+    /// Creates the registration that `record` stands for, or replaces it whole,
+    /// and returns it as stored. Concurrent calls leave one row, of one of them.
+    /// A stored registration that cannot be decoded is replaced.
+    ///
+    /// # Errors
+    /// `Conflict` if the stored registration has another `auth_endpoint` or
+    /// `jwks_uri`: it may be another platform. Nothing is written; call
+    /// [`change_endpoints`](Self::change_endpoints) if the platform has moved.
     async fn upsert_registration(&self, record: R) -> Result<Arc<R>> {
         let _ = record;
         Err(unsupported("upsert_registration"))
     }
 
-    /// Deletes a registration with its deployments and tokens; says whether
-    /// there was one. What it leaves if it fails half-way is out of reach, and
-    /// goes when it is called again.
+    /// Replaces the registration that `record` stands for, its `auth_endpoint`
+    /// and `jwks_uri` included. Its deployments stay and belong to whoever
+    /// holds the keys at the new `jwks_uri`: call this only if the platform has
+    /// moved.
+    ///
+    /// # Errors
+    /// `NotFound` if there is no registration of this issuer and client id.
+    async fn change_endpoints(&self, record: R) -> Result<Arc<R>> {
+        let _ = record;
+        Err(unsupported("change_endpoints"))
+    }
+
+    /// Deletes a registration with its deployments and tokens, whether or not
+    /// they can be decoded; says whether there was one. If it fails part-way,
+    /// the rest is out of reach, and is removed when it is called again.
     async fn delete_registration(&self, issuer: &str, client_id: &str) -> Result<bool> {
         let _ = (issuer, client_id);
         Err(unsupported("delete_registration"))
@@ -112,7 +143,9 @@ pub trait LtiStore<R: Registerable = Registration, D: Deployable = Deployment>:
 
     /// A page of at most `limit` registrations of `issuer`, or of all issuers.
     /// One issuer's come in order of client id, as far as those are short
-    /// enough to be stored as they are; all of them come in no order.
+    /// enough to be stored as they are; all of them come in no order. One that
+    /// cannot be decoded is reported in [`Page::unreadable`] as
+    /// `ISSUER CLIENT_ID`, and can be deleted or replaced.
     async fn list_registrations(
         &self,
         issuer: Option<&str>,
@@ -144,7 +177,8 @@ pub trait LtiStore<R: Registerable = Registration, D: Deployable = Deployment>:
     }
 
     /// A page of at most `limit` deployments of `registration`. A page may be
-    /// shorter, even empty, and still have a cursor.
+    /// shorter, even empty, and still have a cursor. One that cannot be decoded
+    /// is reported in [`Page::unreadable`] by its id.
     async fn list_deployments(
         &self,
         registration: &Registration,
@@ -179,8 +213,9 @@ pub trait LtiStore<R: Registerable = Registration, D: Deployable = Deployment>:
         Err(unsupported("add_key"))
     }
 
-    /// All keys, the newest first, retired ones included.
-    async fn list_keys(&self) -> Result<Vec<ToolKey>> {
+    /// All keys, the newest first, retired ones included, on one page. One that
+    /// cannot be decoded is reported in [`Page::unreadable`] by its id.
+    async fn list_keys(&self) -> Result<Page<ToolKey>> {
         Err(unsupported("list_keys"))
     }
 

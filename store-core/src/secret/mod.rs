@@ -13,6 +13,7 @@ mod digest;
 
 use std::fmt;
 
+use data_encoding::BASE64URL_NOPAD;
 pub use digest::{Digest, Digester, bucket};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
@@ -49,12 +50,93 @@ impl KeyRing {
         Self { keys: Vec::new() }.with_older(id, key)
     }
 
-    /// A ring of one key of random bits: for tests, and for stores that live no
-    /// longer than the process.
-    pub fn random() -> Self {
-        let mut key = [0; 32];
+    /// A ring of one new random key with a random name.
+    ///
+    /// Generate a ring once, store [`KeyRing::to_text`] in a vault or the
+    /// environment of every process, and read it with [`KeyRing::from_env`] or
+    /// [`KeyRing::from_file`]: what was written under a ring that was lost can
+    /// never be read again.
+    ///
+    /// # Panics
+    /// If the operating system has no random bytes to give.
+    pub fn generate() -> Self {
+        let (mut name, mut key) = ([0; 5], [0; 32]);
+        getrandom::fill(&mut name).expect("the operating system gives random bytes");
         getrandom::fill(&mut key).expect("the operating system gives random bytes");
-        Self::new("random", key).expect("a good name and a random key")
+        let name = data_encoding::BASE32_NOPAD
+            .encode(&name)
+            .to_ascii_lowercase();
+        Self::new(name, key).expect("a good name and a random key")
+    }
+
+    /// As [`KeyRing::generate`]: for tests and examples, whose store lives no
+    /// longer than the process.
+    ///
+    /// # Panics
+    /// As [`KeyRing::generate`].
+    pub fn random() -> Self {
+        Self::generate()
+    }
+
+    /// The ring in the environment variable `name`, in the form that
+    /// [`KeyRing::parse`] reads.
+    ///
+    /// # Errors
+    /// `Config` if it is not set or has another form. Its value is not quoted.
+    pub fn from_env(name: &str) -> Result<Self> {
+        let text = std::env::var(name).map(Zeroizing::new).map_err(|_| {
+            Error::new(
+                ErrorKind::Config,
+                format!(
+                    "the environment variable {name} holds no key ring; set it to the text that \
+                     KeyRing::generate().to_text() gives once"
+                ),
+            )
+        })?;
+        Self::parse(&text)
+    }
+
+    /// The ring in a file, in the form that [`KeyRing::parse`] reads. Blanks
+    /// and line ends around it are ignored.
+    ///
+    /// # Errors
+    /// `Config` if the file cannot be read or has another form. Its content is
+    /// not quoted.
+    pub fn from_file(path: impl AsRef<std::path::Path>) -> Result<Self> {
+        let text = std::fs::read_to_string(path).map(Zeroizing::new);
+        let text = text.map_err(|e| {
+            Error::new(
+                ErrorKind::Config,
+                "the file of the key ring cannot be read; check its path and who may read it",
+            )
+            .with_source(e)
+        })?;
+        Self::parse(&text)
+    }
+
+    /// The ring as text, newest key first, as [`KeyRing::parse`] reads it: for
+    /// a vault. It is as secret as the keys.
+    ///
+    /// ```
+    /// use store_core::secret::KeyRing;
+    ///
+    /// let ring = KeyRing::generate();
+    /// let text = ring.to_text();
+    /// let back: KeyRing = text.expose().parse()?;
+    /// assert_eq!(back.current(), ring.current());
+    /// # Ok::<(), store_core::Error>(())
+    /// ```
+    pub fn to_text(&self) -> Secret {
+        let mut text = Zeroizing::new(String::with_capacity(64 * self.keys.len()));
+        for (index, RingKey { id, key }) in self.keys.iter().enumerate() {
+            if index > 0 {
+                text.push(',');
+            }
+            text.push_str(id);
+            text.push(':');
+            text.push_str(&Zeroizing::new(BASE64URL_NOPAD.encode(&**key)));
+        }
+        Secret::new(&**text)
     }
 
     /// This ring and one more key, which only opens what was written under it.
@@ -95,7 +177,7 @@ impl KeyRing {
         let mut ring = Self { keys: Vec::new() };
         for part in text.trim().split(',') {
             let key = part.trim().split_once(':').and_then(|(id, key)| {
-                let decoded = data_encoding::BASE64URL_NOPAD.decode(key.as_bytes()).ok()?;
+                let decoded = BASE64URL_NOPAD.decode(key.as_bytes()).ok()?;
                 let decoded = Zeroizing::new(decoded);
                 Some((id, <[u8; 32]>::try_from(decoded.as_slice()).ok()?))
             });
@@ -131,6 +213,14 @@ impl KeyRing {
     }
 }
 
+impl std::str::FromStr for KeyRing {
+    type Err = Error;
+    /// As [`KeyRing::parse`].
+    fn from_str(text: &str) -> Result<Self> {
+        Self::parse(text)
+    }
+}
+
 impl fmt::Debug for KeyRing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.ids()).finish()
@@ -157,6 +247,35 @@ mod tests {
             assert_eq!(error.kind(), ErrorKind::Config);
         }
         assert!(KeyRing::new("zero", [0; 32]).is_err());
+    }
+
+    #[test]
+    fn a_generated_ring_survives_its_text_and_no_two_are_alike() {
+        let ring = KeyRing::generate()
+            .with_older("old", *b"0123456789abcdef0123456789abcdef")
+            .unwrap();
+        let back = KeyRing::parse(ring.to_text().expose()).unwrap();
+        assert!(ring.ids().eq(back.ids()));
+        for id in ring.ids() {
+            assert_eq!(ring.derive(id, "a"), back.derive(id, "a"));
+        }
+        assert_ne!(KeyRing::generate().current(), ring.current());
+        assert!(!format!("{:?}", ring.to_text()).contains("old"));
+    }
+
+    #[test]
+    fn a_ring_is_read_from_a_file_and_a_missing_one_is_named() {
+        let ring = KeyRing::generate();
+        let path = std::env::temp_dir().join(format!("ring-{}", ring.current()));
+        std::fs::write(&path, format!("{}\n", ring.to_text().expose())).unwrap();
+        let read = KeyRing::from_file(&path);
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(read.unwrap().current(), ring.current());
+        let error = KeyRing::from_file(&path).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Config);
+        let error = KeyRing::from_env("NO_SUCH_KEY_RING").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Config);
+        assert!(error.message().contains("NO_SUCH_KEY_RING"));
     }
 
     #[test]

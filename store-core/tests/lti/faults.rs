@@ -45,7 +45,7 @@ impl Connection {
 
     fn lti(self: &Arc<Self>) -> RecordLti {
         let records: Arc<dyn RecordStore> = Arc::clone(self) as _;
-        RecordLti::new(records, old_ring())
+        RecordLti::new(records, &old_ring())
     }
 
     fn set(&self, fault: impl Into<Option<Fault>>) {

@@ -105,7 +105,7 @@ fn masked(mut value: Value) -> Value {
 #[tokio::test]
 async fn what_is_written_has_the_released_form() {
     let (store, clock) = store();
-    write(&RecordLti::new(&store, old_ring()), &clock).await;
+    write(&RecordLti::new(&store, &old_ring()), &clock).await;
     let written = serde_json::to_value(stored(&store).await).unwrap();
     let released: Value = serde_json::from_str(RELEASED).unwrap();
     assert_eq!(
@@ -132,7 +132,7 @@ async fn every_released_form_is_read() {
         store.records().commit(&batch).await.unwrap();
     }
 
-    let lti: RecordLti = RecordLti::new(&store, old_ring());
+    let lti: RecordLti = RecordLti::new(&store, &old_ring());
     let found = lti.get_registration(ISSUER, None).await.unwrap().unwrap();
     let registration: &Registration = &found;
     assert_eq!(
@@ -152,6 +152,7 @@ async fn every_released_form_is_read() {
     assert_eq!(fresh, NonceCheck::Accepted);
 
     let keys = lti.list_keys().await.unwrap();
+    let keys = keys.items;
     assert!(keys[0].active && keys[0].kid == "2026-1");
     let signing = lti.signing_key(&lms()).await.unwrap().unwrap();
     assert_eq!(signing.private_key.expose(), PEM);
@@ -181,7 +182,7 @@ async fn a_form_of_a_later_version_is_corrupt_and_not_guessed_at() {
         .put(key, Expect::Absent, Body::json(body).unwrap())
         .unwrap();
     store.records().commit(&batch).await.unwrap();
-    let lti: RecordLti = RecordLti::new(&store, old_ring());
+    let lti: RecordLti = RecordLti::new(&store, &old_ring());
     let error = lti.validate_nonce("n", &lms()).await.unwrap_err();
     assert_eq!(error.kind(), store_core::ErrorKind::Corrupt);
 }
@@ -189,7 +190,7 @@ async fn a_form_of_a_later_version_is_corrupt_and_not_guessed_at() {
 #[tokio::test]
 async fn fields_of_a_later_version_survive_a_rewrite() {
     let (store, _) = store();
-    let lti: RecordLti = RecordLti::new(&store, old_ring());
+    let lti: RecordLti = RecordLti::new(&store, &old_ring());
     lti.upsert_registration(lms()).await.unwrap();
     let registrations = COLLECTIONS[0];
     let partition = Partition::new(ISSUER).unwrap();

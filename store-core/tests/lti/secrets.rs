@@ -14,7 +14,7 @@ use store_memory::MemoryStore;
 use super::{ISSUER, PEM, lms, lms_with_key, new_ring, old_ring};
 
 async fn with_secrets(store: &Store) -> RecordLti {
-    let lti: RecordLti = RecordLti::new(store, old_ring());
+    let lti: RecordLti = RecordLti::new(store, &old_ring());
     lti.upsert_registration(lms_with_key()).await.unwrap();
     let public = [("kty".to_owned(), "OKP".into())].into_iter().collect();
     let public = PublicJwk::new(public).unwrap();
@@ -55,7 +55,7 @@ async fn after_resealing_the_old_key_can_leave_the_ring() {
     let lti = with_secrets(&store).await;
     let registration = lti.get_registration(ISSUER, None).await.unwrap().unwrap();
 
-    let early: RecordLti = RecordLti::new(&store, new_ring());
+    let early: RecordLti = RecordLti::new(&store, &new_ring());
     let error = early.signing_key(&registration).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Config);
     assert!(error.message().contains("2026a"), "{error}");
@@ -65,11 +65,11 @@ async fn after_resealing_the_old_key_can_leave_the_ring() {
     let both = new_ring()
         .with_older("2026a", *b"0123456789abcdef0123456789abcdef")
         .unwrap();
-    let rotating: RecordLti = RecordLti::new(&store, both);
-    assert_eq!(rotating.reseal().await.unwrap(), 3);
-    assert_eq!(rotating.reseal().await.unwrap(), 0);
+    let rotating: RecordLti = RecordLti::new(&store, &both);
+    assert_eq!(rotating.reseal().await.unwrap().count, 3);
+    assert_eq!(rotating.reseal().await.unwrap().count, 0);
 
-    let after: RecordLti = RecordLti::new(&store, new_ring());
+    let after: RecordLti = RecordLti::new(&store, &new_ring());
     let registration = after.get_registration(ISSUER, None).await.unwrap().unwrap();
     assert_eq!(registration.extra()["campus"], "north");
     for registration in [&*registration, &lms()] {
@@ -97,7 +97,8 @@ impl Registerable for Careless {
 #[tokio::test]
 async fn a_key_that_a_type_does_not_show_is_refused_in_clear() {
     let store = Store::from(MemoryStore::new());
-    let lti: Arc<dyn LtiStore<Careless, Deployment>> = Arc::new(RecordLti::new(&store, old_ring()));
+    let lti: Arc<dyn LtiStore<Careless, Deployment>> =
+        Arc::new(RecordLti::new(&store, &old_ring()));
     let careless = Careless {
         issuer: ISSUER.into(),
         key: SecretField::Clear(Secret::new(PEM)),

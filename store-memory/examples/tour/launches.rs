@@ -28,7 +28,7 @@ pub async fn chapter(screen: &Screen, store: &Store, platform: Registration) -> 
     let deployment = Deployment::new(deployment).map_err(said)?;
     let deployment_id = deployment.deployment_id().to_owned();
 
-    let lti = Lti::new(store, KeyRing::random());
+    let lti = Lti::new(store, &KeyRing::random());
     let contract = lti.store();
     let platform = contract.upsert_registration(platform).await.map_err(said)?;
     let added = contract.upsert_deployment(&platform, deployment).await;

@@ -8,12 +8,14 @@
 //! whole.
 
 mod changes;
+mod damaged;
 mod fixtures;
 pub(crate) mod histories;
 mod lists;
 mod lookups;
 mod races;
 mod records;
+mod rings;
 mod rotation;
 
 use std::sync::Arc;
@@ -66,7 +68,13 @@ pub fn cases() -> Vec<KeyCase> {
 
 /// The cases about how keys are kept as records.
 pub fn record_cases() -> Vec<Case<Store>> {
-    [records::all(), rotation::all()].concat()
+    [
+        records::all(),
+        damaged::all(),
+        rotation::all(),
+        rings::all(),
+    ]
+    .concat()
 }
 
 fn needs_insert(case: KeyCase) -> KeyCase {

@@ -72,6 +72,7 @@ async fn a_redigested_key_is_found_by_its_new_digest_alone(given: Given) -> Case
     for data in [data.clone(), data.disabled()] {
         let key = key();
         let entry = before.insert(&key, data).await?;
+        during.adopt_ring().await?;
         assert_eq!(after.get_key(&key).await?, Lookup::Unknown);
         assert_eq!(during.count_under("older").await?, 1);
         assert!(during.redigest(&key).await?, "there was something to do");
@@ -165,6 +166,7 @@ async fn a_look_up_may_redigest_and_answers_even_if_it_cannot(given: Given) -> C
     let after = keys(&opened.first, &ring()?);
     let (old, kept) = (key(), key());
     before.insert(&old, KeyData::new()).await?;
+    keys(&opened.second, &rotated()?).adopt_ring().await?;
     before.insert(&kept, KeyData::new()).await?;
     assert!(
         keys(&opened.second, &rotated()?)

@@ -93,7 +93,7 @@ impl<R: Platform, D: Site> Harness<dyn LtiStore<R, D>, Fixtures<R, D>> for Over 
         let opened = self.backend_harness().open(()).await?;
         let ring = KeyRing::random();
         let opened = opened.map(|store: &Arc<Store>| {
-            let lti = RecordLti::<R, D>::new(&**store, ring.clone());
+            let lti = RecordLti::<R, D>::new(&**store, &ring);
             Arc::new(lti) as Arc<dyn LtiStore<R, D>>
         });
         load(&*opened.first, fixtures).await?;

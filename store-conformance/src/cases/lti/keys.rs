@@ -73,7 +73,11 @@ async fn rotation_publishes_the_old_key_until_it_is_retired<R: Platform, D: Site
     tool.first.set_key_active("old", false).await?;
     assert_eq!(published(&tool).await?, ["new"]);
     let all = tool.second.list_keys().await?;
-    let all: Vec<_> = all.iter().map(|key| (&*key.kid, key.active)).collect();
+    let all: Vec<_> = all
+        .items
+        .iter()
+        .map(|key| (&*key.kid, key.active))
+        .collect();
     assert_eq!(all, [("new", true), ("old", false)]);
     Ok(())
 }

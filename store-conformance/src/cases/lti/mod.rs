@@ -9,11 +9,13 @@
 
 mod deployments;
 pub(crate) mod fixtures;
+mod interference;
 mod jwks;
 mod keys;
 mod launches;
 mod nonces;
 mod own_types;
+mod records;
 mod registrations;
 mod tokens;
 mod upserts;
@@ -45,11 +47,18 @@ pub mod needs {
 
 /// The suite over a backend.
 pub fn over(backend: &Arc<Over>) -> Vec<Suite> {
-    vec![Suite::new(
-        "lti",
-        Arc::clone(backend) as Given<Campus, Placement>,
-        cases(),
-    )]
+    vec![
+        Suite::new(
+            "lti",
+            Arc::clone(backend) as Given<Campus, Placement>,
+            cases(),
+        ),
+        Suite::new(
+            "lti",
+            Arc::clone(backend.backend_harness()),
+            records::cases(),
+        ),
+    ]
 }
 
 /// The cases, for a harness of your own and the record types that it has.

@@ -19,6 +19,7 @@ pub(super) fn cases<R: Platform, D: Site>() -> Cases<R, D> {
         case!(concurrent_upserts_of_a_registration_leave_one_row, "57"),
         case!(concurrent_upserts_of_a_deployment_leave_one_row, "57"),
         case!(an_upsert_replaces_the_record_whole),
+        case!(a_second_platform_never_takes_the_first_ones_place),
         case!(a_deleted_registration_takes_its_deployments_along, "23"),
         case!(a_default_can_move_and_falls_back_when_deleted, "55"),
         case!(a_deployment_needs_a_registration_and_can_be_deleted, "12"),
@@ -48,6 +49,8 @@ async fn managing_is_declined<R: Platform, D: Site>(harness: Given<R, D>) -> Cas
     let tool = Tool::with(&harness, &[lms()?]).await?;
     let deployment = D::from(Deployment::new("d")?);
     refused(tool.first.upsert_registration(R::from(lms()?)).await)?;
+    refused(tool.first.register(R::from(lms()?)).await)?;
+    refused(tool.first.change_endpoints(R::from(lms()?)).await)?;
     refused(tool.first.delete_registration(ISSUER, "tool-1").await)?;
     refused(tool.first.set_default_registration(ISSUER, "tool-1").await)?;
     refused(tool.first.list_registrations(None, None, 10).await)?;
@@ -172,7 +175,7 @@ async fn an_upsert_replaces_the_record_whole<R: Platform, D: Site>(
         assert!(before.is_some());
     }
     let moved = Registration::new(RegistrationParts {
-        auth_endpoint: "https://new.example.edu/auth".into(),
+        token_endpoint: Some("https://new.example.edu/token".into()),
         ..parts(ISSUER, "tool-1")
     })?;
     let expected = serde_json::to_value(R::from(moved.clone()))?;
@@ -183,6 +186,53 @@ async fn an_upsert_replaces_the_record_whole<R: Platform, D: Site>(
         serde_json::to_value(&*found.expect("it is there"))?,
         expected
     );
+    Ok(())
+}
+
+async fn a_second_platform_never_takes_the_first_ones_place<R: Platform, D: Site>(
+    harness: Given<R, D>,
+) -> CaseResult {
+    let at = |host: &str, jwks: &str| {
+        Registration::new(RegistrationParts {
+            auth_endpoint: format!("https://{host}/auth"),
+            jwks_uri: format!("https://{jwks}/jwks"),
+            ..parts(ISSUER, "tool-1")
+        })
+    };
+    let (one, two) = ("one.example.edu", "two.example.edu");
+    let tool = Tool::<R, D>::with(&harness, &[]).await?;
+    let unregistered = tool.first.change_endpoints(R::from(at(one, one)?)).await;
+    let error = unregistered.expect_err("there is nothing to change");
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+
+    let first = tool.first.register(R::from(at(one, one)?)).await?;
+    let first = serde_json::to_value(&*first)?;
+    let deployment = D::from(Deployment::new("d")?);
+    tool.first
+        .upsert_deployment(&at(one, one)?, deployment)
+        .await?;
+    for other in [at(two, two)?, at(one, one)?] {
+        let again = tool.second.register(R::from(other)).await;
+        let error = again.expect_err("these names are registered");
+        assert_eq!(error.kind(), ErrorKind::AlreadyExists);
+    }
+    for other in [at(two, two)?, at(one, two)?, at(two, one)?] {
+        let replaced = tool.second.upsert_registration(R::from(other)).await;
+        let error = replaced.expect_err("it may be another platform");
+        assert_eq!(error.kind(), ErrorKind::Conflict);
+    }
+    let held = tool.first.get_registration(ISSUER, Some("tool-1")).await?;
+    let held = serde_json::to_value(&*held.expect("it is registered"))?;
+    assert_eq!(held, first, "a refused write changed it");
+
+    tool.second.change_endpoints(R::from(at(two, one)?)).await?;
+    tool.second.change_endpoints(R::from(at(two, two)?)).await?;
+    let moved = tool.first.get_registration(ISSUER, Some("tool-1")).await?;
+    let moved = moved.expect("it is registered").to_registration()?;
+    assert_eq!(moved.jwks_uri(), at(two, two)?.jwks_uri());
+    assert_eq!(moved.auth_endpoint(), at(two, two)?.auth_endpoint());
+    let kept = tool.first.get_deployment(&moved, "d").await?;
+    assert!(kept.is_some(), "a platform that moved lost a deployment");
     Ok(())
 }
 

@@ -10,7 +10,7 @@ use store_core::lti::{
     Registration, SigningKey, ToolKey,
 };
 use store_core::scan::{Cursor, Page};
-use store_core::{Clock, Error, Result};
+use store_core::{Clock, Error, ErrorKind, Result};
 
 use super::Flaw;
 use super::table::{Key, Nonce, Row, Table, Tables, page, sorted, with_extra};
@@ -109,32 +109,33 @@ impl LtiStore for Table {
         Ok(NonceCheck::Accepted)
     }
 
-    async fn upsert_registration(&self, record: Registration) -> Result<Arc<Registration>> {
-        let (issuer, client) = (record.issuer().to_owned(), record.client_id().to_owned());
-        let record = match self.flaw {
-            Some(Flaw::DropsExtraFields) => with_extra(&record, Default::default())?,
-            Some(Flaw::MergesUpserts) => {
-                let held = self.find(&issuer, &client);
-                let mut extra = held.map(|row| row.extra().clone()).unwrap_or_default();
-                extra.extend(record.extra().clone());
-                with_extra(&record, extra)?
-            }
-            _ => record,
-        };
-        let record = Arc::new(record);
-        let racy = self.has(Flaw::InsertsWithoutAUniqueIndex);
-        let seen = self.find(&issuer, &client).is_some();
-        self.pause_if(Flaw::InsertsWithoutAUniqueIndex).await;
-        let mut tables = self.tables();
-        let position = tables
-            .registrations
-            .iter()
-            .position(|row| self.same(row, &issuer, &client));
-        match position {
-            Some(index) if seen || !racy => tables.registrations[index] = Arc::clone(&record),
-            _ => tables.registrations.push(Arc::clone(&record)),
+    async fn register(&self, record: Registration) -> Result<Arc<Registration>> {
+        let held = self.find(record.issuer(), record.client_id());
+        if held.is_some() && !self.has(Flaw::ReplacesWhatIsRegistered) {
+            return Err(Error::already_exists("update it instead"));
         }
-        Ok(record)
+        self.write_registration(record).await
+    }
+
+    async fn upsert_registration(&self, record: Registration) -> Result<Arc<Registration>> {
+        let held = self.find(record.issuer(), record.client_id());
+        let moves = held.is_some_and(|held| {
+            held.jwks_uri() != record.jwks_uri()
+                || (held.auth_endpoint() != record.auth_endpoint()
+                    && !self.has(Flaw::MovesLoginsSilently))
+        });
+        if moves && !self.has(Flaw::MovesPlatformsSilently) {
+            return Err(Error::new(ErrorKind::Conflict, "change its endpoints"));
+        }
+        self.write_registration(record).await
+    }
+
+    async fn change_endpoints(&self, record: Registration) -> Result<Arc<Registration>> {
+        let held = self.find(record.issuer(), record.client_id());
+        if held.is_none() && !self.has(Flaw::CreatesWhatItMoves) {
+            return Err(Error::not_found("register it first"));
+        }
+        self.write_registration(record).await
     }
 
     async fn delete_registration(&self, issuer: &str, client_id: &str) -> Result<bool> {
@@ -289,11 +290,11 @@ impl LtiStore for Table {
         Ok(())
     }
 
-    async fn list_keys(&self) -> Result<Vec<ToolKey>> {
+    async fn list_keys(&self) -> Result<Page<ToolKey>> {
         let tables = self.tables();
         let mut keys: Vec<_> = tables.keys.iter().map(|key| key.public.clone()).collect();
         keys.sort_by_key(|key| std::cmp::Reverse((key.created_at, key.kid.clone())));
-        Ok(keys)
+        Ok(Page::last(keys))
     }
 
     async fn set_key_active(&self, kid: &str, active: bool) -> Result<()> {
@@ -374,5 +375,35 @@ impl LtiStore for Table {
         let good =
             |token: &&AccessToken| now < token.expires_at || self.has(Flaw::GivesExpiredTokens);
         Ok(row.map(|(_, _, (_, token))| token).filter(good).cloned())
+    }
+}
+
+impl Table {
+    async fn write_registration(&self, record: Registration) -> Result<Arc<Registration>> {
+        let (issuer, client) = (record.issuer().to_owned(), record.client_id().to_owned());
+        let record = match self.flaw {
+            Some(Flaw::DropsExtraFields) => with_extra(&record, Default::default())?,
+            Some(Flaw::MergesUpserts) => {
+                let held = self.find(&issuer, &client);
+                let mut extra = held.map(|row| row.extra().clone()).unwrap_or_default();
+                extra.extend(record.extra().clone());
+                with_extra(&record, extra)?
+            }
+            _ => record,
+        };
+        let record = Arc::new(record);
+        let racy = self.has(Flaw::InsertsWithoutAUniqueIndex);
+        let seen = self.find(&issuer, &client).is_some();
+        self.pause_if(Flaw::InsertsWithoutAUniqueIndex).await;
+        let mut tables = self.tables();
+        let position = tables
+            .registrations
+            .iter()
+            .position(|row| self.same(row, &issuer, &client));
+        match position {
+            Some(index) if seen || !racy => tables.registrations[index] = Arc::clone(&record),
+            _ => tables.registrations.push(Arc::clone(&record)),
+        }
+        Ok(record)
     }
 }

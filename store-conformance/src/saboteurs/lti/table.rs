@@ -231,6 +231,7 @@ pub(super) fn with_extra(
         jwks_uri: row.jwks_uri().to_owned(),
         token_endpoint: row.token_endpoint().map(str::to_owned),
         tool_jwk: row.tool_jwk().cloned(),
+        allow_http_loopback: row.allows_http_loopback(),
         extra,
     })
 }

@@ -1,24 +1,22 @@
 //! Lists of keys.
 
-use std::sync::Arc;
-
 use crate::api_keys::data::{KeyEntry, KeyId, StoredKey};
 use crate::api_keys::records::names::{
-    API_KEY_HINTS, API_KEY_IDS, API_KEYS, PARTITIONS, StoredHint, StoredId, partition_of_id,
-    tenant_partition,
+    API_KEY_HINTS, API_KEY_IDS, API_KEYS, PARTITIONS, StoredId, partition_of_id, tenant_partition,
 };
+use crate::api_keys::records::readable::{Readable, id_of};
 use crate::api_keys::records::{RecordApiKeys, entry};
 use crate::api_keys::store::ListKeys;
 use crate::error::Result;
 use crate::key::RecordRef;
 use crate::record::Record;
-use crate::scan::{MAX_PAGE, Page, Scan};
+use crate::scan::{MAX_PAGE, Page, Scan, Unreadable};
 
 /// Where a list found a key's id.
 struct Lead {
     id: KeyId,
     /// The hint that led there; `None` if it was the id's own record.
-    hint: Option<Arc<StoredHint>>,
+    hint: Option<String>,
 }
 
 impl RecordApiKeys {
@@ -34,12 +32,13 @@ impl RecordApiKeys {
                 scan = scan.after(cursor)?;
             }
             let page = self.records.scan(&scan).await?;
-            let items = self.follow(query, leads(&page.items)?).await?;
+            let mut found = self.follow(query, leads(&page.items)).await?;
+            found.next = page.next;
             // Leads that lead nowhere may fill a page, which must not be empty.
-            if !items.is_empty() || page.next.is_none() {
-                return Ok(Page::new(items, page.next));
+            if !found.is_empty() || found.next.is_none() {
+                return Ok(found);
             }
-            cursor = page.next;
+            cursor = found.next;
         }
     }
 
@@ -63,7 +62,7 @@ impl RecordApiKeys {
 
     /// The keys that `leads` lead to, in two requests. A lead that leads
     /// nowhere is left out.
-    async fn follow(&self, query: &ListKeys, leads: Vec<Lead>) -> Result<Vec<KeyEntry>> {
+    async fn follow(&self, query: &ListKeys, leads: Vec<Lead>) -> Result<Page<KeyEntry>> {
         let mut places = Vec::new();
         for lead in leads {
             if let Some(partition) = partition_of_id(&lead.id) {
@@ -76,62 +75,90 @@ impl RecordApiKeys {
                 RecordRef::new(partition.as_str(), API_KEY_IDS, lead.id.as_str())
             })
             .collect::<Result<Vec<_>>>()?;
-        let mut pointed = Vec::new();
-        for (place, pointer) in places.iter().zip(self.records.get_many(&at).await?) {
-            if let Some(pointer) = pointer {
-                pointed.push((place, pointer.decode::<StoredId>()?));
+        let (mut pointed, mut at_keys, mut damaged) = (Vec::new(), Vec::new(), Vec::new());
+        let pointers = self.records.get_many(&at).await?;
+        let pointers: Vec<_> = pointers
+            .iter()
+            .map(|pointer| Some(pointer.as_ref()?.decode::<StoredId>().ok()))
+            .collect();
+        for ((lead, partition), pointer) in places.iter().zip(&pointers) {
+            let Some(pointer) = pointer else { continue };
+            let at = pointer.as_ref().and_then(|pointer| {
+                RecordRef::new(partition.as_str(), API_KEYS, &pointer.digest).ok()
+            });
+            match at {
+                Some(at) => {
+                    pointed.push(lead);
+                    at_keys.push(at);
+                }
+                None => damaged.push(lead),
             }
         }
-        let at = pointed
-            .iter()
-            .map(|((_, partition), pointer)| {
-                RecordRef::new(partition.as_str(), API_KEYS, &pointer.digest)
-            })
-            .collect::<Result<Vec<_>>>()?;
-        let mut keys = Vec::new();
-        for (((lead, _), _), record) in pointed.iter().zip(self.records.get_many(&at).await?) {
+        let mut page = Page::last(Vec::new());
+        for (lead, record) in pointed.iter().zip(self.records.get_many(&at_keys).await?) {
             // A key that was re-digested between the two requests is elsewhere.
             let record = match record {
-                Some(record) if record.decode::<StoredKey>()?.id == lead.id => Some(record),
+                Some(record) if id_of(&record).is_none_or(|id| id == lead.id) => Some(record),
                 _ => self.find_by_id(&lead.id).await?,
             };
-            if let Some(record) = record
-                && lead.is_believed(query, &record)?
-            {
-                keys.push(entry(&record)?);
-            }
+            lead.add(query, record, &mut page)?;
         }
-        Ok(keys)
+        for lead in damaged {
+            let record = self.find_by_id(&lead.id).await?;
+            lead.add(query, record, &mut page)?;
+        }
+        Ok(page)
     }
 }
 
 impl Lead {
-    /// A hint counts if the key itself says so.
-    fn is_believed(&self, query: &ListKeys, record: &Record) -> Result<bool> {
-        let key = record.decode::<StoredKey>()?;
-        Ok(match &self.hint {
-            Some(hint) => {
-                key.hint.as_ref() == Some(&hint.hint)
-                    && key.data.tenant.as_deref() == query.tenant()
+    /// Adds the key that was found to the page.
+    fn add(
+        &self,
+        query: &ListKeys,
+        record: Option<Record>,
+        page: &mut Page<KeyEntry>,
+    ) -> Result<()> {
+        let Some(record) = record else { return Ok(()) };
+        match record.decode::<StoredKey>() {
+            Ok(key) => {
+                if self.is_valid(query, key.data.tenant.as_deref(), key.hint.as_deref()) {
+                    page.items.push(entry(&record)?);
+                }
             }
-            None => true,
-        })
+            Err(error) => {
+                // What cannot be read of it does not exclude it.
+                let key = Readable::of(&record);
+                let tenant = key.tenant().or(query.tenant());
+                let hint = key.hint().or(self.hint.as_deref());
+                if self.is_valid(query, tenant, hint) {
+                    let unreadable = Unreadable::new(self.id.as_str(), error)?;
+                    page.unreadable.push(unreadable);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A hint counts only if the key itself names it.
+    fn is_valid(&self, query: &ListKeys, tenant: Option<&str>, hint: Option<&str>) -> bool {
+        self.hint.is_none() || (hint == self.hint.as_deref() && tenant == query.tenant())
     }
 }
 
-fn leads(records: &[Record]) -> Result<Vec<Lead>> {
-    records
-        .iter()
-        .map(|record| {
-            if record.at().collection() == API_KEY_IDS {
-                let id = KeyId::new(record.id())?;
-                return Ok(Lead { id, hint: None });
-            }
-            let hint = record.decode::<StoredHint>()?;
-            Ok(Lead {
-                id: hint.id.clone(),
-                hint: Some(hint),
-            })
+/// Everything that a lead says is in the record's name, so a damaged body hides
+/// no key.
+fn leads(records: &[Record]) -> Vec<Lead> {
+    let lead = |record: &Record| {
+        if record.at().collection() == API_KEY_IDS {
+            let id = KeyId::new(record.id()).ok()?;
+            return Some(Lead { id, hint: None });
+        }
+        let (id, hint) = record.id().split_once('.')?;
+        Some(Lead {
+            id: KeyId::new(id).ok()?,
+            hint: Some(hint.into()),
         })
-        .collect()
+    };
+    records.iter().filter_map(lead).collect()
 }

@@ -10,6 +10,9 @@
 
 mod list;
 mod names;
+mod readable;
+mod revoke;
+mod ring;
 mod write;
 
 use std::fmt;
@@ -18,20 +21,23 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::api_keys::data::{KeyData, KeyEntry, KeyId, StoredKey};
+use crate::api_keys::data::{KeyData, KeyEntry, KeyId};
 use crate::api_keys::key::ApiKey;
 use crate::api_keys::store::{ApiKeyStore, ChangeKey, KeyRef, ListKeys, Lookup};
 use crate::backend::{MAX_ATTEMPTS, back_off, contended};
 use crate::clock::Timestamp;
 use crate::error::Result;
-use crate::key::RecordRef;
+use crate::key::{Partition, RecordRef};
 use crate::record::{Record, Version};
 use crate::record_store::RecordStore;
-use crate::scan::Page;
+use crate::scan::{Page, Scan};
 use crate::secret::{Digester, KeyRing};
 
 pub use names::{API_KEY_HINTS, API_KEY_IDS, API_KEYS};
 use names::{PURPOSE, StoredId, id_at, key_at, partition_of, partition_of_id};
+use readable::id_of;
+pub(crate) use ring::KEY_RINGS;
+use ring::RingCheck;
 
 /// How long an expired key still answers `Expired` before it is collected.
 const KEEP_EXPIRED: Duration = Duration::from_secs(30 * 24 * 60 * 60);
@@ -44,6 +50,7 @@ const KEEP_EXPIRED: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 pub struct RecordApiKeys {
     records: Arc<dyn RecordStore>,
     digester: Arc<Digester>,
+    ring: RingCheck,
     keep_expired: Option<Duration>,
     redigest_on_use: bool,
 }
@@ -51,9 +58,11 @@ pub struct RecordApiKeys {
 impl RecordApiKeys {
     /// Keys in `records`, digested under `ring`.
     pub fn new(records: Arc<dyn RecordStore>, ring: &KeyRing) -> Self {
+        let digester = Arc::new(Digester::new(ring, PURPOSE));
         Self {
+            ring: RingCheck::new(Arc::clone(&records), &digester),
             records,
-            digester: Arc::new(Digester::new(ring, PURPOSE)),
+            digester,
             keep_expired: Some(KEEP_EXPIRED),
             redigest_on_use: false,
         }
@@ -99,7 +108,7 @@ impl RecordApiKeys {
         Ok(None)
     }
 
-    /// The record of the key with this public id.
+    /// The record of the key with this public id, decodable or not.
     async fn find_by_id(&self, id: &KeyId) -> Result<Option<Record>> {
         let Some(partition) = partition_of_id(id) else {
             return Ok(None);
@@ -109,18 +118,40 @@ impl RecordApiKeys {
             let Some(found) = self.records.get(pointer.at(&partition)).await? else {
                 return Ok(None);
             };
-            let digest = &found.decode::<StoredId>()?.digest;
-            let at = RecordRef::new(partition.as_str(), API_KEYS, digest)?;
-            // Absent or another key: it was re-digested or deleted meanwhile,
-            // and the next turn sees which.
+            let Ok(stored) = found.decode::<StoredId>() else {
+                return self.search(partition, id).await;
+            };
+            let Ok(at) = RecordRef::new(partition.as_str(), API_KEYS, &stored.digest) else {
+                return self.search(partition, id).await;
+            };
+            // Absent or another key: it was re-digested or deleted since, and
+            // the next attempt sees which.
             if let Some(record) = self.records.get(at).await?
-                && record.decode::<StoredKey>()?.id == *id
+                && id_of(&record).is_none_or(|found| found == *id)
             {
                 return Ok(Some(record));
             }
             back_off(attempt).await;
         }
         Err(contended().with_key(pointer.at(&partition)))
+    }
+
+    /// The key with this id among the few of its partition, for an id whose
+    /// pointer cannot be read.
+    async fn search(&self, partition: Partition, id: &KeyId) -> Result<Option<Record>> {
+        let first = Scan::partition(API_KEYS, partition);
+        let mut scan = first.clone();
+        loop {
+            let page = self.records.scan(&scan).await?;
+            let mut records = page.items.into_iter();
+            if let Some(found) = records.find(|record| id_of(record).as_ref() == Some(id)) {
+                return Ok(Some(found));
+            }
+            match &page.next {
+                Some(next) => scan = first.clone().after(next)?,
+                None => return Ok(None),
+            }
+        }
     }
 
     async fn locate(&self, key: KeyRef<'_>) -> Result<Option<Record>> {
@@ -145,6 +176,7 @@ impl RecordApiKeys {
 impl ApiKeyStore for RecordApiKeys {
     async fn get_key(&self, key: &ApiKey) -> Result<Lookup> {
         let Some(record) = self.find(key).await? else {
+            self.ring.check().await?;
             return Ok(Lookup::Unknown);
         };
         if self.redigest_on_use && !self.is_current(key, &record)? {
@@ -172,6 +204,10 @@ impl ApiKeyStore for RecordApiKeys {
         change: ChangeKey<'_>,
     ) -> Result<KeyEntry> {
         self.change(key, only_if, change).await
+    }
+
+    async fn disable_key(&self, key: KeyRef<'_>) -> Result<KeyEntry> {
+        self.disable_any(key).await
     }
 
     async fn delete_key(&self, key: KeyRef<'_>) -> Result<()> {

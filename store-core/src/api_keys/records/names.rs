@@ -3,9 +3,9 @@
 use data_encoding::BASE32_NOPAD;
 use serde::{Deserialize, Serialize};
 
-use crate::api_keys::data::{FORMAT, KeyId, StoredKey};
+use crate::api_keys::data::{KeyFormatNumber, KeyId, StoredKey};
 use crate::api_keys::key::ApiKey;
-use crate::body::{Body, Unknown};
+use crate::body::{Body, Format, Unknown};
 use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::key::{Collection, Partition, RecordKey, bounded};
@@ -81,7 +81,7 @@ pub(super) fn random_text() -> String {
 /// Leads from a public id to the key's record in the same partition.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct StoredId {
-    pub(super) format: u32,
+    pub(super) format: KeyFormatNumber,
     /// The id of the key's record.
     pub(super) digest: String,
     #[serde(flatten)]
@@ -91,7 +91,7 @@ pub(super) struct StoredId {
 impl StoredId {
     pub(super) fn body(digest: &str) -> Result<Body> {
         Body::json(Self {
-            format: FORMAT,
+            format: Format,
             digest: digest.into(),
             unknown: Unknown::new(),
         })
@@ -101,7 +101,7 @@ impl StoredId {
 /// Says that a tenant may have a key; the key itself has the last word.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct StoredHint {
-    pub(super) format: u32,
+    pub(super) format: KeyFormatNumber,
     pub(super) id: KeyId,
     pub(super) hint: String,
     pub(super) written_at: Timestamp,
@@ -117,12 +117,20 @@ pub(super) struct Hint {
 
 impl Hint {
     pub(super) fn of(key: &StoredKey) -> Result<Option<Self>> {
-        let (Some(tenant), Some(hint)) = (&key.data.tenant, &key.hint) else {
+        Self::named(key.data.tenant.as_deref(), &key.id, key.hint.as_deref())
+    }
+
+    pub(super) fn named(
+        tenant: Option<&str>,
+        id: &KeyId,
+        hint: Option<&str>,
+    ) -> Result<Option<Self>> {
+        let (Some(tenant), Some(hint)) = (tenant, hint) else {
             return Ok(None);
         };
         Ok(Some(Self {
             partition: tenant_partition(tenant)?,
-            key: hint_at(&key.id, hint)?,
+            key: hint_at(id, hint)?,
         }))
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::api_keys::data::{FORMAT, KeyData, KeyEntry, StoredKey};
+use crate::api_keys::data::{KeyData, KeyEntry, StoredKey};
 use crate::api_keys::key::ApiKey;
 use crate::api_keys::records::names::{
     Hint, StoredHint, StoredId, id_at, key_at, new_id, partition_of, random_text,
@@ -11,7 +11,7 @@ use crate::api_keys::records::{RecordApiKeys, entry};
 use crate::api_keys::store::{ChangeKey, KeyRef, no_such_key};
 use crate::backend::{MAX_ATTEMPTS, back_off, contended};
 use crate::batch::{Batch, Expect};
-use crate::body::{Body, Unknown};
+use crate::body::{Body, Format, Unknown};
 use crate::error::{Error, ErrorKind, Result, Retry};
 use crate::record::{Record, Version};
 
@@ -19,9 +19,10 @@ impl RecordApiKeys {
     pub(super) async fn insert_key(&self, key: &ApiKey, data: KeyData) -> Result<KeyEntry> {
         key.require_strong()?;
         data.check(None)?;
+        self.ring.register().await?;
         let now = self.now();
         let stored = Arc::new(StoredKey {
-            format: FORMAT,
+            format: Format,
             id: new_id(key)?,
             created_at: now,
             hint: data.tenant.is_some().then(random_text),
@@ -125,27 +126,6 @@ impl RecordApiKeys {
         Ok(KeyEntry::stored(next, Some(batch.version())))
     }
 
-    pub(super) async fn remove(&self, key: KeyRef<'_>) -> Result<()> {
-        for attempt in 0..MAX_ATTEMPTS {
-            let Some(record) = self.locate(key).await? else {
-                return Ok(());
-            };
-            let stored = record.decode::<StoredKey>()?;
-            let mut batch = Batch::new(record.partition().clone(), self.now());
-            batch.delete(record.key().clone(), &record)?;
-            batch.delete(id_at(&stored.id)?, Expect::Any)?;
-            match self.records.commit(&batch).await {
-                Ok(_) => {
-                    self.remove_hint(&stored).await;
-                    return Ok(());
-                }
-                Err(error) => error.into_conflict()?,
-            };
-            back_off(attempt).await;
-        }
-        Err(contended())
-    }
-
     /// Re-digests a key that was digested under an older key of the ring, so
     /// that the older one can be left out once all keys have moved. One commit;
     /// the key's id and data stay, its version changes. Returns whether there
@@ -155,6 +135,7 @@ impl RecordApiKeys {
     /// `NotFound` for an unknown key; the store's own.
     pub async fn redigest(&self, key: &ApiKey) -> Result<bool> {
         let digest = self.digester.current(key.expose().as_bytes());
+        self.ring.register().await?;
         for attempt in 0..MAX_ATTEMPTS {
             let record = self.find(key).await?.ok_or_else(no_such_key)?;
             if self.is_current(key, &record)? {
@@ -193,7 +174,7 @@ impl RecordApiKeys {
         };
         let now = self.now();
         let body = Body::json(StoredHint {
-            format: FORMAT,
+            format: Format,
             id: key.id.clone(),
             hint: key.hint.clone().unwrap_or_default(),
             written_at: now,
@@ -211,12 +192,15 @@ impl RecordApiKeys {
         }
     }
 
-    /// Removes a hint that nothing names any more. Should that fail, the hint
-    /// lists nothing, so nobody need hear of it.
     async fn remove_hint(&self, key: &StoredKey) {
-        let Ok(Some(at)) = Hint::of(key) else {
-            return;
-        };
+        if let Ok(Some(hint)) = Hint::of(key) {
+            self.delete_hint(hint).await;
+        }
+    }
+
+    /// Removes a hint that no key names any more. If that fails, the hint lists
+    /// nothing, so the failure is not reported.
+    pub(super) async fn delete_hint(&self, at: Hint) {
         let mut batch = Batch::new(at.partition, self.now());
         if batch.delete(at.key, Expect::Any).is_ok() {
             let _ = self.records.commit(&batch).await;

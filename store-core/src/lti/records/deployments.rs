@@ -6,23 +6,23 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::format::FormatOne;
+use super::readable;
 use super::registrations::Place;
 use super::{RecordLti, client_partition};
 use crate::backend::{MAX_ATTEMPTS, back_off, contended};
 use crate::batch::{Batch, MAX_ITEMS};
-use crate::body::{Body, Unknown};
+use crate::body::{Body, Format, Unknown};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{Collection, Partition, RecordKey, bounded};
 use crate::lti::registration::{Deployable, Registerable, Registration, is_deployment_id};
 use crate::record::{Record, Version};
-use crate::scan::{Cursor, Page, Scan};
+use crate::scan::{Cursor, Page, Scan, Unreadable};
 
 pub(super) const DEPLOYMENTS: Collection = Collection::new("lti_deployments").cacheable();
 
 #[derive(Serialize, Deserialize)]
 struct StoredDeployment<D> {
-    format: FormatOne,
+    format: Format<1>,
     issuer: String,
     client_id: String,
     deployment_id: String,
@@ -30,12 +30,6 @@ struct StoredDeployment<D> {
     record: Arc<D>,
     #[serde(flatten)]
     unknown: Unknown,
-}
-
-/// What every deployment says, whatever its application's type.
-#[derive(Serialize, Deserialize)]
-struct Owner {
-    registration: Version,
 }
 
 fn place(registration: &Registration, deployment_id: &str) -> Result<(Partition, RecordKey)> {
@@ -103,9 +97,11 @@ where
                     "the deployment's registration is not stored; create it first",
                 ));
             };
-            let held = current.as_ref().map(Self::stored_deployment).transpose()?;
+            // One that cannot be decoded is replaced.
+            let held = current.as_ref().map(Self::stored_deployment);
+            let held = held.and_then(Result::ok);
             let body = Body::json(StoredDeployment {
-                format: FormatOne,
+                format: Format,
                 issuer: registration.issuer().to_owned(),
                 client_id: registration.client_id().to_owned(),
                 deployment_id: deployment_id.clone(),
@@ -139,8 +135,11 @@ where
             let Some(incarnation) = self.incarnation(registration).await? else {
                 return Ok(false);
             };
-            let stored = Self::stored_deployment(&current)?;
-            if !stored.is(registration, deployment_id, incarnation) {
+            // One that cannot be decoded can be deleted all the same.
+            let other = |stored: Arc<StoredDeployment<D>>| {
+                !stored.is(registration, deployment_id, incarnation)
+            };
+            if Self::stored_deployment(&current).is_ok_and(other) {
                 return Ok(false);
             }
             let mut batch = Batch::new(partition.clone(), self.now());
@@ -168,14 +167,19 @@ where
             return Ok(Page::last(Vec::new()));
         };
         let page = self.records().scan(&scan).await?;
-        let mut items = Vec::with_capacity(page.items.len());
+        let (mut items, mut unreadable) = (Vec::new(), Vec::new());
         for record in &page.items {
-            let stored = Self::stored_deployment(record)?;
-            if stored.registration == incarnation {
-                items.push(Arc::clone(&stored.record));
+            match Self::stored_deployment(record) {
+                Ok(stored) if stored.registration == incarnation => {
+                    items.push(Arc::clone(&stored.record));
+                }
+                Err(error) if readable::owner(record).is_none_or(|o| o == incarnation) => {
+                    unreadable.push(Unreadable::new(readable::deployment(record), error)?);
+                }
+                _ => {}
             }
         }
-        Ok(Page::new(items, page.next))
+        Ok(Page::new(items, page.next).with_unreadable(unreadable))
     }
 }
 
@@ -186,8 +190,7 @@ where
     async fn incarnation(&self, registration: &Registration) -> Result<Option<Version>> {
         let owner = Place::of(registration.issuer(), registration.client_id())?;
         let record = self.records().get(owner.key.at(&owner.partition)).await?;
-        let stored = record.as_ref().map(Self::stored).transpose()?;
-        Ok(stored.map(|stored| stored.incarnation))
+        Ok(record.as_ref().map(readable::incarnation))
     }
 
     /// Removes the deployments of registrations of this name that are no more.
@@ -221,11 +224,11 @@ where
     ) -> Result<()> {
         let owner = Place::of(issuer, client_id)?;
         let owner = self.records().get(owner.key.at(&owner.partition)).await?;
-        let owner = owner.as_ref().map(Self::stored).transpose()?;
-        let alive = owner.map(|stored| stored.incarnation);
+        let alive = owner.as_ref().map(readable::incarnation);
         let mut batch = Batch::new(partition.clone(), self.now());
         for record in page {
-            if Some(record.decode::<Owner>()?.registration) != alive {
+            let owner = readable::owner(record);
+            if alive.is_none() || owner.is_some_and(|owner| Some(owner) != alive) {
                 batch.delete(record.key().clone(), record)?;
             }
         }

@@ -7,9 +7,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::RecordLti;
-use super::format::FormatOne;
 use crate::batch::{Batch, Expect};
-use crate::body::{Body, Unknown};
+use crate::body::{Body, Format, Unknown};
 use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::key::{Collection, Partition, RecordKey, bounded};
@@ -19,7 +18,7 @@ pub(super) const JWKS: Collection = Collection::new("lti_jwks").cacheable();
 
 #[derive(Serialize, Deserialize)]
 struct StoredJwks {
-    format: FormatOne,
+    format: Format<1>,
     jwks_uri: String,
     jwks: Value,
     cached_at: Timestamp,
@@ -50,7 +49,7 @@ impl<R, D> RecordLti<R, D> {
         } else {
             let fresh_until = now + max_age.min(MAX_JWKS_AGE);
             let body = Body::json(StoredJwks {
-                format: FormatOne,
+                format: Format,
                 jwks_uri: jwks_uri.to_owned(),
                 jwks,
                 cached_at: now,
@@ -67,7 +66,10 @@ impl<R, D> RecordLti<R, D> {
         let Some(record) = self.records().get(key.at(&partition)).await? else {
             return Ok(None);
         };
-        let stored = record.decode::<StoredJwks>()?;
+        // Keys that cannot be decoded are fetched and stored again.
+        let Ok(stored) = record.decode::<StoredJwks>() else {
+            return Ok(None);
+        };
         let fresh = stored.jwks_uri == jwks_uri && self.now() < stored.fresh_until;
         Ok(fresh.then(|| {
             Arc::new(CachedJwks {

@@ -1,18 +1,20 @@
 //! The tool's own keys: few, so one partition holds them.
 
+use std::cmp::Reverse;
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use super::RecordLti;
-use super::format::FormatOne;
 use crate::batch::{Batch, Expect};
-use crate::body::{Body, Unknown};
+use crate::body::{Body, Format, Unknown};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{Collection, Partition, RecordKey, bounded};
 use crate::lti::keys::{NewToolKey, PublicJwk, SigningKey, ToolKey};
 use crate::record::Record;
-use crate::scan::Scan;
-use crate::secret::SecretField;
+use crate::scan::{Page, Scan};
+use crate::secret::Sealed;
 use crate::update::{Decided, RecordStoreExt};
 
 pub(super) const KEYS: Collection = Collection::new("lti_keys").cacheable();
@@ -21,10 +23,10 @@ const PRIVATE_KEY: &str = "private_key";
 
 #[derive(Clone, Serialize, Deserialize)]
 struct StoredKey {
-    format: FormatOne,
+    format: Format<1>,
     kid: String,
     public: PublicJwk,
-    private_key: SecretField,
+    private_key: Sealed,
     active: bool,
     created_at: Timestamp,
     #[serde(flatten)]
@@ -42,10 +44,11 @@ fn key(kid: &str) -> Result<RecordKey> {
 impl<R, D> RecordLti<R, D> {
     pub(super) async fn insert_key(&self, new: NewToolKey) -> Result<()> {
         let (partition, key, now) = (partition()?, key(&new.kid)?, self.now());
-        let mut private_key = new.private_key;
-        private_key.seal(&self.ring, key.at(&partition), PRIVATE_KEY)?;
+        let at = key.at(&partition);
+        let private_key = new.private_key.open(&self.ring, at, PRIVATE_KEY)?;
+        let private_key = Sealed::seal(&self.ring, at, PRIVATE_KEY, &private_key)?;
         let body = Body::json(StoredKey {
-            format: FormatOne,
+            format: Format,
             kid: new.kid,
             public: new.public,
             private_key,
@@ -63,42 +66,51 @@ impl<R, D> RecordLti<R, D> {
         }
     }
 
-    async fn stored_keys(&self) -> Result<Vec<(Record, StoredKey)>> {
+    /// The keys that can be decoded, the newest first, beside the others.
+    async fn stored_keys(&self) -> Result<Page<(Record, Arc<StoredKey>)>> {
         let first = Scan::partition(KEYS, partition()?);
-        let (mut scan, mut found) = (first.clone(), Vec::new());
+        let (mut scan, mut found) = (first.clone(), Page::last(Vec::new()));
         loop {
             let page = self.records().scan(&scan).await?;
-            for record in page.items {
-                let stored = record.decode::<StoredKey>()?;
-                found.push((record, (*stored).clone()));
-            }
-            match &page.next {
+            let next = page.next.clone();
+            let page = page.decode(
+                |record| record.id().to_owned(),
+                |record| Ok((record.clone(), record.decode::<StoredKey>()?)),
+            )?;
+            found.items.extend(page.items);
+            found.unreadable.extend(page.unreadable);
+            match &next {
                 Some(next) => scan = first.clone().after(next)?,
                 None => break,
             }
         }
-        // The newest first; of two made at one moment always the same.
-        found.sort_by(|(_, a), (_, b)| (b.created_at, &b.kid).cmp(&(a.created_at, &a.kid)));
+        // Of two keys made at one moment the order is always the same.
+        let order = |key: &StoredKey| (key.created_at, key.kid.clone());
+        found.items.sort_by_key(|(_, key)| Reverse(order(key)));
         Ok(found)
     }
 
-    pub(super) async fn all_keys(&self) -> Result<Vec<ToolKey>> {
-        let public = |(_, key): (Record, StoredKey)| {
-            ToolKey::new(key.kid, key.public, key.active, key.created_at)
-        };
-        Ok(self.stored_keys().await?.into_iter().map(public).collect())
+    pub(super) async fn all_keys(&self) -> Result<Page<ToolKey>> {
+        self.stored_keys().await?.try_map(|(_, key)| {
+            let (kid, public) = (key.kid.clone(), key.public.clone());
+            Ok(ToolKey::new(kid, public, key.active, key.created_at))
+        })
     }
 
+    /// One key that cannot be decoded does not stop another one from signing.
     pub(super) async fn newest_key(&self) -> Result<Option<SigningKey>> {
         let keys = self.stored_keys().await?;
-        let Some((record, newest)) = keys.into_iter().find(|(_, key)| key.active) else {
-            return Ok(None);
+        let Some((record, newest)) = keys.items.into_iter().find(|(_, key)| key.active) else {
+            return match keys.unreadable.into_iter().next() {
+                Some(unreadable) => Err(unreadable.into_error()),
+                None => Ok(None),
+            };
         };
         let private_key = newest
             .private_key
             .open(&self.ring, record.at(), PRIVATE_KEY)?;
         Ok(Some(SigningKey {
-            kid: newest.kid,
+            kid: newest.kid.clone(),
             private_key,
         }))
     }
@@ -136,17 +148,16 @@ impl<R, D> RecordLti<R, D> {
     /// The stored form under the ring's current key; `None` if it is so already.
     pub(super) fn resealed_key(&self, record: &Record) -> Result<Option<Body>> {
         let held = record.decode::<StoredKey>()?;
-        let current = |key: &SecretField| {
-            key.sealed()
-                .is_some_and(|sealed| sealed.key_id() == self.ring.current())
-        };
-        if current(&held.private_key) {
+        let private_key = held
+            .private_key
+            .reseal(&self.ring, record.at(), PRIVATE_KEY)?;
+        if private_key == held.private_key {
             return Ok(None);
         }
-        let mut resealed = (*held).clone();
-        resealed
-            .private_key
-            .seal(&self.ring, record.at(), PRIVATE_KEY)?;
+        let resealed = StoredKey {
+            private_key,
+            ..(*held).clone()
+        };
         Body::json(resealed).map(Some)
     }
 }

@@ -14,15 +14,17 @@
 //! and they are compared.
 
 mod deployments;
-mod format;
 mod jwks;
 mod keys;
 mod nonces;
+mod readable;
 mod registrations;
 mod reseal;
 mod tokens;
 
 pub use nonces::NONCES;
+use registrations::Write;
+pub use reseal::Resealed;
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -67,7 +69,7 @@ pub(crate) const COLLECTIONS: &[Collection] = &[
 ///
 /// # #[tokio::main] async fn main() -> store_core::Result<()> {
 /// let memory = store_memory::MemoryStore::new();
-/// let lti: RecordLti = RecordLti::new(&memory, KeyRing::random());
+/// let lti: RecordLti = RecordLti::new(&memory, &KeyRing::generate());
 /// let platform = Registration::from_json(r#"{
 ///     "issuer": "https://lms.example.edu",
 ///     "client_id": "42",
@@ -91,10 +93,10 @@ pub struct RecordLti<R = Registration, D = Deployment> {
 impl<R, D> RecordLti<R, D> {
     /// Over this store's records, sealing with `ring`. Every process over one
     /// store needs the same ring.
-    pub fn new(store: impl Into<Store>, ring: KeyRing) -> Self {
+    pub fn new(store: impl Into<Store>, ring: &KeyRing) -> Self {
         Self {
             store: store.into(),
-            ring,
+            ring: ring.clone(),
             lifetime: NonceLifetime::default(),
             types: PhantomData,
         }
@@ -179,8 +181,16 @@ where
         self.lifetime
     }
 
+    async fn register(&self, record: R) -> Result<Arc<R>> {
+        self.put_registration(record, Write::Create).await
+    }
+
     async fn upsert_registration(&self, record: R) -> Result<Arc<R>> {
-        self.put_registration(record).await
+        self.put_registration(record, Write::Upsert).await
+    }
+
+    async fn change_endpoints(&self, record: R) -> Result<Arc<R>> {
+        self.put_registration(record, Write::Move).await
     }
 
     async fn delete_registration(&self, issuer: &str, client_id: &str) -> Result<bool> {
@@ -232,7 +242,7 @@ where
         self.insert_key(key).await
     }
 
-    async fn list_keys(&self) -> Result<Vec<ToolKey>> {
+    async fn list_keys(&self) -> Result<Page<ToolKey>> {
         self.all_keys().await
     }
 

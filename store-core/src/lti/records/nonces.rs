@@ -5,9 +5,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::RecordLti;
-use super::format::FormatOne;
 use crate::batch::{Batch, Expect};
-use crate::body::{Body, Unknown};
+use crate::body::{Body, Format, Unknown};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{Collection, Partition, RecordKey, bounded, join};
@@ -19,7 +18,7 @@ pub const NONCES: Collection = Collection::new("lti_nonces").single_use();
 
 #[derive(Clone, Serialize, Deserialize)]
 struct StoredNonce {
-    format: FormatOne,
+    format: Format<1>,
     issuer: String,
     nonce: String,
     expires_at: Timestamp,
@@ -51,7 +50,7 @@ impl<R, D> RecordLti<R, D> {
         let now = self.now();
         let expires_at = now + self.lifetime.valid;
         let body = Body::json(StoredNonce {
-            format: FormatOne,
+            format: Format,
             issuer: issuer.to_owned(),
             nonce: nonce.to_owned(),
             expires_at,

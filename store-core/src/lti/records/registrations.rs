@@ -4,13 +4,13 @@
 use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de};
 
 use super::RecordLti;
-use super::format::FormatOne;
+use super::readable;
 use crate::backend::{MAX_ATTEMPTS, back_off, contended};
 use crate::batch::{Batch, Expect};
-use crate::body::{Body, Unknown};
+use crate::body::{Body, Format, Unknown};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{Collection, Partition, RecordKey, bounded};
 use crate::lti::keys::SigningKey;
@@ -28,20 +28,72 @@ const PRIVATE_KEY: &str = "private_key";
 /// The application's record, with the names it is found under and what tells
 /// this registration from a later one of the same names.
 #[derive(Serialize, Deserialize)]
+#[serde(bound(deserialize = "R: Registerable + DeserializeOwned"))]
 pub(super) struct StoredRegistration<R> {
-    format: FormatOne,
+    format: Format<1>,
     issuer: String,
     client_id: String,
     pub(super) incarnation: Version,
+    #[serde(deserialize_with = "sealed")]
     record: Arc<R>,
     #[serde(flatten)]
     unknown: Unknown,
 }
 
+/// Reads a record whose private key, if it has one, is sealed: clear text in a
+/// store was written by somebody without the key ring.
+fn sealed<'de, R, D>(deserializer: D) -> Result<Arc<R>, D::Error>
+where
+    R: Registerable + DeserializeOwned,
+    D: Deserializer<'de>,
+{
+    let mut record = R::deserialize(deserializer)?;
+    match record.private_key() {
+        Some(key) if key.sealed().is_none() => Err(de::Error::custom("a stored key is not sealed")),
+        _ => Ok(Arc::new(record)),
+    }
+}
+
+/// How a registration is written.
+#[derive(Clone, Copy)]
+pub(super) enum Write {
+    /// Only if there is none.
+    Create,
+    /// In any case, but without changing its endpoints.
+    Upsert,
+    /// Only if there is one, with its endpoints.
+    Move,
+}
+
+fn exists() -> Error {
+    Error::already_exists(
+        "there is a registration of this issuer and client id, and it was left as it was; \
+         update it with upsert_registration, or delete it first",
+    )
+}
+
+fn missing() -> Error {
+    Error::not_found("there is no registration of this issuer and client id; create it first")
+}
+
+/// Refuses to put one platform in the place of another.
+fn same_platform(held: &Registration, new: &Registration) -> Result<()> {
+    let same = held.auth_endpoint() == new.auth_endpoint() && held.jwks_uri() == new.jwks_uri();
+    if same {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::Conflict,
+        "the stored registration of this issuer and client id has another auth_endpoint or \
+         jwks_uri, so it may be another platform; nothing was written, and change_endpoints \
+         replaces them if the platform has moved",
+    ))
+}
+
 /// Which registration an issuer alone means.
 #[derive(Serialize, Deserialize)]
 struct StoredDefault {
-    format: FormatOne,
+    format: Format<1>,
     issuer: String,
     client_id: String,
     #[serde(flatten)]
@@ -117,21 +169,34 @@ where
         Ok((stored.issuer == issuer).then(|| Arc::clone(&stored.record)))
     }
 
-    pub(super) async fn put_registration(&self, mut record: R) -> Result<Arc<R>> {
+    pub(super) async fn put_registration(&self, mut record: R, write: Write) -> Result<Arc<R>> {
         let registration = record.to_registration()?;
         let (issuer, client_id) = (registration.issuer(), registration.client_id());
         let place = Place::of(issuer, client_id)?;
         seal(&mut record, &self.ring, &place)?;
         let record = Arc::new(record);
         let decide = |current: Option<&Record>| {
-            let held = current.map(Self::stored).transpose()?;
+            let held = current.and_then(|current| Self::stored(current).ok());
+            match (write, current) {
+                (Write::Create, Some(_)) => return Err(exists()),
+                (Write::Move, None) => return Err(missing()),
+                (Write::Upsert, Some(_)) => {
+                    if let Some(held) = &held {
+                        same_platform(&held.record.to_registration()?, &registration)?;
+                    }
+                }
+                _ => {}
+            }
+            let incarnation = match (&held, current) {
+                (Some(held), _) => held.incarnation,
+                (None, Some(current)) => readable::incarnation(current),
+                (None, None) => Version::unique(),
+            };
             let body = Body::json(StoredRegistration {
-                format: FormatOne,
+                format: Format,
                 issuer: issuer.to_owned(),
                 client_id: client_id.to_owned(),
-                incarnation: held
-                    .as_ref()
-                    .map_or_else(Version::unique, |h| h.incarnation),
+                incarnation,
                 record: Arc::clone(&record),
                 unknown: held.map(|h| h.unknown.clone()).unwrap_or_default(),
             })?;
@@ -146,7 +211,7 @@ where
     pub(super) async fn make_default(&self, issuer: &str, client_id: &str) -> Result<()> {
         let Place { partition, key } = Place::of(issuer, client_id)?;
         let body = Body::json(StoredDefault {
-            format: FormatOne,
+            format: Format,
             issuer: issuer.to_owned(),
             client_id: client_id.to_owned(),
             unknown: Unknown::new(),
@@ -156,9 +221,7 @@ where
             .check(key, Expect::Present)?
             .put(default_key()?, Expect::Any, body)?;
         match self.records().commit(&batch).await {
-            Err(e) if e.is(ErrorKind::Conflict) => Err(Error::not_found(
-                "there is no registration of this issuer and client id; create it first",
-            )),
+            Err(e) if e.is(ErrorKind::Conflict) => Err(missing()),
             other => other.map(|_| ()),
         }
     }
@@ -182,10 +245,11 @@ where
             };
             let mut batch = Batch::new(partition.clone(), self.now());
             batch.delete(key.clone(), record)?;
-            let names_it = match default {
-                Some(default) => default.decode::<StoredDefault>()?.client_id == client_id,
-                None => false,
-            };
+            // A default that cannot be decoded is left to be set again.
+            let names_it = default.as_ref().is_some_and(|default| {
+                let default = default.decode::<StoredDefault>();
+                default.is_ok_and(|default| default.client_id == client_id)
+            });
             if names_it {
                 batch.delete(default_key.clone(), default.as_ref())?;
             } else {
@@ -214,7 +278,9 @@ where
             scan = scan.after(after)?;
         }
         let page = self.records().scan(&scan).await?;
-        page.try_map(|record| Ok(Arc::clone(&Self::stored(&record)?.record)))
+        page.decode(readable::name, |record| {
+            Ok(Arc::clone(&Self::stored(record)?.record))
+        })
     }
 
     pub(super) fn open_own_key(
@@ -224,9 +290,15 @@ where
     ) -> Result<SigningKey> {
         let place = Place::of(registration.issuer(), registration.client_id())?;
         let at = place.key.at(&place.partition);
+        let Some(sealed) = key.private_key.sealed() else {
+            return Err(Error::invalid(
+                "the registration's private key is in clear text; pass the registration as the \
+                 store returned it",
+            ));
+        };
         Ok(SigningKey {
             kid: key.kid.clone(),
-            private_key: key.private_key.open(&self.ring, at, PRIVATE_KEY)?,
+            private_key: sealed.open(&self.ring, at, PRIVATE_KEY)?,
         })
     }
 
@@ -255,7 +327,7 @@ where
             &Place::of(&held.issuer, &held.client_id)?,
         )?;
         Body::json(StoredRegistration {
-            format: FormatOne,
+            format: Format,
             issuer: held.issuer.clone(),
             client_id: held.client_id.clone(),
             incarnation: held.incarnation,

@@ -12,51 +12,71 @@ use crate::error::Result;
 use crate::key::Collection;
 use crate::lti::registration::Registerable;
 use crate::record::Record;
-use crate::scan::Scan;
+use crate::scan::{Scan, Unreadable};
 use crate::update::{Decided, RecordStoreExt};
 
 impl<R, D> RecordLti<R, D>
 where
     R: Registerable + Serialize + DeserializeOwned,
 {
-    /// Seals every private key and token anew that is not sealed under the
-    /// ring's current key, and says how many that were. Afterwards the older
-    /// keys can leave the ring, once every process has the new ring.
+    /// Seals every private key and token again that is not sealed under the
+    /// ring's current key. Once nothing was unreadable and every process has
+    /// the new ring, the older keys can be removed from it.
     ///
-    /// Safe to run while the store is in use, and to run again after a failure.
+    /// A record that cannot be decoded, or holds a secret in clear text, is left
+    /// as it is and reported. Safe to run while the store is in use, and to run
+    /// again after a failure.
     ///
     /// # Errors
     /// `Config`, naming the key, if a field's key is not on the ring.
-    pub async fn reseal(&self) -> Result<u64> {
-        let registrations = self
-            .reseal_all(REGISTRATIONS, |record| self.resealed_registration(record))
+    pub async fn reseal(&self) -> Result<Resealed> {
+        let mut done = Resealed::default();
+        self.reseal_all(REGISTRATIONS, &mut done, |record| {
+            self.resealed_registration(record)
+        })
+        .await?;
+        self.reseal_all(KEYS, &mut done, |record| self.resealed_key(record))
             .await?;
-        let keys = self
-            .reseal_all(KEYS, |record| self.resealed_key(record))
+        self.reseal_all(TOKENS, &mut done, |record| self.resealed_token(record))
             .await?;
-        let tokens = self
-            .reseal_all(TOKENS, |record| self.resealed_token(record))
-            .await?;
-        Ok(registrations + keys + tokens)
+        Ok(done)
     }
+}
+
+/// What [`RecordLti::reseal`] did.
+#[non_exhaustive]
+#[derive(Clone, Debug, Default)]
+pub struct Resealed {
+    /// How many records were sealed again.
+    pub count: u64,
+    /// Records that were left as they are, by collection, partition and id.
+    pub unreadable: Vec<Unreadable>,
 }
 
 impl<R, D> RecordLti<R, D> {
     async fn reseal_all(
         &self,
         collection: Collection,
+        done: &mut Resealed,
         resealed: impl Fn(&Record) -> Result<Option<Body>> + Send + Sync,
-    ) -> Result<u64> {
+    ) -> Result<()> {
         let first = Scan::collection(collection, "");
-        let (mut scan, mut count) = (first.clone(), 0);
+        let mut scan = first.clone();
         loop {
             let page = self.records().scan(&scan).await?;
             for record in page.items {
-                count += u64::from(self.reseal_one(&record, &resealed).await?);
+                match self.reseal_one(&record, &resealed).await {
+                    Ok(changed) => done.count += u64::from(changed),
+                    Err(error) => {
+                        let place = [collection.name(), record.partition().as_str(), record.id()];
+                        let unreadable = Unreadable::new(place.join(" "), error)?;
+                        done.unreadable.push(unreadable);
+                    }
+                }
             }
             match &page.next {
                 Some(next) => scan = first.clone().after(next)?,
-                None => return Ok(count),
+                None => return Ok(()),
             }
         }
     }

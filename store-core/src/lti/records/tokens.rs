@@ -2,10 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::format::FormatOne;
 use super::{RecordLti, client_partition};
 use crate::batch::{Batch, Expect, MAX_ITEMS};
-use crate::body::{Body, Unknown};
+use crate::body::{Body, Format, Unknown};
 use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::key::{Collection, Partition, RecordKey, bounded, join};
@@ -21,7 +20,7 @@ const TOKEN: &str = "token";
 
 #[derive(Clone, Serialize, Deserialize)]
 struct StoredToken {
-    format: FormatOne,
+    format: Format<1>,
     issuer: String,
     client_id: String,
     scopes: Vec<String>,
@@ -62,7 +61,7 @@ impl<R, D> RecordLti<R, D> {
             scopes,
         } = place(registration, scopes)?;
         let body = Body::json(StoredToken {
-            format: FormatOne,
+            format: Format,
             issuer: registration.issuer().to_owned(),
             client_id: registration.client_id().to_owned(),
             scopes,
