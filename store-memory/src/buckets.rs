@@ -10,6 +10,9 @@ use store_core::limits::{Bucket, Decision, Entry, Quota, State, Take};
 /// each bucket that it adds, so that garbage never outgrows what is live.
 const LOOKED_AT_IN_PASSING: usize = 4;
 
+/// How many buckets are compared to evict one.
+const COMPARED_TO_EVICT: usize = 16;
+
 /// Keys up to this long are kept in the table itself, and a take need not
 /// follow a pointer to compare them.
 const INLINE: usize = 22;
@@ -132,6 +135,31 @@ impl Buckets {
             full_at > now
         });
         (before - self.table.len(), next)
+    }
+
+    /// Removes one bucket: of a few, the one that will be full first, because
+    /// forgetting it grants the least. False if there is none.
+    pub(crate) fn forget_fullest(&mut self) -> bool {
+        self.return_front();
+        let places = self.table.num_buckets();
+        let (mut seen, mut fullest) = (0, None);
+        for _ in 0..places {
+            self.cursor = self.cursor.wrapping_add(1);
+            let place = self.cursor as usize % places;
+            let Ok(slot) = self.table.get_bucket_entry(place) else {
+                continue;
+            };
+            let full_at = slot.get().held.kept.full_at();
+            if fullest.is_none_or(|(_, earliest)| full_at < earliest) {
+                fullest = Some((place, full_at));
+            }
+            seen += 1;
+            if seen == COMPARED_TO_EVICT {
+                break;
+            }
+        }
+        let found = fullest.and_then(|(place, _)| self.table.get_bucket_entry(place).ok());
+        found.map(|slot| slot.remove()).is_some()
     }
 
     #[inline]

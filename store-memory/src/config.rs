@@ -7,6 +7,7 @@ use store_core::config::StoreUrl;
 use store_core::{Clock, Collection, Error, ErrorKind, Result, SystemClock};
 
 use crate::MemoryStore;
+use crate::limits::BucketEviction;
 
 /// Options for a [`MemoryStore`].
 ///
@@ -25,6 +26,7 @@ pub struct MemoryBuilder {
     pub(crate) max_records: usize,
     pub(crate) max_bytes: usize,
     pub(crate) max_buckets: usize,
+    pub(crate) bucket_eviction: BucketEviction,
     pub(crate) strict: bool,
 }
 
@@ -48,6 +50,8 @@ pub struct MemoryConfig {
     pub max_bytes: Option<usize>,
     /// See [`MemoryBuilder::max_buckets`].
     pub max_buckets: Option<usize>,
+    /// See [`MemoryBuilder::bucket_eviction`].
+    pub bucket_eviction: Option<BucketEviction>,
     /// See [`MemoryBuilder::strict`].
     pub strict: Option<bool>,
 }
@@ -66,6 +70,7 @@ impl Default for MemoryBuilder {
             max_records: usize::MAX,
             max_bytes: usize::MAX,
             max_buckets: 100_000,
+            bucket_eviction: BucketEviction::default(),
             strict: cfg!(debug_assertions),
         }
     }
@@ -73,7 +78,8 @@ impl Default for MemoryBuilder {
 
 impl MemoryBuilder {
     /// The options that a URL names: `memory://`, and after a `?` any of
-    /// `max_records`, `max_bytes`, `max_buckets` and `strict`, joined by `&`. It
+    /// `max_records`, `max_bytes`, `max_buckets`, `bucket_eviction` and `strict`,
+    /// joined by `&`. It
     /// is read when the store is opened by [`MemoryBuilder::connect`].
     pub fn url(mut self, url: impl Into<String>) -> Self {
         self.url = Some(url.into());
@@ -128,6 +134,13 @@ impl MemoryBuilder {
         self
     }
 
+    /// What a take under a new key does while all buckets are in use.
+    /// [`BucketEviction::Refuse`] if never called.
+    pub fn bucket_eviction(mut self, eviction: BucketEviction) -> Self {
+        self.bucket_eviction = eviction;
+        self
+    }
+
     /// Whether each body is encoded and read back when it is written, so that
     /// whatever works here works on a server. On in debug builds.
     pub fn strict(mut self, strict: bool) -> Self {
@@ -168,6 +181,7 @@ impl MemoryBuilder {
             max_records: options.take("max_records")?,
             max_bytes: options.take("max_bytes")?,
             max_buckets: options.take("max_buckets")?,
+            bucket_eviction: options.take("bucket_eviction")?,
             strict: options.take("strict")?,
         };
         options.finish()?;
@@ -178,6 +192,7 @@ impl MemoryBuilder {
         self.max_records = config.max_records.unwrap_or(self.max_records);
         self.max_bytes = config.max_bytes.unwrap_or(self.max_bytes);
         self.max_buckets = config.max_buckets.unwrap_or(self.max_buckets);
+        self.bucket_eviction = config.bucket_eviction.unwrap_or(self.bucket_eviction);
         self.strict = config.strict.unwrap_or(self.strict);
         self
     }
@@ -194,6 +209,9 @@ mod tests {
     #[test]
     fn a_url_names_the_bounds() {
         let builder = read("memory://?max_records=7&max_bytes=900&strict=false").unwrap();
+        assert_eq!(builder.bucket_eviction, BucketEviction::Refuse);
+        let forgets = read("memory://?bucket_eviction=forget_fullest").unwrap();
+        assert_eq!(forgets.bucket_eviction, BucketEviction::ForgetFullest);
         assert_eq!((builder.max_records, builder.max_bytes), (7, 900));
         assert!(!builder.strict);
         assert_eq!(read("memory://").unwrap().max_records, usize::MAX);

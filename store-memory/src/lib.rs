@@ -40,6 +40,7 @@ pub use store_core;
 use store_core::{RecordStore, Result, Store};
 
 pub use config::{MemoryBuilder, MemoryConfig};
+pub use limits::BucketEviction;
 use limits::MemoryLimits;
 use records::MemoryRecords;
 use state::State;
@@ -93,6 +94,7 @@ impl MemoryStore {
         let state: Arc<State> = Arc::default();
         let limits = Arc::new(MemoryLimits::new(
             config.max_buckets,
+            config.bucket_eviction,
             Arc::clone(&config.clock),
             Arc::clone(&state),
         ));

@@ -5,12 +5,14 @@
 
 use std::fmt;
 use std::hash::{BuildHasher, Hasher};
+use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use foldhash::fast::RandomState;
 use parking_lot::Mutex;
+use serde::Deserialize;
 use store_core::backend::{MAX_ATTEMPTS, back_off, contended};
 use store_core::limits::{Bucket, BucketUpdate, Decision, LimitKey, Take};
 use store_core::record_store::Ping;
@@ -22,12 +24,47 @@ use crate::state::State;
 /// A power of two: enough that threads rarely meet, few enough to walk over.
 const SHARDS: usize = 64;
 
+/// What a take under a new key does while as many buckets as
+/// [`max_buckets`](crate::MemoryBuilder::max_buckets) are in use and none is
+/// full again.
+#[doc(alias = "eviction policy")]
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BucketEviction {
+    /// It is refused with `LimitExceeded`: no key gets more than its quota, but
+    /// whoever can choose keys can keep new ones out.
+    #[default]
+    Refuse,
+    /// Of a few buckets, the one that will be full first is forgotten: new keys
+    /// are served, and the forgotten key gets at most the tokens back that it
+    /// used. Choose it where refusing new customers is worse.
+    ForgetFullest,
+}
+
+/// From `refuse` or `forget_fullest`, as in a URL.
+impl FromStr for BucketEviction {
+    type Err = Error;
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "refuse" => Ok(Self::Refuse),
+            "forget_fullest" => Ok(Self::ForgetFullest),
+            _ => Err(Error::invalid(
+                "bucket eviction is `refuse` or `forget_fullest`",
+            )),
+        }
+    }
+}
+
 pub(crate) struct MemoryLimits {
     shards: Box<[Shard]>,
     hasher: RandomState,
     /// How many buckets there are, and how many are about to be.
     buckets: AtomicUsize,
     max_buckets: usize,
+    eviction: BucketEviction,
+    /// Which shard the next eviction begins with.
+    next_shard: AtomicUsize,
     clock: Arc<dyn Clock>,
     state: Arc<State>,
 }
@@ -42,7 +79,12 @@ struct Shard {
 }
 
 impl MemoryLimits {
-    pub(crate) fn new(max_buckets: usize, clock: Arc<dyn Clock>, state: Arc<State>) -> Self {
+    pub(crate) fn new(
+        max_buckets: usize,
+        eviction: BucketEviction,
+        clock: Arc<dyn Clock>,
+        state: Arc<State>,
+    ) -> Self {
         let shard = |_| Shard {
             buckets: Mutex::default(),
             busy_until: AtomicU64::new(u64::MAX),
@@ -52,6 +94,8 @@ impl MemoryLimits {
             hasher: RandomState::default(),
             buckets: AtomicUsize::new(0),
             max_buckets,
+            eviction,
+            next_shard: AtomicUsize::new(0),
             clock,
             state,
         }
@@ -145,10 +189,20 @@ impl MemoryLimits {
                 return Ok(());
             }
         }
+        // As often as other threads may take what was made free.
+        for _ in 0..SHARDS {
+            if self.eviction != BucketEviction::ForgetFullest || !self.evict() {
+                break;
+            }
+            if count() {
+                return Ok(());
+            }
+        }
         Err(Error::new(
             ErrorKind::LimitExceeded,
             format!(
-                "all {} buckets are in use; count by fewer keys, or raise MemoryBuilder::max_buckets",
+                "all {} buckets are in use; count by fewer keys, raise \
+                 MemoryBuilder::max_buckets, or choose another bucket_eviction",
                 self.max_buckets
             ),
         )
@@ -167,6 +221,17 @@ impl MemoryLimits {
         drop(buckets);
         self.release(removed);
         removed > 0
+    }
+
+    /// Forgets one bucket that is in use; false if there is none.
+    fn evict(&self) -> bool {
+        let first = self.next_shard.fetch_add(1, Ordering::Relaxed);
+        let evicted = (0..SHARDS).any(|step| {
+            let shard = &self.shards[first.wrapping_add(step) % SHARDS];
+            shard.buckets.lock().forget_fullest()
+        });
+        self.release(usize::from(evicted));
+        evicted
     }
 
     fn release(&self, buckets: usize) {

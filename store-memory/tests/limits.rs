@@ -10,7 +10,7 @@ use store_core::limits::{
     Bucket, LimitKey, Quota, QuotaSet, RateLimitStoreExt, RateLimiter, Tokens,
 };
 use store_core::{ErrorKind, ManualClock, RateLimitStore, Store, Timestamp};
-use store_memory::MemoryStore;
+use store_memory::{BucketEviction, MemoryStore};
 
 const HALF_A_SECOND: Duration = Duration::from_millis(500);
 
@@ -72,6 +72,52 @@ async fn a_new_key_is_refused_while_all_buckets_are_in_use() {
     limiter.reset("b").await.unwrap();
     assert!(limiter.allow("d").await.unwrap());
     assert_eq!(memory.usage().buckets, 3);
+}
+
+#[tokio::test]
+async fn a_new_key_takes_the_place_of_the_fullest_bucket_where_that_is_chosen() {
+    let clock = ManualClock::default();
+    let memory = MemoryStore::builder()
+        .clock(clock.clone())
+        .max_buckets(3)
+        .bucket_eviction(BucketEviction::ForgetFullest)
+        .build();
+    let limiter = RateLimiter::new(&memory, Quota::per_second(9).expect("a good quota"));
+    for (key, tokens) in [("a", 9), ("b", 8), ("c", 1)] {
+        assert!(limiter.take(key, tokens).await.unwrap().is_allowed());
+    }
+    for number in 0..100 {
+        let new = format!("new:{number}");
+        assert!(limiter.allow(&new).await.unwrap(), "a new key is served");
+        assert_eq!(memory.usage().buckets, 3);
+    }
+    let written = write(&*limits(&memory), "written").await;
+    assert_eq!(written, Ok(()));
+    assert_eq!(memory.usage().buckets, 3);
+}
+
+#[test]
+fn evicting_from_several_threads_never_passes_the_bound() {
+    const BOUND: usize = 50;
+    let memory = MemoryStore::builder()
+        .max_buckets(BOUND)
+        .bucket_eviction(BucketEviction::ForgetFullest)
+        .build();
+    let limiter = RateLimiter::new(&memory, Quota::per_day(2).expect("a good quota"));
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            let (memory, limiter) = (&memory, &limiter);
+            scope.spawn(move || {
+                for i in 0..2_000 {
+                    let key = format!("{thread}:{i}");
+                    let answer = limiter.take_now(&key, 1).expect("at once");
+                    assert!(answer.expect("it is served").is_allowed());
+                    assert!(memory.usage().buckets <= BOUND);
+                }
+            });
+        }
+    });
+    assert_eq!(memory.usage().buckets, BOUND);
 }
 
 #[tokio::test]

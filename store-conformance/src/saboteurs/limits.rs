@@ -40,6 +40,9 @@ enum Flaw {
     ResetsEverything,
     AnswersAfterClose,
     PromisesTooMuch,
+    CapsRetryAfter,
+    KeepsADayAtMost,
+    ResetsTheFirstQuotaAlone,
     LooksAtItsOwnCopy,
     ChangesNothingByItsOwnCopy,
 }
@@ -154,6 +157,10 @@ impl Plain {
             (Some(Flaw::ForgetsEarly), _) => {
                 let shorter = entry.expires_at.since(now) / 2;
                 entry.expires_at = now + shorter.max(Duration::from_nanos(1));
+            }
+            (Some(Flaw::KeepsADayAtMost), _) => {
+                let day = Duration::from_secs(86_400);
+                entry.expires_at = entry.expires_at.min(now + day);
             }
             (Some(Flaw::IgnoresQuotaNames), _) => entry.quota = "default".into(),
             _ => {}
@@ -272,6 +279,10 @@ impl RateLimitStore for Plain {
                 let retry_after = Duration::from_millis(retry_after.as_millis() as u64);
                 Decision::Denied { quota, retry_after }
             }
+            (Some(Flaw::CapsRetryAfter), Decision::Denied { quota, retry_after }) => {
+                let retry_after = retry_after.min(take.quotas()[quota].full_refill());
+                Decision::Denied { quota, retry_after }
+            }
             (Some(Flaw::PromisesTooMuch), Decision::Allowed { remaining, full_at }) => {
                 Decision::Allowed {
                     remaining: remaining + 1,
@@ -305,6 +316,9 @@ impl RateLimitStore for Plain {
             let mut bucket = bucket?.clone();
             if self.has(Flaw::ResetsEverything) {
                 return Some(Bucket::default());
+            }
+            if self.has(Flaw::ResetsTheFirstQuotaAlone) {
+                return bucket.remove(quotas[0].name()).then_some(bucket);
             }
             let removed = quotas.iter().filter(|quota| bucket.remove(quota.name()));
             (removed.count() > 0).then_some(bucket)
@@ -406,6 +420,9 @@ saboteurs! {
     ResetsEverything caught by "reset_fills_the_limiters_quotas_and_spares_others",
     AnswersAfterClose caught by "after_close_everything_is_closed",
     PromisesTooMuch caught by "takes_agree_with_an_exact_token_bucket",
+    CapsRetryAfter caught by "retry_after_is_true_after_limits_were_raised_or_lowered",
+    KeepsADayAtMost caught by "windows_of_weeks_and_months_are_counted",
+    ResetsTheFirstQuotaAlone caught by "a_reset_of_several_quotas_fills_each_and_spares_others",
     LooksAtItsOwnCopy caught by "racing_calls_have_an_order_that_explains_them",
     ChangesNothingByItsOwnCopy caught by "a_closure_sees_every_write_that_ended_before_it",
 }

@@ -63,14 +63,14 @@ impl Terms {
         (base <= self.latest).then(|| Timestamp::from_nanos(base.as_nanos() + self.increment))
     }
 
-    /// How long after [`Terms::now`] a refused request fits, if nobody takes
-    /// anything meanwhile; at most a full refill.
+    /// How long after [`Terms::now`] a refused request fits, if no other tokens
+    /// are taken before.
     ///
-    /// The cap matters only to a bucket that was written by a clock far ahead
-    /// of this one: it stays empty until the time that it was written at.
+    /// More than a full refill for a bucket that was used up under a slower
+    /// quota, or written by a clock that is ahead: it keeps the moment at which
+    /// it will be full, so a shorter answer would not be true.
     pub fn retry_after(self, tat: Option<Timestamp>) -> Duration {
-        let longest = self.expires_at.since(self.now);
-        self.base(tat).since(self.latest).min(longest)
+        self.base(tat).since(self.latest)
     }
 
     #[inline]

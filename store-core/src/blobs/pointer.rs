@@ -138,7 +138,8 @@ impl Pointer {
         let whole = self.content().is_none_or(|content| {
             content.chunk_size > 0 && content.chunks() <= u64::from(u32::MAX)
         });
-        if self.format == FORMAT && whole {
+        let counted = self.floor < self.next && self.next < u64::MAX;
+        if self.format == FORMAT && whole && counted {
             return Ok(());
         }
         Err(Error::corrupt(

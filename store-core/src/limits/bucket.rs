@@ -63,7 +63,7 @@ pub enum State {
 /// All that is kept under one key: the state of each quota that was used with
 /// it. Full buckets need not be kept; an empty `Bucket` is the same as none.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(transparent)]
+#[serde(into = "Vec<Entry>", try_from = "Vec<Entry>")]
 pub struct Bucket {
     /// A handful at most, in order of name.
     entries: Vec<Entry>,
@@ -168,6 +168,27 @@ impl Bucket {
     }
 }
 
+impl From<Bucket> for Vec<Entry> {
+    fn from(bucket: Bucket) -> Self {
+        bucket.entries
+    }
+}
+
+impl TryFrom<Vec<Entry>> for Bucket {
+    type Error = &'static str;
+
+    /// The bucket of these entries, as they were stored: in any order, but each
+    /// quota once.
+    fn try_from(entries: Vec<Entry>) -> Result<Self, Self::Error> {
+        let expected = entries.len();
+        let bucket = Self::from_iter(entries);
+        if bucket.entries.len() < expected {
+            return Err("a quota occurs twice in a bucket");
+        }
+        Ok(bucket)
+    }
+}
+
 impl FromIterator<Entry> for Bucket {
     /// The bucket of these entries, whatever their order; of two for one quota,
     /// the later.
@@ -180,5 +201,31 @@ impl FromIterator<Entry> for Bucket {
             }
         }
         bucket
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(quota: &str) -> Entry {
+        Entry {
+            quota: quota.into(),
+            state: State::Tat(Timestamp::MAX),
+            expires_at: Timestamp::MAX,
+        }
+    }
+
+    #[test]
+    fn a_bucket_whose_quotas_were_stored_out_of_order_is_read_in_order() {
+        let stored = serde_json::to_value(["x", "z", "b", "y", "a"].map(entry)).unwrap();
+        let bucket: Bucket = serde_json::from_value(stored).unwrap();
+        let names: Vec<_> = bucket.entries().iter().map(|e| &*e.quota).collect();
+        assert_eq!(names, ["a", "b", "x", "y", "z"]);
+        assert!(bucket.state("m").is_none() && bucket.state("b").is_some());
+        let back = serde_json::to_value(&bucket).unwrap();
+        assert_eq!(serde_json::from_value::<Bucket>(back).unwrap(), bucket);
+        let twice = serde_json::to_value(["a", "b", "a"].map(entry)).unwrap();
+        assert!(serde_json::from_value::<Bucket>(twice).is_err());
     }
 }

@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use crate::clock::Timestamp;
 use crate::error::Error;
-use crate::limits::{Decision, QuotaSet};
+use crate::limits::{Decision, QuotaSet, text};
 
 /// Something that a limiter did.
 #[derive(Clone, Copy)]
@@ -111,18 +111,26 @@ pub struct Denial {
     pub key: String,
     /// The name of the quota that made the call wait longest.
     pub quota: Arc<str>,
-    /// How long until the same call fits, if nobody takes anything meanwhile.
+    /// How long until the same call fits, if no other tokens are taken before.
     pub retry_after: Duration,
+}
+
+impl Denial {
+    /// [`Denial::retry_after`] in whole seconds, rounded up: the value of a
+    /// `Retry-After` header.
+    pub fn retry_after_secs(&self) -> u64 {
+        text::whole_seconds(self.retry_after)
+    }
 }
 
 impl fmt::Display for Denial {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "the quota {:?} of {} is used up; try again in {:?}",
+            "the quota {:?} of {} is used up; try again in {}",
             self.quota,
             Redacted(&self.key),
-            self.retry_after
+            text::ForPeople(self.retry_after)
         )
     }
 }

@@ -29,6 +29,10 @@ use crate::store::Store;
 /// }
 /// # Ok(()) }
 /// ```
+#[doc(alias = "throttle")]
+#[doc(alias = "rate limit")]
+#[doc(alias = "token bucket")]
+#[doc(alias = "middleware")]
 #[derive(Clone)]
 pub struct RateLimiter {
     limits: Arc<dyn RateLimitStore>,
@@ -46,7 +50,10 @@ pub struct Level {
     pub remaining: u32,
     /// How many the bucket holds.
     pub burst: u32,
-    /// How long until it is full, if nobody takes any.
+    /// How long until one token can be taken, if no other is taken before; zero
+    /// if one can be taken now.
+    pub next_after: Duration,
+    /// How long until it is full, if no token is taken.
     pub full_after: Duration,
 }
 
@@ -192,7 +199,12 @@ impl RateLimiter {
     /// Takes `tokens` as soon as there are enough, but not after `deadline` by
     /// the store's clock: answers as soon as it is known that the tokens will
     /// not be there in time, and never sleeps past the deadline. A denied wait
-    /// has taken nothing. Waiters on one key are served in no certain order.
+    /// has taken nothing.
+    ///
+    /// It asks the store once, and once more at each moment at which the tokens
+    /// would be there if no other caller had taken them. Waiters on one key are
+    /// served in no particular order: several processes share a key about
+    /// evenly only if they reach the store about as fast.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -276,6 +288,7 @@ impl RateLimiter {
                 quota: Arc::clone(quota.shared_name()),
                 remaining: gcra::remaining(quota, tat, now),
                 burst: quota.burst(),
+                next_after: gcra::Terms::new(quota, 1, now).retry_after(tat),
                 full_after: tat.map_or(Duration::ZERO, |tat| tat.since(now)),
             }
         };

@@ -305,6 +305,7 @@ mod quota;
 mod records;
 mod store;
 mod take;
+mod text;
 
 use crate::backend::gcra;
 pub use bucket::{Bucket, Entry, State, Tokens};

@@ -16,9 +16,12 @@ pub const MAX_QUOTAS: usize = 8;
 pub const MAX_REFILL: Duration = Duration::from_secs(3650 * 24 * 60 * 60);
 
 const MIN_INTERVAL: Duration = Duration::from_millis(1);
-const MAX_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
+const MAX_INTERVAL: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
 /// A bucket's size and how fast it refills.
+///
+/// As text, in a configuration file for example: `100/min, burst 20, named api`;
+/// see its [`FromStr`](#impl-FromStr-for-Quota).
 ///
 /// `rate` tokens flow in evenly over each `interval`; the bucket holds `burst`
 /// tokens and begins full. A token's share of the interval is a whole number
@@ -40,6 +43,10 @@ const MAX_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
 /// assert_eq!(bursty.full_refill(), Duration::from_secs(180));
 /// # Ok(()) }
 /// ```
+#[doc(alias = "rate limit")]
+#[doc(alias = "token bucket")]
+#[doc(alias = "throttle")]
+#[doc(alias = "leaky bucket")]
 #[derive(Clone, PartialEq, Eq)]
 pub struct Quota {
     name: Arc<str>,
@@ -55,16 +62,16 @@ impl Quota {
     ///
     /// # Errors
     /// `InvalidInput` if the rate is zero, the interval is under 1 ms or over
-    /// 24 h, more than one token would flow in each nanosecond, or an empty
+    /// 366 days, more than one token would flow in each nanosecond, or an empty
     /// bucket would take longer than [`MAX_REFILL`] to fill.
     pub fn new(rate: u32, interval: Duration) -> Result<Self> {
         if rate == 0 {
             return Err(Error::invalid("a quota's rate is at least 1"));
         }
         if !(MIN_INTERVAL..=MAX_INTERVAL).contains(&interval) {
-            return Err(Error::invalid("a quota's interval is 1 ms to 24 h"));
+            return Err(Error::invalid("a quota's interval is 1 ms to 366 days"));
         }
-        let nanos = u64::try_from(interval.as_nanos()).expect("at most a day");
+        let nanos = u64::try_from(interval.as_nanos()).expect("at most a year");
         if u64::from(rate) > nanos {
             return Err(Error::invalid(
                 "a quota's rate is at most one token a nanosecond; count in larger units",
@@ -87,6 +94,31 @@ impl Quota {
     /// As [`Quota::new`].
     pub fn per_second(rate: u32) -> Result<Self> {
         Self::new(rate, Duration::from_secs(1))
+    }
+
+    /// `rate` tokens a minute.
+    ///
+    /// # Errors
+    /// As [`Quota::new`].
+    pub fn per_minute(rate: u32) -> Result<Self> {
+        Self::new(rate, Duration::from_secs(60))
+    }
+
+    /// `rate` tokens an hour.
+    ///
+    /// # Errors
+    /// As [`Quota::new`].
+    pub fn per_hour(rate: u32) -> Result<Self> {
+        Self::new(rate, Duration::from_secs(60 * 60))
+    }
+
+    /// `rate` tokens each 24 hours. Tokens flow in evenly: nothing is reset at
+    /// midnight.
+    ///
+    /// # Errors
+    /// As [`Quota::new`].
+    pub fn per_day(rate: u32) -> Result<Self> {
+        Self::new(rate, Duration::from_secs(24 * 60 * 60))
     }
 
     /// This quota with a bucket of `burst` tokens.
@@ -145,6 +177,11 @@ impl Quota {
             ));
         }
         Ok(self)
+    }
+
+    /// The bound that [`Quota::with_max_tokens`] set.
+    pub(super) fn stated_max_tokens(&self) -> Option<u32> {
+        self.max_tokens
     }
 
     /// The name. `default` unless another was given.
@@ -298,6 +335,7 @@ mod tests {
         assert!(Quota::new(1, MAX_INTERVAL + Duration::from_nanos(1)).is_err());
         assert!(Quota::new(1_000_001, MIN_INTERVAL).is_err());
         assert!(Quota::new(u32::MAX, MAX_INTERVAL).is_ok());
+        assert!(Quota::new(3, Duration::from_secs(7 * 86_400)).is_ok());
         let quota = || Quota::per_second(10).unwrap();
         assert!(quota().with_burst(0).is_err());
         assert!(quota().with_max_tokens(0).is_err());
@@ -306,7 +344,7 @@ mod tests {
         assert!(quota().named("").is_err());
         assert!(quota().named("a b").is_err());
         assert!(quota().named("x".repeat(65)).is_err());
-        let slow = Quota::new(1, MAX_INTERVAL).unwrap();
+        let slow = Quota::per_day(1).unwrap();
         assert!(slow.clone().with_burst(3650).is_ok());
         assert!(slow.with_burst(3651).is_err());
     }

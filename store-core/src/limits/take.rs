@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::backend::gcra::{self, Terms};
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
-use crate::limits::{Bucket, LimitKey, Quota, QuotaSet};
+use crate::limits::{Bucket, LimitKey, MAX_QUOTAS, Quota, QuotaSet, text};
 
 /// A request for tokens from every quota of a limiter, all or nothing. Checked
 /// when it is made, so that a store need not.
@@ -81,13 +81,15 @@ impl<'a> Take<'a> {
     /// otherwise. What each store does, whatever it does it with.
     pub fn apply(&self, bucket: &mut Bucket) -> Decision {
         let mut decisions = Decisions::new(self);
-        for quota in self.quotas.iter() {
-            decisions.add(quota, bucket.tat(quota));
+        let mut next = [None; MAX_QUOTAS];
+        for (next, quota) in next.iter_mut().zip(self.quotas.iter()) {
+            *next = decisions.add(quota, bucket.tat(quota));
         }
         if decisions.allows() {
-            for quota in self.quotas.iter() {
-                let tat = self.terms(quota).decide(bucket.tat(quota));
-                bucket.set_tat(quota, tat.expect("just allowed"), self.now);
+            for (next, quota) in next.into_iter().zip(self.quotas.iter()) {
+                if let Some(tat) = next {
+                    bucket.set_tat(quota, tat, self.now);
+                }
             }
         }
         decisions.finish()
@@ -205,8 +207,8 @@ pub enum Decision {
         /// Which of the limiter's quotas made the request wait longest, by its
         /// place among them.
         quota: usize,
-        /// How long until the same request fits, if nobody takes anything
-        /// meanwhile. At most the quota's full refill.
+        /// How long until the same request fits, if no other tokens are taken
+        /// before. See [`Decision::retry_after_secs`] for a header.
         retry_after: Duration,
     },
 }
@@ -224,17 +226,52 @@ impl Decision {
             Self::Denied { retry_after, .. } => Some(retry_after),
         }
     }
+
+    /// [`Decision::retry_after`] in whole seconds, rounded up: the value of a
+    /// `Retry-After` header. A client that waits that long is never too early.
+    pub fn retry_after_secs(self) -> Option<u64> {
+        self.retry_after().map(text::whole_seconds)
+    }
+
+    /// The status of the HTTP response: 200, or 429 for a denied request.
+    pub fn http_status(self) -> u16 {
+        if self.is_allowed() { 200 } else { 429 }
+    }
+
+    /// The headers for the HTTP response, names in lower case: how many tokens
+    /// are left, and for a denied request when to try again.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use store_core::limits::Decision;
+    /// let retry_after = Duration::from_millis(1_500);
+    /// let denied = Decision::Denied { quota: 0, retry_after };
+    /// assert_eq!(denied.http_status(), 429);
+    /// assert_eq!(
+    ///     denied.http_headers(),
+    ///     [("x-ratelimit-remaining", "0".to_owned()), ("retry-after", "2".to_owned())]
+    /// );
+    /// ```
+    pub fn http_headers(self) -> Vec<(&'static str, String)> {
+        let left = match self {
+            Self::Allowed { remaining, .. } => remaining,
+            Self::Denied { .. } => 0,
+        };
+        let mut headers = vec![("x-ratelimit-remaining", left.to_string())];
+        if let Some(seconds) = self.retry_after_secs() {
+            headers.push(("retry-after", seconds.to_string()));
+        }
+        headers
+    }
 }
 
-/// For people: `allowed, 3 left`, or `denied, fits in 99 ms`.
+/// For people: `allowed, 3 left`, or `denied, fits in 34 min 40 s`.
 impl fmt::Display for Decision {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Allowed { remaining, .. } => write!(f, "allowed, {remaining} left"),
-            // Rounded up: who comes back by what was said is not too early.
             Self::Denied { retry_after, .. } => {
-                let millis = retry_after.as_nanos().div_ceil(1_000_000);
-                write!(f, "denied, fits in {millis} ms")
+                write!(f, "denied, fits in {}", text::ForPeople(*retry_after))
             }
         }
     }

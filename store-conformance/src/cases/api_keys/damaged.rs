@@ -47,7 +47,6 @@ async fn a_key_of_a_later_format_is_an_error_and_never_a_yes(given: Given) -> Ca
         records.get_key(&key).await.map(drop_lookup),
         records.get_by_id(entry.id()).await.map(drop_lookup),
         records.enable(&key).await.map(drop),
-        records.redigest(&key).await.map(drop),
         handle.authorize(&key, "orders", "read").await.map(|_| ()),
     ];
     for answer in answers {

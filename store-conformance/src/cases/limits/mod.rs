@@ -5,6 +5,7 @@
 mod histories;
 mod life;
 mod limiter;
+mod quotas;
 mod races;
 mod steps;
 mod takes;
@@ -41,7 +42,8 @@ pub fn over(backend: &Arc<Over>) -> Vec<Suite> {
 
 /// The cases, for a harness of your own.
 pub fn cases() -> Vec<Case<dyn RateLimitStore>> {
-    use {histories::*, life::*, limiter::*, races::*, steps::*, takes::*, time::*, updates::*};
+    use {histories::*, life::*, limiter::*, quotas::*, races::*};
+    use {steps::*, takes::*, time::*, updates::*};
     vec![
         case!(a_new_bucket_grants_its_burst_and_no_more),
         case!(a_denied_take_consumes_nothing),
@@ -49,6 +51,10 @@ pub fn cases() -> Vec<Case<dyn RateLimitStore>> {
         case!(several_quotas_are_taken_from_all_or_nothing),
         case!(a_quota_is_shared_by_key_and_name_alone),
         case!(retry_after_is_honest_to_the_nanosecond),
+        case!(retry_after_is_true_after_limits_were_raised_or_lowered),
+        case!(windows_of_weeks_and_months_are_counted, "36"),
+        case!(a_reset_of_several_quotas_fills_each_and_spares_others),
+        case!(a_limiter_says_when_the_next_token_comes),
         case!(an_immediate_take_is_a_take),
         case!(keys_with_odd_characters_never_collide, "47"),
         case!(concurrent_takes_grant_exactly_the_burst, "30"),

@@ -9,12 +9,12 @@ use crate::api_keys::records::RecordApiKeys;
 use crate::api_keys::records::names::{API_KEY_IDS, Hint, StoredId, id_at, new_id};
 use crate::api_keys::records::readable::{Readable, id_of};
 use crate::api_keys::store::{KeyRef, disabled, no_such_key};
+use crate::backend::{MAX_ATTEMPTS, back_off, contended};
 use crate::batch::{Batch, Expect};
 use crate::body::{Body, Encoded, Format, Unknown};
 use crate::error::{ErrorKind, Result};
 use crate::record::Record;
 use crate::scan::Scan;
-use crate::update::{MAX_ATTEMPTS, back_off, contended};
 
 /// Where the original text of a record that could not be decoded is preserved.
 const ORIGINAL: &str = "unreadable";
