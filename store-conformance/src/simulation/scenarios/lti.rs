@@ -13,7 +13,7 @@ use crate::suite::CaseResult;
 
 fn lti(store: &store_core::Store) -> Result<RecordLti> {
     let ring = KeyRing::new("lti", *b"the key ring of the simulation..")?;
-    Ok(RecordLti::new(store, ring))
+    Ok(RecordLti::new(store, &ring))
 }
 
 /// Launches that race for one nonce: never two are accepted, and one is if every
