@@ -10,7 +10,8 @@ use store_core::secret::KeyRing;
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let store = store_memory::MemoryStore::new(); // the only line that names a backend
 
-    let keys = ApiKeys::new(&store, &KeyRing::random());
+    // On a server: KeyRing::from_env("KEY_RING")?, the same for every process.
+    let keys = ApiKeys::new(&store, &KeyRing::generate());
     let reader = KeyData::new()
         .with_tenant("acme")
         .permit("reports", ["read"]);

@@ -5,18 +5,18 @@ use async_trait::async_trait;
 use crate::api_keys::{KeyEntry, Lookup};
 use crate::error::Result;
 
-/// Whether a request with an API key may do what it wants. `Err` beside it
-/// means that nobody knows: refuse with 503.
+/// Whether a request with an API key is allowed. An `Err` in its place means
+/// that there is no answer: refuse with 503.
 #[must_use]
 #[derive(Clone, Debug, PartialEq)]
 pub enum Access {
     /// It may.
     Granted(KeyEntry),
-    /// The key works, but not for this.
+    /// The key works, but does not permit this.
     Denied(KeyEntry, DenyReason),
     /// The key was disabled.
     Disabled(KeyEntry),
-    /// The key's time is over.
+    /// The key has expired.
     Expired(KeyEntry),
     /// There is no such key.
     Unknown,
@@ -26,14 +26,14 @@ pub enum Access {
     Missing,
 }
 
-/// Why a working key does not do.
+/// Why a working key is denied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DenyReason {
     /// The action on the resource is not among its permissions.
     NotPermitted,
     /// A rule forbids it.
     Rule,
-    /// Its stored permissions cannot be understood; set them anew.
+    /// Its stored permissions cannot be decoded; set them again.
     MalformedPermissions,
 }
 
@@ -68,15 +68,15 @@ pub enum Verdict {
 
 /// Rules of the application's own: a company's, a role's, of the time of day.
 ///
-/// They are asked about active keys alone, so a disabled key beats every rule.
+/// They are evaluated for active keys only, so no rule makes a disabled key work.
 /// A closure `Fn(&KeyEntry, resource, action) -> Verdict` is such a rule;
-/// implement the trait for one that has to ask someone.
+/// implement the trait for one that needs I/O.
 #[async_trait]
 pub trait Rules: Send + Sync {
     /// What the rules say about `action` on `resource` with `key`.
     ///
     /// # Errors
-    /// When nobody knows; the request is then refused as in any outage.
+    /// If there is no answer; the request is then refused as in any outage.
     async fn judge(&self, key: &KeyEntry, resource: &str, action: &str) -> Result<Verdict>;
 }
 
@@ -126,10 +126,29 @@ pub async fn decide(
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HttpAnswer {
     /// 200 for a granted request, 401 without a key, 400 for what cannot be a
-    /// key, 503 when nobody knows, 403 for everything else.
+    /// key, 503 when there is no answer, 403 for everything else.
     pub status: u16,
     /// What to tell the client.
     pub message: &'static str,
+}
+
+impl HttpAnswer {
+    /// The headers for the response, names in lower case: how to present a key
+    /// for 401, and when to try again for 503.
+    ///
+    /// ```
+    /// use store_core::api_keys::{Access, http_answer};
+    ///
+    /// let answer = http_answer(&Ok(Access::Missing));
+    /// assert_eq!(answer.headers(), [("www-authenticate", "Bearer")]);
+    /// ```
+    pub fn headers(self) -> &'static [(&'static str, &'static str)] {
+        match self.status {
+            401 => &[("www-authenticate", "Bearer")],
+            503 => &[("retry-after", "1")],
+            _ => &[],
+        }
+    }
 }
 
 /// What to tell the client, with the reason.

@@ -21,8 +21,8 @@
 //! use store_memory::MemoryStore;
 //!
 //! # #[tokio::main] async fn main() -> store_core::Result<()> {
-//! // From your vault: `KeyRing::parse(&std::env::var("API_KEY_RING")?)?`.
-//! let ring = KeyRing::new("2026a", *b"thirty-two bytes out of a vault!")?;
+//! // On a server: `KeyRing::from_env("KEY_RING")?`, the same for every process.
+//! let ring = KeyRing::generate();
 //! let keys = ApiKeys::new(MemoryStore::new(), &ring).with_format(KeyFormat::new("acme")?);
 //!
 //! // The secret is shown this once. Keep the id.
@@ -33,8 +33,9 @@
 //!     .with_extra("plan", "gold");
 //! let (secret, entry) = keys.issue(data).await?;
 //!
-//! // In a request: the header's value in, an answer out.
-//! let access = keys.check(Some(secret.expose()), "orders", "read").await;
+//! // In a request: the value of the `Authorization` header in, an answer out.
+//! let header = format!("Bearer {}", secret.expose());
+//! let access = keys.check(Some(&header), "orders", "read").await;
 //! assert_eq!(http_answer(&access).status, 200);
 //! let access = keys.check(Some(secret.expose()), "orders", "delete").await?;
 //! assert!(matches!(access, Access::Denied(..)));
@@ -52,8 +53,9 @@
 //! ```
 //!
 //! [`http_answer`] gives 401 without a key, 400 for what cannot be one, 503 when
-//! nobody knows, and 403 for everything else; [`http_answer_hardened`] does not let
-//! a client tell an unknown key from a disabled one.
+//! there is no answer, and 403 for everything else;
+//! [`http_answer_hardened`] does not let a client tell an unknown key from a
+//! disabled one. [`HttpAnswer::headers`] are the headers to send with it.
 //!
 //! ## Rules for a company or a role
 //!
@@ -84,6 +86,22 @@
 //!
 //! A handle is cheap: [`ApiKeys::with_store`] makes one over another store, with
 //! the same format and rules.
+//!
+//! ## Changing the prefix
+//!
+//! [`ApiKeys::with_format`] sets the format of keys that are issued from now on;
+//! name the former one with [`ApiKeys::with_older_format`], so that its keys are
+//! still recognised and mistyped ones still refused without asking a store.
+//!
+//! ## The ring
+//!
+//! Make a ring once ([`KeyRing::generate`](crate::secret::KeyRing::generate),
+//! [`to_text`](crate::secret::KeyRing::to_text)), store it in a vault, and give
+//! it to every process
+//! ([`from_env`](crate::secret::KeyRing::from_env),
+//! [`from_file`](crate::secret::KeyRing::from_file)). The store holds a
+//! fingerprint of each ring key under which keys were inserted: a process with
+//! another ring gets `Config` instead of finding every key unknown.
 //!
 //! ## Rotating the ring
 //!
@@ -219,7 +237,7 @@
 //!
 //! Replace `MemoryStore::new()` by another backend's store; nothing else changes,
 //! as long as the ring stays the same. Keep the ring outside the database, in a
-//! vault or the environment: without it nobody, you included, finds a key again.
+//! vault or the environment: without it no key can be found again.
 //!
 //! # How keys are stored
 //!
@@ -227,19 +245,23 @@
 //! bits of an unkeyed hash of the secret. Records are JSON, readable with the
 //! database's own tools: `api_keys` (the data, named by the digest), `api_key_ids`
 //! (leads from the id to the digest), `api_key_hints` (which keys a tenant may
-//! have). An expired key answers `Expired` for 30 days
+//! have), `key_rings` (fingerprints of the ring's keys). An expired key answers `Expired` for 30 days
 //! ([`RecordApiKeys::keep_expired`]) and is then collected.
 //!
 //! # Troubleshooting
 //!
-//! - *Every key is suddenly unknown.* The ring is not the one that the keys were
-//!   inserted under, or its older key was left out too early. Put it back.
-//! - *`Corrupt` on a look-up.* Somebody edited the record: `enabled` is no
-//!   boolean, `expires_at` no time. The error names the record, redacted. A key is
-//!   never taken for a working one because nobody understands it.
+//! - *`Config` that speaks of the key ring.* The ring is not the one that the
+//!   keys were inserted under, or its older key was removed too early. Put it
+//!   back. If it is lost, [`RecordApiKeys::adopt_ring`] begins again.
+//! - *`Corrupt` on a look-up.* The record was edited by hand (`enabled` is no
+//!   boolean, `expires_at` no time) or written by a newer release. The error names
+//!   the record, redacted. A key that cannot be decoded never works; it can be
+//!   disabled and deleted, and lists report it in
+//!   [`Page::unreadable`](crate::Page::unreadable). Disabling it stores a disabled
+//!   key of the same id, with the former record as text in its field `unreadable`.
 //! - *[`DenyReason::MalformedPermissions`].* The stored permissions are no list of
-//!   `{resource, scopes}`; set them anew as a whole, with
-//!   [`ApiKeyStoreExt::merge`]. Nothing is permitted meanwhile.
+//!   `{resource, scopes}`; set them again as a whole, with
+//!   [`ApiKeyStoreExt::merge`]. Until then nothing is permitted.
 //! - *A caller-chosen key is refused as easy to guess.* See
 //!   [`ApiKey::require_strong`]; better, let [`ApiKeys::issue`] make one.
 //! - *`Conflict` from `update_if`, though nobody changed the key.* It was

@@ -16,8 +16,8 @@
 //!
 //! # #[tokio::main] async fn main() -> store_core::Result<()> {
 //! # let store = store_memory::MemoryStore::new();
-//! // In production the ring is read from the environment: KeyRing::parse.
-//! let lti = Lti::new(&store, &KeyRing::random());
+//! // On a server: `KeyRing::from_env("KEY_RING")?`, the same for every process.
+//! let lti = Lti::new(&store, &KeyRing::generate());
 //!
 //! // Once: register the platform and where it shows the tool.
 //! let platform = Registration::from_json(r#"{
@@ -26,7 +26,7 @@
 //!     "auth_endpoint": "https://lms.example.edu/auth",
 //!     "jwks_uri": "https://lms.example.edu/jwks"
 //! }"#)?;
-//! let platform = lti.store().upsert_registration(platform).await?;
+//! let platform = lti.store().register(platform).await?;
 //! lti.store().upsert_deployment(&platform, Deployment::new("course-7")?).await?;
 //!
 //! // The platform initiates a login: redirect to `auth_endpoint` with the nonce.
@@ -50,6 +50,18 @@
 //! # Ok(()) }
 //! ```
 //!
+//! # What tells platforms apart
+//! Issuer and client id, and nothing else: they are all that a launch names.
+//! Several installations of one product may hand out the same pair, and such a
+//! second platform must not take the place of the first one, whose deployments
+//! and people it would get. So [`register`](LtiStore::register) only creates, and
+//! answers `AlreadyExists`; [`upsert_registration`](LtiStore::upsert_registration)
+//! refuses another `auth_endpoint` or `jwks_uri`; only
+//! [`change_endpoints`](LtiStore::change_endpoints) replaces them. Two
+//! installations that insist on one pair need two tools, each with a store of its
+//! own.
+//!
+//! # Everything else
 //! What else a tool does is on [`Lti::store`], the [`LtiStore`]:
 //! - **Keys**: [`add_key`](LtiStore::add_key), publish [`Lti::jwks`], sign with
 //!   [`signing_key`](LtiStore::signing_key). To rotate, add another; it signs
@@ -146,9 +158,10 @@
 //!
 //! # Leaving memory
 //! Put another backend's store in place of the one in memory: `Lti::new` takes
-//! any. Give every process the same [`KeyRing`](crate::secret::KeyRing), as a
-//! setting and not [`random`](crate::secret::KeyRing::random): what one seals
-//! the others must open. What is stored can be read with the database's own
+//! any. Give every process the same [`KeyRing`](crate::secret::KeyRing), from
+//! the environment or a file
+//! ([`from_env`](crate::secret::KeyRing::from_env)): what one seals the others
+//! must open. What is stored can be read with the database's own
 //! tools, private keys and access tokens excepted.
 //!
 //! Nonces need a store that does not forget an acknowledged write: where a
@@ -171,7 +184,10 @@
 //!   without a client id and found the issuer's default; the launch names a
 //!   client id that is not registered.
 //! - **`UnknownDeployment`**: deployment ids are case-sensitive and belong to one
-//!   client id of one issuer; deleting a registration deletes its deployments.
+//!   client id of one issuer; deleting a registration deletes its deployments. The
+//!   nonce was not used: add the deployment, and the same launch is accepted.
+//! - **`http://localhost` is refused**: for development, and never in production,
+//!   set `"allow_http_loopback": true` in the registration.
 //! - **`InvalidInput` from `upsert_registration` that speaks of `Serialize`**:
 //!   the record holds a private key in clear that
 //!   [`Registerable::private_key`] does not show to the store.

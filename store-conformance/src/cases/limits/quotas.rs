@@ -12,9 +12,12 @@ pub(super) async fn retry_after_is_true_after_limits_were_raised_or_lowered(
     let (store, clock) = (&opened.first, &opened.clock);
     let slow = QuotaSet::from(Quota::per_hour(100)?);
     let quick = QuotaSet::from(Quota::per_second(1000)?.with_burst(100)?);
-    for (name, old, new) in [("raised", &slow, &quick), ("lowered", &quick, &slow)] {
+    for (name, old, new, tokens) in [
+        ("raised", &slow, &quick, 1),
+        ("lowered", &quick, &slow, 100),
+    ] {
         assert!(allows(&opened.second, name, old, 100).await?);
-        let denied = take(store, name, new, 1).await?;
+        let denied = take(store, name, new, tokens).await?;
         let Some(wait) = denied.retry_after() else {
             return Err("the bucket is used up".into());
         };
@@ -22,12 +25,15 @@ pub(super) async fn retry_after_is_true_after_limits_were_raised_or_lowered(
         // does not move while it runs.
         let limiter = RateLimiter::over(Arc::clone(store), new.clone());
         let deadline = limiter.now() + wait - NANO;
-        let waited = limiter.wait(name, 1, deadline).await?;
+        let waited = limiter.wait(name, tokens, deadline).await?;
         assert_eq!(waited.retry_after(), Some(wait));
         clock.advance(wait - NANO);
-        assert!(!allows(store, name, new, 1).await?, "a nanosecond early");
+        assert!(
+            !allows(store, name, new, tokens).await?,
+            "a nanosecond early"
+        );
         clock.advance(NANO);
-        assert!(allows(store, name, new, 1).await?, "exactly then");
+        assert!(allows(store, name, new, tokens).await?, "exactly then");
     }
     Ok(())
 }
