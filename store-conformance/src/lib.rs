@@ -1,67 +1,59 @@
 //! One suite for every store.
 //!
-//! Whoever writes a backend, or one contract over a table of his own,
-//! implements [`Harness`] (how to open a fresh namespace, twice) and runs the
-//! cases against it:
+//! To test a backend, or one contract over a table of your own, implement [`Harness`]
+//! (how to open a new namespace, with two handles) and run the cases against it:
 //!
 //! - [`main`] is a whole test program: `harness = false` and one line;
-//! - [`Suite::run`] gives a [`Report`], for anything else.
+//! - [`Suite::run`] returns a [`Report`], for anything else.
 //!
-//! A case is named after the promise it keeps. Races use two handles and the
-//! clock is moved by hand, so nothing sleeps. What a store declares that it
-//! does not support is asserted to be refused, never skipped.
+//! A case is named after the promise that it checks. Races use two handles, and the
+//! clock is moved by hand, so nothing sleeps. A capability that the store declares it
+//! does not have is not skipped: the case asserts that the call is refused. Where a
+//! failure could mean that, its message names what to declare in
+//! [`Harness::unsupported`].
 //!
-//! [`history`] checks recorded races for linearizability, [`faults`] stands for
-//! a bad network, [`proxy`] and [`storm`] for one before a real server, [`crash`]
-//! kills servers, [`promises`] tells who watches over what, [`trips`] what a call
-//! costs, and [`saboteurs`] are stores with one planted bug each, which the suite
-//! must catch. All of it is the feature `suite`, on by default; [`mod@bench`] is
-//! there without it.
+//! [`history`] checks recorded races for linearizability, and [`faults`] puts an
+//! unreliable network in front of a store.
+//!
+//! The feature `internals` has what this project's own tests need besides: mutants that
+//! the cases must kill, crashes, storms, counted round trips, benchmarks. The feature
+//! `servers` starts real servers. Neither is needed to test a store, and what they
+//! contain may change in any release.
 
+#[cfg(feature = "internals")]
 pub mod bench;
-#[cfg(feature = "suite")]
 pub mod cases;
-#[cfg(feature = "suite")]
+#[cfg(feature = "internals")]
 pub mod crash;
-#[cfg(feature = "suite")]
 pub mod faults;
-#[cfg(feature = "suite")]
 pub mod harness;
-#[cfg(feature = "suite")]
 pub mod history;
-#[cfg(feature = "suite")]
+#[cfg(feature = "internals")]
 pub mod promises;
-#[cfg(feature = "suite")]
+#[cfg(feature = "internals")]
 pub mod proxy;
-#[cfg(feature = "suite")]
 pub mod report;
-#[cfg(feature = "suite")]
+#[cfg(feature = "internals")]
 pub mod saboteurs;
 #[cfg(feature = "servers")]
 pub mod servers;
-#[cfg(feature = "suite")]
+#[cfg(feature = "internals")]
 pub mod simulation;
-#[cfg(feature = "suite")]
+#[cfg(feature = "internals")]
 pub mod storm;
-#[cfg(feature = "suite")]
 pub mod suite;
-#[cfg(feature = "suite")]
+#[cfg(feature = "internals")]
 pub mod trips;
 
-#[cfg(feature = "suite")]
 mod front;
 
-#[cfg(feature = "suite")]
 pub use front::main;
-#[cfg(feature = "suite")]
 pub use harness::{Harness, Opened, Over};
-#[cfg(feature = "suite")]
 pub use report::{CaseReport, Outcome, Report};
 pub use store_core;
-#[cfg(feature = "suite")]
 pub use suite::{Case, CaseResult, Suite};
 
 /// Compiles the README's example.
-#[cfg(all(doctest, feature = "suite"))]
+#[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -74,7 +74,8 @@ impl Fixture {
         data
     }
 
-    /// This, stored otherwise: for saboteurs.
+    /// This fixture with other stored fields: for mutants.
+    #[cfg(feature = "internals")]
     pub(crate) fn restored(mut self, store: impl FnOnce(&mut Map<String, Value>)) -> Self {
         store(&mut self.stored);
         self

@@ -27,6 +27,7 @@ use store_core::api_keys::{ApiKeyStore, KeyData, KeyId, ListKeys};
 use crate::harness::{Harness, Over};
 use crate::suite::{Case, CaseResult, Suite};
 
+#[cfg(feature = "internals")]
 pub(crate) use fixtures::ring;
 pub use fixtures::{Fixture, Fixtures};
 use fixtures::{Space, key};
