@@ -10,6 +10,7 @@ mod commits;
 mod expiry;
 mod histories;
 mod lifecycle;
+mod model;
 mod names;
 mod races;
 mod replies;
@@ -27,6 +28,7 @@ use self::tools::Given;
 
 pub(super) use self::changes::WATCHED;
 pub use self::histories::Race;
+pub use self::model::compare;
 
 /// The suite over a backend.
 pub fn over(backend: &Arc<Over>) -> Vec<Suite> {
@@ -46,6 +48,7 @@ pub fn cases() -> Vec<Case<dyn RecordStore>> {
         histories::cases(),
         replies::cases(),
         changes::cases(),
+        model::cases(),
     ]
     .concat()
 }
