@@ -23,7 +23,7 @@ const NEED_THREADS: &[&str] = &[
 
 /// Seeds of each case, and of each scenario.
 const CASES: u64 = 1;
-const SCENARIOS: u64 = 60;
+const SCENARIOS: u64 = 100;
 
 struct Memory;
 

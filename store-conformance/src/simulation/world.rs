@@ -137,10 +137,15 @@ impl World {
         for ended in running.join_all().await {
             ended?;
         }
+        self.deliver().await;
+        Ok(())
+    }
+
+    /// Lets the requests that are still on their way arrive.
+    pub async fn deliver(&self) {
         for network in &self.network {
             network.deliver().await;
         }
-        Ok(())
     }
 }
 

@@ -39,6 +39,8 @@ pub(super) async fn readers_see_one_whole_object_and_sweeps_free_the_rest(
                     4 => drop(world.call(blobs.sweep()).await?),
                     5 => {
                         world.step().await;
+                        // No request is on its way for half an hour.
+                        world.deliver().await;
                         world.clock().advance(Duration::from_secs(1800));
                     }
                     _ => read_whole(&world, &*blobs).await?,

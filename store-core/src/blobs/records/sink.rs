@@ -38,6 +38,8 @@ pub(super) struct RecordSink {
     in_flight: InFlight<()>,
     /// An unknown part of some write is missing.
     broken: bool,
+    /// A chunk's request ended without an answer, so the chunk may still arrive.
+    late_chunk: bool,
 }
 
 impl RecordSink {
@@ -60,7 +62,15 @@ impl RecordSink {
             noted: 0,
             in_flight: InFlight::default(),
             broken: false,
+            late_chunk: false,
         }
+    }
+
+    /// Waits until fewer than `limit` chunks are in flight.
+    async fn fewer_in_flight(&mut self, limit: usize) -> Result<()> {
+        let answer = self.in_flight.fewer_than(limit).await;
+        self.late_chunk |= is_ambiguous(&answer);
+        answer
     }
 
     fn chunk_size(&self) -> usize {
@@ -123,9 +133,7 @@ impl RecordSink {
         self.chunks += 1;
         self.in_flight
             .push(async move { shared.put_chunk(generation, index, bytes).await });
-        self.in_flight
-            .fewer_than(self.shared.options.in_flight)
-            .await
+        self.fewer_in_flight(self.shared.options.in_flight).await
     }
 
     /// Sees to it that the lease lasts. Without one nothing is written: the
@@ -178,7 +186,7 @@ impl RecordSink {
         if tail > 0 {
             self.flush().await?;
         }
-        self.in_flight.fewer_than(1).await?;
+        self.fewer_in_flight(1).await?;
         self.shared
             .keep_chunks(self.generation, self.chunks)
             .await?;
@@ -201,7 +209,9 @@ impl RecordSink {
     /// Removes what was written, now rather than by the sweep.
     async fn discard(&mut self) -> Result<()> {
         // Before its chunks are removed, none may be on its way.
-        while self.in_flight.first().await.is_some() {}
+        while let Some(answer) = self.in_flight.first().await {
+            self.late_chunk |= is_ambiguous(&answer);
+        }
         let generation = self.generation;
         let discarded = self
             .shared
@@ -222,10 +232,17 @@ impl RecordSink {
             .remove_chunks(generation, 0..self.chunks)
             .await?;
         match &self.note {
-            Some(note) => self.shared.remove_note(note).await,
-            None => Ok(()),
+            // A chunk that still arrives is removed by the sweep, which needs
+            // the note to find it.
+            Some(note) if !self.late_chunk => self.shared.remove_note(note).await,
+            _ => Ok(()),
         }
     }
+}
+
+/// Whether the request may still take effect.
+fn is_ambiguous<T>(answer: &Result<T>) -> bool {
+    matches!(answer, Err(error) if error.retry() == Retry::Ambiguous)
 }
 
 #[async_trait]
