@@ -7,7 +7,7 @@ use std::sync::Arc;
 use data_encoding::BASE64URL_NOPAD;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::key::{Collection, Partition};
+use crate::key::{Collection, MAX_NAME, Partition, RecordRef};
 use crate::record::Record;
 
 /// The most records on one page.
@@ -138,6 +138,63 @@ impl Scan {
             .transpose()
     }
 
+    /// For a backend whose position in a partition is the last id: that id. A
+    /// client may put any position into its cursor, so it is checked to be one
+    /// that this query can have come to.
+    ///
+    /// # Errors
+    /// `InvalidInput` if it is no id that this query selects.
+    pub fn position_id(&self) -> Result<Option<&str>> {
+        let id = self.position_text()?;
+        match id.is_none_or(|id| self.selects_id(id)) {
+            true => Ok(id),
+            false => Err(foreign_cursor()),
+        }
+    }
+
+    /// For a backend whose position in a collection is the last record: the
+    /// partition and id that [`Scan::record_position`] encoded, checked as
+    /// [`Scan::position_id`] does.
+    ///
+    /// # Errors
+    /// `InvalidInput` if it names no record that this query selects.
+    pub fn position_record<'b>(&self, position: &'b [u8]) -> Result<(&'b str, &'b str)> {
+        let parse = || {
+            let (&length, rest) = position.split_first()?;
+            let (partition, id) = rest.split_at_checked(usize::from(length))?;
+            let text = std::str::from_utf8;
+            Some((text(partition).ok()?, text(id).ok()?))
+        };
+        parse()
+            .filter(|(partition, id)| self.selects(partition, id))
+            .ok_or_else(foreign_cursor)
+    }
+
+    /// For a backend: a position in a collection, as [`Scan::position_record`]
+    /// reads it.
+    pub fn record_position(at: RecordRef<'_>) -> Vec<u8> {
+        let partition = at.partition().as_bytes();
+        // A name is at most 255 bytes.
+        let mut position = vec![partition.len() as u8];
+        position.extend_from_slice(partition);
+        position.extend_from_slice(at.id().as_bytes());
+        position
+    }
+
+    /// For a backend: whether this query selects a record of this name, as far as
+    /// its collection is not concerned.
+    pub fn selects(&self, partition: &str, id: &str) -> bool {
+        let here = match &self.scope {
+            Scope::Partition(of) => of.as_str() == partition,
+            Scope::Partitions(prefix) => is_name(partition) && partition.starts_with(prefix),
+        };
+        here && self.selects_id(id)
+    }
+
+    fn selects_id(&self, id: &str) -> bool {
+        is_name(id) && id.starts_with(&self.id_prefix)
+    }
+
     /// For a backend: a cursor that goes on from `position` and fits this
     /// question alone.
     pub fn cursor(&self, position: impl AsRef<[u8]>) -> Cursor {
@@ -164,6 +221,11 @@ impl Scan {
 }
 
 const FINGERPRINT: usize = 8;
+
+/// Whether a record or a partition can have this name.
+fn is_name(text: &str) -> bool {
+    text.len() <= MAX_NAME && !text.contains('\0')
+}
 
 fn foreign_cursor() -> Error {
     Error::invalid("the cursor belongs to another question; pass one that this list returned")

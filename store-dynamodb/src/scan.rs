@@ -36,15 +36,9 @@ async fn partition(shared: &Shared, scan: &Scan, partition: &Partition) -> Resul
         wire::partition_key(partition.as_str()),
         wire::sort_key(collection, scan.prefix()),
     );
-    let mut start = match scan.position_text()? {
-        Some(id) if id.len() > MAX_NAME => return Err(forged()),
-        Some(id) if id.starts_with(scan.prefix()) => {
-            Some(wire::key_of(&pk, wire::sort_key(collection, id)))
-        }
-        // Beyond all that begin with the prefix.
-        Some(id) if id > scan.prefix() => return Ok(Records::last(Vec::new())),
-        _ => None,
-    };
+    let mut start = scan
+        .position_id()?
+        .map(|id| wire::key_of(&pk, wire::sort_key(collection, id)));
     let client = shared.reading()?;
     let values = HashMap::from([
         (":pk".into(), wire::text(pk)),

@@ -13,7 +13,7 @@ impl MemoryRecords {
         partition: &str,
         now: Timestamp,
     ) -> Result<Records> {
-        let from = match scan.position_text()? {
+        let from = match scan.position_id()? {
             Some(after) => Bound::Excluded(after),
             None => Bound::Included(scan.prefix()),
         };
@@ -85,9 +85,8 @@ struct Position {
 
 impl Position {
     fn encode(shard: usize, at: RecordRef<'_>) -> Vec<u8> {
-        let mut bytes = vec![shard as u8, at.partition().len() as u8];
-        bytes.extend_from_slice(at.partition().as_bytes());
-        bytes.extend_from_slice(at.id().as_bytes());
+        let mut bytes = vec![shard as u8];
+        bytes.append(&mut Scan::record_position(at));
         bytes
     }
 
@@ -98,17 +97,14 @@ impl Position {
                 place: None,
             });
         };
-        let parse = || {
-            let (&shard, rest) = bytes.split_first()?;
-            let (&length, rest) = rest.split_first()?;
-            let (partition, id) = rest.split_at_checked(usize::from(length))?;
-            let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).ok();
-            let place = Some((text(partition)?, text(id)?));
-            (usize::from(shard) < SHARDS).then_some(Self {
-                shard: usize::from(shard),
-                place,
-            })
-        };
-        parse().ok_or_else(|| Error::invalid("the cursor was altered; pass one as it was returned"))
+        let (&shard, rest) = bytes
+            .split_first()
+            .filter(|(shard, _)| usize::from(**shard) < SHARDS)
+            .ok_or_else(|| Error::invalid("the cursor was altered; pass one as it was returned"))?;
+        let (partition, id) = scan.position_record(rest)?;
+        Ok(Self {
+            shard: usize::from(shard),
+            place: Some((partition.into(), id.into())),
+        })
     }
 }

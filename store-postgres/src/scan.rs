@@ -48,7 +48,7 @@ pub(crate) async fn partition(
     partition: &Partition,
 ) -> Result<Records> {
     let statements = shared.statements(scan.in_collection());
-    let after = scan.position_text()?;
+    let after = scan.position_id()?;
     let text = after.map_or(&statements.scan, |_| &statements.scan_after);
     let mut connection = shared.connection("scan").await?;
     let query = sqlx::query(safe(text))
@@ -69,7 +69,10 @@ pub(crate) async fn partition(
 /// A page of all partitions whose name starts with `prefix`.
 pub(crate) async fn collection(shared: &Shared, scan: &Scan, prefix: &str) -> Result<Records> {
     let statements = shared.statements(scan.in_collection());
-    let after = scan.position().map(position).transpose()?;
+    let after = scan
+        .position()
+        .map(|at| scan.position_record(at))
+        .transpose()?;
     let statement = after.map_or(&statements.walk, |_| &statements.walk_after);
     let (from, id) = after.unwrap_or((prefix, ""));
     let mut connection = shared.connection("scan").await?;
@@ -87,27 +90,5 @@ pub(crate) async fn collection(shared: &Shared, scan: &Scan, prefix: &str) -> Re
         .iter()
         .map(|row| expect_record(scan, row, Partition::new(text(row, 5)?)?))
         .collect::<Result<Vec<_>>>()?;
-    Ok(page(scan, found, |last| {
-        let partition = last.partition().as_str();
-        // A name is at most 255 bytes long.
-        let mut position = vec![partition.len() as u8];
-        position.extend_from_slice(partition.as_bytes());
-        position.extend_from_slice(last.id().as_bytes());
-        position
-    }))
-}
-
-/// Partition and id of a position that a page of a collection ended at.
-fn position(bytes: &[u8]) -> Result<(&str, &str)> {
-    let parse = || {
-        let (&length, rest) = bytes.split_first()?;
-        let (partition, id) = rest.split_at_checked(usize::from(length))?;
-        Some((
-            std::str::from_utf8(partition).ok()?,
-            std::str::from_utf8(id).ok()?,
-        ))
-    };
-    parse()
-        .filter(|(partition, id)| !partition.contains('\0') && !id.contains('\0'))
-        .ok_or_else(|| Error::invalid("the cursor was altered; pass one as it was returned"))
+    Ok(page(scan, found, |last| Scan::record_position(last.at())))
 }

@@ -37,11 +37,11 @@ async fn partition(shared: &Shared, scan: &Scan, partition: &Partition) -> Resul
     // No UTF-8 holds this byte, so it is above all that start with the prefix.
     let end = [b"(", scan.prefix().as_bytes(), &[0xff]].concat();
     let now = Pair::from(shared.now());
-    let mut after = scan.position_text()?.map(String::from);
+    let mut after = scan.position_id()?.map(String::from);
     loop {
         let begin = match &after {
-            Some(id) if id.as_str() >= scan.prefix() => format!("({id}"),
-            _ => format!("[{}", scan.prefix()),
+            Some(id) => format!("({id}"),
+            None => format!("[{}", scan.prefix()),
         };
         let script = Script {
             lua: &shared.scripts.scan,

@@ -49,7 +49,9 @@ struct Place {
 pub(crate) async fn page(shared: &Shared, scan: &Scan, prefix: &str) -> Result<Records> {
     let servers = shared.servers()?;
     let mut place = match scan.position() {
+        // A client may put any name into its cursor.
         Some(position) => Place::parse(position)
+            .filter(|place| place.left.iter().all(|(p, id)| scan.selects(p, id)))
             .ok_or_else(|| Error::invalid("the cursor was altered; pass one as it was returned"))?,
         None => Place::default(),
     };

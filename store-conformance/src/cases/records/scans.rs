@@ -23,6 +23,7 @@ pub(super) fn cases() -> Vec<Case<dyn RecordStore>> {
         case!(a_cursor_outlives_its_record, "R5", "17"),
         case!(changes_during_a_scan_hide_no_stable_record, "R5", "14"),
         case!(a_cursor_fits_only_its_own_question, "R5"),
+        case!(a_forged_cursor_shows_nothing_outside_its_query, "R1", "R5"),
         case!(a_cursor_serves_the_other_handle_as_text, "R5"),
         case!(a_scan_stays_within_its_prefix_on_every_page, "R5", "18"),
         case!(a_scan_tells_what_a_get_tells, "R5"),
@@ -196,6 +197,73 @@ async fn a_cursor_fits_only_its_own_question(harness: Given) -> CaseResult {
         };
         if let Err(error) = space.first.scan(&scan).await {
             assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
+        }
+    }
+    Ok(())
+}
+
+/// A client has its own cursor, so it knows everything but the position that it
+/// puts into it.
+async fn a_forged_cursor_shows_nothing_outside_its_query(harness: Given) -> CaseResult {
+    let space = Space::open(&harness).await?;
+    put_all(
+        &space,
+        &["admin", "user-7/mine", "user-7/more", "user-8/theirs"].map(String::from),
+    )
+    .await?;
+    for partition in ["alpha", "q", "zeta"] {
+        let mut batch = Batch::new(Partition::new(partition)?, space.now());
+        batch.put(key("secret")?, Expect::Any, Body::json(1u64)?)?;
+        space.first.commit(&batch).await?;
+    }
+    let names = [
+        "",
+        "admin",
+        "user-7/mine",
+        "user-8/theirs",
+        "zeta",
+        "alpha",
+        "q",
+        "p",
+    ];
+    let mut positions: Vec<Vec<u8>> = vec![vec![0; 2], vec![0; 3], vec![0xff; 5], vec![0]];
+    for id in names {
+        positions.push(id.into());
+        positions.push(id.replace('-', "\0").into());
+        for partition in ["", "alpha", "p", "q", "zeta"] {
+            positions.push(format!("{partition}\0{id}").into());
+            // With a length, with a length and a shard, and as a list of names
+            // that are still to be delivered.
+            let mut place = vec![partition.len() as u8];
+            place.extend_from_slice(partition.as_bytes());
+            place.extend_from_slice(id.as_bytes());
+            positions.push(place.clone());
+            for shard in [0, 7, 255] {
+                positions.push([&[shard][..], &place].concat());
+            }
+            positions.push(format!("\0\0\x000\x001\0{partition}\0{id}\0").into());
+        }
+    }
+    for query in [
+        space.scan().id_prefix("user-7/"),
+        Scan::collection(THINGS, "p"),
+        Scan::collection(THINGS, "").id_prefix("user-7/"),
+    ] {
+        for position in &positions {
+            let forged: Cursor = query.cursor(position).to_string().parse()?;
+            let resumed = query.clone().after(&forged)?;
+            match space.second.scan(&resumed).await {
+                Ok(page) => {
+                    for record in page.items {
+                        let (partition, id) = (record.partition().as_str(), record.id());
+                        assert!(
+                            query.selects(partition, id),
+                            "the position {position:?} shows {id:?} of {partition:?}"
+                        );
+                    }
+                }
+                Err(error) => assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}"),
+            }
         }
     }
     Ok(())

@@ -43,6 +43,7 @@ enum Flaw {
     TakesPrefixesForPatterns,
     CountsInCursors,
     RepeatsTheCursor,
+    TrustsCursors,
     GivesACursorToAFullPage,
     GivesEmptyPages,
     StoresBytesAsText,
@@ -240,6 +241,11 @@ pub fn all() -> Vec<Saboteur> {
             CountsInCursors,
             "counts records in its cursor",
             "a_cursor_outlives_its_record"
+        ),
+        flaw!(
+            TrustsCursors,
+            "goes on from any position, also one outside of the query",
+            "a_forged_cursor_shows_nothing_outside_its_query"
         ),
         flaw!(
             RepeatsTheCursor,

@@ -309,7 +309,10 @@ impl RecordStore for Plain {
 
     async fn scan(&self, scan: &Scan) -> Result<Records> {
         self.open()?;
-        let all = self.matching(scan);
+        let all = match scan.position() {
+            Some(_) if self.has(Flaw::TrustsCursors) => self.matching(&without_prefix(scan)),
+            _ => self.matching(scan),
+        };
         let from = match scan.position_text()? {
             None => 0,
             Some(position) if self.has(Flaw::CountsInCursors) => {
@@ -459,5 +462,13 @@ impl fmt::Debug for Plain {
             shown.field("ids", &ids);
         }
         shown.finish_non_exhaustive()
+    }
+}
+
+/// The same query without its prefixes.
+fn without_prefix(scan: &Scan) -> Scan {
+    match scan.scope() {
+        Scope::Partition(of) => Scan::partition(scan.in_collection(), of.clone()),
+        Scope::Partitions(_) => Scan::collection(scan.in_collection(), ""),
     }
 }
