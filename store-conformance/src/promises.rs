@@ -1,11 +1,9 @@
-//! What is promised, by id, and the table that shows who keeps watch over it.
+//! The promises by id, and the page that lists their cases and mutants.
 //!
-//! `R1` to `R10` are the record store's rules; the numbers are what is hard to
-//! get right in the contracts above it. A case names the promises that it
-//! checks, a saboteur the case that catches it; [`table`] puts the three side by
-//! side, from the very lists that run.
+//! `R1` to `R10` are the record store's rules; the numbers are what is hard to get
+//! right in the contracts above it. A case names the promises that it checks, a mutant
+//! the case that kills it; [`table`] writes the page from the lists that run.
 
-use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use crate::saboteurs::{self, Saboteur};
@@ -193,39 +191,61 @@ pub fn suites() -> Vec<Suite> {
     cases::all(sound.backend_harness().clone())
 }
 
-/// The table as Markdown: promise, cases, saboteurs.
+/// The page as Markdown: each promise with its cases, then each case with its mutants.
 pub fn table() -> String {
     let suites = suites();
-    let saboteurs = saboteurs::all();
-    let cases = suites.iter().map(|suite| suite.cases().count());
+    let mutants = saboteurs::all();
+    let count: usize = suites.iter().map(|suite| suite.cases().count()).sum();
     let mut text = format!(
-        "# Who watches over which promise\n\n\
-         Made by `cargo xtask promises` from the lists that run; not edited by hand.\n\n\
-         {} promises, {} cases on each backend, {} saboteurs. A case fails if its promise is\n\
-         broken; a saboteur is a store with one planted bug, and the case beside it must fail\n\
-         on it.\n\n\
-         | | promise | cases | saboteurs |\n\
-         |---|---|---|---|\n",
+        "# Promises, and the cases that check them\n\n\
+         Written by `cargo xtask promises` from the lists that run; do not edit.\n\n\
+         {} promises, {count} cases on each backend, {} mutants. A case fails if its promise is\n\
+         broken. A mutant is a store with one bug, which its case must kill.\n\n\
+         ## Cases of each promise\n",
         PROMISES.len(),
-        cases.sum::<usize>(),
-        saboteurs.len(),
+        mutants.len(),
     );
     for promise in PROMISES {
-        let kept_by = |promises: &[&str]| promises.contains(&promise.id);
-        let (cases, caught) = columns(&suites, &saboteurs, kept_by);
-        let cases = match promise.waits_for {
-            Some(waits_for) if cases.is_empty() => format!("not yet: waits for {waits_for}"),
-            _ => cases,
-        };
-        let _ = writeln!(
-            text,
-            "| {} | {} | {cases} | {caught} |",
-            promise.id, promise.text
-        );
+        let _ = writeln!(text, "\n### {}. {}\n", promise.id, promise.text);
+        let cases = listed(&suites, |promises| promises.contains(&promise.id));
+        match promise.waits_for {
+            Some(waits_for) if cases.is_empty() => {
+                let _ = writeln!(text, "Not yet: it needs {waits_for}.");
+            }
+            _ => text.push_str(&cases),
+        }
     }
-    let (cases, caught) = columns(&suites, &saboteurs, |promises| promises.is_empty());
-    if !cases.is_empty() {
-        let _ = writeln!(text, "| | Of a contract's own | {cases} | {caught} |");
+    let others = listed(&suites, |promises| promises.is_empty());
+    if !others.is_empty() {
+        let _ = writeln!(text, "\n### Of one contract only\n\n{}", others.trim_end());
+    }
+    text.push_str("\n## Mutants of each case\n\n");
+    for suite in &suites {
+        for (name, _) in suite.cases() {
+            let of_this = |s: &&Saboteur| (s.contract, s.caught_by) == (suite.contract(), name);
+            let killed: Vec<_> = mutants
+                .iter()
+                .filter(of_this)
+                .map(|s| words(s.name))
+                .collect();
+            if !killed.is_empty() {
+                let _ = writeln!(text, "- {}: `{name}`", suite.contract());
+                for bug in killed {
+                    let _ = writeln!(text, "  - {bug}");
+                }
+            }
+        }
+    }
+    text
+}
+
+/// The cases whose promises are `wanted`, a line each.
+fn listed(suites: &[Suite], wanted: impl Fn(&[&str]) -> bool) -> String {
+    let mut text = String::new();
+    for suite in suites {
+        for (name, _) in suite.cases().filter(|(_, promises)| wanted(promises)) {
+            let _ = writeln!(text, "- {}: `{name}`", suite.contract());
+        }
     }
     text
 }
@@ -243,29 +263,6 @@ fn words(name: &str) -> String {
         words.extend(c.to_lowercase());
     }
     words
-}
-
-/// The cells of the cases whose promises are `wanted`, and of their saboteurs.
-fn columns(
-    suites: &[Suite],
-    saboteurs: &[Saboteur],
-    wanted: impl Fn(&[&str]) -> bool,
-) -> (String, String) {
-    let mut cases: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-    let mut caught = Vec::new();
-    for suite in suites {
-        for (name, _) in suite.cases().filter(|(_, promises)| wanted(promises)) {
-            cases.entry(suite.contract()).or_default().push(name);
-            let of_this = |s: &&Saboteur| (s.contract, s.caught_by) == (suite.contract(), name);
-            caught.extend(saboteurs.iter().filter(of_this).map(|s| words(s.name)));
-        }
-    }
-    let cell = |(contract, names): (&str, Vec<&str>)| {
-        let names: Vec<_> = names.iter().map(|name| format!("`{name}`")).collect();
-        format!("**{contract}**: {}", names.join(", "))
-    };
-    let cases: Vec<_> = cases.into_iter().map(cell).collect();
-    (cases.join("<br>"), caught.join("; "))
 }
 
 #[cfg(test)]

@@ -123,9 +123,30 @@ struct Bound {
     name: &'static str,
     promises: &'static [&'static str],
     unsupported: bool,
+    /// What a store may declare that it does not offer, so that the case asserts the
+    /// refusal instead.
+    needs: Vec<&'static str>,
     /// Why it must fail on this server, if it must.
     known_failure: Option<&'static str>,
     start: Box<dyn Fn() -> Run + Send + Sync>,
+}
+
+impl Bound {
+    /// The failure, and what to declare if the store does not offer what the case needs.
+    fn explained(&self, failure: String) -> String {
+        if self.needs.is_empty() {
+            return failure;
+        }
+        let needs: Vec<_> = self.needs.iter().map(|need| format!("{need:?}")).collect();
+        let declared = match self.unsupported {
+            true => "It is declared as unsupported, so the call must be refused with `Unsupported`",
+            false => "If this store does not offer it, declare it in `Harness::unsupported`",
+        };
+        format!(
+            "{failure}\nThis case needs {}. {declared}.",
+            needs.join(" and ")
+        )
+    }
 }
 
 /// The cases of one contract against one implementation.
@@ -146,6 +167,8 @@ impl Suite {
         let unsupported = harness.unsupported();
         let bind = |case: Case<S, F>| {
             let harness = Arc::clone(&harness);
+            let needs = case.refusals.iter().flatten().map(|(need, _)| *need);
+            let needs = needs.collect();
             let mut refusals = case.refusals.into_iter().flatten();
             let refusal = refusals.find(|(need, _)| unsupported.contains(need));
             let run = refusal.map_or(case.run, |(_, refusal)| refusal);
@@ -153,6 +176,7 @@ impl Suite {
                 name: case.name,
                 promises: case.promises,
                 unsupported: refusal.is_some(),
+                needs,
                 known_failure: None,
                 start: Box::new(move || run(Arc::clone(&harness))),
             }
@@ -223,7 +247,7 @@ impl Suite {
                 let message = "it passes: take it off the list of known failures";
                 (Outcome::Failed, Some(message.into()))
             }
-            (Some(failure), None) => (Outcome::Failed, Some(failure)),
+            (Some(failure), None) => (Outcome::Failed, Some(case.explained(failure))),
             (None, None) if case.unsupported => (Outcome::Unsupported, None),
             (None, None) => (Outcome::Passed, None),
         };
@@ -338,5 +362,19 @@ mod tests {
             let outcomes: Vec<_> = report.cases.iter().map(|case| case.outcome).collect();
             assert_eq!(outcomes, expected, "{list:?}");
         }
+    }
+
+    async fn it_needs_more(_: Given) -> CaseResult {
+        Err("refused".into())
+    }
+
+    #[tokio::test]
+    async fn a_failure_names_what_may_be_declared() {
+        let case: Case<Store> = crate::case!(it_needs_more);
+        let case = case.needs("close", |_| Box::pin(async { Ok(()) }));
+        let report = Suite::new("c", Arc::new(Nothing), vec![case]).run().await;
+        let message = report.cases[0].message.clone().unwrap_or_default();
+        assert!(message.contains("needs \"close\""), "{message}");
+        assert!(message.contains("Harness::unsupported"), "{message}");
     }
 }

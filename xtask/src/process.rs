@@ -70,7 +70,8 @@ pub fn run(command: &mut Command) -> Result {
 /// # Errors
 /// If there is no such example, or it fails.
 pub fn example(name: &str) -> Result<String> {
-    stdout(Command::new(built_example(name, &[])?).current_dir(root()))
+    let program = built_example(name, &["store-conformance/internals"])?;
+    stdout(Command::new(program).current_dir(root()))
 }
 
 /// The program of this example, built with these features.

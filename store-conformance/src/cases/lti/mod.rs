@@ -3,7 +3,7 @@
 //! The cases run over any implementation of [`LtiStore`](store_core::lti::LtiStore), with the record types
 //! that it has: they load their platforms and deployments through the harness
 //! and need no more than the trait's four required methods, except where a
-//! case says what it needs. `tests/own_lti.rs` of this crate adopts them for an
+//! case says what it needs. This crate's example `own_lti` adopts them for an
 //! implementation of those four. Over a backend they run with [`Campus`] and
 //! [`Placement`], types such as an application would have.
 

@@ -1,9 +1,8 @@
-//! A stranger's API keys: a table that he had all along, read through one
-//! method, and the suite over it.
+//! API keys in an application's own table: read through one method, and the suite
+//! over it.
 //!
-//! [`Table`] stands for his SQL table. What he wrote to use it here is
-//! `impl ApiKeyStore`, and what he wrote to test that is `impl Harness` and
-//! `main`.
+//! [`Table`] stands for the SQL table. `impl ApiKeyStore` is all it takes to use it
+//! here, and `impl Harness` and `main` all it takes to test that.
 
 use std::collections::HashMap;
 use std::process::ExitCode;
@@ -17,7 +16,7 @@ use store_core::api_keys::{ApiKey, ApiKeyStore, KeyData, KeyEntry, KeyId, Lookup
 use store_core::secret::{Digester, KeyRing};
 use store_core::{Clock, Error, ErrorKind, ManualClock, Result, Retry, Timestamp};
 
-/// One row: his columns, and one for the rest.
+/// One row: the table's columns, and one for the rest.
 #[derive(Clone)]
 struct Row {
     number: u64,
@@ -26,7 +25,7 @@ struct Row {
     details: Map<String, Value>,
 }
 
-/// His table, by the digest of the key.
+/// The table, by the digest of the key.
 #[derive(Default)]
 struct Table {
     rows: Mutex<HashMap<String, Row>>,
