@@ -1,13 +1,10 @@
-//! Record stores behind a network that loses things.
+//! Record stores behind a network that loses messages.
 //!
 //! Put [`Lossy`] around any store and commits lose their request, lose their
-//! reply, or arrive late, by chance from a seed or as scripted; the caller sees
-//! the same error whichever it was. [`Resolving`] around that is what a backend
-//! does about it, with core's
-//! [`resolve_lost_reply`]. [`Outage`]
-//! is a server that is gone until it is back.
-
-#![deny(clippy::missing_trait_methods)]
+//! reply, or arrive late, at random from a seed or as scripted; the caller sees
+//! the same error in each case. [`Resolving`](store_core::layers::Resolving)
+//! around that is what a backend does about it. [`Outage`] is a server that is
+//! unavailable until it is up again.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -16,11 +13,11 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use store_core::backend::resolve_lost_reply;
 use store_core::changes::Changes;
+use store_core::layers::RecordLayer;
 use store_core::{
-    Batch, Capabilities, Clock, Committed, Error, ErrorKind, Ping, Record, RecordRef, RecordStore,
-    Records, Result, Retry, Scan, Swept,
+    Batch, Committed, Error, ErrorKind, Ping, Record, RecordRef, RecordStore, Records, Result,
+    Retry, Scan, Swept,
 };
 
 use crate::history::Dice;
@@ -154,7 +151,11 @@ fn lost() -> Error {
 }
 
 #[async_trait]
-impl RecordStore for Lossy {
+impl RecordLayer for Lossy {
+    fn inner(&self) -> &dyn RecordStore {
+        &*self.store
+    }
+
     async fn get(&self, at: RecordRef<'_>) -> Result<Option<Record>> {
         self.read_fails()?;
         self.store.get(at).await
@@ -186,95 +187,6 @@ impl RecordStore for Lossy {
 
     fn get_now(&self, _: RecordRef<'_>) -> Option<Result<Option<Record>>> {
         None
-    }
-
-    fn clock(&self) -> &dyn Clock {
-        self.store.clock()
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        self.store.capabilities()
-    }
-
-    async fn ping(&self) -> Result<Ping> {
-        self.store.ping().await
-    }
-
-    async fn changes(&self) -> Result<Changes> {
-        self.store.changes().await
-    }
-
-    async fn sweep(&self, grace: Duration) -> Result<Swept> {
-        self.store.sweep(grace).await
-    }
-
-    async fn close(&self) -> Result<()> {
-        self.store.close().await
-    }
-}
-
-/// A store that resolves lost replies, as a backend should.
-#[derive(Debug)]
-pub struct Resolving {
-    store: Arc<dyn RecordStore>,
-}
-
-impl Resolving {
-    /// Over `store`, which resolves nothing by itself.
-    pub fn new(store: Arc<dyn RecordStore>) -> Self {
-        Self { store }
-    }
-}
-
-#[async_trait]
-impl RecordStore for Resolving {
-    async fn get(&self, at: RecordRef<'_>) -> Result<Option<Record>> {
-        self.store.get(at).await
-    }
-
-    async fn get_many(&self, at: &[RecordRef<'_>]) -> Result<Vec<Option<Record>>> {
-        self.store.get_many(at).await
-    }
-
-    async fn scan(&self, scan: &Scan) -> Result<Records> {
-        self.store.scan(scan).await
-    }
-
-    async fn commit(&self, batch: &Batch) -> Result<Committed> {
-        match self.store.commit(batch).await {
-            Err(error) if error.retry() == Retry::Ambiguous => {
-                resolve_lost_reply(&*self.store, batch, error).await
-            }
-            answer => answer,
-        }
-    }
-
-    fn get_now(&self, at: RecordRef<'_>) -> Option<Result<Option<Record>>> {
-        self.store.get_now(at)
-    }
-
-    fn clock(&self) -> &dyn Clock {
-        self.store.clock()
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        self.store.capabilities()
-    }
-
-    async fn ping(&self) -> Result<Ping> {
-        self.store.ping().await
-    }
-
-    async fn changes(&self) -> Result<Changes> {
-        self.store.changes().await
-    }
-
-    async fn sweep(&self, grace: Duration) -> Result<Swept> {
-        self.store.sweep(grace).await
-    }
-
-    async fn close(&self) -> Result<()> {
-        self.store.close().await
     }
 }
 
@@ -316,7 +228,11 @@ impl fmt::Debug for Outage {
 }
 
 #[async_trait]
-impl RecordStore for Outage {
+impl RecordLayer for Outage {
+    fn inner(&self) -> &dyn RecordStore {
+        &*self.store
+    }
+
     async fn get(&self, at: RecordRef<'_>) -> Result<Option<Record>> {
         self.up()?;
         self.store.get(at).await
@@ -344,14 +260,6 @@ impl RecordStore for Outage {
         }
     }
 
-    fn clock(&self) -> &dyn Clock {
-        self.store.clock()
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        self.store.capabilities()
-    }
-
     async fn ping(&self) -> Result<Ping> {
         self.up()?;
         self.store.ping().await
@@ -365,9 +273,5 @@ impl RecordStore for Outage {
     async fn sweep(&self, grace: Duration) -> Result<Swept> {
         self.up()?;
         self.store.sweep(grace).await
-    }
-
-    async fn close(&self) -> Result<()> {
-        self.store.close().await
     }
 }

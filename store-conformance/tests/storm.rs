@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use store_conformance::faults::{Chances, Lossy};
 use store_conformance::storm::{Figures, ride};
+use store_core::layers::RecordLayer;
 use store_core::{
-    Batch, Clock, Committed, Error, ErrorKind, ManualClock, Record, RecordRef, RecordStore,
-    Records, Result, Retry, Scan, Store,
+    Batch, Committed, Error, ErrorKind, ManualClock, Record, RecordRef, RecordStore, Result, Retry,
+    Store,
 };
 use store_memory::MemoryStore;
 
@@ -17,27 +18,23 @@ type Tongue = fn(Result<Committed>, &Batch) -> Result<Committed>;
 /// A store on a bad line, which says of each commit what its tongue makes of it.
 #[derive(Debug)]
 struct Speaker {
-    line: Lossy,
+    line: Arc<dyn RecordStore>,
     /// Sends what may have happened again, until it is answered.
     resends: bool,
     tongue: Tongue,
 }
 
 #[async_trait::async_trait]
-impl RecordStore for Speaker {
+impl RecordLayer for Speaker {
+    fn inner(&self) -> &dyn RecordStore {
+        &*self.line
+    }
+
     async fn get(&self, at: RecordRef<'_>) -> Result<Option<Record>> {
         let found = self.line.get(at).await;
         // Others come between, so that what was read is old by its commit.
         tokio::task::yield_now().await;
         found
-    }
-
-    async fn get_many(&self, at: &[RecordRef<'_>]) -> Result<Vec<Option<Record>>> {
-        self.line.get_many(at).await
-    }
-
-    async fn scan(&self, scan: &Scan) -> Result<Records> {
-        self.line.scan(scan).await
     }
 
     async fn commit(&self, batch: &Batch) -> Result<Committed> {
@@ -46,10 +43,6 @@ impl RecordStore for Speaker {
             answer = self.line.commit(batch).await;
         }
         (self.tongue)(answer, batch)
-    }
-
-    fn clock(&self) -> &dyn Clock {
-        self.line.clock()
     }
 }
 
@@ -66,7 +59,7 @@ async fn verdict(
     let clock = ManualClock::default();
     let memory = Store::from(MemoryStore::builder().clock(clock).build());
     let speaker = Speaker {
-        line: Lossy::new(Arc::clone(memory.records()), 7, chances),
+        line: Arc::new(Lossy::new(Arc::clone(memory.records()), 7, chances)),
         resends,
         tongue,
     };

@@ -23,18 +23,18 @@
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")] async fn main() -> store_core::Result<()> {
-//! use store_core::{Batch, Body, Collection, Expect, Partition, RecordKey, Store};
+//! use store_core::{Body, Collection, Expect, Partition, RecordKey, Store};
 //!
 //! const VISITS: Collection = Collection::new("visits");
 //! let store = Store::from(store_memory::MemoryStore::new());
 //! let site = Partition::new("example.org")?;
 //! let page = RecordKey::new(VISITS, "front page")?;
 //!
-//! let mut batch = Batch::new(site.clone(), store.now());
+//! let mut batch = store.batch(&site);
 //! batch.put(page.clone(), Expect::Absent, Body::json(1u64)?)?;
-//! store.records().commit(&batch).await?; // all of it or nothing
+//! store.commit(&batch).await?; // all of it or nothing
 //!
-//! let visits = store.records().get(page.at(&site)).await?.expect("just written");
+//! let visits = store.get(page.at(&site)).await?.expect("just written");
 //! assert_eq!(*visits.decode::<u64>()?, 1);
 //! # Ok(()) }
 //! ```
@@ -76,6 +76,7 @@ pub mod entity;
 pub mod error;
 pub mod iam;
 pub mod key;
+pub mod layers;
 pub mod limits;
 pub mod lti;
 pub mod open;

@@ -2,11 +2,18 @@
 
 use std::sync::Arc;
 
+use crate::batch::{Batch, Committed};
 use crate::blobs::{BlobStore, RecordBlobs};
 use crate::clock::{Clock, Timestamp};
 use crate::error::Result;
+use crate::key::{Partition, RecordKey, RecordRef};
+use crate::layers::Layer;
 use crate::limits::{RateLimitStore, RecordLimits};
+use crate::record::Record;
 use crate::record_store::RecordStore;
+use crate::scan::{Records, Scan};
+use crate::transaction::{Transaction, transact};
+use crate::update::{Decided, RecordStoreExt};
 
 /// An opened store: records, streamed objects and rate limits. Cheap to clone.
 ///
@@ -19,7 +26,7 @@ pub struct Store {
 }
 
 impl Store {
-    /// A store over `records` alone: objects and buckets are kept as records.
+    /// A store over `records` alone: objects and buckets are stored as records.
     pub fn new(records: Arc<dyn RecordStore>) -> Self {
         Self {
             blobs: Arc::new(RecordBlobs::new(Arc::clone(&records))),
@@ -28,16 +35,87 @@ impl Store {
         }
     }
 
-    /// This store with another home for streamed objects.
+    /// This store that stores streamed objects elsewhere.
     pub fn with_blobs(mut self, blobs: Arc<dyn BlobStore>) -> Self {
         self.blobs = blobs;
         self
     }
 
-    /// This store with another home for rate limits.
+    /// This store that stores rate limits elsewhere.
     pub fn with_limits(mut self, limits: Arc<dyn RateLimitStore>) -> Self {
         self.limits = limits;
         self
+    }
+
+    /// This store with a layer around each of its parts. See [`layers`](crate::layers).
+    pub fn layer(self, layer: impl Layer) -> Self {
+        Self {
+            records: layer.records(self.records),
+            blobs: layer.blobs(self.blobs),
+            limits: layer.limits(self.limits),
+        }
+    }
+
+    /// An empty batch of changes in `partition`, as of now by the store's clock.
+    pub fn batch(&self, partition: &Partition) -> Batch {
+        Batch::new(partition.clone(), self.now())
+    }
+
+    /// The record at `at`, or `None` if it is absent. See [`RecordStore::get`].
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn get(&self, at: RecordRef<'_>) -> Result<Option<Record>> {
+        self.records.get(at).await
+    }
+
+    /// The records at each of `at`, in that order. See [`RecordStore::get_many`].
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn get_many(&self, at: &[RecordRef<'_>]) -> Result<Vec<Option<Record>>> {
+        self.records.get_many(at).await
+    }
+
+    /// One page of a scan. See [`RecordStore::scan`].
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn scan(&self, scan: &Scan) -> Result<Records> {
+        self.records.scan(scan).await
+    }
+
+    /// Applies `batch` wholly or not at all. See [`RecordStore::commit`].
+    ///
+    /// # Errors
+    /// `Conflict` if an expectation does not hold; the store's own.
+    pub async fn commit(&self, batch: &Batch) -> Result<Committed> {
+        self.records.commit(batch).await
+    }
+
+    /// Changes one record by compare-and-swap. See [`RecordStoreExt::update`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn update<R, F>(&self, partition: &Partition, key: &RecordKey, decide: F) -> Result<R>
+    where
+        R: Send,
+        F: FnMut(Option<&Record>) -> Result<Decided<R>> + Send,
+    {
+        self.records.update(partition, key, decide).await
+    }
+
+    /// Changes several records of one partition together. See
+    /// [`transact`](crate::transaction::transact).
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn transact<R, F>(&self, partition: &Partition, work: F) -> Result<R>
+    where
+        R: Send,
+        F: FnMut(&mut Transaction) -> Result<R> + Send,
+    {
+        transact(&*self.records, partition, work).await
     }
 
     /// The records.

@@ -12,15 +12,14 @@ use aws_sdk_dynamodb::types::{DeleteRequest, ReturnValuesOnConditionCheckFailure
 use store_core::backend::back_off;
 use store_core::batch::Item as BatchItem;
 use store_core::blobs::{BLOB_CHUNKS, ProvisionalChunks, RecordBlobs};
-use store_core::changes::Changes;
+use store_core::layers::RecordLayer;
 use store_core::{
-    Batch, Capabilities, Change, Clock, Committed, Error, ErrorKind, Expect, Partition, Ping,
-    Record, RecordKey, RecordRef, RecordStore, Records, Result, Retry, Scan, Swept, Timestamp,
+    Batch, Change, Committed, Error, ErrorKind, Expect, Partition, RecordKey, RecordRef,
+    RecordStore, Result, Retry, Timestamp,
 };
 
 use crate::commit::unmade;
 use crate::error::{BACKEND, Effect, from_sdk, is_for_now};
-use crate::records::DynamoDbRecords;
 use crate::refusal::outcome;
 use crate::shared::Shared;
 use crate::wire::{self, ALIVE};
@@ -33,9 +32,15 @@ const ATTEMPTS: u32 = 12;
 
 /// Objects over `records`, whose chunks expire after `orphans` until they are
 /// published, if that is asked for.
-pub(crate) fn over(records: Arc<DynamoDbRecords>, orphans: Option<Duration>) -> RecordBlobs {
-    let shared = Arc::clone(records.shared());
-    let blobs = RecordBlobs::new(Arc::new(Chunked(records)));
+pub(crate) fn over(
+    shared: Arc<Shared>,
+    records: Arc<dyn RecordStore>,
+    orphans: Option<Duration>,
+) -> RecordBlobs {
+    let blobs = RecordBlobs::new(Arc::new(Chunked {
+        shared: Arc::clone(&shared),
+        inner: records,
+    }));
     match orphans {
         Some(life) => blobs.provisional(Arc::new(Expiring { shared, life })),
         None => blobs,
@@ -94,7 +99,10 @@ impl Expiring {
 
 /// The records, of which chunks are removed one by one.
 #[derive(Debug)]
-struct Chunked(Arc<DynamoDbRecords>);
+struct Chunked {
+    shared: Arc<Shared>,
+    inner: Arc<dyn RecordStore>,
+}
 
 /// Whether it only removes chunks, there or not.
 fn removes_chunks(batch: &Batch) -> bool {
@@ -124,7 +132,7 @@ impl Chunked {
     }
 
     async fn remove_together(&self, mut left: Vec<WriteRequest>) -> Result<()> {
-        let shared = self.0.shared();
+        let shared = &self.shared;
         for attempt in 0..ATTEMPTS {
             let sent = shared
                 .writing()?
@@ -155,52 +163,15 @@ impl Chunked {
 }
 
 #[async_trait]
-#[deny(clippy::missing_trait_methods)]
-impl RecordStore for Chunked {
-    async fn get(&self, at: RecordRef<'_>) -> Result<Option<Record>> {
-        self.0.get(at).await
-    }
-
-    async fn get_many(&self, at: &[RecordRef<'_>]) -> Result<Vec<Option<Record>>> {
-        self.0.get_many(at).await
-    }
-
-    async fn scan(&self, scan: &Scan) -> Result<Records> {
-        self.0.scan(scan).await
+impl RecordLayer for Chunked {
+    fn inner(&self) -> &dyn RecordStore {
+        &*self.inner
     }
 
     async fn commit(&self, batch: &Batch) -> Result<Committed> {
         if batch.items().len() > 1 && removes_chunks(batch) {
             return self.remove(batch).await.map(|()| Committed::new());
         }
-        self.0.commit(batch).await
-    }
-
-    fn get_now(&self, at: RecordRef<'_>) -> Option<Result<Option<Record>>> {
-        self.0.get_now(at)
-    }
-
-    fn clock(&self) -> &dyn Clock {
-        self.0.clock()
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        self.0.capabilities()
-    }
-
-    async fn ping(&self) -> Result<Ping> {
-        self.0.ping().await
-    }
-
-    async fn changes(&self) -> Result<Changes> {
-        self.0.changes().await
-    }
-
-    async fn sweep(&self, grace: Duration) -> Result<Swept> {
-        self.0.sweep(grace).await
-    }
-
-    async fn close(&self) -> Result<()> {
-        self.0.close().await
+        self.inner.commit(batch).await
     }
 }

@@ -183,6 +183,7 @@ use std::sync::Arc;
 pub use aws_sdk_dynamodb as sdk;
 use aws_sdk_dynamodb::Client;
 pub use store_core;
+use store_core::layers::{Recourse, Resolving};
 use store_core::{RecordStore, Result, Store};
 
 pub use config::Builder;
@@ -232,8 +233,17 @@ impl DynamoDbStore {
     async fn open(builder: Builder) -> Result<Self> {
         let records = Arc::new(DynamoDbRecords::open(&builder).await?);
         let limits = DynamoDbLimits::new(Arc::clone(records.shared()), builder.spread);
-        let blobs = blobs::over(Arc::clone(&records), builder.orphans);
-        let store = Store::new(Arc::clone(&records) as _)
+        let resolving: Arc<dyn RecordStore> =
+            Arc::new(Resolving::with(Arc::clone(&records) as _, |batch| {
+                match commit::is_transaction(batch) {
+                    // By its token the server applies it once, whichever copy comes first.
+                    true => Recourse::Resend,
+                    false => Recourse::Resolve,
+                }
+            }));
+        let shared = Arc::clone(records.shared());
+        let blobs = blobs::over(shared, Arc::clone(&resolving), builder.orphans);
+        let store = Store::new(resolving)
             .with_blobs(Arc::new(blobs))
             .with_limits(Arc::new(limits));
         Ok(Self {

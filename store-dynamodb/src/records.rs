@@ -8,7 +8,6 @@ use async_trait::async_trait;
 use aws_sdk_dynamodb::types::KeysAndAttributes;
 use futures_util::future::try_join_all;
 use store_core::backend::back_off;
-use store_core::backend::resolve_lost_reply;
 use store_core::{
     Batch, Capabilities, Clock, Committed, Error, ErrorKind, Partition, Ping, Record, RecordKey,
     RecordRef, RecordStore, Records, Result, Retry, Scan, Swept,
@@ -27,27 +26,24 @@ const MOST_KEYS: usize = 100;
 /// How often keys that the server left out are asked for without getting any.
 const ATTEMPTS: u32 = 12;
 
-/// The records; a commit whose answer was lost is looked into.
+/// The records. Each commit is attempted once; a lost reply is left to
+/// [`Resolving`](store_core::layers::Resolving).
 #[derive(Debug)]
 pub(crate) struct DynamoDbRecords {
-    once: Once,
+    shared: Arc<Shared>,
     capabilities: Capabilities,
 }
-
-/// The records, each commit sent once.
-#[derive(Clone, Debug)]
-pub(crate) struct Once(Arc<Shared>);
 
 impl DynamoDbRecords {
     pub(crate) async fn open(builder: &Builder) -> Result<Self> {
         Ok(Self {
-            once: Once(Arc::new(Shared::open(builder).await?)),
+            shared: Arc::new(Shared::open(builder).await?),
             capabilities: builder.capabilities(),
         })
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
-        &self.once.0
+        &self.shared
     }
 }
 
@@ -111,27 +107,27 @@ async fn get_together(shared: &Shared, keys: Vec<Item>) -> Result<Vec<Item>> {
 }
 
 #[async_trait]
-impl RecordStore for Once {
+impl RecordStore for DynamoDbRecords {
     async fn get(&self, at: RecordRef<'_>) -> Result<Option<Record>> {
-        let record = get(&self.0, at, "get").await?;
-        Ok(record.filter(|record| !record.is_expired(self.0.now())))
+        let record = get(&self.shared, at, "get").await?;
+        Ok(record.filter(|record| !record.is_expired(self.shared.now())))
     }
 
     async fn get_many(&self, at: &[RecordRef<'_>]) -> Result<Vec<Option<Record>>> {
-        self.0.clients()?;
+        self.shared.clients()?;
         // The server refuses to be asked for one twice.
         let names: BTreeSet<RecordRef<'_>> = at.iter().copied().collect();
         let names: Vec<_> = names.into_iter().collect();
         let asked = names.chunks(MOST_KEYS).map(|some| {
             let keys = some.iter().map(|at| wire::key(*at)).collect();
-            get_together(&self.0, keys)
+            get_together(&self.shared, keys)
         });
         let mut items: HashMap<_, Item> = HashMap::new();
         for item in try_join_all(asked).await?.into_iter().flatten() {
             let part = |name| item.get(name).and_then(|value| value.as_s().ok()).cloned();
             items.insert(part(PK).zip(part(SK)).ok_or_else(malformed)?, item);
         }
-        let now = self.0.now();
+        let now = self.shared.now();
         let mut found = HashMap::new();
         for at in names {
             if let Some(item) = items.remove(&wire::names(at)) {
@@ -148,79 +144,34 @@ impl RecordStore for Once {
     }
 
     async fn scan(&self, scan: &Scan) -> Result<Records> {
-        scan::scan(&self.0, scan).await
+        scan::scan(&self.shared, scan).await
     }
 
     async fn commit(&self, batch: &Batch) -> Result<Committed> {
-        commit::send(&self.0, batch).await?;
+        commit::send(&self.shared, batch).await?;
         Ok(Committed::new())
     }
 
     fn clock(&self) -> &dyn Clock {
-        &*self.0.clock
+        &*self.shared.clock
     }
 
     async fn ping(&self) -> Result<Ping> {
-        self.0.ping("ping").await
+        self.shared.ping("ping").await
     }
 
-    /// Nothing is to do: the server removes what has expired.
+    /// There is nothing to do: the server removes what has expired.
     async fn sweep(&self, _: Duration) -> Result<Swept> {
-        self.0.clients()?;
+        self.shared.clients()?;
         Ok(Swept::default())
     }
 
     async fn close(&self) -> Result<()> {
-        self.0.close();
+        self.shared.close();
         Ok(())
-    }
-}
-
-#[async_trait]
-impl RecordStore for DynamoDbRecords {
-    async fn get(&self, at: RecordRef<'_>) -> Result<Option<Record>> {
-        self.once.get(at).await
-    }
-
-    async fn get_many(&self, at: &[RecordRef<'_>]) -> Result<Vec<Option<Record>>> {
-        self.once.get_many(at).await
-    }
-
-    async fn scan(&self, scan: &Scan) -> Result<Records> {
-        self.once.scan(scan).await
-    }
-
-    async fn commit(&self, batch: &Batch) -> Result<Committed> {
-        let lost = match self.once.commit(batch).await {
-            Err(e) if e.retry() == Retry::Ambiguous && e.is(ErrorKind::Unavailable) => e,
-            answer => return answer,
-        };
-        if commit::is_transaction(batch)
-            && let Ok(committed) = self.once.commit(batch).await
-        {
-            // By its token it applied once, whichever copy came first.
-            return Ok(committed);
-        }
-        resolve_lost_reply(&self.once, batch, lost).await
-    }
-
-    fn clock(&self) -> &dyn Clock {
-        self.once.clock()
     }
 
     fn capabilities(&self) -> Capabilities {
         self.capabilities.clone()
-    }
-
-    async fn ping(&self) -> Result<Ping> {
-        self.once.ping().await
-    }
-
-    async fn sweep(&self, grace: Duration) -> Result<Swept> {
-        self.once.sweep(grace).await
-    }
-
-    async fn close(&self) -> Result<()> {
-        self.once.close().await
     }
 }

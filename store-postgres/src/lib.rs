@@ -145,6 +145,7 @@ use std::sync::Arc;
 pub use sqlx;
 use sqlx::{PgConnection, PgPool};
 pub use store_core;
+use store_core::layers::Resolving;
 use store_core::{RecordStore, Result, Store};
 
 pub use config::{Config, PostgresBuilder};
@@ -196,7 +197,8 @@ impl PostgresStore {
     async fn open(builder: PostgresBuilder) -> Result<Self> {
         let records = Arc::new(PostgresRecords::open(builder).await?);
         let limits = PostgresLimits::new(Arc::clone(&records));
-        let store = Store::new(Arc::clone(&records) as _).with_limits(Arc::new(limits));
+        let resolving = Resolving::new(Arc::clone(&records) as _);
+        let store = Store::new(Arc::new(resolving)).with_limits(Arc::new(limits));
         Ok(Self { records, store })
     }
 

@@ -5,11 +5,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sqlx::PgConnection;
-use store_core::backend::resolve_lost_reply;
 use store_core::changes::Changes;
 use store_core::{
-    Batch, Capabilities, Clock, Committed, Error, ErrorKind, Partition, Ping, Record, RecordKey,
-    RecordRef, RecordStore, Records, Result, Retry, Scan, Scope, Swept,
+    Batch, Capabilities, Clock, Committed, Error, Partition, Ping, Record, RecordKey, RecordRef,
+    RecordStore, Records, Result, Scan, Scope, Swept,
 };
 
 use crate::changes::Listener;
@@ -27,26 +26,23 @@ use store_core::backend::Background;
 /// The most records that a sweep removes of one collection.
 const SWEEP_BATCH: i32 = 1000;
 
-/// The records; a commit whose answer was lost is looked into.
+/// The records. Each commit is attempted once; a lost reply is left to
+/// [`Resolving`](store_core::layers::Resolving).
 #[derive(Debug)]
 pub(crate) struct PostgresRecords {
-    once: Once,
+    shared: Arc<Shared>,
     plan: Plan,
     sweeper: Option<Background>,
     listener: Listener,
 }
 
-/// The records, each call sent once.
-#[derive(Clone, Debug)]
-pub(crate) struct Once(Arc<Shared>);
-
 impl PostgresRecords {
     pub(crate) async fn open(builder: PostgresBuilder) -> Result<Self> {
-        let once = Once(Arc::new(Shared::open(&builder).await?));
-        let schema = &once.0.schema;
+        let shared = Arc::new(Shared::open(&builder).await?);
+        let schema = &shared.schema;
         Ok(Self {
             listener: Listener::new(
-                builder.listener_options(&once.0.sessions)?,
+                builder.listener_options(&shared.sessions)?,
                 builder.patience(),
                 schema,
                 &builder.collections,
@@ -58,29 +54,33 @@ impl PostgresRecords {
                 change_notice: builder.change_notice,
                 unlogged_nonces: builder.unlogged_nonces,
             },
-            sweeper: builder
-                .sweep
-                .map(|(interval, grace)| sweeper::start(once.clone(), interval, grace)),
-            once,
+            sweeper: builder.sweep.map(|(interval, grace)| {
+                let shared = Arc::clone(&shared);
+                sweeper::start(interval, move || {
+                    let shared = Arc::clone(&shared);
+                    async move { sweep(&shared, grace).await }
+                })
+            }),
+            shared,
         })
     }
 
     pub(crate) fn shared(&self) -> &Shared {
-        &self.once.0
+        &self.shared
     }
 
     pub(crate) fn shared_arc(&self) -> Arc<Shared> {
-        Arc::clone(&self.once.0)
+        Arc::clone(&self.shared)
     }
 
     pub(crate) async fn setup(&self) -> Result<()> {
-        self.shared().check_open()?;
+        self.shared.check_open()?;
         let state = self
             .plan
             .clone()
-            .run(self.shared().sessions.pool.clone())
+            .run(self.shared.sessions.pool.clone())
             .await?;
-        self.shared().was_set_up(state.unlogged_nonces);
+        self.shared.was_set_up(state.unlogged_nonces);
         Ok(())
     }
 }
@@ -111,13 +111,12 @@ pub(crate) async fn get(
     })
 }
 
-impl Once {
-    /// What both stores' `get` does, without a boxed future in a boxed future.
+impl PostgresRecords {
     async fn read(&self, at: RecordRef<'_>) -> Result<Option<Record>> {
-        self.0
+        self.shared
             .call(|| async move {
-                let mut connection = self.0.connection("get").await?;
-                get(&self.0, &mut connection, at).await
+                let mut connection = self.shared.connection("get").await?;
+                get(&self.shared, &mut connection, at).await
             })
             .await
     }
@@ -128,24 +127,24 @@ impl Once {
         collections.sort();
         collections.dedup();
         let text = match collections[..] {
-            [collection] => Arc::clone(&self.0.statements(collection).get_many),
-            _ => many(&self.0.schema, &collections).into(),
+            [collection] => Arc::clone(&self.shared.statements(collection).get_many),
+            _ => many(&self.shared.schema, &collections).into(),
         };
         let source = |at: &RecordRef<'_>| {
             collections
                 .binary_search(&at.collection())
                 .map_or(-1, |place| place as i32)
         };
-        let mut connection = self.0.connection("get_many").await?;
+        let mut connection = self.shared.connection("get_many").await?;
         let query = sqlx::query(safe(&text))
             .bind((0..at.len()).map(|item| item as i32).collect::<Vec<_>>())
             .bind(at.iter().map(source).collect::<Vec<_>>())
             .bind(at.iter().map(|at| at.partition()).collect::<Vec<_>>())
             .bind(at.iter().map(|at| at.id()).collect::<Vec<_>>())
-            .bind(nanos(self.0.now()))
+            .bind(nanos(self.shared.now()))
             .fetch_all(&mut *connection);
         let rows = self
-            .0
+            .shared
             .answer("get_many", Effect::Repeatable, query)
             .await
             .map_err(|error| in_collections(error, collections.iter().copied()))?;
@@ -163,138 +162,98 @@ impl Once {
     }
 }
 
-#[async_trait]
-impl RecordStore for Once {
-    async fn get(&self, at: RecordRef<'_>) -> Result<Option<Record>> {
-        self.read(at).await
-    }
-
-    async fn get_many(&self, at: &[RecordRef<'_>]) -> Result<Vec<Option<Record>>> {
-        self.0.check_open()?;
-        if at.is_empty() {
-            return Ok(Vec::new());
-        }
-        self.0.call(|| self.read_many(at)).await
-    }
-
-    async fn scan(&self, scan: &Scan) -> Result<Records> {
-        self.0.check_open()?;
-        if scan::matches_nothing(scan) {
-            return Ok(Records::last(Vec::new()));
-        }
-        let page = || async {
-            match scan.scope() {
-                Scope::Partition(partition) => scan::partition(&self.0, scan, partition).await,
-                Scope::Partitions(prefix) => scan::collection(&self.0, scan, prefix).await,
-            }
-        };
-        let page = self.0.call(page).await;
-        page.map_err(|error| in_collections(error, [scan.in_collection()]))
-    }
-
-    async fn commit(&self, batch: &Batch) -> Result<Committed> {
-        self.0.check_open()?;
-        if !batch.is_empty() {
-            let commit = || async {
-                let mut connection = self.0.connection("commit").await?;
-                send(&self.0, &mut connection, batch, Hold::ByItems).await
-            };
-            self.0.call(commit).await?;
-        }
-        Ok(Committed::new())
-    }
-
-    fn clock(&self) -> &dyn Clock {
-        &*self.0.clock
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        self.0.capabilities()
-    }
-
-    async fn ping(&self) -> Result<Ping> {
-        self.0.ping().await
-    }
-
-    async fn sweep(&self, grace: Duration) -> Result<Swept> {
-        let mut connection = self.0.connection("sweep").await?;
-        let query = sqlx::query(safe(&self.0.sweep))
-            .bind(nanos(self.0.now() - grace))
-            .bind(SWEEP_BATCH)
-            .fetch_one(&mut *connection);
-        // Sweeping twice does no harm, so it may always be repeated.
-        let row = self.0.answer("sweep", Effect::Repeatable, query).await?;
-        let removed = integer(&row, 0)?.unwrap_or_default();
-        let more: bool = sqlx::Row::try_get(&row, 1)
-            .map_err(|e| crate::error::from_sqlx(e, Effect::Repeatable, "sweep"))?;
-        Ok(Swept {
-            removed: u64::try_from(removed).unwrap_or_default(),
-            more,
-        })
-    }
-
-    async fn close(&self) -> Result<()> {
-        self.0.close().await;
-        Ok(())
-    }
+/// Removes a batch of what expired longer than `grace` ago.
+async fn sweep(shared: &Shared, grace: Duration) -> Result<Swept> {
+    let mut connection = shared.connection("sweep").await?;
+    let query = sqlx::query(safe(&shared.sweep))
+        .bind(nanos(shared.now() - grace))
+        .bind(SWEEP_BATCH)
+        .fetch_one(&mut *connection);
+    // Sweeping twice does no harm, so it may always be repeated.
+    let row = shared.answer("sweep", Effect::Repeatable, query).await?;
+    let removed = integer(&row, 0)?.unwrap_or_default();
+    let more: bool = sqlx::Row::try_get(&row, 1)
+        .map_err(|e| crate::error::from_sqlx(e, Effect::Repeatable, "sweep"))?;
+    Ok(Swept {
+        removed: u64::try_from(removed).unwrap_or_default(),
+        more,
+    })
 }
 
 #[async_trait]
 impl RecordStore for PostgresRecords {
     async fn get(&self, at: RecordRef<'_>) -> Result<Option<Record>> {
-        self.once.read(at).await
+        self.read(at).await
     }
 
     async fn get_many(&self, at: &[RecordRef<'_>]) -> Result<Vec<Option<Record>>> {
-        self.once.get_many(at).await
+        self.shared.check_open()?;
+        if at.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.shared.call(|| self.read_many(at)).await
     }
 
     async fn scan(&self, scan: &Scan) -> Result<Records> {
-        self.once.scan(scan).await
+        self.shared.check_open()?;
+        if scan::matches_nothing(scan) {
+            return Ok(Records::last(Vec::new()));
+        }
+        let page = || async {
+            match scan.scope() {
+                Scope::Partition(partition) => scan::partition(&self.shared, scan, partition).await,
+                Scope::Partitions(prefix) => scan::collection(&self.shared, scan, prefix).await,
+            }
+        };
+        let page = self.shared.call(page).await;
+        page.map_err(|error| in_collections(error, [scan.in_collection()]))
     }
 
     async fn commit(&self, batch: &Batch) -> Result<Committed> {
-        match self.once.commit(batch).await {
-            Err(lost) if lost.retry() == Retry::Ambiguous && lost.is(ErrorKind::Unavailable) => {
-                resolve_lost_reply(&self.once, batch, lost).await
-            }
-            answer => answer,
+        self.shared.check_open()?;
+        if !batch.is_empty() {
+            let commit = || async {
+                let mut connection = self.shared.connection("commit").await?;
+                send(&self.shared, &mut connection, batch, Hold::ByItems).await
+            };
+            self.shared.call(commit).await?;
         }
+        Ok(Committed::new())
     }
 
     fn clock(&self) -> &dyn Clock {
-        self.once.clock()
+        &*self.shared.clock
     }
 
     fn capabilities(&self) -> Capabilities {
-        self.once.capabilities()
+        self.shared.capabilities()
     }
 
     async fn ping(&self) -> Result<Ping> {
-        self.once.ping().await
-    }
-
-    async fn changes(&self) -> Result<Changes> {
-        self.shared().check_open()?;
-        if !self.shared().tells() {
-            return Err(Error::unsupported(
-                "this store was opened without change notice; see PostgresBuilder::change_notice",
-            )
-            .with_backend(BACKEND));
-        }
-        self.listener.subscribe(self.shared()).await
+        self.shared.ping().await
     }
 
     async fn sweep(&self, grace: Duration) -> Result<Swept> {
-        self.once.sweep(grace).await
+        sweep(&self.shared, grace).await
     }
 
     async fn close(&self) -> Result<()> {
         if let Some(sweeper) = &self.sweeper {
             sweeper.stop().await;
         }
-        let closed = self.once.close().await;
+        self.shared.close().await;
         self.listener.close().await;
-        closed
+        Ok(())
+    }
+
+    async fn changes(&self) -> Result<Changes> {
+        self.shared.check_open()?;
+        if !self.shared.tells() {
+            return Err(Error::unsupported(
+                "this store was opened without change notice; see PostgresBuilder::change_notice",
+            )
+            .with_backend(BACKEND));
+        }
+        self.listener.subscribe(&self.shared).await
     }
 }

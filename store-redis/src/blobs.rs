@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use redis::{Cmd, Value};
 use store_core::blobs::{BLOB_CHUNKS, ProvisionalChunks, RecordBlobs};
-use store_core::{Error, ErrorKind, Partition, RecordKey, Result, Retry, Timestamp};
+use store_core::{Error, ErrorKind, Partition, RecordKey, RecordStore, Result, Retry, Timestamp};
 
 use crate::error::{BACKEND, Effect};
 use crate::records::RedisRecords;
@@ -16,8 +16,12 @@ use crate::wire::Pair;
 
 /// Objects over `records`, whose chunks expire after `life` until they are
 /// published.
-pub(crate) fn over(records: Arc<RedisRecords>, life: Duration) -> RecordBlobs {
-    let shared = Arc::clone(records.shared());
+pub(crate) fn over(
+    driver: &RedisRecords,
+    records: Arc<dyn RecordStore>,
+    life: Duration,
+) -> RecordBlobs {
+    let shared = Arc::clone(driver.shared());
     RecordBlobs::new(records).provisional(Arc::new(Expiring { shared, life }))
 }
 

@@ -159,6 +159,7 @@ use std::sync::Arc;
 pub use redis;
 use redis::Client;
 pub use store_core;
+use store_core::layers::{Recourse, Resolving};
 use store_core::{RecordStore, Result, Store};
 
 pub use config::Builder;
@@ -198,8 +199,17 @@ impl RedisStore {
     async fn open(builder: Builder) -> Result<Self> {
         let records = Arc::new(RedisRecords::open(&builder).await?);
         let limits = RedisLimits::new(Arc::clone(&records));
-        let blobs = blobs::over(Arc::clone(&records), builder.orphans);
-        let store = Store::new(Arc::clone(&records) as _)
+        let shared = Arc::clone(records.shared());
+        let resolving: Arc<dyn RecordStore> =
+            Arc::new(Resolving::with(Arc::clone(&records) as _, move |batch| {
+                match commit::strict(&shared, batch) {
+                    None => Recourse::Resolve,
+                    // That it was written does not prove that replicas have it.
+                    Some(_) => Recourse::Report,
+                }
+            }));
+        let blobs = blobs::over(&records, Arc::clone(&resolving), builder.orphans);
+        let store = Store::new(resolving)
             .with_blobs(Arc::new(blobs))
             .with_limits(Arc::new(limits));
         Ok(Self { records, store })

@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use store_core::blobs::RecordBlobs;
+use store_core::layers::RateLimitLayer;
 use store_core::limits::{Bucket, BucketUpdate, LimitKey, RecordLimits};
-use store_core::{Clock, Error, RateLimitStore, Result, Store};
+use store_core::{Error, RateLimitStore, Result, Store};
 
 use super::Saboteur;
 use crate::cases::store;
@@ -30,16 +31,16 @@ struct Apart {
 }
 
 #[async_trait]
-impl RateLimitStore for Apart {
+impl RateLimitLayer for Apart {
+    fn inner(&self) -> &dyn RateLimitStore {
+        &*self.limits
+    }
+
     async fn update(&self, key: LimitKey<'_>, change: BucketUpdate<'_>) -> Result<Option<Bucket>> {
         if self.closed.load(Ordering::Acquire) {
             return Err(Error::closed());
         }
         self.limits.update(key, change).await
-    }
-
-    fn clock(&self) -> &dyn Clock {
-        self.limits.clock()
     }
 
     async fn close(&self) -> Result<()> {

@@ -8,9 +8,10 @@ use tokio::task::JoinSet;
 
 use super::scheduler::Scheduler;
 use super::stepped::Stepped;
-use crate::faults::{Chances, Lossy, Resolving};
+use crate::faults::{Chances, Lossy};
 use crate::harness::Harness;
 use crate::suite::CaseResult;
+use store_core::layers::Resolving;
 
 /// How many calls in a hundred are dropped while they run.
 const DROPPED: usize = 8;

@@ -15,14 +15,10 @@ use std::future::Future;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use async_trait::async_trait;
-use store_core::changes::Changes;
-use store_core::{
-    Batch, Capabilities, Clock, Committed, Ping, Record, RecordRef, RecordStore, Records, Result,
-    Scan, Store, Swept,
-};
+use store_core::layers::RecordLayer;
+use store_core::{Batch, Committed, Record, RecordRef, RecordStore, Records, Result, Scan, Store};
 
 /// An error of the store's, or of what was made of its answer.
 type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -226,8 +222,11 @@ impl Counted {
 }
 
 #[async_trait]
-#[deny(clippy::missing_trait_methods)]
-impl RecordStore for Counted {
+impl RecordLayer for Counted {
+    fn inner(&self) -> &dyn RecordStore {
+        &*self.store
+    }
+
     async fn get(&self, at: RecordRef<'_>) -> Result<Option<Record>> {
         self.counted().get(at).await
     }
@@ -244,33 +243,9 @@ impl RecordStore for Counted {
         self.counted().commit(batch).await
     }
 
-    /// A server answers nothing at once.
+    /// A server answers nothing without a round trip.
     fn get_now(&self, _: RecordRef<'_>) -> Option<Result<Option<Record>>> {
         None
-    }
-
-    fn clock(&self) -> &dyn Clock {
-        self.store.clock()
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        self.store.capabilities()
-    }
-
-    async fn ping(&self) -> Result<Ping> {
-        self.store.ping().await
-    }
-
-    async fn changes(&self) -> Result<Changes> {
-        self.store.changes().await
-    }
-
-    async fn sweep(&self, grace: Duration) -> Result<Swept> {
-        self.store.sweep(grace).await
-    }
-
-    async fn close(&self) -> Result<()> {
-        self.store.close().await
     }
 }
 

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use store_conformance::proxy::Weather;
 use store_conformance::storm::{self, Figures};
-use store_core::limits::{Bucket, BucketUpdate, Decision, LimitKey, RateLimitStore, Take};
-use store_core::{Clock, Error, Result, Retry};
+use store_core::layers::RateLimitLayer;
+use store_core::limits::{Decision, RateLimitStore, Take};
+use store_core::{Error, Result, Retry};
 
 use crate::faults::behind;
 use crate::own::storm_seeds;
@@ -40,9 +41,9 @@ struct Careless {
 }
 
 #[async_trait::async_trait]
-impl RateLimitStore for Careless {
-    async fn update(&self, key: LimitKey<'_>, change: BucketUpdate<'_>) -> Result<Option<Bucket>> {
-        self.limits.update(key, change).await
+impl RateLimitLayer for Careless {
+    fn inner(&self) -> &dyn RateLimitStore {
+        &*self.limits
     }
 
     async fn take(&self, take: &Take<'_>) -> Result<Decision> {
@@ -57,10 +58,6 @@ impl RateLimitStore for Careless {
                 false => error,
             });
         }
-    }
-
-    fn clock(&self) -> &dyn Clock {
-        self.limits.clock()
     }
 }
 

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | to say whether a failed call may be retried | [`Effect`] |
 //! | to try a compare-and-swap again | [`Attempts`], [`back_off`] |
-//! | to find out what became of a commit without a reply | [`Resolving`](crate::layers::Resolving), [`resolve_lost_reply`] |
+//! | to find out what became of a commit without a reply | [`layers::Resolving`](crate::layers::Resolving), [`resolve_lost_reply`] |
 //! | the numbers of a rate limit, for its server | [`gcra::Terms`] |
 //! | to write a hot bucket less often | [`coalesce::Coalescer`] |
 //! | chunks that expire until their object is published | [`ProvisionalChunks`] |

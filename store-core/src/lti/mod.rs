@@ -197,12 +197,14 @@
 mod fields;
 mod handle;
 mod keys;
+mod layer;
 mod records;
 mod registration;
 mod store;
 
 pub use handle::{Accepted, Launch, LaunchClaims, Login, Lti, Refusal};
 pub use keys::{NewToolKey, PublicJwk, SigningKey, ToolKey};
+pub use layer::LtiLayer;
 pub(crate) use records::COLLECTIONS;
 pub use records::{NONCES, RecordLti, Resealed};
 pub use registration::{

@@ -4,9 +4,10 @@
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
+use store_core::layers::RecordLayer;
 use store_core::lti::{Deployment, LtiStore, NonceCheck, RecordLti};
 use store_core::{
-    Batch, Clock, Collection, Committed, Error, ErrorKind, Record, RecordRef, RecordStore, Records,
+    Batch, Collection, Committed, Error, ErrorKind, Record, RecordRef, RecordStore, Records,
     Result, Retry, Scan, Store,
 };
 use store_memory::MemoryStore;
@@ -71,7 +72,11 @@ fn outage() -> Error {
 }
 
 #[async_trait]
-impl RecordStore for Connection {
+impl RecordLayer for Connection {
+    fn inner(&self) -> &dyn RecordStore {
+        &*self.server
+    }
+
     async fn get(&self, at: RecordRef<'_>) -> Result<Option<Record>> {
         self.begin("get")?;
         self.server.get(at).await
@@ -95,10 +100,6 @@ impl RecordStore for Connection {
             Some(Fault::LosesReply) => self.server.commit(batch).await.and(Err(outage())),
             _ => self.server.commit(batch).await,
         }
-    }
-
-    fn clock(&self) -> &dyn Clock {
-        self.server.clock()
     }
 }
 

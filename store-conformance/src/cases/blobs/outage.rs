@@ -10,9 +10,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use store_core::blobs::{BlobList, BlobStoreExt, OpenOptions, Publication, RecordBlobs};
+use store_core::layers::RecordLayer;
 use store_core::{
-    Batch, BlobStore, Clock, Committed, Error, ErrorKind, Record, RecordRef, RecordStore, Records,
-    Result, Retry, Scan, Store,
+    Batch, BlobStore, Committed, Error, ErrorKind, Record, RecordRef, RecordStore, Records, Result,
+    Retry, Scan, Store,
 };
 
 use super::reclaim::usage;
@@ -100,7 +101,11 @@ fn answered<T>(answer: T, is_lost: bool) -> Result<T> {
 }
 
 #[async_trait]
-impl RecordStore for Flaky {
+impl RecordLayer for Flaky {
+    fn inner(&self) -> &dyn RecordStore {
+        &*self.inner
+    }
+
     async fn get(&self, at: RecordRef<'_>) -> Result<Option<Record>> {
         let lost = self.call()?;
         answered(self.inner.get(at).await?, lost)
@@ -119,10 +124,6 @@ impl RecordStore for Flaky {
     async fn commit(&self, batch: &Batch) -> Result<Committed> {
         let lost = self.call()?;
         answered(self.inner.commit(batch).await?, lost)
-    }
-
-    fn clock(&self) -> &dyn Clock {
-        self.inner.clock()
     }
 }
 

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use store_core::layers::Resolving;
 use store_core::{Batch, Body, ErrorKind, Expect, Record, RecordStore, Result, Retry, Version};
 use tokio::task::JoinSet;
 
 use super::tools::{Given, Space, key};
-use crate::faults::{Chances, Lossy, Resolving};
+use crate::faults::{Chances, Lossy};
 use crate::history::{
     Dice, Item, Outcome, Recorder, Registers, RegistersAnswer, RegistersCall, Violation, Write,
     check,

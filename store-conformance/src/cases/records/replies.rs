@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use store_core::layers::Resolving;
 use store_core::{Batch, Body, Committed, ErrorKind, Expect, RecordStore, Result, Retry};
 
 use super::tools::{Given, Space, conflict, key};
-use crate::faults::{Fault, Lossy, Outage, Resolving};
+use crate::faults::{Fault, Lossy, Outage};
 use crate::suite::CaseResult;
 use crate::{Case, case};
 

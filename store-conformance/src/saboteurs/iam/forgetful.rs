@@ -1,14 +1,10 @@
 //! Record stores whose commits have a bug.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
-use store_core::changes::Changes;
-use store_core::{
-    Batch, Capabilities, Clock, Committed, Error, ErrorKind, Expect, Ping, Record, RecordRef,
-    RecordStore, Records, Result, Scan, Store, Swept,
-};
+use store_core::layers::RecordLayer;
+use store_core::{Batch, Committed, Error, ErrorKind, Expect, RecordStore, Result, Store};
 
 use crate::harness::{Harness, Opened, Over};
 use crate::saboteurs::sound;
@@ -29,17 +25,9 @@ struct Buggy {
 }
 
 #[async_trait]
-impl RecordStore for Buggy {
-    async fn get(&self, at: RecordRef<'_>) -> Result<Option<Record>> {
-        self.store.get(at).await
-    }
-
-    async fn get_many(&self, at: &[RecordRef<'_>]) -> Result<Vec<Option<Record>>> {
-        self.store.get_many(at).await
-    }
-
-    async fn scan(&self, scan: &Scan) -> Result<Records> {
-        self.store.scan(scan).await
+impl RecordLayer for Buggy {
+    fn inner(&self) -> &dyn RecordStore {
+        &*self.store
     }
 
     async fn commit(&self, batch: &Batch) -> Result<Committed> {
@@ -56,7 +44,7 @@ impl RecordStore for Buggy {
             };
             forgetful.item(item.key().clone(), expect, item.change().clone())?;
         }
-        // Time for somebody else, as a network would give.
+        // Others run meanwhile, as they would during a network round trip.
         for _ in 0..30 {
             tokio::task::yield_now().await;
         }
@@ -68,30 +56,6 @@ impl RecordStore for Buggy {
             }),
             Bug::Forgets(_) => answer,
         }
-    }
-
-    fn clock(&self) -> &dyn Clock {
-        self.store.clock()
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        self.store.capabilities()
-    }
-
-    async fn ping(&self) -> Result<Ping> {
-        self.store.ping().await
-    }
-
-    async fn changes(&self) -> Result<Changes> {
-        self.store.changes().await
-    }
-
-    async fn sweep(&self, grace: Duration) -> Result<Swept> {
-        self.store.sweep(grace).await
-    }
-
-    async fn close(&self) -> Result<()> {
-        self.store.close().await
     }
 }
 
