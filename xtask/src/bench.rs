@@ -62,7 +62,7 @@ pub fn run(mut arguments: lexopt::Parser) -> Result {
     let known: Vec<&str> = package.targets_of("bench").map(|t| &*t.name).collect();
     let is_wanted = |name: &&&str| {
         let of_backend = |one: &&Backend| name.split('_').next() == Some(one.name);
-        backends.iter().any(|one| of_backend(&one))
+        backends.iter().any(of_backend)
             && (names.is_empty() || names.iter().any(|wanted| wanted == **name))
     };
     let wanted: Vec<_> = known.iter().filter(is_wanted).collect();

@@ -56,6 +56,19 @@ const SLEEPERS: &[(&str, &str)] = &[
         "waits for a slot that is being moved",
     ),
     (
+        "store-conformance/src/simulation/scheduler.rs",
+        "moves virtual time",
+    ),
+    (
+        "store-core/src/backend/background.rs",
+        "runs a background task at its interval",
+    ),
+    ("store-core/src/backend/retry.rs", "backs off"),
+    (
+        "store-postgres/src/sessions.rs",
+        "asks why no connection is made while it waits for one",
+    ),
+    (
         "store-conformance/tests/servers.rs",
         "asks whether what was killed left something behind",
     ),

@@ -35,8 +35,12 @@ pub(super) async fn readers_see_one_whole_object_and_sweeps_free_the_rest(
                         let put = blobs.put(object(), BlobMetadata::default(), bytes);
                         world.call(unless_superseded(put)).await?;
                     }
-                    3 => drop(world.call(blobs.delete(object())).await?),
-                    4 => drop(world.call(blobs.sweep()).await?),
+                    3 => {
+                        world.call(blobs.delete(object())).await?;
+                    }
+                    4 => {
+                        world.call(blobs.sweep()).await?;
+                    }
                     5 => {
                         world.step().await;
                         // No request is on its way for half an hour.

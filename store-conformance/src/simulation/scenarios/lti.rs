@@ -79,7 +79,9 @@ pub(super) async fn an_issuer_with_registrations_has_one_default(world: Arc<Worl
                         let upsert = store.upsert_registration(platform(ISSUER, &id)?);
                         world.call(upsert).await?;
                     }
-                    2 => drop(world.call(store.delete_registration(ISSUER, &id)).await?),
+                    2 => {
+                        world.call(store.delete_registration(ISSUER, &id)).await?;
+                    }
                     _ => {
                         let set = async {
                             match store.set_default_registration(ISSUER, &id).await {
