@@ -341,9 +341,6 @@ pub const HEAVY: [&str; 20] = [
     "tonic",
 ];
 
-/// TLS is rustls; these are never compiled.
-pub const FORBIDDEN: [&str; 3] = ["native-tls", "openssl", "openssl-sys"];
-
 /// The backends to work on: those named, or all.
 ///
 /// # Errors

@@ -8,6 +8,7 @@
 mod backends;
 mod conformance;
 mod generated;
+mod imports;
 mod needs;
 mod options;
 mod process;

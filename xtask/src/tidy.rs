@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::backends::BACKENDS;
 use crate::generated::inside;
 use crate::workspace::{Package, Workspace};
-use crate::{Result, ci};
+use crate::{Result, ci, imports};
 
 pub const HELP: &str = "
 Check the house rules that no compiler checks:
@@ -15,7 +15,8 @@ Check the house rules that no compiler checks:
   - no file is longer than 500 lines, but for a short list with reasons
   - nothing is left to do, no test is ignored, no example is not compiled
   - nothing sleeps: tests move the clock or wait for a condition
-  - every backend has the same rooms: files of the same names
+  - modules import each other in one direction (xtask/src/imports.rs)
+  - every backend has the same files, by name
   - a published crate's metadata is complete, and the forge tries it with the
     oldest compiler that it promises
   - CHANGELOG.md has an Unreleased section
@@ -72,8 +73,24 @@ const SLEEPERS: &[(&str, &str)] = &[
         "store-conformance/tests/servers.rs",
         "asks whether what was killed left something behind",
     ),
-    ("store-core/src/clock.rs", "the machine's clock"),
+    ("store-core/src/clock.rs", "the system clock"),
     ("store-core/src/update.rs", "backs off under contention"),
+    (
+        "store-core/src/backend/retry.rs",
+        "backs off between attempts",
+    ),
+    (
+        "store-core/src/backend/background.rs",
+        "repeats work at an interval",
+    ),
+    (
+        "store-postgres/src/sessions.rs",
+        "waits between attempts to connect",
+    ),
+    (
+        "store-conformance/src/simulation/scheduler.rs",
+        "gives up on a schedule that does not go on",
+    ),
     (
         "xtask/src/servers.rs",
         "asks a server that starts or stops whether it has",
@@ -120,6 +137,7 @@ pub fn tidy() -> Result {
             files += 1;
         }
     }
+    imports::check(&workspace, &mut faults)?;
     rooms(&workspace, &mut faults);
     changelog(&workspace, &mut faults)?;
     forge(&workspace, &mut faults)?;
@@ -142,12 +160,12 @@ pub fn tidy() -> Result {
 }
 
 /// From the root, with slashes on every system.
-fn shown(workspace: &Workspace, file: &Path) -> String {
+pub fn shown(workspace: &Workspace, file: &Path) -> String {
     workspace.shown(file).to_string_lossy().replace('\\', "/")
 }
 
 /// Every source file below `folder`, in order.
-fn sources(folder: &Path) -> Result<Vec<PathBuf>> {
+pub fn sources(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     let mut entries: Vec<_> = fs::read_dir(folder)?.collect::<std::io::Result<_>>()?;
     entries.sort_by_key(|entry| entry.file_name());

@@ -4,15 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
-use crate::backends::{self, BACKENDS, CONFORMANCE, CORE, FORBIDDEN, HEAVY};
+use crate::backends::{self, BACKENDS, CONFORMANCE, CORE, HEAVY};
 use crate::workspace::Workspace;
 use crate::{Result, process};
 
 pub const HELP: &str = "
 Prove by `cargo tree` what a user of one backend compiles: of this workspace
 only store-core and that backend; of the heavy crates only those of its own
-driver; for TLS rustls alone; no more crates in all than its ceiling; and none
-that asks for a newer Rust than the crate promises.
+driver; no more crates in all than its ceiling; and none that asks for a newer
+Rust than the crate promises. Banned crates are in deny.toml.
 Ceilings and lists are in xtask/src/backends.rs.
 
 Usage: cargo xtask tree-check
@@ -81,9 +81,6 @@ pub fn tree_check() -> Result {
                     "{package} no longer compiles {name}: drop it from its row"
                 ));
             }
-        }
-        for name in FORBIDDEN.iter().filter(|name| all.names().contains(*name)) {
-            faults.push(format!("{package} compiles {name}; TLS is rustls"));
         }
     }
     if faults.is_empty() {
