@@ -13,12 +13,12 @@ const LOOKED_AT_IN_PASSING: usize = 4;
 /// How many buckets are compared to evict one.
 const COMPARED_TO_EVICT: usize = 16;
 
-/// Keys up to this long are kept in the table itself, and a take need not
-/// follow a pointer to compare them.
+/// Keys up to this length are stored in the table itself, so that a take follows
+/// no pointer to compare them.
 const INLINE: usize = 22;
 
 /// How many takes in a row, of all that the front did not serve, bring their
-/// key to the front: so many that two keys in turn cost next to nothing.
+/// key to the front: so many that two alternating keys cost next to nothing.
 const IN_A_ROW: u32 = 16;
 
 /// In this order: what a take of a hot key touches comes first, beside the lock.
@@ -49,7 +49,7 @@ struct Slot {
 /// One key and its bucket.
 struct Held {
     key: Key,
-    kept: Kept,
+    state: BucketState,
 }
 
 enum Key {
@@ -58,7 +58,7 @@ enum Key {
 }
 
 /// The usual bucket in place, any other behind a pointer.
-enum Kept {
+enum BucketState {
     One {
         quota: Arc<str>,
         tat: Timestamp,
@@ -75,26 +75,26 @@ impl Buckets {
         if let Some(front) = &mut self.front
             && front.key.is(key)
         {
-            return Some(front.kept.take(take));
+            return Some(front.state.take(take));
         }
         self.count(hash, key);
-        Some(self.find(hash, key)?.kept.take(take))
+        Some(self.find(hash, key)?.state.take(take))
     }
 
     /// The bucket of `key`, expired or not.
     pub(crate) fn get(&mut self, hash: u64, key: &str) -> Option<Bucket> {
-        self.find(hash, key).map(|held| held.kept.to_bucket())
+        self.find(hash, key).map(|held| held.state.to_bucket())
     }
 
     /// Puts `bucket` in the place of the one that `key` has; true if it had none.
     pub(crate) fn put(&mut self, hash: u64, key: &str, bucket: Bucket) -> bool {
-        let kept = Kept::from(bucket);
+        let state = BucketState::from(bucket);
         if let Some(held) = self.find(hash, key) {
-            held.kept = kept;
+            held.state = state;
             return false;
         }
         let key = Key::new(key);
-        self.insert(hash, Held { key, kept });
+        self.insert(hash, Held { key, state });
         true
     }
 
@@ -103,10 +103,9 @@ impl Buckets {
         self.front.take_if(|held| held.key.is(key)).is_some() || self.take_out(hash, key).is_some()
     }
 
-    /// Looks at a few places for what expired by `now`; says how many buckets
-    /// that removed.
-    pub(crate) fn forget_in_passing(&mut self, now: Timestamp) -> usize {
-        let expired = |held: &Held| held.kept.expires_at() <= now;
+    /// Removes expired buckets from a few places; says how many there were.
+    pub(crate) fn remove_some_expired(&mut self, now: Timestamp) -> usize {
+        let expired = |held: &Held| held.state.expires_at() <= now;
         let mut removed = usize::from(self.front.take_if(|held| expired(held)).is_some());
         let places = self.table.num_buckets();
         for _ in 0..LOOKED_AT_IN_PASSING.min(places) {
@@ -123,12 +122,12 @@ impl Buckets {
 
     /// Removes every bucket that is full by `now`: how many, and when the first
     /// of the others will be.
-    pub(crate) fn forget_full(&mut self, now: Timestamp) -> (usize, Option<Timestamp>) {
+    pub(crate) fn remove_full(&mut self, now: Timestamp) -> (usize, Option<Timestamp>) {
         self.return_front();
         let before = self.table.len();
         let mut next = None;
         self.table.retain(|slot| {
-            let full_at = slot.held.kept.full_at();
+            let full_at = slot.held.state.full_at();
             if full_at > now {
                 next = Some(next.map_or(full_at, |next: Timestamp| next.min(full_at)));
             }
@@ -139,7 +138,7 @@ impl Buckets {
 
     /// Removes one bucket: of a few, the one that will be full first, because
     /// forgetting it grants the least. False if there is none.
-    pub(crate) fn forget_fullest(&mut self) -> bool {
+    pub(crate) fn evict_fullest(&mut self) -> bool {
         self.return_front();
         let places = self.table.num_buckets();
         let (mut seen, mut fullest) = (0, None);
@@ -149,7 +148,7 @@ impl Buckets {
             let Ok(slot) = self.table.get_bucket_entry(place) else {
                 continue;
             };
-            let full_at = slot.get().held.kept.full_at();
+            let full_at = slot.get().held.state.full_at();
             if fullest.is_none_or(|(_, earliest)| full_at < earliest) {
                 fullest = Some((place, full_at));
             }
@@ -244,7 +243,7 @@ impl Key {
     }
 }
 
-impl Kept {
+impl BucketState {
     fn expires_at(&self) -> Timestamp {
         match self {
             Self::One { expires_at, .. } => *expires_at,
@@ -309,7 +308,7 @@ impl Kept {
     }
 }
 
-impl From<Bucket> for Kept {
+impl From<Bucket> for BucketState {
     fn from(bucket: Bucket) -> Self {
         match bucket.entries() {
             [
@@ -352,7 +351,7 @@ mod tests {
     }
 
     /// Takes, writes and removals in long and short runs of one key, so that
-    /// keys come to the front, are replaced there, changed there and forgotten.
+    /// keys come to the front, are replaced there, changed there and removed.
     #[test]
     fn what_is_in_front_is_as_good_as_in_the_table() {
         let quotas = QuotaSet::from(Quota::per_second(40).expect("a good quota"));
@@ -380,7 +379,7 @@ mod tests {
                     assert_eq!(buckets.remove(hash, &key), known);
                 }
                 1 => {
-                    let (removed, _) = buckets.forget_full(now);
+                    let (removed, _) = buckets.remove_full(now);
                     let before = reference.len();
                     let full = |bucket: &Bucket| bucket.tat(&quotas[0]) <= Some(now);
                     reference.retain(|_, bucket| !full(bucket));

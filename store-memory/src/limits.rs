@@ -21,7 +21,7 @@ use store_core::{Clock, Error, ErrorKind, RateLimitStore, Result, Timestamp};
 use crate::buckets::Buckets;
 use crate::state::State;
 
-/// A power of two: enough that threads rarely meet, few enough to walk over.
+/// A power of two: enough that threads rarely meet, few enough to scan.
 const SHARDS: usize = 64;
 
 /// What a take under a new key does while as many buckets as
@@ -33,11 +33,11 @@ const SHARDS: usize = 64;
 #[serde(rename_all = "snake_case")]
 pub enum BucketEviction {
     /// It is refused with `LimitExceeded`: no key gets more than its quota, but
-    /// whoever can choose keys can keep new ones out.
+    /// a client that can choose keys can keep new ones out.
     #[default]
     Refuse,
-    /// Of a few buckets, the one that will be full first is forgotten: new keys
-    /// are served, and the forgotten key gets at most the tokens back that it
+    /// Of a few buckets, the one that will be full first is deleted: new keys
+    /// are served, and the deleted one's key gets at most the tokens back that it
     /// used. Choose it where refusing new customers is worse.
     ForgetFullest,
 }
@@ -129,18 +129,18 @@ impl MemoryLimits {
         decision.map_or_else(|| self.take_from_full(hash, take), Ok)
     }
 
-    /// A take from a bucket that nobody wrote yet.
+    /// A take from a bucket that was never written.
     #[cold]
     fn take_from_full(&self, hash: u64, take: &Take<'_>) -> Result<Decision> {
         // Not by the caller's time alone: if it is far ahead, buckets that are
-        // in use look full, and forgetting them would mint.
+        // in use look full, and removing them would grant tokens.
         let now = take.now().min(self.clock.now());
         self.reserve(now)?;
         let shard = self.shard(hash);
         let mut buckets = shard.buckets.lock();
-        let forgotten = buckets.forget_in_passing(now);
+        let removed = buckets.remove_some_expired(now);
         let mut added = false;
-        // Somebody may have been faster.
+        // Another thread may have been faster.
         let decision = buckets.take(hash, take).unwrap_or_else(|| {
             let mut bucket = Bucket::default();
             let decision = take.apply(&mut bucket);
@@ -150,7 +150,7 @@ impl MemoryLimits {
             decision
         });
         drop(buckets);
-        self.release(forgotten + usize::from(!added));
+        self.release(removed + usize::from(!added));
         Ok(decision)
     }
 
@@ -215,7 +215,7 @@ impl MemoryLimits {
             return false;
         }
         let mut buckets = shard.buckets.lock();
-        let (removed, next) = buckets.forget_full(now);
+        let (removed, next) = buckets.remove_full(now);
         let busy_until = next.map_or(u64::MAX, Timestamp::as_nanos);
         shard.busy_until.store(busy_until, Ordering::Relaxed);
         drop(buckets);
@@ -228,7 +228,7 @@ impl MemoryLimits {
         let first = self.next_shard.fetch_add(1, Ordering::Relaxed);
         let evicted = (0..SHARDS).any(|step| {
             let shard = &self.shards[first.wrapping_add(step) % SHARDS];
-            shard.buckets.lock().forget_fullest()
+            shard.buckets.lock().evict_fullest()
         });
         self.release(usize::from(evicted));
         evicted

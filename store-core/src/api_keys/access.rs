@@ -1,4 +1,4 @@
-//! Whether a request may go on, and what to tell the client.
+//! Whether a request is allowed, and what to answer the client.
 
 use async_trait::async_trait;
 
@@ -128,7 +128,7 @@ pub struct HttpAnswer {
     /// 200 for a granted request, 401 without a key, 400 for what cannot be a
     /// key, 503 when there is no answer, 403 for everything else.
     pub status: u16,
-    /// What to tell the client.
+    /// The text for the client.
     pub message: &'static str,
 }
 
@@ -151,7 +151,7 @@ impl HttpAnswer {
     }
 }
 
-/// What to tell the client, with the reason.
+/// The answer for the client, with the reason.
 ///
 /// ```
 /// use store_core::api_keys::{Access, http_answer, http_answer_hardened};
@@ -160,6 +160,7 @@ impl HttpAnswer {
 /// assert_eq!(http_answer(&Ok(Access::Unknown)).status, 403);
 /// assert_eq!(http_answer_hardened(&Ok(Access::Unknown)).message, "access denied");
 /// ```
+#[doc(alias = "middleware")]
 pub fn http_answer(access: &Result<Access>) -> HttpAnswer {
     let (status, message) = match access {
         Ok(Access::Granted(_)) => (200, "granted"),

@@ -1,4 +1,4 @@
-//! What is kept about a key.
+//! What is stored about a key.
 
 use std::fmt;
 use std::sync::Arc;
@@ -22,8 +22,8 @@ pub const MAX_TENANT: usize = 1024;
 /// A key's public name: not secret, never reused, the same for as long as the
 /// key exists, and other for a key that was deleted and inserted again.
 ///
-/// Show it in lists; disable and delete keys by it when nobody holds the secret
-/// any more. Opaque: 1 to 255 bytes without NUL, chosen by the store.
+/// Show it in lists; disable and delete keys by it when the secret is no longer
+/// known. Opaque: 1 to 255 bytes without NUL, chosen by the store.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct KeyId(Arc<str>);
@@ -102,10 +102,12 @@ pub struct KeyData {
     /// What it may do.
     #[serde(default)]
     pub permissions: Permissions,
-    /// From this moment on it is expired; `None` for never.
+    /// From this moment on it is expired; `None` for never. In JSON, RFC 3339
+    /// text in UTC or with an offset, up to April of 2262.
+    #[doc(alias = "ttl")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Timestamp>,
-    /// The application's own fields, kept as they are. All data of a key
+    /// The application's own fields, stored as they are. All data of a key
     /// together, as JSON, is at most 256 KiB. Never put a secret here.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub extra: Map<String, Value>,
@@ -159,6 +161,7 @@ impl KeyData {
     }
 
     /// This, expired from `at` on.
+    #[doc(alias = "ttl")]
     pub fn expiring_at(mut self, at: Timestamp) -> Self {
         self.expires_at = Some(at);
         self
@@ -195,8 +198,8 @@ impl KeyData {
                 "a key's tenant is 1 to 1024 bytes without NUL; leave it out for none",
             ));
         }
-        let kept = before.is_some_and(|before| before.permissions == self.permissions);
-        if self.permissions.is_malformed() && !kept {
+        let unchanged = before.is_some_and(|before| before.permissions == self.permissions);
+        if self.permissions.is_malformed() && !unchanged {
             return Err(Error::invalid(
                 r#"permissions are a list of {"resource": text, "scopes": [text, …]}"#,
             ));
@@ -207,7 +210,7 @@ impl KeyData {
     /// Sets the fields that `partial` names and leaves the others: a shallow
     /// merge. A name that is none of ours sets that field of
     /// [`KeyData::extra`]; `null` clears a tenant, label, expiry or the
-    /// permissions, and is kept as a value in `extra`.
+    /// permissions, and is stored as a value in `extra`.
     ///
     /// # Errors
     /// `InvalidInput` if a value is of the wrong form, or if `partial` names

@@ -18,10 +18,10 @@ const MAX_PREFIX: usize = 24;
 
 /// The form of the keys that an application hands out: `PREFIX_RANDOMCHECKSUM`.
 ///
-/// - The prefix tells people and secret scanners whose key it is.
+/// - The prefix shows people and secret scanners whose key it is.
 /// - 30 random characters carry 178 bits.
-/// - 6 characters of checksum over all before them tell a mistyped or cut-off
-///   key from an unknown one without asking any store. The checksum is no
+/// - 6 characters of checksum over all before them distinguish a mistyped or
+///   truncated key from an unknown one without asking any store. The checksum is no
 ///   protection: anybody can compute it.
 ///
 /// ```
@@ -65,7 +65,7 @@ impl KeyFormat {
         })
     }
 
-    /// A new key that nobody had before.
+    /// A new key that was never issued before.
     ///
     /// # Panics
     /// If the operating system has no random bytes to give.
@@ -92,7 +92,7 @@ impl KeyFormat {
     ///
     /// # Errors
     /// `InvalidInput` if prefix, length or checksum are wrong: it was mistyped
-    /// or cut off, or is someone else's. No store need be asked.
+    /// or truncated, or is another service's. No store is asked.
     pub fn parse(&self, text: &str) -> Result<ApiKey> {
         let key = ApiKey::parse(text)?;
         let good = self.claims(text)

@@ -20,6 +20,8 @@ use crate::store::Store;
 /// API keys: issued, authenticated, authorized, managed. Cheap to clone.
 ///
 /// See the [module](crate::api_keys) for an example.
+#[doc(alias = "bearer")]
+#[doc(alias = "middleware")]
 #[derive(Clone)]
 pub struct ApiKeys {
     store: Arc<dyn ApiKeyStore>,
@@ -79,8 +81,8 @@ impl ApiKeys {
         &self.store
     }
 
-    /// Generates and inserts a key. The secret is returned this once and kept
-    /// nowhere: show it to whoever shall use it.
+    /// Generates and inserts a key. The secret is returned only here and is not
+    /// stored: show it to the person or program that will use it.
     ///
     /// # Errors
     /// As [`ApiKeyStore::insert`].
@@ -90,7 +92,7 @@ impl ApiKeys {
         Ok((key, entry))
     }
 
-    /// Inserts a key that somebody else chose.
+    /// Inserts a key that was chosen elsewhere.
     ///
     /// # Errors
     /// `InvalidInput` if it starts as a generated one and is none; else as
@@ -135,7 +137,7 @@ impl ApiKeys {
     /// one, no store is asked.
     ///
     /// # Errors
-    /// As [`ApiKeys::authorize`]: every error means that nobody knows.
+    /// As [`ApiKeys::authorize`]: every error means that there is no answer.
     pub async fn check(
         &self,
         presented: Option<&str>,

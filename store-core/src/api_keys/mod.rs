@@ -1,6 +1,6 @@
 //! API keys: issued, checked, changed, listed, rotated.
 //!
-//! [`ApiKeys`] is the handle. It keeps keys through an [`ApiKeyStore`]: the
+//! [`ApiKeys`] is the handle. It stores keys through an [`ApiKeyStore`]: the
 //! standard one, [`RecordApiKeys`], over any backend of this workspace, or one of
 //! your own over a table or a service that you have.
 //!
@@ -61,7 +61,7 @@
 //!
 //! A rule is asked before a key's own permissions, and about active keys alone: no
 //! rule makes a disabled key work. A closure is a rule; implement [`Rules`] for one
-//! that has to ask someone.
+//! that needs I/O.
 //!
 //! ```
 //! use store_core::api_keys::{ApiKeys, KeyData, KeyEntry, Verdict};
@@ -105,7 +105,7 @@
 //!
 //! ## Rotating the ring
 //!
-//! Only whoever presents a key knows its secret, so keys move to a new ring key as
+//! Only the client that presents a key knows its secret, so keys move to a new ring key as
 //! they are used:
 //!
 //! 1. Add the new key to the ring of every process as an older one
@@ -115,7 +115,7 @@
 //!    under it. Turn on [`RecordApiKeys::redigest_on_use`], or call
 //!    [`RecordApiKeys::redigest`] where you authenticate.
 //! 3. Wait until [`RecordApiKeys::count_under`] says that none is left under the
-//!    older key, or delete those that are: nobody used them. Then leave it out.
+//!    older key, or delete those that are: they were not used. Then remove it from the ring.
 //!
 //! # Bring your own
 //!
@@ -264,7 +264,7 @@
 //!   [`ApiKeyStoreExt::merge`]. Until then nothing is permitted.
 //! - *A caller-chosen key is refused as easy to guess.* See
 //!   [`ApiKey::require_strong`]; better, let [`ApiKeys::issue`] make one.
-//! - *`Conflict` from `update_if`, though nobody changed the key.* It was
+//! - *`Conflict` from `update_if`, though no caller changed the key.* It was
 //!   re-digested, which is a change to the record.
 //! - *A list grows slower than its hints.* A process that dies between two writes
 //!   leaves a hint that lists nothing; it costs a list one look-up each time.

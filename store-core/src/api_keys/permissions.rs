@@ -56,7 +56,7 @@ impl fmt::Debug for Permission {
 /// All that a key may do.
 ///
 /// Stored as `[{"resource": …, "scopes": […]}, …]`. What is stored in any other
-/// form, edited by hand perhaps, permits nothing, is kept as it is when the key
+/// form, edited by hand perhaps, permits nothing, is preserved when the key
 /// is rewritten, and is reported: see [`Permissions::is_malformed`].
 ///
 /// ```
@@ -105,7 +105,7 @@ impl Permissions {
     /// Adds one action on one resource. Doing it twice changes nothing.
     ///
     /// # Errors
-    /// `Corrupt` if the permissions are malformed: set them anew.
+    /// `Corrupt` if the permissions are malformed: set them again.
     pub fn grant(&mut self, resource: &str, action: &str) -> Result<()> {
         let listed = self.listed()?;
         if !listed.iter().any(|held| held.resource == resource) {
@@ -126,7 +126,7 @@ impl Permissions {
     /// Takes one action on one resource away. Doing it twice changes nothing.
     ///
     /// # Errors
-    /// `Corrupt` if the permissions are malformed: set them anew.
+    /// `Corrupt` if the permissions are malformed: set them again.
     pub fn revoke(&mut self, resource: &str, action: &str) -> Result<()> {
         let listed = self.listed()?;
         for held in listed.iter_mut().filter(|held| held.resource == resource) {
@@ -141,7 +141,7 @@ impl Permissions {
             Repr::Listed(listed) => Ok(listed),
             Repr::Malformed(_) => Err(Error::corrupt(
                 "the key's stored permissions are not a list of {resource, scopes}; \
-                 set them anew as a whole",
+                 set them again as a whole",
             )),
         }
     }

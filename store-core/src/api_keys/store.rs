@@ -1,4 +1,4 @@
-//! The trait that keeps keys.
+//! The trait that stores keys.
 
 use async_trait::async_trait;
 use serde_json::{Map, Value};
@@ -50,8 +50,8 @@ impl Lookup {
     }
 }
 
-/// Names a key for a change: by its secret, or by its public id when nobody
-/// holds the secret any more.
+/// Names a key for a change: by its secret, or by its public id when the
+/// secret is no longer known.
 #[derive(Clone, Copy, Debug)]
 pub enum KeyRef<'a> {
     /// By the secret.
@@ -72,7 +72,7 @@ impl<'a> From<&'a KeyId> for KeyRef<'a> {
     }
 }
 
-/// A question for one page of keys.
+/// A query for one page of keys.
 #[derive(Clone, Debug)]
 pub struct ListKeys {
     tenant: Option<String>,
@@ -129,7 +129,7 @@ impl ListKeys {
     }
 }
 
-/// A change to a key's data. It may run again when someone else was faster, so
+/// A change to a key's data. It may run again when another process was faster, so
 /// it must not do anything but change the data.
 pub type ChangeKey<'a> = &'a (dyn Fn(&mut KeyData) -> Result<()> + Send + Sync);
 
@@ -141,7 +141,7 @@ pub type ChangeKey<'a> = &'a (dyn Fn(&mut KeyData) -> Result<()> + Send + Sync);
 /// - A key that is disabled, expired, unknown, or that cannot be looked up now
 ///   gets four different answers; the last one is an error.
 /// - A key whose data does not say whether it is enabled is enabled.
-/// - Data is kept as it was given, fields of the application's own included.
+/// - Data is stored as it was given, fields of the application's own included.
 ///   Stored data of an odd form is an error or permits nothing; it never panics.
 /// - Every change is atomic, and seen by every later call of any client.
 /// - No key is stored, shown or logged in clear.
@@ -225,7 +225,7 @@ pub trait ApiKeyStore: Send + Sync {
     /// id: it never hides the others, and can be disabled or deleted.
     ///
     /// # Errors
-    /// `InvalidInput` for a page of zero or a cursor of another question.
+    /// `InvalidInput` for a page of zero or a cursor of another query.
     async fn list(&self, query: &ListKeys) -> Result<Page<KeyEntry>> {
         let _ = query;
         Err(not_offered("list keys"))
@@ -250,7 +250,7 @@ pub(super) fn disabled(data: &mut KeyData) -> Result<()> {
 
 fn not_offered(what: &str) -> Error {
     Error::unsupported(format!(
-        "this API key store does not {what}; do it where the keys are kept"
+        "this API key store does not {what}; do it where the keys are stored"
     ))
 }
 

@@ -1,4 +1,4 @@
-//! What is kept under one key.
+//! What is stored under one key.
 
 use std::sync::Arc;
 
@@ -56,12 +56,12 @@ impl Tokens {
 pub enum State {
     /// Written by a take: the moment at which the bucket will be full.
     Tat(Timestamp),
-    /// Written by a closure, kept to the last bit.
+    /// Written by a closure, exact to the last bit.
     Tokens(Tokens),
 }
 
-/// All that is kept under one key: the state of each quota that was used with
-/// it. Full buckets need not be kept; an empty `Bucket` is the same as none.
+/// All that is stored under one key: the state of each quota that was used with
+/// it. Full buckets need not be stored; an empty `Bucket` is the same as none.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(into = "Vec<Entry>", try_from = "Vec<Entry>")]
 pub struct Bucket {
@@ -69,7 +69,7 @@ pub struct Bucket {
     entries: Vec<Entry>,
 }
 
-/// What a [`Bucket`] keeps of one quota.
+/// What a [`Bucket`] stores of one quota.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Entry {
     /// The quota's name.
@@ -77,18 +77,18 @@ pub struct Entry {
     /// Its state.
     #[serde(flatten)]
     pub state: State,
-    /// From when on it may be forgotten, because the bucket is full by then.
+    /// From this moment on it may be deleted, because the bucket is full by then.
     pub expires_at: Timestamp,
 }
 
 impl Bucket {
-    /// The state of the quota of this name, as it was written; `None` if nobody
-    /// wrote one, and the bucket is therefore full.
+    /// The state of the quota of this name, as it was written; `None` if none
+    /// was written, and the bucket is therefore full.
     pub fn state(&self, quota: &str) -> Option<State> {
         self.find(quota).ok().map(|i| self.entries[i].state)
     }
 
-    /// The arrival time of this quota's bucket, whatever form it is kept in.
+    /// The arrival time of this quota's bucket, in whichever form it is stored.
     pub fn tat(&self, quota: &Quota) -> Option<Timestamp> {
         self.state(quota.name()).map(|state| match state {
             State::Tat(tat) => tat,
@@ -96,7 +96,7 @@ impl Bucket {
         })
     }
 
-    /// The tokens of this quota's bucket, whatever form it is kept in: as they
+    /// The tokens of this quota's bucket, in whichever form it is stored: as they
     /// were written, or counted as of `now`.
     pub fn tokens(&self, quota: &Quota, now: Timestamp) -> Option<Tokens> {
         self.state(quota.name()).map(|state| match state {
@@ -111,36 +111,36 @@ impl Bucket {
         self.set(quota, State::Tat(tat), expires_at);
     }
 
-    /// Sets this quota's tokens: kept to the last bit if they are from 0 to the
-    /// burst, else brought there; what is no number becomes 0.
+    /// Sets this quota's tokens: exact to the last bit if they are from 0 to the
+    /// burst, else clamped to that range; what is no number becomes 0.
     pub fn set_tokens(&mut self, quota: &Quota, tokens: Tokens, now: Timestamp) {
         let tokens = tokens.within(quota);
         let expires_at = gcra::expires_at(quota, gcra::tat_of(quota, tokens), now);
         self.set(quota, State::Tokens(tokens), expires_at);
     }
 
-    /// Forgets the quota of this name: its bucket is full. True if there was one.
+    /// Removes the quota of this name: its bucket is full. True if there was one.
     pub fn remove(&mut self, quota: &str) -> bool {
         self.find(quota).map(|i| self.entries.remove(i)).is_ok()
     }
 
-    /// Forgets what may be forgotten by `now`.
+    /// Removes what has expired by `now`.
     pub fn forget_expired(&mut self, now: Timestamp) {
         self.entries.retain(|entry| entry.expires_at > now);
     }
 
-    /// From when on all of it may be forgotten; `None` if there is nothing.
+    /// From this moment on all of it may be deleted; `None` if it is empty.
     pub fn expires_at(&self) -> Option<Timestamp> {
         self.entries.iter().map(|entry| entry.expires_at).max()
     }
 
-    /// True if nothing is kept.
+    /// True if nothing is stored.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
-    /// What is kept of each quota, in order of name; for stores that keep it in
-    /// a form of their own.
+    /// What is stored of each quota, in order of name; for stores with a form of
+    /// their own.
     pub fn entries(&self) -> &[Entry] {
         &self.entries
     }

@@ -1,4 +1,4 @@
-//! What a limiter tells about its decisions, and how it refuses.
+//! The events that a limiter reports, and how it refuses.
 
 use std::fmt;
 use std::sync::Arc;
@@ -91,7 +91,7 @@ impl Hooks {
         self.0.is_some()
     }
 
-    pub(super) fn tell(&self, event: &Event<'_>) {
+    pub(super) fn notify(&self, event: &Event<'_>) {
         let Some(set) = &self.0 else { return };
         let by_outcome = match event.outcome {
             Outcome::Allowed { .. } | Outcome::FailedOpen(_) => &set.on_allow,

@@ -79,7 +79,7 @@ impl RateLimiter {
     ///
     /// Only an outage opens. A request that could never be allowed is refused
     /// all the same, and neither a contended key nor a full store opens:
-    /// whoever sends the requests could bring those about.
+    /// a client could cause those.
     pub fn fail_open(mut self, open: bool) -> Self {
         self.fail_open = open;
         self
@@ -176,7 +176,7 @@ impl RateLimiter {
     }
 
     /// Like [`RateLimiter::take`], without a future, where the store can answer
-    /// at once; `None` where it cannot.
+    /// synchronously; `None` where it cannot.
     pub fn take_now(&self, key: &str, tokens: u32) -> Option<Result<Decision>> {
         self.take_now_at(key, tokens, self.now())
     }
@@ -301,7 +301,7 @@ impl RateLimiter {
     /// `InvalidInput` for a key that is too long; the store's own.
     pub async fn reset(&self, key: &str) -> Result<()> {
         let answer = self.limits.reset(LimitKey::new(key)?, &self.quotas).await;
-        self.hooks.tell(&Event {
+        self.hooks.notify(&Event {
             key,
             tokens: 0,
             at: self.now(),
@@ -327,7 +327,7 @@ impl RateLimiter {
         self.limits.clock().now()
     }
 
-    /// Fails open or closed, and tells the hooks.
+    /// Fails open or closed, and notifies the hooks.
     fn conclude(&self, take: &Take<'_>, answer: Result<Decision>) -> Result<Decision> {
         // Of a call that is allowed because the store could not be asked,
         // nothing is known, so nothing is promised to remain.
@@ -338,7 +338,7 @@ impl RateLimiter {
             }),
             _ => None,
         };
-        self.hooks.tell(&Event {
+        self.hooks.notify(&Event {
             key: take.key().as_str(),
             tokens: take.tokens(),
             at: take.now(),

@@ -3,7 +3,7 @@
 //!
 //! A [`Quota`] is a bucket of tokens that refills evenly. A [`RateLimiter`]
 //! takes tokens from the bucket of a key, or says how long to wait. What is
-//! decided where is in [`gcra`]: an exact token bucket, kept as one integer.
+//! decided where is in [`gcra`]: an exact token bucket, stored as one integer.
 //!
 //! # Use
 //!
@@ -40,7 +40,7 @@
 //! - **To wait** for tokens up to a deadline: [`RateLimiter::wait`].
 //! - **To run work** only if it is allowed: [`RateLimiter::execute`].
 //! - **Requests of your own type**, and the key in them: [`RateLimiter::keyed`].
-//! - **Without a future**, where the store can answer at once:
+//! - **Without a future**, where the store can answer synchronously:
 //!   [`RateLimiter::take_now`].
 //! - **Whether the store can serve**, and how far its clock is from ours:
 //!   [`RateLimiter::health`]. It creates no bucket.
@@ -73,8 +73,8 @@
 //! ## Rules of your own
 //!
 //! [`RateLimitStoreExt::update_tokens`] changes a bucket by a closure, in one
-//! atomic step. Nothing is locked while the closure runs: if somebody else was
-//! faster, it runs again with what they left. It works on the bucket that a
+//! atomic step. Nothing is locked while the closure runs: if another process was
+//! faster, it runs again with what that one left. It works on the bucket that a
 //! limiter of the same key and quota takes from.
 //!
 //! ```
@@ -121,7 +121,7 @@
 //! #[derive(Debug)]
 //! struct Mine {
 //!     table: Arc<Mutex<HashMap<String, Bucket>>>,
-//!     clock: ManualClock, // the default is the machine's
+//!     clock: ManualClock, // the default is the system clock
 //!     closed: AtomicBool,
 //! }
 //!
@@ -215,7 +215,7 @@
 //!
 //! If the table keeps a version, let it never repeat: one that restarts at 1
 //! after a delete lets a stale writer win. Sweep rows whose
-//! [`Bucket::expires_at`] has passed when you like; nobody depends on it.
+//! [`Bucket::expires_at`] has passed when you like; no call depends on it.
 //!
 //! To keep records rather than buckets, implement
 //! [`RecordStore`](crate::RecordStore) alone: [`RecordLimits`] does the rest.
@@ -255,7 +255,7 @@
 //!   and [`RateLimiter::take_now`] is `None`. Limit the time that a call may
 //!   take, and decide whether to fail open.
 //! - **Clocks.** Requests carry the time of [`RateLimitStore::clock`], by default
-//!   the machine's own. Keep machines in step with NTP. Clocks that are apart
+//!   the system clock. Synchronize clocks with NTP. Clocks that are apart
 //!   by some time grant, together, at most what flows in during that time more
 //!   than the burst, and only once: a clock that goes back mints nothing.
 //! - **Hot keys.** One key is one row, and its takes follow one another. Where
@@ -263,7 +263,7 @@
 //!   each with an eighth of the quota) or count by a finer one.
 //! - **Errors** exist: see below.
 //!
-//! Buckets need not be moved: begun anew they are full, which grants at most
+//! Buckets need not be moved: new ones are full, which grants at most
 //! one burst more to each key.
 //!
 //! # Troubleshooting
@@ -287,14 +287,14 @@
 //!   refused whether the limiter fails open or not.
 //! - **`Contended`**: one key is changed too often at the same moment. Nothing
 //!   was taken. Split the key, or use a backend that decides on the server. It
-//!   does not fail open: whoever sends the requests could bring it about.
+//!   does not fail open: a client could cause it.
 //! - **`LimitExceeded` from memory**: as many keys as `Builder::max_buckets` are
 //!   in use and none is full again. Count by fewer keys (an address's network
 //!   rather than each address), use quotas that refill sooner, or raise the
 //!   bound. Keys that have a bucket already go on working.
 //! - **Denied for long though nothing is taken**: a clock far ahead wrote the
 //!   bucket; `full_after` in [`Level`] is longer than a full refill, and
-//!   [`Ping::skew`](crate::record_store::Ping::skew) may tell the difference.
+//!   [`Ping::skew`](crate::record_store::Ping::skew) may show the difference.
 //!   Correct the clock, then [`RateLimiter::reset`] the key.
 
 mod bucket;

@@ -141,7 +141,7 @@ impl Quota {
     }
 
     /// This quota under another name: 1 to [`MAX_QUOTA_NAME`] letters, digits,
-    /// `-`, `_` and `.`. Part of what is stored: buckets kept under another
+    /// `-`, `_` and `.`. Part of what is stored: buckets stored under another
     /// name are other buckets.
     ///
     /// # Errors

@@ -33,7 +33,7 @@ const FORMAT: u32 = 1;
 #[derive(Clone, Debug)]
 pub struct RecordLimits {
     records: Arc<dyn RecordStore>,
-    coalescer: Option<Arc<Coalescer<Kept>>>,
+    coalescer: Option<Arc<Coalescer<RecordBuckets>>>,
 }
 
 /// A bucket's body.
@@ -61,12 +61,12 @@ impl RecordLimits {
     /// this process [coalesced](crate::backend::coalesce) into few commits: for a store
     /// whose commits take long. Needs a tokio runtime.
     pub fn coalescing(self) -> Self {
-        let kept = Kept {
+        let buckets = RecordBuckets {
             records: Arc::clone(&self.records),
             seen: Mutex::default(),
         };
         Self {
-            coalescer: Some(Arc::new(Coalescer::new(Arc::new(kept)))),
+            coalescer: Some(Arc::new(Coalescer::new(Arc::new(buckets)))),
             ..self
         }
     }
@@ -96,23 +96,23 @@ fn read(record: &Record, key: Option<&str>) -> Result<Arc<Stored>> {
 }
 
 /// The buckets that closures fold over.
-struct Kept {
+struct RecordBuckets {
     records: Arc<dyn RecordStore>,
     /// By key, the record that was seen last, so that a swap need not read it
-    /// again. To forget one costs a read.
+    /// again. Removing one costs a read.
     seen: Mutex<HashMap<String, Option<Record>>>,
 }
 
-/// How many records are remembered at most: those of keys under way.
+/// How many records are cached at most: those of keys in use.
 const SEEN: usize = 1024;
 
-impl Kept {
+impl RecordBuckets {
     fn seen(&self) -> MutexGuard<'_, HashMap<String, Option<Record>>> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Remembers the record of `key`, and gives its bucket.
-    fn remember(&self, key: &str, record: Option<Record>) -> Result<Option<Bucket>> {
+    /// Caches the record of `key`, and returns its bucket.
+    fn cache(&self, key: &str, record: Option<Record>) -> Result<Option<Bucket>> {
         let stored = record.as_ref().map(|record| stored(record, key));
         let bucket = stored.transpose()?.map(|stored| stored.quotas.clone());
         let mut seen = self.seen();
@@ -123,15 +123,15 @@ impl Kept {
         Ok(bucket)
     }
 
-    /// The record that stands if the bucket is `old`.
-    async fn standing(
+    /// The current record if the bucket is `old`.
+    async fn current(
         &self,
         key: &str,
         now: Timestamp,
         old: Option<&Bucket>,
     ) -> Result<Result<Option<Record>, Option<Bucket>>> {
-        let remembered = self.seen().remove(key);
-        if let Some(record) = remembered {
+        let cached = self.seen().remove(key);
+        if let Some(record) = cached {
             let stored = record.as_ref().map(|record| stored(record, key));
             let bucket = stored.transpose()?.map(|stored| stored.quotas.clone());
             if unexpired(bucket, now).as_ref() == old {
@@ -147,7 +147,7 @@ impl Kept {
 }
 
 #[async_trait]
-impl Buckets for Kept {
+impl Buckets for RecordBuckets {
     fn now(&self) -> Timestamp {
         self.records.clock().now()
     }
@@ -155,7 +155,7 @@ impl Buckets for Kept {
     async fn read(&self, key: &str) -> Result<Option<Bucket>> {
         let (partition, at) = place(key)?;
         let record = self.records.get(at.at(&partition)).await?;
-        self.remember(key, record)
+        self.cache(key, record)
     }
 
     async fn swap(
@@ -165,7 +165,7 @@ impl Buckets for Kept {
         old: Option<&Bucket>,
         new: Option<&Bucket>,
     ) -> Result<Result<(), Option<Bucket>>> {
-        let record = match self.standing(key, now, old).await? {
+        let record = match self.current(key, now, old).await? {
             Ok(record) => record,
             Err(current) => return Ok(Err(current)),
         };
@@ -189,13 +189,13 @@ impl Buckets for Kept {
                     Some(token) => record.with_token(token.clone()),
                     None => record,
                 });
-                self.remember(key, record)?;
+                self.cache(key, record)?;
                 Ok(Ok(()))
             }
             Err(error) => {
                 let conflict = error.into_conflict()?;
                 let current = conflict.item(0).and_then(|item| item.current()).cloned();
-                Ok(Err(self.remember(key, current)?))
+                Ok(Err(self.cache(key, current)?))
             }
         }
     }

@@ -11,18 +11,18 @@ use crate::limits::{Bucket, Decision, LimitKey, Quota, QuotaSet, Take, Tokens};
 use crate::record_store::Ping;
 
 /// What [`RateLimitStore::update`] asks: the bucket as it is, `None` for none,
-/// gives the bucket as it shall be, `None` to write nothing. May run several
+/// gives the bucket to write, `None` to write nothing. May run several
 /// times.
 pub type BucketUpdate<'a> = &'a (dyn Fn(Option<&Bucket>) -> Option<Bucket> + Send + Sync);
 
-/// Keeps buckets. Implement [`RateLimitStore::update`] and every limiter works.
+/// Stores buckets. Implement [`RateLimitStore::update`] and every limiter works.
 ///
 /// # What an implementer promises
 /// - **Atomicity**: of all updates and takes on one key, each sees the bucket
 ///   as the one before it left it. None is lost, and a bucket that was deleted
-///   meanwhile does not come back with its old content.
+///   in between does not return with its old content.
 /// - **Expiry**: what has `expires_at <= now` by [`RateLimitStore::clock`] is
-///   absent, swept or not, and what has not is kept
+///   absent, swept or not, and what has not is still there
 ///   (see [`Bucket::forget_expired`], [`Bucket::expires_at`]).
 /// - **Precision**: what was written is read back to the nanosecond and to the
 ///   last bit of a float.
@@ -39,13 +39,13 @@ pub type BucketUpdate<'a> = &'a (dyn Fn(Option<&Bucket>) -> Option<Bucket> + Sen
 #[async_trait]
 pub trait RateLimitStore: Send + Sync + fmt::Debug {
     /// Replaces the bucket of `key` by what `change` makes of it, atomically,
-    /// by compare-and-swap: `change` runs again when someone else was faster,
+    /// by compare-and-swap: `change` runs again when another process was faster,
     /// and no lock is held while it runs. Returns what the run that counted
     /// wrote, or the current bucket if that one wrote nothing. An empty bucket
     /// is none: writing one deletes.
     ///
     /// # Errors
-    /// `Contended` if others kept being faster; nothing was written.
+    /// `Contended` if other processes were faster each time; nothing was written.
     async fn update(&self, key: LimitKey<'_>, change: BucketUpdate<'_>) -> Result<Option<Bucket>>;
 
     /// Takes tokens from every quota of the request, or from none.
@@ -56,7 +56,7 @@ pub trait RateLimitStore: Send + Sync + fmt::Debug {
         take_by_update(self, take).await
     }
 
-    /// Like [`RateLimitStore::take`] for a store that can answer at once,
+    /// Like [`RateLimitStore::take`] for a store that can answer synchronously,
     /// without a future; `None` means "ask `take`".
     fn take_now(&self, take: &Take<'_>) -> Option<Result<Decision>> {
         let _ = take;
@@ -85,7 +85,7 @@ pub trait RateLimitStore: Send + Sync + fmt::Debug {
         self.update(key, &without).await.map(drop)
     }
 
-    /// Forgets everything under `key`; no error if there is nothing.
+    /// Deletes everything under `key`; no error if there is nothing.
     ///
     /// # Errors
     /// As [`RateLimitStore::update`].

@@ -147,7 +147,7 @@ impl<'a> Decisions<'a> {
     }
 
     /// Decides for the next quota, whose bucket had this arrival time; `None`
-    /// if nobody wrote one. Returns the arrival time to write if all allow.
+    /// if none was written. Returns the arrival time to write if all allow.
     pub fn add(&mut self, quota: &Quota, tat: Option<Timestamp>) -> Option<Timestamp> {
         let (decision, next) = self.take.apply_to_one(quota, tat);
         match decision {
@@ -199,7 +199,7 @@ pub enum Decision {
     Allowed {
         /// How many could be taken now, of the quota that has the least.
         remaining: u32,
-        /// When every quota's bucket will be full, if nobody takes more.
+        /// When every quota's bucket will be full, if no more are taken.
         full_at: Timestamp,
     },
     /// Nothing was taken.

@@ -44,11 +44,11 @@ impl<R: Registerable, D: Deployable> Lti<R, D> {
     }
 
     /// Begins a login that a platform initiated: finds the registration, makes
-    /// a nonce of 256 random bits and remembers it. `None` if this issuer, or
+    /// a nonce of 256 random bits and stores it. `None` if this issuer, or
     /// this client id of it, is not registered: refuse the login.
     ///
     /// # Errors
-    /// The store's. Nothing was promised to anybody yet: try again if
+    /// The store's. Nothing depends on it yet: try again if
     /// [`Error::retry`] is not `Never`.
     pub async fn begin_login(
         &self,
@@ -108,7 +108,7 @@ impl<R: Registerable, D: Deployable> Lti<R, D> {
     /// The JSON Web Key Set to publish: the public half of every active key,
     /// the newest first. A key that a registration has of its own
     /// ([`ToolJwk`](super::ToolJwk)) is not among them: publish it where that
-    /// platform was told to look.
+    /// platform looks.
     ///
     /// # Errors
     /// The store's.

@@ -94,7 +94,7 @@ impl NewToolKey {
     }
 }
 
-/// One of the tool's keys as it is kept, without its private half.
+/// One of the tool's keys as it is stored, without its private half.
 ///
 /// While a key is active it is published, and the newest active one signs. To
 /// rotate: add a key; once no token signed by the old one is alive, retire that.

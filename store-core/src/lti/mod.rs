@@ -50,7 +50,7 @@
 //! # Ok(()) }
 //! ```
 //!
-//! # What tells platforms apart
+//! # What distinguishes platforms
 //! Issuer and client id, and nothing else: they are all that a launch names.
 //! Several installations of one product may hand out the same pair, and such a
 //! second platform must not take the place of the first one, whose deployments
@@ -149,10 +149,10 @@
 //! # let _ = lti;
 //! ```
 //!
-//! What is left to do here is to forget old nonces, and to take the time from a
+//! What is left to do here is to delete old nonces, and to take the time from a
 //! clock that a test can move. `store_conformance::cases::lti` proves the rest.
 //! The mistakes that it finds most often: a nonce checked in one step and
-//! marked in another, a nonce deleted when used (then a replay cannot be told
+//! marked in another, a nonce deleted when used (then a replay cannot be distinguished
 //! from an invention), expiry left to a clean-up job, nonces bound to the client
 //! id seen at login, and a lookup by issuer alone that fails on two rows.
 //!
@@ -164,7 +164,7 @@
 //! must open. What is stored can be read with the database's own
 //! tools, private keys and access tokens excepted.
 //!
-//! Nonces need a store that does not forget an acknowledged write: where a
+//! Nonces need a store that does not lose an acknowledged write: where a
 //! replica may take over without it, a nonce used just before could be used
 //! again. They need no backup, and no clean-up: each goes by itself after
 //! [`NonceLifetime`].
@@ -177,7 +177,7 @@
 //!   form twice. The first one was let in.
 //! - **`NonceExpired`**: people stay on the platform's login page for longer
 //!   than [`NonceLifetime::valid`]; [`RecordLti::with_nonce_lifetime`].
-//! - **An `Ambiguous` error from a launch**: nobody was let in, and the nonce
+//! - **An `Ambiguous` error from a launch**: no person was let in, and the nonce
 //!   may be used up. Let the person log in again; do not ask again with the
 //!   same token.
 //! - **`UnknownPlatform` at launch after a login that worked**: the login came

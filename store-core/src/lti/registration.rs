@@ -191,7 +191,7 @@ impl Registration {
 
     /// The registration that a JSON object describes: the fields of
     /// [`RegistrationParts`] by name, `tool_jwk` as an object of `kid` and
-    /// `private_key`; any other field is kept in [`Registration::extra`].
+    /// `private_key`; any other field is stored in [`Registration::extra`].
     ///
     /// # Errors
     /// `InvalidInput` in one line: where the text stops being JSON, or which

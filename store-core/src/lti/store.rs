@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::scan::{Cursor, Page};
 use crate::secret::Secret;
 
-/// Keeps what LTI launches need. Implement the first four methods and launches
+/// Stores what LTI launches need. Implement the first four methods and launches
 /// work; the others manage what those read, and say `Unsupported` until they
 /// are implemented.
 ///
@@ -30,12 +30,12 @@ use crate::secret::Secret;
 ///   one made the issuer's default, else the one with the smallest client id in
 ///   bytewise order.
 /// - **A deployment** belongs to its registration, issuer and client id
-///   together, and is gone when that is deleted, even if one of the same name
+///   together, and is deleted with it, even if one of the same name
 ///   is created later.
 /// - **A nonce** is accepted once, however many calls race on it through however
 ///   many handles, and never after [`NonceLifetime::valid`], swept or not. For
-///   [`NonceLifetime::remembered`] longer, used, expired and unknown are told
-///   apart. It belongs to the issuer: the client id seen at login and the one
+///   [`NonceLifetime::retained`] longer, used, expired and unknown are
+///   distinguished. It belongs to the issuer: the client id seen at login and the one
 ///   seen at launch may differ.
 /// - **Secrets** are stored sealed, and no `Debug`, error or trace shows one.
 ///
@@ -61,7 +61,7 @@ pub trait LtiStore<R: Registerable = Registration, D: Deployable = Deployment>:
         deployment_id: &str,
     ) -> Result<Option<Arc<D>>>;
 
-    /// Remembers `nonce`, made for a login with `registration`, so that it is
+    /// Stores `nonce`, made for a login with `registration`, so that it is
     /// accepted once within [`NonceLifetime::valid`].
     ///
     /// # Errors
@@ -79,14 +79,14 @@ pub trait LtiStore<R: Registerable = Registration, D: Deployable = Deployment>:
     /// up: refuse the launch and let the person log in again.
     async fn validate_nonce(&self, nonce: &str, registration: &Registration) -> Result<NonceCheck>;
 
-    /// How long nonces are valid and remembered here.
+    /// How long nonces are valid and retained here.
     fn nonce_lifetime(&self) -> NonceLifetime {
         NonceLifetime::default()
     }
 
     /// Creates the registration that `record` stands for, and returns it as
     /// stored: its private key is sealed from then on. Use this to register a
-    /// platform. Issuer and client id are all that tells platforms apart, and
+    /// platform. Issuer and client id are all that distinguishes platforms, and
     /// several installations of one product may hand out the same pair, so a
     /// second platform of the same names must not take the place of the first.
     ///
@@ -112,8 +112,8 @@ pub trait LtiStore<R: Registerable = Registration, D: Deployable = Deployment>:
     }
 
     /// Replaces the registration that `record` stands for, its `auth_endpoint`
-    /// and `jwks_uri` included. Its deployments stay and belong to whoever
-    /// holds the keys at the new `jwks_uri`: call this only if the platform has
+    /// and `jwks_uri` included. Its deployments stay and belong to the
+    /// holder of the keys at the new `jwks_uri`: call this only if the platform has
     /// moved.
     ///
     /// # Errors
@@ -234,22 +234,22 @@ pub trait LtiStore<R: Registerable = Registration, D: Deployable = Deployment>:
         Err(unsupported("delete_key"))
     }
 
-    /// Remembers the keys that a platform publishes at `jwks_uri` for
-    /// `max_age`, at most [`MAX_JWKS_AGE`]. A `max_age` of zero remembers
-    /// nothing, and forgets what was remembered.
+    /// Caches the keys that a platform publishes at `jwks_uri` for
+    /// `max_age`, at most [`MAX_JWKS_AGE`]. A `max_age` of zero caches
+    /// nothing, and removes what was cached.
     async fn cache_jwks(&self, jwks_uri: &str, jwks: Value, max_age: Duration) -> Result<()> {
         let _ = (jwks_uri, jwks, max_age);
         Err(unsupported("cache_jwks"))
     }
 
-    /// A platform's keys, if they are remembered and still fresh. Fetch them
-    /// anew if not, or if a launch names a key that is not among them.
+    /// A platform's keys, if they are cached and still fresh. Fetch them
+    /// again if not, or if a launch names a key that is not among them.
     async fn cached_jwks(&self, jwks_uri: &str) -> Result<Option<Arc<CachedJwks>>> {
         let _ = jwks_uri;
         Err(unsupported("cached_jwks"))
     }
 
-    /// Remembers an access token until it expires, sealed: for this issuer and
+    /// Stores an access token until it expires, sealed: for this issuer and
     /// client id and exactly these scopes, in any order.
     async fn store_token(
         &self,
@@ -262,7 +262,7 @@ pub trait LtiStore<R: Registerable = Registration, D: Deployable = Deployment>:
     }
 
     /// The access token for this issuer and client id and exactly these scopes,
-    /// if one is remembered. Never one that has expired.
+    /// if one is stored. Never one that has expired.
     async fn get_token(
         &self,
         registration: &Registration,
@@ -284,7 +284,7 @@ fn unsupported(operation: &'static str) -> Error {
 /// The longest nonce, in bytes.
 pub const MAX_NONCE: usize = 255;
 
-/// The longest time that a platform's keys are remembered: a key that the
+/// The longest time that a platform's keys are cached: a key that the
 /// platform withdraws is believed no longer than this.
 pub const MAX_JWKS_AGE: Duration = Duration::from_secs(24 * 3600);
 
@@ -298,7 +298,7 @@ pub enum NonceCheck {
     AlreadyUsed,
     /// It was stored but not used in time.
     Expired,
-    /// It was never stored for this issuer, or is forgotten.
+    /// It was never stored for this issuer, or was deleted since.
     Unknown,
 }
 
@@ -314,16 +314,16 @@ impl NonceCheck {
 pub struct NonceLifetime {
     /// For how long after it was stored it is accepted. 10 minutes by default.
     pub valid: Duration,
-    /// For how much longer it is remembered, so that used, expired and unknown
-    /// are told apart. One hour by default.
-    pub remembered: Duration,
+    /// For how much longer it is retained, so that used, expired and unknown
+    /// are distinguished. One hour by default.
+    pub retained: Duration,
 }
 
 impl Default for NonceLifetime {
     fn default() -> Self {
         Self {
             valid: Duration::from_secs(10 * 60),
-            remembered: Duration::from_secs(60 * 60),
+            retained: Duration::from_secs(60 * 60),
         }
     }
 }
@@ -333,9 +333,9 @@ impl Default for NonceLifetime {
 pub struct CachedJwks {
     /// The JSON Web Key Set.
     pub jwks: Value,
-    /// When it was remembered.
+    /// When it was cached.
     pub cached_at: Timestamp,
-    /// From when on it is no longer given.
+    /// From this moment on it is no longer returned.
     pub fresh_until: Timestamp,
 }
 
@@ -344,6 +344,6 @@ pub struct CachedJwks {
 pub struct AccessToken {
     /// The token.
     pub token: Secret,
-    /// From when on it is no longer accepted.
+    /// From this moment on it is no longer accepted.
     pub expires_at: Timestamp,
 }

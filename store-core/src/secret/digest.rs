@@ -13,8 +13,8 @@ use crate::secret::KeyRing;
 /// Digests secrets of high entropy, such as API keys and session tokens, so
 /// that a record can be named after one without storing it.
 ///
-/// The digest is HMAC-SHA-256 under a key derived from the ring. Whoever reads
-/// the database but not the ring can neither read a secret back nor test a
+/// The digest is HMAC-SHA-256 under a key derived from the ring. A reader of
+/// the database without the ring can neither read a secret back nor test a
 /// guess. It is a fast digest: right for a secret of 128 random bits, wrong for
 /// a password.
 ///
@@ -109,7 +109,7 @@ impl fmt::Debug for Digest {
 /// partitions. It stays the same when the ring rotates, so that a record and
 /// its re-digested successor share a partition and change in one commit.
 ///
-/// It tells 16 bits about the secret to whoever reads the database: harmless
+/// It reveals 16 bits of the secret to a reader of the database: harmless
 /// for a secret of 128 random bits.
 pub fn bucket(purpose: &str, secret: &[u8]) -> u16 {
     let mut hash = Sha256::new();

@@ -51,7 +51,7 @@ const NONCE: usize = 24;
 /// One secret field as it is stored: the name of the key, and the nonce and
 /// ciphertext in unpadded base64url.
 ///
-/// The length of the secret can be told from it; nothing else can.
+/// The length of the secret can be derived from it; nothing else can.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sealed {
     key: String,
@@ -114,7 +114,7 @@ impl Sealed {
         open().map(Secret::new).ok_or_else(|| {
             Error::corrupt(
                 "a sealed field does not open: it was altered, copied from another record or \
-                 field, or sealed under another key of the same name; restore it or set it anew",
+                 field, or sealed under another key of the same name; restore it or set it again",
             )
             .with_key(at)
         })

@@ -19,7 +19,7 @@ impl Secret {
         Self(Zeroizing::new(text.into()))
     }
 
-    /// The text. Use it where it is needed and keep no copy.
+    /// The text. Use it where it is needed and make no copy.
     pub fn expose(&self) -> &str {
         &self.0
     }

@@ -126,6 +126,7 @@ async fn malformed_permissions_permit_nothing_and_say_so(given: Given) -> CaseRe
         json!([{"resource": "orders", "scopes": null}]),
         json!([{"resource": "orders"}]),
         json!([["orders", "read"]]),
+        json!([["orders", ["read"]]]),
         json!(7),
         json!(true),
     ];

@@ -10,6 +10,7 @@
 mod changes;
 mod damaged;
 mod fixtures;
+mod handle;
 pub(crate) mod histories;
 mod lists;
 mod lookups;
@@ -74,6 +75,7 @@ pub fn record_cases() -> Vec<Case<Store>> {
         damaged::all(),
         rotation::all(),
         rings::all(),
+        handle::all(),
     ]
     .concat()
 }

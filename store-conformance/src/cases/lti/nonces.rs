@@ -100,12 +100,12 @@ async fn a_used_nonce_stays_used_after_it_expired<R: Platform, D: Site>(
     tool.first.store_nonce("n", &lms()?).await?;
     let first = tool.first.validate_nonce("n", &lms()?).await?;
     assert_eq!(first, NonceCheck::Accepted);
-    tool.clock.advance(lifetime.valid + lifetime.remembered / 2);
+    tool.clock.advance(lifetime.valid + lifetime.retained / 2);
     for handle in [&tool.first, &tool.second] {
         let later = handle.validate_nonce("n", &lms()?).await?;
         assert_eq!(later, NonceCheck::AlreadyUsed);
     }
-    tool.clock.advance(lifetime.valid + lifetime.remembered);
+    tool.clock.advance(lifetime.valid + lifetime.retained);
     let forgotten = tool.first.validate_nonce("n", &lms()?).await?;
     assert!(!forgotten.is_accepted(), "{forgotten:?}");
     Ok(())
@@ -122,10 +122,10 @@ async fn an_expired_nonce_is_refused_before_any_cleanup<R: Platform, D: Site>(
         let answer = handle.validate_nonce("n", &lms()?).await?;
         assert_eq!(answer, NonceCheck::Expired);
     }
-    tool.clock.advance(lifetime.remembered / 2);
+    tool.clock.advance(lifetime.retained / 2);
     let later = tool.first.validate_nonce("n", &lms()?).await?;
     assert_eq!(later, NonceCheck::Expired);
-    tool.clock.advance(lifetime.remembered);
+    tool.clock.advance(lifetime.retained);
     let forgotten = tool.first.validate_nonce("n", &lms()?).await?;
     assert!(!forgotten.is_accepted(), "{forgotten:?}");
     Ok(())

@@ -121,6 +121,16 @@ impl Flawed {
             Flaw::TurnsNumbersIntoScopes | Flaw::ReadsOneScopeWithoutItsList => {
                 data.permissions = lenient(&data).into();
             }
+            Flaw::ReadsPermissionsByPosition => {
+                let stored = serde_json::to_value(&data.permissions);
+                if let Ok(pairs) = stored.and_then(serde_json::from_value::<Pairs>) {
+                    let pairs = pairs.into_iter();
+                    let permissions: Vec<_> = pairs
+                        .map(|(resource, scopes)| Permission::new(resource, scopes))
+                        .collect();
+                    data.permissions = permissions.into();
+                }
+            }
             Flaw::DropsNulls => data.extra.retain(|_, value| !value.is_null()),
             Flaw::TurnsNumbersIntoFloats => {
                 for value in data.extra.values_mut() {
@@ -211,6 +221,9 @@ impl Flawed {
         Ok(Page::new(items, next))
     }
 }
+
+/// Permissions as a reader takes them that accepts a struct's fields in order.
+type Pairs = Vec<(String, Vec<String>)>;
 
 /// Permissions as a forgiving reader takes them.
 fn lenient(data: &KeyData) -> Vec<Permission> {

@@ -30,6 +30,7 @@ enum Flaw {
     SplitsScopes,
     TurnsNumbersIntoScopes,
     ReadsOneScopeWithoutItsList,
+    ReadsPermissionsByPosition,
     DropsNulls,
     TurnsNumbersIntoFloats,
     IgnoresCase,
@@ -189,6 +190,11 @@ fn lookups() -> Vec<Saboteur> {
         flaw!(
             ReadsOneScopeWithoutItsList,
             "reads a text where a list of scopes belongs as one scope",
+            "malformed_permissions_permit_nothing_and_say_so"
+        ),
+        flaw!(
+            ReadsPermissionsByPosition,
+            "reads an array of resource and scopes as a permission",
             "malformed_permissions_permit_nothing_and_say_so"
         ),
         flaw!(

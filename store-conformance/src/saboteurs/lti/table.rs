@@ -104,7 +104,7 @@ impl Table {
             Some(Flaw::ExpiresAMomentLate) => nonce.expires_at < now,
             _ => nonce.expires_at <= now,
         };
-        if nonce.expires_at + self.nonce_lifetime().remembered <= now {
+        if nonce.expires_at + self.nonce_lifetime().retained <= now {
             return Some(NonceCheck::Unknown);
         }
         if self.has(Flaw::AsksForExpiryBeforeUse) && expired {

@@ -42,8 +42,8 @@ impl RecordApiKeys {
         }
     }
 
-    /// How many keys are still digested under this key of the ring. It walks
-    /// over all of them: for an operator, not for a request.
+    /// How many keys are still digested under this key of the ring. It scans
+    /// all of them: for an operator, not for a request.
     ///
     /// # Errors
     /// The store's own.

@@ -79,7 +79,7 @@ impl RecordApiKeys {
     /// Whether a look-up that finds a key under an older key of the ring
     /// [re-digests](Self::redigest) it in passing. Off if never called.
     ///
-    /// Only whoever presents a key knows its secret, so no job can re-digest
+    /// Only the client that presents a key knows its secret, so no job can re-digest
     /// all keys: turn this on to let a rotation finish by itself, at the cost of
     /// one write the first time that each key is used. If that write fails the
     /// look-up answers all the same.

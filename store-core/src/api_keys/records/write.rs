@@ -212,6 +212,6 @@ fn changed_since() -> Error {
     Error::new(
         ErrorKind::Conflict,
         "the API key was changed since that version was read and nothing was written; \
-         read it again and decide anew",
+         read it again and decide again",
     )
 }

@@ -58,7 +58,7 @@ impl<R, D> RecordLti<R, D> {
             unknown: Unknown::new(),
         })?;
         let mut batch = Batch::new(partition, now);
-        let forgotten_at = expires_at + self.lifetime.remembered;
+        let forgotten_at = expires_at + self.lifetime.retained;
         batch.put_until(key, Expect::Absent, body, Some(forgotten_at))?;
         match self.records().commit(&batch).await {
             Err(e) if e.is(ErrorKind::Conflict) => Err(Error::already_exists(
@@ -70,7 +70,7 @@ impl<R, D> RecordLti<R, D> {
 
     /// Accepts only on a commit that surely happened. Where its reply is lost
     /// beyond proof the caller gets that error: the nonce is then used up or
-    /// not, but nobody was let in.
+    /// not, but no person was let in.
     pub(super) async fn use_nonce(&self, nonce: &str, issuer: &str) -> Result<NonceCheck> {
         if !is_nonce(nonce) {
             return Ok(NonceCheck::Unknown);

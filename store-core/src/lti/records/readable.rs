@@ -19,7 +19,7 @@ struct Incarnation {
     incarnation: Option<Version>,
 }
 
-/// What tells a stored registration from a later one of the same names. A
+/// What distinguishes a stored registration from a later one of the same names. A
 /// registration that does not say is taken for one of its own commit.
 pub(super) fn incarnation(record: &Record) -> Version {
     read::<Incarnation>(record)

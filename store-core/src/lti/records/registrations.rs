@@ -25,7 +25,7 @@ pub(super) const DEFAULTS: Collection = Collection::new("lti_defaults").cacheabl
 /// What a private key is sealed as.
 const PRIVATE_KEY: &str = "private_key";
 
-/// The application's record, with the names it is found under and what tells
+/// The application's record, with the names it is found under and what distinguishes
 /// this registration from a later one of the same names.
 #[derive(Serialize, Deserialize)]
 #[serde(bound(deserialize = "R: Registerable + DeserializeOwned"))]
@@ -41,7 +41,7 @@ pub(super) struct StoredRegistration<R> {
 }
 
 /// Reads a record whose private key, if it has one, is sealed: clear text in a
-/// store was written by somebody without the key ring.
+/// store was written without the key ring.
 fn sealed<'de, R, D>(deserializer: D) -> Result<Arc<R>, D::Error>
 where
     R: Registerable + DeserializeOwned,
@@ -100,7 +100,7 @@ struct StoredDefault {
     unknown: Unknown,
 }
 
-/// Where a registration is kept.
+/// Where a registration is stored.
 pub(super) struct Place {
     pub(super) partition: Partition,
     pub(super) key: RecordKey,
