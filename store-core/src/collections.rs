@@ -1,7 +1,7 @@
 //! The collections in which the contracts keep their records, for a backend
 //! that must know them before they are used, to make a table for each.
 
-use crate::entity::TenantEntity;
+use crate::iam::TenantEntity;
 use crate::key::Collection;
 use crate::{api_keys, blobs, iam, limits, lti, tenants};
 
@@ -24,8 +24,14 @@ pub fn all() -> Vec<Collection> {
         lti::COLLECTIONS,
         tenants::COLLECTIONS,
         iam::COLLECTIONS,
-        &[iam::User::FAMILY, iam::Group::FAMILY, iam::Policy::FAMILY].map(|f| f.collection),
-        &[iam::ATTACHED, iam::INLINE, iam::JOINED, iam::MEMBERS].map(|d| d.collection),
+        &[
+            iam::User::FAMILY,
+            iam::Group::FAMILY,
+            iam::Role::FAMILY,
+            iam::Policy::FAMILY,
+            iam::AccessKey::FAMILY,
+        ]
+        .map(|family| family.collection()),
     ]
     .concat()
 }

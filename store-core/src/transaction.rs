@@ -193,9 +193,22 @@ impl Transaction {
         key: &RecordKey,
         value: Arc<T>,
     ) -> Result<()> {
+        self.put_shared_until(key, value, None)
+    }
+
+    /// Like [`Transaction::put_until`] for a value that is shared already.
+    ///
+    /// # Errors
+    /// As [`Transaction::put`].
+    pub fn put_shared_until<T: Serialize + Send + Sync + 'static>(
+        &mut self,
+        key: &RecordKey,
+        value: Arc<T>,
+        expires_at: Option<Timestamp>,
+    ) -> Result<()> {
         self.need([key])?;
         self.staged
-            .insert(key.clone(), Some((Body::shared(value)?, None)));
+            .insert(key.clone(), Some((Body::shared(value)?, expires_at)));
         Ok(())
     }
 

@@ -58,7 +58,6 @@ CREATE VIEW {schema}.tenants AS SELECT
     (body->>'can_create_sub_tenants')::boolean AS can_create_sub_tenants,
     body->'admin_principals' AS admin_principals,
     body->'metadata' AS metadata,
-    body->>'arn' AS arn,
     (body->>'created_at')::timestamptz AS created_at,
     body ? 'deleting' AS being_deleted
 FROM {schema}.records_tenants;
@@ -66,10 +65,9 @@ COMMENT ON VIEW {schema}.tenants IS 'Tenants.';
 
 CREATE VIEW {schema}.users AS SELECT
     body->>'tenant_id' AS tenant_id,
-    body->>'user_name' AS user_name,
-    body->>'user_id' AS user_id,
-    body->>'path' AS path,
-    body->>'arn' AS arn,
+    body->>'name' AS user_name,
+    body->>'id' AS user_id,
+    coalesce(body->>'path', '/') AS path,
     body->>'permissions_boundary' AS permissions_boundary,
     body->'tags' AS tags,
     (body->>'password_last_used')::timestamptz AS password_last_used,
@@ -80,10 +78,9 @@ COMMENT ON VIEW {schema}.users IS 'Users of tenants.';
 
 CREATE VIEW {schema}.groups AS SELECT
     body->>'tenant_id' AS tenant_id,
-    body->>'group_name' AS group_name,
-    body->>'group_id' AS group_id,
-    body->>'path' AS path,
-    body->>'arn' AS arn,
+    body->>'name' AS group_name,
+    body->>'id' AS group_id,
+    coalesce(body->>'path', '/') AS path,
     body->'tags' AS tags,
     (body->>'create_date')::timestamptz AS create_date,
     body->>'incarnation' AS incarnation
@@ -92,10 +89,9 @@ COMMENT ON VIEW {schema}.groups IS 'Groups of tenants.';
 
 CREATE VIEW {schema}.policies AS SELECT
     body->>'tenant_id' AS tenant_id,
-    body->>'policy_name' AS policy_name,
-    body->>'policy_id' AS policy_id,
-    body->>'path' AS path,
-    body->>'arn' AS arn,
+    body->>'name' AS policy_name,
+    body->>'id' AS policy_id,
+    coalesce(body->>'path', '/') AS path,
     body->>'default_version_id' AS default_version_id,
     (body->>'attachment_count')::numeric AS attachment_count,
     (body->>'is_attachable')::boolean AS is_attachable,
@@ -106,42 +102,60 @@ CREATE VIEW {schema}.policies AS SELECT
 FROM {schema}.records_iam_policies;
 COMMENT ON VIEW {schema}.policies IS 'Managed policies of tenants.';
 
+CREATE VIEW {schema}.roles AS SELECT
+    body->>'tenant_id' AS tenant_id,
+    body->>'name' AS role_name,
+    body->>'id' AS role_id,
+    coalesce(body->>'path', '/') AS path,
+    body->>'description' AS description,
+    body->>'assume_role_policy_document' AS assume_role_policy_document,
+    body->'tags' AS tags,
+    (body->>'create_date')::timestamptz AS create_date,
+    body->>'incarnation' AS incarnation
+FROM {schema}.records_iam_roles;
+COMMENT ON VIEW {schema}.roles IS 'Roles of tenants.';
+
+CREATE VIEW {schema}.access_keys AS SELECT
+    k.body->>'tenant_id' AS tenant_id,
+    k.body->>'name' AS access_key_id,
+    r.body->>'name' AS user_name,
+    k.body->>'status' AS status,
+    (k.body->>'create_date')::timestamptz AS create_date
+FROM {schema}.records_iam_access_keys AS k
+LEFT JOIN {schema}.records_iam_rosters AS r
+    ON r.partition = k.partition AND r.id = k.body->>'owner';
+COMMENT ON VIEW {schema}.access_keys IS 'Access keys of users, without their secrets.';
+
 CREATE VIEW {schema}.attachments AS SELECT
-    a.partition AS tenant_partition,
-    coalesce(u.body->>'user_name', g.body->>'group_name') AS principal,
-    CASE WHEN u.id IS NOT NULL THEN 'user' WHEN g.id IS NOT NULL THEN 'group' END AS principal_kind,
-    a.body->>'policy_name' AS policy_name
-FROM {schema}.records_iam_attachments AS a
-LEFT JOIN {schema}.records_iam_users AS u
-    ON u.partition = a.partition AND u.body->>'incarnation' = split_part(a.id, '/', 1)
-LEFT JOIN {schema}.records_iam_groups AS g
-    ON g.partition = a.partition AND g.body->>'incarnation' = split_part(a.id, '/', 1);
-COMMENT ON VIEW {schema}.attachments IS
-    'Which policies are attached to whom. Without a principal: left by a deleted one, to be swept.';
+    r.partition AS tenant_partition,
+    r.body->>'name' AS principal,
+    r.body->>'kind' AS principal_kind,
+    p.name AS policy_name
+FROM {schema}.records_iam_rosters AS r,
+    jsonb_array_elements_text((r.body->'held'->'attached_policies')::jsonb) AS p (name);
+COMMENT ON VIEW {schema}.attachments IS 'Which policies are attached to which principals.';
 
 CREATE VIEW {schema}.inline_policies AS SELECT
     i.partition AS tenant_partition,
-    coalesce(u.body->>'user_name', g.body->>'group_name') AS principal,
-    CASE WHEN u.id IS NOT NULL THEN 'user' WHEN g.id IS NOT NULL THEN 'group' END AS principal_kind,
+    r.body->>'name' AS principal,
+    r.body->>'kind' AS principal_kind,
     i.body->>'policy_name' AS policy_name,
     i.body->>'policy_document' AS policy_document
 FROM {schema}.records_iam_inline_policies AS i
-LEFT JOIN {schema}.records_iam_users AS u
-    ON u.partition = i.partition AND u.body->>'incarnation' = split_part(i.id, '/', 1)
-LEFT JOIN {schema}.records_iam_groups AS g
-    ON g.partition = i.partition AND g.body->>'incarnation' = split_part(i.id, '/', 1);
+LEFT JOIN {schema}.records_iam_rosters AS r
+    ON r.partition = i.partition AND r.id = split_part(i.id, '/', 1);
 COMMENT ON VIEW {schema}.inline_policies IS
-    'Policies of a principal''s own. Without a principal: left by a deleted one, to be swept.';
+    'Inline policies. Without a principal: left by a deleted one, to be swept.';
 
 CREATE VIEW {schema}.memberships AS SELECT
     m.partition AS tenant_partition,
-    u.body->>'user_name' AS user_name,
-    g.body->>'group_name' AS group_name
-FROM {schema}.records_iam_memberships AS m
-JOIN {schema}.records_iam_users AS u
-    ON u.partition = m.partition AND u.body->>'incarnation' = split_part(m.id, '/', 1)
-JOIN {schema}.records_iam_groups AS g
-    ON g.partition = m.partition AND g.body->>'incarnation' = split_part(m.id, '/', 2);
+    u.body->>'name' AS user_name,
+    g.body->>'name' AS group_name
+FROM {schema}.records_iam_members AS m
+JOIN {schema}.records_iam_rosters AS g
+    ON g.partition = m.partition AND g.id = split_part(m.id, '/', 1)
+JOIN {schema}.records_iam_rosters AS u
+    ON u.partition = m.partition AND u.id = split_part(m.id, '/', 2);
 COMMENT ON VIEW {schema}.memberships IS 'Which users are in which groups.';
 
 CREATE VIEW {schema}.lti_registrations AS SELECT

@@ -35,7 +35,7 @@ pub fn all(backend: Arc<dyn Harness<Store>>) -> Vec<Suite> {
 /// The collections of their own that the cases use, beside those of the
 /// contracts, for a backend that must know them beforehand.
 pub fn collections() -> Vec<Collection> {
-    let mut all = vec![records::WATCHED];
+    let mut all = vec![records::WATCHED, iam::BADGES];
     all.extend(["things", "others", "things_more"].map(Collection::new));
     all
 }

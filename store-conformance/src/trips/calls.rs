@@ -7,7 +7,7 @@ use serde_json::json;
 use store_core::api_keys::{ApiKeys, KeyData, ListKeys};
 use store_core::blobs::{BlobList, BlobRef, BlobStoreExt, PutOptions};
 use store_core::entity::Listing;
-use store_core::iam::{Group, Identity, Paging, Policy, User};
+use store_core::iam::{Group, Iam, Identity, Paging, Policy, User};
 use store_core::limits::{Bucket, LimitKey, Quota, QuotaSet, Take};
 use store_core::lti::{
     AccessToken, Deployment, LaunchClaims, Lti, NewToolKey, PublicJwk, Registration,
@@ -281,7 +281,7 @@ async fn lti(notes: &mut Notes<'_>, store: &Store, round: u32) -> CaseResult {
 
 async fn tenants(notes: &mut Notes<'_>, store: &Store, round: u32) -> CaseResult {
     notes.contract = "tenants";
-    let tenants = Identity::new(store).tenants;
+    let tenants = Identity::new(store, &KeyRing::random()).tenants;
     let root = TenantPath::root(10 + u64::from(round));
     let child = root.child(1)?;
     notes
@@ -310,13 +310,19 @@ async fn tenants(notes: &mut Notes<'_>, store: &Store, round: u32) -> CaseResult
         .cost("effective quotas", tenants.effective_quotas(&child))
         .await?;
     notes.cost("usage", tenants.usage(&child)).await?;
+    notes
+        .cost(
+            "usage with descendants",
+            tenants.usage_with_descendants(&root),
+        )
+        .await?;
     notes.cost("delete", tenants.delete(&child)).await?;
     Ok(())
 }
 
 async fn iam(notes: &mut Notes<'_>, store: &Store, round: u32) -> CaseResult {
     notes.contract = "iam";
-    let identity = Identity::new(store);
+    let identity = Identity::new(store, &KeyRing::random());
     let tenant = TenantPath::root(20 + u64::from(round));
     identity.tenants.create(Tenant::new(&tenant, "T")).await?;
     let iam = identity.iam.tenant(&tenant);
@@ -324,63 +330,108 @@ async fn iam(notes: &mut Notes<'_>, store: &Store, round: u32) -> CaseResult {
     notes
         .cost(
             "create user, the first of all",
-            users.create(User::new(&tenant, "ada")),
+            users.create(User::new("ada")),
         )
         .await?;
     notes
-        .cost("create group", groups.create(Group::new(&tenant, "g")))
+        .cost("create group", groups.create(Group::new("g")))
         .await?;
-    let another = User::new(&tenant, "bob");
+    let another = User::new("bob");
     notes.cost("create user", users.create(another)).await?;
-    let policy = Policy::new(&tenant, "p", "{}");
+    let policy = Policy::new("p", "{}");
     let policy = notes.note("create policy", policies.create(policy)).await?;
-    notes.cost("get user", users.get("ada")).await?;
+    let (ada, eve, group) = (iam.user("ada"), iam.user("eve"), iam.group("g"));
+    notes.cost("get user", ada.get()).await?;
+    let found = users.get("ada").await?.ok_or("it was created")?;
     notes
-        .cost("update user", users.update("ada", |_| Ok(())))
+        .cost("get user by id", users.get_by_id(&found.id))
         .await?;
+    notes.cost("update user", ada.update(|_| Ok(()))).await?;
+    notes.cost("tag user", ada.tag([("a", "b")])).await?;
+    notes.cost("rename user", ada.rename("eve")).await?;
     notes
-        .cost("tag user", users.tag("ada", [("a", "b")]))
-        .await?;
-    notes
-        .cost("rename user", users.rename("ada", "eve"))
-        .await?;
-    notes
-        .cost("attach policy", users.attach("eve", &policy.arn))
+        .cost("attach policy", eve.attach_policy(policy.arn()))
         .await?;
     let paging = Paging::default();
     notes
-        .cost("attached policies, a page", users.attached("eve", &paging))
+        .cost("attached policies, a page", eve.attached_policies(&paging))
         .await?;
     notes
-        .cost("put inline policy", users.put_inline("eve", "i", "{}"))
+        .cost("put inline policy", eve.put_inline_policy("i", "{}"))
         .await?;
     notes
-        .cost("get inline policy", users.get_inline("eve", "i"))
+        .cost("get inline policy", eve.inline_policy("i"))
+        .await?;
+    notes.cost("add member", group.add_member("eve")).await?;
+    notes
+        .cost("groups of a user, a page", eve.groups(&paging))
         .await?;
     notes
-        .cost("add member", groups.add_member("g", "eve"))
+        .cost("members, a page", group.members(&paging))
         .await?;
     notes
-        .cost("groups of a user, a page", users.groups("eve", &paging))
+        .cost("remove member", group.remove_member("eve"))
         .await?;
     notes
-        .cost("members, a page", groups.members("g", &paging))
+        .cost("delete inline policy", eve.delete_inline_policy("i"))
         .await?;
     notes
-        .cost("remove member", groups.remove_member("g", "eve"))
+        .cost("detach policy", eve.detach_policy(policy.arn()))
         .await?;
     notes
-        .cost("delete inline policy", users.delete_inline("eve", "i"))
-        .await?;
-    notes
-        .cost("detach policy", users.detach("eve", &policy.arn))
-        .await?;
-    notes
-        .cost("policy by arn", policies.by_arn(&policy.arn))
+        .cost("policy by arn", policies.by_arn(policy.arn()))
         .await?;
     notes
         .cost("list users, a page", users.list(&Listing::new()))
         .await?;
-    notes.cost("delete user", users.delete("eve")).await?;
+    notes.cost("delete user", eve.delete()).await?;
+    deletions(notes, &identity.iam, &tenant).await
+}
+
+/// Access keys, and deletions of principals that hold something.
+async fn deletions(notes: &mut Notes<'_>, iam: &Iam, tenant: &TenantPath) -> CaseResult {
+    let acme = iam.tenant(tenant);
+    let keys = acme.access_keys_of("bob")?;
+    let (key, secret) = notes.note("create access key", keys.create()).await?;
+    notes
+        .cost(
+            "authenticate",
+            iam.authenticate(key.access_key_id(), &secret),
+        )
+        .await?;
+    let bob = acme.user("bob");
+    bob.attach_policy(acme.policy("p").get().await?.ok_or("it was created")?.arn())
+        .await?;
+    bob.put_inline_policy("i", "{}").await?;
+    acme.group("g").add_member("bob").await?;
+    notes
+        .cost("delete user with one of each", bob.delete())
+        .await?;
+
+    acme.users().create(User::new("full")).await?;
+    let full = acme.user("full");
+    for i in 0..20 {
+        let policy = Policy::new(format!("p{i}"), "{}");
+        let policy = acme.policies().create(policy).await?;
+        full.attach_policy(policy.arn()).await?;
+    }
+    for i in 0..50 {
+        full.put_inline_policy(format!("i{i}"), "{}").await?;
+    }
+    notes
+        .cost(
+            "delete user with 20 attached and 50 inline policies",
+            full.delete(),
+        )
+        .await?;
+
+    for i in 0..100 {
+        let name = format!("member {i}");
+        acme.users().create(User::new(&name)).await?;
+        acme.group("g").add_member(&name).await?;
+    }
+    notes
+        .cost("delete group of 100", acme.group("g").delete())
+        .await?;
     Ok(())
 }

@@ -32,24 +32,21 @@ async fn furnish(store: &Store) -> Result<String, store_core::Error> {
     sink.write(vec![7; 1000].into()).await?;
     let _ = sink.commit().await?;
 
-    let identity = Identity::new(store);
+    let identity = Identity::new(store, &KeyRing::random());
     let acme = TenantPath::root(1);
     identity.tenants.create(Tenant::new(&acme, "Acme")).await?;
     let at_acme = identity.iam.tenant(&acme);
-    at_acme.users().create(User::new(&acme, "ada")).await?;
-    at_acme
-        .groups()
-        .create(Group::new(&acme, "engineers"))
-        .await?;
-    at_acme.groups().add_member("engineers", "ada").await?;
+    at_acme.users().create(User::new("ada")).await?;
+    at_acme.groups().create(Group::new("engineers")).await?;
+    at_acme.group("engineers").add_member("ada").await?;
     let policy = at_acme
         .policies()
-        .create(Policy::new(&acme, "deploy", "{}"))
+        .create(Policy::new("deploy", "{}"))
         .await?;
-    at_acme.users().attach("ada", &policy.arn).await?;
+    at_acme.user("ada").attach_policy(policy.arn()).await?;
     at_acme
-        .groups()
-        .put_inline("engineers", "own", "{}")
+        .group("engineers")
+        .put_inline_policy("own", "{}")
         .await?;
 
     let lti: Lti = Lti::new(store, &KeyRing::random());

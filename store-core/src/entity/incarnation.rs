@@ -1,27 +1,28 @@
-//! One life of a name.
+//! Identifies one life of a name.
 
 use std::fmt;
 use std::str::FromStr;
 
-use data_encoding::HEXLOWER;
+use data_encoding::{BASE32_NOPAD, HEXLOWER};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::error::{Error, Result};
 use crate::record::Version;
 
-/// Names one life of an entity. A name that is deleted and created again has
-/// another incarnation; a renamed entity keeps its own. All that depends on an
-/// entity is kept under its incarnation, so that nobody inherits it.
+/// Identifies one life of an entity. A name that is deleted and created again
+/// gets another incarnation; a renamed entity keeps its own. Everything that
+/// depends on an entity is stored under its incarnation, so that no later
+/// entity of the same name inherits it.
 ///
 /// Text form: 32 lower-case hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Incarnation([u8; 16]);
 
 impl Incarnation {
-    /// No entity's: what a new one carries until its store gives it one.
+    /// What a new entity carries until its store assigns one.
     pub const NONE: Self = Self([0; 16]);
 
-    /// One that nobody had before.
+    /// A new one, different from all others.
     pub fn unique() -> Self {
         Self(Version::unique().to_bytes())
     }
@@ -30,6 +31,19 @@ impl Incarnation {
     /// repeats itself.
     pub const fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(bytes)
+    }
+
+    /// The id that a store generates for this incarnation: unique without a
+    /// record that says so, and it leads back here.
+    pub(crate) fn to_id(self, prefix: &str) -> String {
+        format!("{prefix}{}", BASE32_NOPAD.encode(&self.0))
+    }
+
+    /// The incarnation that a generated id leads to; `None` for any other id.
+    pub(crate) fn from_id(prefix: &str, id: &str) -> Option<Self> {
+        let text = id.strip_prefix(prefix)?;
+        let bytes = BASE32_NOPAD.decode(text.as_bytes()).ok()?;
+        bytes.try_into().ok().map(Self)
     }
 }
 

@@ -1,10 +1,10 @@
-//! What to list, and from where on.
+//! Requests for one page of a list.
 
-use crate::entity::Entity;
+use crate::entity::{Entity, WithPath};
 use crate::error::{Error, Result};
 use crate::scan::{Cursor, MAX_PAGE};
 
-/// A question for one page of a family.
+/// A request for one page of a family.
 ///
 /// ```
 /// use store_core::entity::Listing;
@@ -40,13 +40,17 @@ impl<E: Entity> Listing<E> {
         Self::default()
     }
 
-    /// Only entities whose path starts with this text, taken literally.
-    pub fn path_prefix(mut self, prefix: impl Into<String>) -> Self {
+    /// Only entities whose path starts with this text, taken literally. Entities
+    /// sort by name, so such a list reads every entity of the tenant.
+    pub fn path_prefix(mut self, prefix: impl Into<String>) -> Self
+    where
+        E: WithPath,
+    {
         self.path_prefix = prefix.into();
         self
     }
 
-    /// Only entities that the family's own filter lets through.
+    /// Only entities that match the family's own filter.
     pub fn filter(mut self, filter: E::Filter) -> Self {
         self.filter = filter;
         self
@@ -66,14 +70,14 @@ impl<E: Entity> Listing<E> {
         Ok(self)
     }
 
-    /// Goes on where the page that gave `cursor` ended. It must come from the
-    /// same question; the list refuses another.
+    /// Continues after the page that returned `cursor`. The cursor must come
+    /// from the same query; a list refuses any other.
     pub fn after(mut self, cursor: Cursor) -> Self {
         self.after = Some(cursor);
         self
     }
 
-    /// What paths must start with.
+    /// The prefix that paths must start with.
     pub fn prefix(&self) -> &str {
         &self.path_prefix
     }
@@ -83,7 +87,7 @@ impl<E: Entity> Listing<E> {
         self.limit
     }
 
-    /// Where to go on.
+    /// The cursor to continue after.
     pub fn cursor(&self) -> Option<&Cursor> {
         self.after.as_ref()
     }
@@ -91,5 +95,58 @@ impl<E: Entity> Listing<E> {
     /// The family's own filter.
     pub fn family_filter(&self) -> &E::Filter {
         &self.filter
+    }
+}
+
+/// A request for one page of a list without filters.
+#[derive(Clone, Debug)]
+pub struct Paging {
+    limit: usize,
+    after: Option<Cursor>,
+}
+
+impl Default for Paging {
+    fn default() -> Self {
+        Self {
+            limit: 100,
+            after: None,
+        }
+    }
+}
+
+impl Paging {
+    /// The first page, of up to 100.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// At most this many; more than [`MAX_PAGE`] means [`MAX_PAGE`].
+    ///
+    /// # Errors
+    /// `InvalidInput` for zero.
+    pub fn limit(mut self, limit: usize) -> Result<Self> {
+        if limit == 0 {
+            return Err(Error::invalid(
+                "a page of zero was asked for; ask for at least one",
+            ));
+        }
+        self.limit = limit.min(MAX_PAGE);
+        Ok(self)
+    }
+
+    /// Continues after the page that returned `cursor`.
+    pub fn after(mut self, cursor: Cursor) -> Self {
+        self.after = Some(cursor);
+        self
+    }
+
+    /// The most on the page, from 1 to [`MAX_PAGE`].
+    pub fn page_size(&self) -> usize {
+        self.limit
+    }
+
+    /// The cursor to continue after.
+    pub fn cursor(&self) -> Option<&Cursor> {
+        self.after.as_ref()
     }
 }

@@ -1,27 +1,29 @@
-//! What identities have in common: how a family of entities describes itself,
-//! and the five operations that every family has.
+//! The common ground of everything that belongs to a tenant: names, paths,
+//! ARNs, and the five operations that every family of entities has.
 //!
-//! [`Entity`] is a stored thing with a key. [`EntityStore`] keeps one family of
-//! them; it is what you implement to serve, say, users from a table of your
-//! own. [`TenantEntity`] adds what the [standard
-//! implementation](crate::iam::RecordEntities) must know: in which collection
-//! the family lives, which quota bounds it, whether it is a principal and what
-//! depends on it. A new family is such a description and no new code.
+//! [`Entity`] is a stored thing with a key. [`EntityStore`] stores one family of
+//! them; implement it to serve, for example, users from a table of your own.
+//! [`Meta`] holds the fields that all entities of a tenant share. How the
+//! standard implementation stores a family is described in
+//! [`iam`](crate::iam).
 
 mod arn;
-mod family;
 mod incarnation;
 mod listing;
+mod meta;
 mod name;
+mod path;
 mod store;
 
-pub use arn::{Provider, policy_name_of, resource_name};
-pub use family::{Common, Dependant, Family, TenantEntity};
+pub use arn::{Arn, Cloud, Provider, resource_name};
 pub use incarnation::Incarnation;
-pub use listing::Listing;
+pub use listing::{Listing, Paging};
+pub use meta::{DEFAULT_INSTANCE, Meta};
 pub use name::{Key, MAX_ENTITY_NAME, MAX_PATH};
-pub use store::{Edit, Entity, EntityStore, EntityStoreExt, MAX_TAGS, Tagged, Tags};
+pub use path::{MAX_DEPTH, TenantPath};
+pub use store::{Edit, Entity, EntityStore, EntityStoreExt, MAX_TAGS, Tagged, Tags, WithPath};
 
-pub(crate) use arn::derive_arns;
+pub(crate) use arn::name_in_cloud_arn;
 pub(crate) use name::{check_name, check_path};
+pub(crate) use path::partition;
 pub(crate) use store::check_tags;

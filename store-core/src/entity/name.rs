@@ -1,11 +1,11 @@
-//! How an entity of a tenant is named.
+//! The names of a tenant's entities.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::marker::PhantomData;
 
+use crate::entity::TenantPath;
 use crate::error::{Error, Result};
-use crate::tenants::TenantPath;
 
 /// The longest name of an entity, in bytes.
 pub const MAX_ENTITY_NAME: usize = 1024;
@@ -69,10 +69,12 @@ impl<E> fmt::Debug for Key<E> {
     }
 }
 
-/// Refuses a name that no store can keep.
+/// Refuses a name that is empty, too long, or not what people can tell apart.
 pub(crate) fn check_name(name: &str) -> Result<()> {
     if name.is_empty() {
-        return Err(Error::invalid("a name is empty; give it a character"));
+        return Err(Error::invalid(
+            "a name is empty; give it at least one character",
+        ));
     }
     if name.len() > MAX_ENTITY_NAME {
         return Err(Error::invalid(format!(
@@ -80,8 +82,15 @@ pub(crate) fn check_name(name: &str) -> Result<()> {
             name.len()
         )));
     }
-    if name.contains('\0') {
-        return Err(Error::invalid("a name holds a NUL; remove it"));
+    if name.contains(char::is_control) {
+        return Err(Error::invalid(
+            "a name contains a control character, such as a line break; remove it",
+        ));
+    }
+    if name.trim() != name {
+        return Err(Error::invalid(
+            "a name begins or ends with a blank; remove the blank",
+        ));
     }
     Ok(())
 }
@@ -89,10 +98,10 @@ pub(crate) fn check_name(name: &str) -> Result<()> {
 /// Refuses a path that does not begin and end with `/`.
 pub(crate) fn check_path(path: &str) -> Result<()> {
     let whole = path.starts_with('/') && path.ends_with('/');
-    if !whole || path.len() > MAX_PATH || path.contains('\0') {
+    if !whole || path.len() > MAX_PATH || path.contains(char::is_control) {
         return Err(Error::invalid(format!(
-            "a path begins and ends with `/`, is at most {MAX_PATH} bytes long and holds no NUL; \
-             `/` alone is the usual one"
+            "a path begins and ends with `/`, is at most {MAX_PATH} bytes long and contains no \
+             control character; `/` alone is the usual one"
         )));
     }
     Ok(())

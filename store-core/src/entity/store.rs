@@ -19,53 +19,63 @@ pub const MAX_TAGS: usize = 50;
 pub type Tags = BTreeMap<String, String>;
 
 /// A stored thing with a key.
-pub trait Entity:
-    Clone + Debug + PartialEq + Serialize + DeserializeOwned + Send + Sync + 'static
-{
-    /// What one is found by.
+pub trait Entity: Clone + Debug + Serialize + DeserializeOwned + Send + Sync + 'static {
+    /// The key that identifies an entity.
     type Key: Clone + Debug + Send + Sync;
-    /// What a list is of: mostly a tenant.
+    /// What a list is restricted to: usually a tenant.
     type Within: Clone + Debug + Send + Sync;
-    /// What else a list can be narrowed by; `()` for most families.
+    /// What else a list can be filtered by; `()` for most families.
     type Filter: Clone + Debug + Default + Send + Sync;
 
     /// Its key.
     fn key(&self) -> Self::Key;
 }
 
+/// An entity with a path, by whose prefix lists can be narrowed.
+pub trait WithPath: Entity {}
+
 /// A change to an entity in place. It may run again on a newer state, so it
-/// must do nothing else; an error leaves everything as it was.
+/// must have no other effect; if it returns an error, nothing changes.
 pub type Edit<'a, E> = &'a (dyn Fn(&mut E) -> Result<()> + Send + Sync);
 
-/// Keeps one family of entities.
+/// Stores one family of entities.
 ///
 /// # What an implementer promises
-/// - The same rules for every family: creating a held key is `AlreadyExists`,
-///   of many at once one wins; updating, renaming or deleting a missing one is
-///   `NotFound`; reading it is `None`.
-/// - An update loses no other's change, never changes the key, and never moves
-///   what the store itself keeps (ids, dates of creation, counts).
-/// - A list is of exactly what it names, in bytewise order of key, and neither
+/// - The same rules for every family: creating a key that exists is
+///   `AlreadyExists`, and of several concurrent creations one succeeds;
+///   updating, renaming or deleting a missing key is `NotFound`; reading it is
+///   `None`.
+/// - An update loses no concurrent change, never changes the key, and never
+///   changes what the store itself maintains (ids, dates of creation, counts).
+/// - A list covers exactly what it names, in bytewise order of key, and neither
 ///   skips nor repeats an entity that exists throughout. A page with a cursor
-///   is never empty; one without is the last.
-/// - A freed key hands nothing to its next holder.
+///   is never empty; a page without one is the last.
+/// - An entity that is created under a deleted key inherits nothing.
 /// - An outage is an error, never an absence.
 #[async_trait]
 pub trait EntityStore<E: Entity>: Send + Sync + Debug {
-    /// Adds one, and returns it as stored.
+    /// Creates an entity and returns it as stored.
     async fn create(&self, entity: E) -> Result<Arc<E>>;
 
-    /// The one under `key`.
+    /// The entity under `key`.
     async fn get(&self, key: &E::Key) -> Result<Option<Arc<E>>>;
 
-    /// Changes one in place, atomically, and returns it as stored. An edit that
-    /// changes nothing writes nothing.
+    /// The entity of this id. `Unsupported` if the store cannot look it up.
+    async fn get_by_id(&self, within: &E::Within, id: &str) -> Result<Option<Arc<E>>> {
+        let _ = (within, id);
+        Err(Error::unsupported(
+            "this store does not look entities up by id; list them instead",
+        ))
+    }
+
+    /// Changes an entity in place, atomically, and returns it as stored. An edit
+    /// that changes nothing writes nothing.
     async fn update(&self, key: &E::Key, edit: Edit<'_, E>) -> Result<Arc<E>>;
 
-    /// Removes one, with all that depends on it.
+    /// Deletes an entity with everything that depends on it.
     async fn delete(&self, key: &E::Key) -> Result<()>;
 
-    /// One page of those within `within`.
+    /// One page of the entities within `within`.
     async fn list(&self, within: &E::Within, listing: &Listing<E>) -> Result<Page<Arc<E>>>;
 }
 
@@ -73,14 +83,15 @@ pub trait EntityStore<E: Entity>: Send + Sync + Debug {
 pub trait Tagged: Entity {
     /// Its tags.
     fn tags(&self) -> &Tags;
-    /// Its tags, to be changed.
+    /// Its tags, mutable.
     fn tags_mut(&mut self) -> &mut Tags;
 }
 
 /// Conveniences over any [`EntityStore`].
 #[async_trait]
 pub trait EntityStoreExt<E: Entity>: EntityStore<E> {
-    /// Sets tags, keeping the others. Setting one to what it is changes nothing.
+    /// Sets tags and leaves the others as they are. Setting a tag to the value
+    /// that it has changes nothing.
     ///
     /// # Errors
     /// `LimitExceeded` if there would be more than [`MAX_TAGS`]; `NotFound`.
@@ -125,7 +136,7 @@ pub trait EntityStoreExt<E: Entity>: EntityStore<E> {
         found.map(|entity| entity.tags().clone()).ok_or_else(absent)
     }
 
-    /// Every entity within `within`, page by page, collected. For what fits in
+    /// Every entity within `within`, read page by page. For lists that fit in
     /// memory.
     ///
     /// # Errors
@@ -146,7 +157,7 @@ pub trait EntityStoreExt<E: Entity>: EntityStore<E> {
 
 impl<E: Entity, S: EntityStore<E> + ?Sized> EntityStoreExt<E> for S {}
 
-/// Refuses more than [`MAX_TAGS`] tags, and names or values that are too long.
+/// Rejects more than [`MAX_TAGS`] tags, and names or values that are too long.
 pub(crate) fn check_tags(tags: &Tags) -> Result<()> {
     if tags.len() > MAX_TAGS {
         return Err(Error::new(

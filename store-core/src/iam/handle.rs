@@ -4,33 +4,52 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::entity::{EntityStore, EntityStoreExt, Key, Listing, Tagged, Tags, TenantEntity};
+use crate::entity::{EntityStore, EntityStoreExt, Key, Listing, Paging, Tags, TenantPath};
 use crate::error::{Error, Result};
 use crate::iam::{
-    AttachedPolicy, Group, IamStore, InlinePolicy, MembershipStore, Paging, Policy, Principal,
-    PrincipalStore, RecordEntities, TenantTransaction, User,
+    AccessKey, AttachedPolicy, Authenticated, CredentialStatus, CredentialStore, Group, IamStore,
+    InlinePolicy, MembershipStore, Policy, Principal, PrincipalStore, RecordEntities, Role,
+    TenantEntity, TenantTransaction, User,
 };
 use crate::scan::Page;
+use crate::secret::{KeyRing, Secret};
 use crate::store::Store;
-use crate::tenants::{TenantPath, Tenants};
 
-/// Users, groups and policies, over any store. Cheap to clone. See the
-/// [module](crate::iam).
+/// Users, groups, roles, policies and credentials, over any store. Cheap to
+/// clone. See the [module](crate::iam).
 #[derive(Clone, Debug)]
 pub struct Iam {
     store: Arc<dyn IamStore>,
+    credentials: Option<Arc<dyn CredentialStore>>,
 }
 
 impl Iam {
-    /// Identities kept in `store`.
-    pub fn new(store: impl Into<Store>) -> Self {
-        let records = Arc::clone(store.into().records());
-        Self::over(Arc::new(RecordEntities::new(records)))
+    /// Identities in `store`, which also holds the tenants. Secrets are sealed
+    /// with `ring`.
+    pub fn new(store: impl Into<Store>, ring: &KeyRing) -> Self {
+        Self::of(RecordEntities::new(store, ring))
     }
 
-    /// Identities kept by an implementation of your own.
+    pub(super) fn of(entities: RecordEntities) -> Self {
+        let entities = Arc::new(entities);
+        Self {
+            store: Arc::clone(&entities) as _,
+            credentials: Some(entities),
+        }
+    }
+
+    /// Identities of an implementation of your own, without credentials.
     pub fn over(store: Arc<dyn IamStore>) -> Self {
-        Self { store }
+        Self {
+            store,
+            credentials: None,
+        }
+    }
+
+    /// These identities, with the credentials in `store`.
+    pub fn with_credentials(mut self, store: Arc<dyn CredentialStore>) -> Self {
+        self.credentials = Some(store);
+        self
     }
 
     /// The implementation.
@@ -38,21 +57,66 @@ impl Iam {
         &self.store
     }
 
-    /// The identities of one tenant. Nothing is read yet.
+    /// The identities of the tenant at `path`. Nothing is read yet.
     pub fn tenant(&self, path: &TenantPath) -> TenantIam {
         TenantIam {
-            store: Arc::clone(&self.store),
+            iam: self.clone(),
             tenant: path.clone(),
         }
+    }
+
+    /// The identities of the root tenant, `0`, as in WAMI.
+    pub fn root(&self) -> TenantIam {
+        self.tenant(&TenantPath::root(0))
+    }
+
+    /// The user whose active access key has this id and secret, in whichever
+    /// tenant it is.
+    ///
+    /// # Errors
+    /// `Unauthenticated` for an unknown or disabled key and for a wrong secret.
+    pub async fn authenticate(
+        &self,
+        access_key_id: &str,
+        secret: &Secret,
+    ) -> Result<Authenticated> {
+        self.credentials()?
+            .authenticate(access_key_id, secret)
+            .await
+    }
+
+    fn credentials(&self) -> Result<&Arc<dyn CredentialStore>> {
+        self.credentials.as_ref().ok_or_else(|| {
+            Error::unsupported(
+                "this store of identities has no credentials; add some with Iam::with_credentials",
+            )
+        })
     }
 }
 
 /// The identities of one tenant.
 #[derive(Clone, Debug)]
 pub struct TenantIam {
-    store: Arc<dyn IamStore>,
+    iam: Iam,
     tenant: TenantPath,
 }
+
+/// The users of a tenant.
+pub type Users = Entities<User, dyn IamStore>;
+/// The groups of a tenant.
+pub type Groups = Entities<Group, dyn IamStore>;
+/// The roles of a tenant.
+pub type Roles = Entities<Role, dyn IamStore>;
+/// The policies of a tenant.
+pub type Policies = Entities<Policy, dyn IamStore>;
+/// One user.
+pub type OneUser = One<User, dyn IamStore>;
+/// One group.
+pub type OneGroup = One<Group, dyn IamStore>;
+/// One role.
+pub type OneRole = One<Role, dyn IamStore>;
+/// One policy.
+pub type OnePolicy = One<Policy, dyn IamStore>;
 
 impl TenantIam {
     /// The tenant.
@@ -61,31 +125,70 @@ impl TenantIam {
     }
 
     /// Its users.
-    pub fn users(&self) -> Entities<User> {
-        self.family()
+    pub fn users(&self) -> Users {
+        Entities::new(Arc::clone(&self.iam.store), &self.tenant)
     }
 
     /// Its groups.
-    pub fn groups(&self) -> Entities<Group> {
-        self.family()
+    pub fn groups(&self) -> Groups {
+        Entities::new(Arc::clone(&self.iam.store), &self.tenant)
+    }
+
+    /// Its roles.
+    pub fn roles(&self) -> Roles {
+        Entities::new(Arc::clone(&self.iam.store), &self.tenant)
     }
 
     /// Its policies.
-    pub fn policies(&self) -> Entities<Policy> {
-        self.family()
+    pub fn policies(&self) -> Policies {
+        Entities::new(Arc::clone(&self.iam.store), &self.tenant)
     }
 
-    fn family<E>(&self) -> Entities<E> {
-        Entities {
-            store: Arc::clone(&self.store),
-            tenant: self.tenant.clone(),
-            family: PhantomData,
-        }
+    /// The user of this name. Nothing is read yet.
+    pub fn user(&self, name: &str) -> OneUser {
+        self.users().one(name)
     }
 
-    /// Runs several operations as one commit: all or nothing. `work` talks to
-    /// the transaction alone, returns the errors that it meets, and may run
-    /// many times; the answer of the run that committed is returned.
+    /// The group of this name. Nothing is read yet.
+    pub fn group(&self, name: &str) -> OneGroup {
+        self.groups().one(name)
+    }
+
+    /// The role of this name. Nothing is read yet.
+    pub fn role(&self, name: &str) -> OneRole {
+        self.roles().one(name)
+    }
+
+    /// The policy of this name. Nothing is read yet.
+    pub fn policy(&self, name: &str) -> OnePolicy {
+        self.policies().one(name)
+    }
+
+    /// The access keys of the user of this name. Nothing is read yet.
+    ///
+    /// # Errors
+    /// `Unsupported` if the implementation has no credentials.
+    pub fn access_keys_of(&self, user: &str) -> Result<AccessKeys> {
+        Ok(AccessKeys {
+            store: Arc::clone(self.iam.credentials()?),
+            user: Key::new(&self.tenant, user),
+        })
+    }
+
+    /// A family of your own, described by its [`TenantEntity`].
+    ///
+    /// # Errors
+    /// `Unsupported` with an implementation other than [`RecordEntities`].
+    pub fn family<E: TenantEntity>(&self) -> Result<Entities<E, RecordEntities>> {
+        let entities = self.iam.store.entities().ok_or_else(|| {
+            Error::unsupported("this store of identities has no families of your own")
+        })?;
+        Ok(entities.family(&self.tenant))
+    }
+
+    /// Runs several operations as one commit: all or nothing. `work` calls the
+    /// transaction alone, returns the errors that it gets, and may run many
+    /// times; the answer of the run that committed is returned.
     ///
     /// # Errors
     /// Those of `work`, with nothing written; `InvalidInput` over 100 records;
@@ -96,7 +199,8 @@ impl TenantIam {
         F: Fn(&mut TenantTransaction<'_>) -> Result<R> + Send + Sync,
     {
         let answer = Mutex::new(None);
-        self.store
+        let store = &self.iam.store;
+        store
             .transact(&self.tenant, &|tx| {
                 let run = work(tx)?;
                 *answer.lock().unwrap_or_else(PoisonError::into_inner) = Some(run);
@@ -109,23 +213,24 @@ impl TenantIam {
         })
     }
 
-    /// Finishes deletions that a crash interrupted. See [`IamStore::sweep`].
+    /// Completes deletions that a crash interrupted. See [`IamStore::sweep`].
     ///
     /// # Errors
     /// The store's own.
     pub async fn sweep(&self) -> Result<bool> {
-        self.store.sweep(&self.tenant).await
+        self.iam.store.sweep(&self.tenant).await
     }
 }
 
-/// One family of a tenant's identities, by name.
-pub struct Entities<E> {
-    store: Arc<dyn IamStore>,
+/// One family of a tenant's entities: [`Users`], [`Groups`] …, or one of your
+/// own from [`TenantIam::family`].
+pub struct Entities<E, S: ?Sized> {
+    store: Arc<S>,
     tenant: TenantPath,
     family: PhantomData<fn() -> E>,
 }
 
-impl<E> fmt::Debug for Entities<E> {
+impl<E, S: ?Sized> fmt::Debug for Entities<E, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Entities")
             .field("tenant", &self.tenant)
@@ -133,74 +238,138 @@ impl<E> fmt::Debug for Entities<E> {
     }
 }
 
-impl<E> Entities<E> {
-    fn key<T>(&self, name: &str) -> Key<T> {
-        Key::new(&self.tenant, name)
+impl<E: TenantEntity, S: EntityStore<E> + ?Sized> Entities<E, S> {
+    pub(super) fn new(store: Arc<S>, tenant: &TenantPath) -> Self {
+        Self {
+            store,
+            tenant: tenant.clone(),
+            family: PhantomData,
+        }
     }
-}
 
-impl<E: TenantEntity> Entities<E>
-where
-    dyn IamStore: EntityStore<E>,
-{
-    /// Creates one, and returns it as stored.
+    /// The entity of this name. Nothing is read yet.
+    pub fn one(&self, name: &str) -> One<E, S> {
+        One {
+            store: Arc::clone(&self.store),
+            key: Key::new(&self.tenant, name),
+        }
+    }
+
+    /// Creates an entity in the tenant, and returns it as stored.
     ///
     /// # Errors
     /// `AlreadyExists` if the name or the id is taken; `LimitExceeded` over the
     /// tenant's quota; `NotFound` without the tenant.
-    pub async fn create(&self, entity: E) -> Result<Arc<E>> {
-        if *entity.tenant_id() != self.tenant {
+    pub async fn create(&self, mut entity: E) -> Result<Arc<E>> {
+        let meta = entity.meta_mut();
+        if meta.tenant_id.is_unassigned() {
+            meta.tenant_id = self.tenant.clone();
+        }
+        if meta.tenant_id != self.tenant {
             return Err(Error::invalid(
-                "the entity is of another tenant than this handle",
+                "the entity belongs to another tenant than the handle; use the handle of its tenant",
             ));
         }
         self.store.create(entity).await
     }
 
-    /// The one of this name.
+    /// The entity of this name.
     ///
     /// # Errors
     /// The store's own.
     pub async fn get(&self, name: &str) -> Result<Option<Arc<E>>> {
-        EntityStore::<E>::get(&*self.store, &self.key(name)).await
+        self.one(name).get().await
     }
 
-    /// Changes one in place, losing no other's change, and returns it as
+    /// The entity of this id.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn get_by_id(&self, id: &str) -> Result<Option<Arc<E>>> {
+        self.store.get_by_id(&self.tenant, id).await
+    }
+
+    /// Deletes the entity of this name. See [`One::delete`].
+    ///
+    /// # Errors
+    /// `NotFound`; `InUse` for a policy that is attached.
+    pub async fn delete(&self, name: &str) -> Result<()> {
+        self.one(name).delete().await
+    }
+
+    /// One page, in bytewise order of name.
+    ///
+    /// # Errors
+    /// `InvalidInput` with a cursor of another query.
+    pub async fn list(&self, listing: &Listing<E>) -> Result<Page<Arc<E>>> {
+        self.store.list(&self.tenant, listing).await
+    }
+}
+
+impl Policies {
+    /// The policy of the tenant that `arn` names; `None` for one of another tenant.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn by_arn(&self, arn: impl fmt::Display) -> Result<Option<Arc<Policy>>> {
+        self.store
+            .policy_by_arn(&self.tenant, &arn.to_string())
+            .await
+    }
+}
+
+/// One entity of a tenant, by name: [`OneUser`], [`OneGroup`] …
+pub struct One<E, S: ?Sized> {
+    store: Arc<S>,
+    key: Key<E>,
+}
+
+impl<E, S: ?Sized> fmt::Debug for One<E, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("One").field(&self.key).finish()
+    }
+}
+
+impl<E: TenantEntity, S: EntityStore<E> + ?Sized> One<E, S> {
+    /// Its key.
+    pub fn key(&self) -> &Key<E> {
+        &self.key
+    }
+
+    /// The entity.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn get(&self) -> Result<Option<Arc<E>>> {
+        self.store.get(&self.key).await
+    }
+
+    /// Changes it in place, losing no concurrent change, and returns it as
     /// stored. `edit` may run again.
     ///
     /// # Errors
     /// `NotFound`; those of `edit`.
     pub async fn update(
         &self,
-        name: &str,
         edit: impl Fn(&mut E) -> Result<()> + Send + Sync,
     ) -> Result<Arc<E>> {
-        EntityStore::<E>::update(&*self.store, &self.key(name), &edit).await
+        self.store.update(&self.key, &edit).await
     }
 
-    /// Deletes one, with all that depends on it.
+    /// Deletes it, with everything that depends on it.
     ///
     /// # Errors
     /// `NotFound`; `InUse` for a policy that is attached.
-    pub async fn delete(&self, name: &str) -> Result<()> {
-        EntityStore::<E>::delete(&*self.store, &self.key(name)).await
+    pub async fn delete(&self) -> Result<()> {
+        self.store.delete(&self.key).await
     }
 
-    /// One page, in bytewise order of name.
-    ///
-    /// # Errors
-    /// `InvalidInput` with a cursor of another question.
-    pub async fn list(&self, listing: &Listing<E>) -> Result<Page<Arc<E>>> {
-        EntityStore::<E>::list(&*self.store, &self.tenant, listing).await
-    }
-
-    /// Sets tags, keeping the others.
+    /// Sets tags and leaves the others as they are.
     ///
     /// # Errors
     /// `NotFound`; `LimitExceeded` over [`MAX_TAGS`](crate::entity::MAX_TAGS).
-    pub async fn tag<K, V>(&self, name: &str, tags: impl IntoIterator<Item = (K, V)>) -> Result<()>
+    pub async fn tag<K, V>(&self, tags: impl IntoIterator<Item = (K, V)>) -> Result<()>
     where
-        E: Tagged,
         K: Into<String>,
         V: Into<String>,
     {
@@ -208,174 +377,184 @@ where
             .into_iter()
             .map(|(k, v)| (k.into(), v.into()))
             .collect();
-        EntityStoreExt::<E>::tag(&*self.store, &self.key(name), tags).await
+        self.store.tag(&self.key, tags).await
     }
 
     /// Removes tags by name.
     ///
     /// # Errors
     /// `NotFound`.
-    pub async fn untag(&self, name: &str, names: &[&str]) -> Result<()>
-    where
-        E: Tagged,
-    {
-        EntityStoreExt::<E>::untag(&*self.store, &self.key(name), names).await
+    pub async fn untag(&self, names: &[&str]) -> Result<()> {
+        self.store.untag(&self.key, names).await
     }
 
     /// The tags, in order of name.
     ///
     /// # Errors
     /// `NotFound`.
-    pub async fn tags(&self, name: &str) -> Result<Tags>
-    where
-        E: Tagged,
-    {
-        EntityStoreExt::<E>::tags(&*self.store, &self.key(name)).await
+    pub async fn tags(&self) -> Result<Tags> {
+        self.store.tags(&self.key).await
     }
 }
 
-impl<P: Principal> Entities<P>
-where
-    dyn IamStore: PrincipalStore<P>,
-{
-    /// Gives it another name. All that depends on it comes along.
+impl<P: Principal, S: PrincipalStore<P> + ?Sized> One<P, S> {
+    /// Gives it another name. Everything that depends on it is kept.
     ///
     /// # Errors
     /// `NotFound`; `AlreadyExists` if the new name is taken.
-    pub async fn rename(&self, name: &str, to: &str) -> Result<Arc<P>> {
-        PrincipalStore::<P>::rename(&*self.store, &self.key(name), to).await
+    pub async fn rename(&self, to: &str) -> Result<Arc<P>> {
+        self.store.rename(&self.key, to).await
     }
 
     /// Attaches a policy of the tenant. Doing so again changes nothing.
     ///
     /// # Errors
-    /// `NotFound` without the principal or the policy, another tenant's
-    /// included; `LimitExceeded`; `PermissionDenied` if it is not attachable.
-    pub async fn attach(&self, name: &str, policy_arn: &str) -> Result<()> {
-        PrincipalStore::<P>::attach(&*self.store, &self.key(name), policy_arn).await
+    /// `NotFound` without the principal or the policy, which includes a policy of
+    /// another tenant; `LimitExceeded`; `PermissionDenied` if it is not attachable.
+    pub async fn attach_policy(&self, arn: impl fmt::Display) -> Result<()> {
+        self.store.attach_policy(&self.key, &arn.to_string()).await
     }
 
     /// Detaches a policy. One that is not attached changes nothing.
     ///
     /// # Errors
     /// `NotFound` without the principal or the policy.
-    pub async fn detach(&self, name: &str, policy_arn: &str) -> Result<()> {
-        PrincipalStore::<P>::detach(&*self.store, &self.key(name), policy_arn).await
+    pub async fn detach_policy(&self, arn: impl fmt::Display) -> Result<()> {
+        self.store.detach_policy(&self.key, &arn.to_string()).await
     }
 
     /// The policies attached to it, in bytewise order of name.
     ///
     /// # Errors
     /// `NotFound` without the principal.
-    pub async fn attached(&self, name: &str, paging: &Paging) -> Result<Page<AttachedPolicy>> {
-        PrincipalStore::<P>::attached(&*self.store, &self.key(name), paging).await
+    pub async fn attached_policies(&self, paging: &Paging) -> Result<Page<AttachedPolicy>> {
+        self.store.attached_policies(&self.key, paging).await
     }
 
-    /// Gives it a policy of its own, or that one another document.
+    /// Gives it an inline policy, or replaces the document of one.
     ///
     /// # Errors
     /// `NotFound` without the principal; `LimitExceeded`.
-    pub async fn put_inline(
+    pub async fn put_inline_policy(
         &self,
-        name: &str,
         policy_name: impl Into<String>,
         document: impl Into<String>,
     ) -> Result<()> {
         let policy = InlinePolicy::new(policy_name, document);
-        PrincipalStore::<P>::put_inline(&*self.store, &self.key(name), policy).await
+        self.store.put_inline_policy(&self.key, policy).await
     }
 
-    /// A policy of its own.
+    /// Its inline policy of this name.
     ///
     /// # Errors
     /// `NotFound` without the principal.
-    pub async fn get_inline(
-        &self,
-        name: &str,
-        policy_name: &str,
-    ) -> Result<Option<Arc<InlinePolicy>>> {
-        PrincipalStore::<P>::get_inline(&*self.store, &self.key(name), policy_name).await
+    pub async fn inline_policy(&self, policy_name: &str) -> Result<Option<Arc<InlinePolicy>>> {
+        self.store.inline_policy(&self.key, policy_name).await
     }
 
-    /// Takes a policy of its own away. An absent one changes nothing.
+    /// Deletes an inline policy. A missing one changes nothing.
     ///
     /// # Errors
     /// `NotFound` without the principal.
-    pub async fn delete_inline(&self, name: &str, policy_name: &str) -> Result<()> {
-        PrincipalStore::<P>::delete_inline(&*self.store, &self.key(name), policy_name).await
+    pub async fn delete_inline_policy(&self, policy_name: &str) -> Result<()> {
+        self.store
+            .delete_inline_policy(&self.key, policy_name)
+            .await
     }
 
-    /// The names of its own policies, in bytewise order.
+    /// The names of its inline policies, in bytewise order.
     ///
     /// # Errors
     /// `NotFound` without the principal.
-    pub async fn list_inline(&self, name: &str, paging: &Paging) -> Result<Page<String>> {
-        PrincipalStore::<P>::list_inline(&*self.store, &self.key(name), paging).await
+    pub async fn inline_policies(&self, paging: &Paging) -> Result<Page<String>> {
+        self.store.inline_policies(&self.key, paging).await
     }
 }
 
-impl Entities<User> {
-    /// The groups that a user is in.
+impl OneUser {
+    /// The groups that the user is in.
     ///
     /// # Errors
     /// `NotFound` without the user.
-    pub async fn groups(&self, name: &str, paging: &Paging) -> Result<Page<Arc<Group>>> {
-        MembershipStore::groups_of(&*self.store, &self.key(name), paging).await
+    pub async fn groups(&self, paging: &Paging) -> Result<Page<Arc<Group>>> {
+        self.store.groups_of(&self.key, paging).await
     }
 }
 
-impl Entities<Group> {
-    /// Puts a user into a group. Doing so again changes nothing.
+impl OneGroup {
+    /// Adds a user to the group. Doing so again changes nothing.
     ///
     /// # Errors
     /// `NotFound` without both; `LimitExceeded`.
-    pub async fn add_member(&self, group: &str, user: &str) -> Result<()> {
-        MembershipStore::add_member(&*self.store, &self.key(group), &self.key(user)).await
+    pub async fn add_member(&self, user: &str) -> Result<()> {
+        let user = Key::new(self.key.tenant(), user);
+        MembershipStore::add_member(&*self.store, &self.key, &user).await
     }
 
-    /// Takes a user out of a group. One who is not in it changes nothing.
+    /// Removes a user from the group. A user who is not a member changes nothing.
     ///
     /// # Errors
     /// `NotFound` without both.
-    pub async fn remove_member(&self, group: &str, user: &str) -> Result<()> {
-        MembershipStore::remove_member(&*self.store, &self.key(group), &self.key(user)).await
+    pub async fn remove_member(&self, user: &str) -> Result<()> {
+        let user = Key::new(self.key.tenant(), user);
+        MembershipStore::remove_member(&*self.store, &self.key, &user).await
     }
 
-    /// The users that are in a group.
+    /// The users that are in the group.
     ///
     /// # Errors
     /// `NotFound` without the group.
-    pub async fn members(&self, name: &str, paging: &Paging) -> Result<Page<Arc<User>>> {
-        MembershipStore::members_of(&*self.store, &self.key(name), paging).await
+    pub async fn members(&self, paging: &Paging) -> Result<Page<Arc<User>>> {
+        self.store.members_of(&self.key, paging).await
     }
 }
 
-impl Entities<Policy> {
-    /// The tenant's policy that `arn` names; `None` for another tenant's.
+/// The access keys of one user.
+#[derive(Clone, Debug)]
+pub struct AccessKeys {
+    store: Arc<dyn CredentialStore>,
+    user: Key<User>,
+}
+
+impl AccessKeys {
+    /// Creates an access key, and returns it with its secret, which cannot be
+    /// read again except to verify a signature.
     ///
     /// # Errors
-    /// The store's own.
-    pub async fn by_arn(&self, arn: &str) -> Result<Option<Arc<Policy>>> {
-        self.store.policy_by_arn(&self.tenant, arn).await
+    /// `NotFound` without the user; `LimitExceeded`.
+    pub async fn create(&self) -> Result<(Arc<AccessKey>, Secret)> {
+        self.store.create_access_key(&self.user).await
     }
-}
 
-/// Everything about identity, over one store.
-#[derive(Clone, Debug)]
-pub struct Identity {
-    /// Who is in which tenant.
-    pub iam: Iam,
-    /// The tenants.
-    pub tenants: Tenants,
-}
+    /// All of them, in order of id.
+    ///
+    /// # Errors
+    /// `NotFound` without the user.
+    pub async fn list(&self) -> Result<Vec<Arc<AccessKey>>> {
+        self.store.access_keys(&self.user).await
+    }
 
-impl Identity {
-    /// Tenants and identities kept in `store`.
-    pub fn new(store: impl Into<Store>) -> Self {
-        let store = store.into();
-        Self {
-            iam: Iam::new(&store),
-            tenants: Tenants::new(&store),
-        }
+    /// Enables or disables one.
+    ///
+    /// # Errors
+    /// `NotFound` without it.
+    pub async fn set_status(
+        &self,
+        access_key_id: &str,
+        status: CredentialStatus,
+    ) -> Result<Arc<AccessKey>> {
+        self.store
+            .set_access_key_status(&self.user, access_key_id, status)
+            .await
+    }
+
+    /// Deletes one.
+    ///
+    /// # Errors
+    /// `NotFound` without it.
+    pub async fn delete(&self, access_key_id: &str) -> Result<()> {
+        self.store
+            .delete_access_key(&self.user, access_key_id)
+            .await
     }
 }

@@ -1,35 +1,33 @@
-//! Lists of entities, narrowed by path and filter.
+//! Lists of entities, filtered by path and by the family's own filter.
 
 use std::sync::Arc;
 
-use crate::entity::{Listing, TenantEntity};
+use crate::entity::{Listing, TenantPath, partition};
 use crate::error::Result;
-use crate::iam::RecordEntities;
-use crate::iam::layout::partition;
+use crate::iam::{RecordEntities, TenantEntity};
 use crate::record::Record;
 use crate::scan::{Cursor, Page, Scan};
-use crate::tenants::TenantPath;
 
-/// How many records are read at a time when only some of them are wanted.
+/// How many records are read at a time when only some of them match.
 const CHUNK: usize = 200;
 
 impl RecordEntities {
-    /// Entities sort by name, so one that is narrowed by path or filter reads
-    /// past those that do not match. A page is as full as it can be, and has a
-    /// cursor only if there is more to show.
+    /// Entities sort by name, so a filtered list reads past those that do not
+    /// match. A page is as full as it can be, and has a cursor only if more
+    /// entities match.
     pub(super) async fn list_entities<E: TenantEntity>(
         &self,
         tenant: &TenantPath,
         listing: &Listing<E>,
     ) -> Result<Page<Arc<E>>> {
         let all = Scan::partition(E::FAMILY.collection, partition(tenant)?);
-        // Binds the cursor to the whole question, not to its scan alone.
+        // Binds the cursor to the whole query, not only to its scan.
         let narrowed = format!("{}\0{:?}", listing.prefix(), listing.family_filter());
-        let question = all.clone().id_prefix(narrowed);
+        let query = all.clone().id_prefix(narrowed);
         let mut from = match listing.cursor() {
             None => None,
             Some(cursor) => {
-                let resumed = question.clone().after(cursor)?;
+                let resumed = query.clone().after(cursor)?;
                 resumed
                     .position_text()?
                     .map(str::parse::<Cursor>)
@@ -44,11 +42,11 @@ impl RecordEntities {
             if let Some(cursor) = &from {
                 scan = scan.after(cursor)?;
             }
-            let page = self.records.scan(&scan).await?;
+            let page = self.records().scan(&scan).await?;
             let room = limit - items.len();
             let (shown, overflow) = show(&page.items, listing, room)?;
             if let Some(overflow) = overflow {
-                // More than fit: read again up to the last that does, for its cursor.
+                // More than fit: read again up to the last one that fits, for its cursor.
                 chunk = overflow;
                 continue;
             }
@@ -58,7 +56,7 @@ impl RecordEntities {
             };
             if items.len() == limit {
                 let more = self.any_after(&all, &cursor, listing).await?;
-                let next = more.then(|| question.cursor(cursor.to_string()));
+                let next = more.then(|| query.cursor(cursor.to_string()));
                 return Ok(Page::new(items, next));
             }
             from = Some(cursor);
@@ -66,7 +64,7 @@ impl RecordEntities {
         }
     }
 
-    /// Whether anything that the list shows comes after `cursor`.
+    /// Whether anything that matches comes after `cursor`.
     async fn any_after<E: TenantEntity>(
         &self,
         all: &Scan,
@@ -76,7 +74,7 @@ impl RecordEntities {
         let mut from = cursor.clone();
         loop {
             let page = self
-                .records
+                .records()
                 .scan(&all.clone().limit(CHUNK)?.after(&from)?)
                 .await?;
             if !show(&page.items, listing, usize::MAX)?.0.is_empty() {
@@ -90,8 +88,8 @@ impl RecordEntities {
     }
 }
 
-/// Those of `records` that the list shows; if they are more than `room`, how
-/// many records hold just `room` of them.
+/// Those of `records` that match; if they are more than `room`, how many records
+/// contain exactly `room` of them.
 fn show<E: TenantEntity>(
     records: &[Record],
     listing: &Listing<E>,
@@ -101,7 +99,9 @@ fn show<E: TenantEntity>(
     let mut end = 0;
     for (index, record) in records.iter().enumerate() {
         let entity = record.decode::<E>()?;
-        if !entity.path().starts_with(listing.prefix()) || !entity.passes(listing.family_filter()) {
+        if !entity.meta().path.starts_with(listing.prefix())
+            || !entity.passes(listing.family_filter())
+        {
             continue;
         }
         if shown.len() == room {

@@ -1,99 +1,158 @@
-//! Users, groups and policies of tenants.
+//! Users, groups, roles, policies and access keys of tenants.
 //!
 //! # Use
 //!
 //! An [`Iam`] handle works over any store. Identities belong to a tenant, which
-//! must exist; [`Identity`] is both handles together.
+//! must exist; [`Identity`] is both handles together. Secrets are sealed with a
+//! key ring, which comes from the environment or a file in a real service.
 //!
 //! ```
 //! use store_core::iam::{Group, Identity, Paging, Policy, User};
+//! use store_core::secret::KeyRing;
 //! use store_core::tenants::{Tenant, TenantPath};
 //! # #[tokio::main] async fn main() -> store_core::Result<()> {
-//! let identity = Identity::new(store_memory::MemoryStore::new());
+//! let identity = Identity::new(store_memory::MemoryStore::new(), &KeyRing::random());
 //! let path = TenantPath::root(1);
 //! identity.tenants.create(Tenant::new(&path, "Acme")).await?;
 //! let acme = identity.iam.tenant(&path);
 //!
-//! acme.users().create(User::new(&path, "ada").with_path("/eng/")).await?;
-//! acme.users().tag("ada", [("team", "compilers")]).await?;
-//! acme.groups().create(Group::new(&path, "engineers")).await?;
-//! acme.groups().add_member("engineers", "ada").await?;
+//! acme.users().create(User::new("ada").with_path("/eng/")).await?;
+//! acme.user("ada").tag([("team", "compilers")]).await?;
+//! acme.groups().create(Group::new("engineers")).await?;
+//! acme.group("engineers").add_member("ada").await?;
 //!
-//! let read = acme.policies().create(Policy::new(&path, "read", "{}")).await?;
-//! acme.groups().attach("engineers", &read.arn).await?;
-//! let read = acme.policies().by_arn(&read.arn).await?.expect("just made");
+//! let read = acme.policies().create(Policy::new("read", "{}")).await?;
+//! acme.group("engineers").attach_policy(read.arn()).await?;
+//! let read = acme.policies().by_arn(read.arn()).await?.expect("just created");
 //! assert_eq!(read.attachment_count, 1);
 //!
-//! // A new name carries everything along; a deletion leaves nothing behind.
-//! acme.users().rename("ada", "lovelace").await?;
-//! assert_eq!(acme.users().groups("lovelace", &Paging::new()).await?.items.len(), 1);
-//! acme.users().delete("lovelace").await?;
-//! assert!(acme.groups().members("engineers", &Paging::new()).await?.items.is_empty());
+//! // A program authenticates with an access key.
+//! let (key, secret) = acme.access_keys_of("ada")?.create().await?;
+//! let found = identity.iam.authenticate(key.access_key_id(), &secret).await?;
+//! assert_eq!(found.user.name, "ada");
+//!
+//! // A rename keeps everything; a deletion leaves nothing behind.
+//! acme.user("ada").rename("lovelace").await?;
+//! assert_eq!(acme.user("lovelace").groups(&Paging::new()).await?.items.len(), 1);
+//! acme.user("lovelace").delete().await?;
+//! assert!(acme.group("engineers").members(&Paging::new()).await?.items.is_empty());
+//! assert!(identity.iam.authenticate(key.access_key_id(), &secret).await.is_err());
 //! # Ok(()) }
 //! ```
 //!
 //! Several operations become one commit with [`TenantIam::transaction`]. The
-//! closure is plain code; what it reads is what its writes depend on, so two
-//! such transactions never mix:
+//! closure is plain code. What it reads is what its writes depend on, so
+//! concurrent transactions have the effect of one after the other:
 //!
 //! ```
 //! # use store_core::iam::{Group, Identity, Paging, Policy, User};
 //! # use store_core::tenants::{Tenant, TenantPath};
 //! # #[tokio::main] async fn main() -> store_core::Result<()> {
-//! # let identity = Identity::new(store_memory::MemoryStore::new());
+//! # let ring = store_core::secret::KeyRing::random();
+//! # let identity = Identity::new(store_memory::MemoryStore::new(), &ring);
 //! # let path = TenantPath::root(1);
 //! # identity.tenants.create(Tenant::new(&path, "Acme")).await?;
 //! # let acme = identity.iam.tenant(&path);
 //! let id = acme
 //!     .transaction(|tx| {
-//!         let policy = tx.create(Policy::new(&path, "deploy", "{}"))?;
-//!         let robot = tx.create(User::new(&path, "robot"))?;
-//!         tx.attach::<User>("robot", &policy.arn)?;
-//!         Ok(robot.user_id.clone())
+//!         let policy = tx.create(Policy::new("deploy", "{}"))?;
+//!         let robot = tx.create(User::new("robot"))?;
+//!         tx.attach_policy::<User>("robot", policy.arn())?;
+//!         Ok(robot.id.clone())
 //!     })
 //!     .await?;
-//! assert_eq!(acme.users().get("robot").await?.expect("created").user_id, id);
+//! assert_eq!(acme.users().get_by_id(&id).await?.expect("created").name, "robot");
 //! # Ok(()) }
 //! ```
 //!
 //! # What is promised
 //!
-//! Beside what [`EntityStore`](crate::entity::EntityStore), [`PrincipalStore`]
-//! and [`MembershipStore`] say, over any store that keeps records:
+//! In addition to what [`EntityStore`](crate::entity::EntityStore),
+//! [`PrincipalStore`], [`MembershipStore`] and [`CredentialStore`] say, over any
+//! store of records:
 //!
-//! - Quotas hold under any race: a create and the counter that bounds it are
+//! - Quotas hold under any race: a creation and the counter that bounds it are
 //!   one commit.
-//! - A deleted name is gone at once, and nobody who takes it later inherits
-//!   anything. What depended on it (attachments, memberships …) is removed
-//!   right after, in commits that keep every count true. If a crash interrupts
-//!   that, the next deletion of a policy or of the tenant that it stands in the
-//!   way of goes on with it, and so does [`TenantIam::sweep`].
+//! - A deleted name is deleted when the call returns, and no later entity of the
+//!   name inherits anything. The commit removes the credentials; what depended
+//!   on it (attachments, memberships …) is removed in the same commit or right
+//!   after it, in commits that keep every count exact. If a crash interrupts
+//!   that, the next deletion of a policy that it blocks continues it, and so
+//!   does [`TenantIam::sweep`].
 //! - Lists are in bytewise order of name. Names over 255 bytes, and those that
-//!   begin with `#`, sort as the digest under which they are kept. A list that
-//!   is narrowed by path or filter reads past what does not match.
+//!   begin with `#`, sort as the digest under which they are stored. A list that
+//!   is filtered reads past what does not match.
+//! - Names and ids are unique within a family and a tenant. A generated id
+//!   contains the incarnation of its entity, so it is unique everywhere.
 //!
-//! Limits for one principal: 20 attached policies, 50 of its own, 100 groups.
-//! For one entity: 50 tags. A group has any number of members.
+//! Limits for one principal: 20 attached policies, 50 inline policies, 100
+//! groups, 2 access keys. For one entity: 50 tags. A group has any number of
+//! members.
 //!
 //! # Bring your own
 //!
 //! To serve users from a table or a directory that you have, implement
 //! [`EntityStore<User>`](crate::entity::EntityStore): five methods. For all of
-//! IAM implement the traits that [`IamStore`] sums up and hand it to
+//! IAM implement the traits that [`IamStore`] sums up and pass it to
 //! [`Iam::over`]. `store-conformance` runs the same cases against either.
 //!
-//! A family of your own is a description, [`TenantEntity`]; the standard
-//! implementation, [`RecordEntities`], then keeps it as it keeps users.
+//! A family of your own is a description, [`TenantEntity`]. The standard
+//! implementation, [`RecordEntities`], then stores it as it stores users:
 //!
-//! [`TenantEntity`]: crate::entity::TenantEntity
+//! ```
+//! use serde::{Deserialize, Serialize};
+//! use store_core::Collection;
+//! use store_core::entity::{Entity, Key, Meta};
+//! use store_core::iam::{Family, Identity, TenantEntity};
+//! use store_core::tenants::{Tenant, TenantPath};
+//!
+//! #[derive(Clone, Debug, Serialize, Deserialize)]
+//! struct Badge {
+//!     #[serde(flatten)]
+//!     meta: Meta,
+//!     color: String,
+//! }
+//!
+//! impl Entity for Badge {
+//!     type Key = Key<Self>;
+//!     type Within = TenantPath;
+//!     type Filter = ();
+//!
+//!     fn key(&self) -> Key<Self> {
+//!         self.meta.key()
+//!     }
+//! }
+//!
+//! impl TenantEntity for Badge {
+//!     const FAMILY: Family = Family::new("badge", Collection::new("badges"), "BADG");
+//!
+//!     fn meta(&self) -> &Meta {
+//!         &self.meta
+//!     }
+//!
+//!     fn meta_mut(&mut self) -> &mut Meta {
+//!         &mut self.meta
+//!     }
+//! }
+//! # #[tokio::main] async fn main() -> store_core::Result<()> {
+//! # let ring = store_core::secret::KeyRing::random();
+//! # let identity = Identity::new(store_memory::MemoryStore::new(), &ring);
+//! # let path = TenantPath::root(1);
+//! # identity.tenants.create(Tenant::new(&path, "Acme")).await?;
+//! let badges = identity.iam.tenant(&path).family::<Badge>()?;
+//! badges.create(Badge { meta: Meta::new("front door"), color: "red".into() }).await?;
+//! assert_eq!(badges.get("front door").await?.expect("created").color, "red");
+//! # Ok(()) }
+//! ```
 //!
 //! # Leaving memory for a server
 //!
-//! Change the constructor of the store; nothing else changes. Each tenant's
-//! identities are one partition, so creates and deletes within one tenant
-//! follow one another, while tenants do not wait for each other. Creating a
-//! user is one read and one commit; attaching is two reads and one commit. To
-//! move data, list each family and create it anew, then attach and join.
+//! Change the constructor of the store; nothing else changes. The identities of
+//! each tenant are one partition, so creations and deletions within one tenant
+//! follow one another, while tenants do not wait for each other. Creating a user
+//! is one read and one commit; attaching is two reads and one commit. To move
+//! data, list each family and create it again (ids and dates of creation are
+//! kept), then attach and join.
 //!
 //! # Troubleshooting
 //!
@@ -101,34 +160,49 @@
 //! - `LimitExceeded` after an ancestor's quota was raised: a changed ancestor
 //!   binds a descendant after [`Tenants::bind_quotas`] on it.
 //! - `InUse` on a policy: it is attached, or it bounds a principal.
-//! - `Contended`: very many writers in one tenant. Nothing was written; try
-//!   again, or create several in one [`TenantIam::transaction`].
+//! - `Contended`: very many processes write in one tenant. Nothing was written;
+//!   try again, or create several in one [`TenantIam::transaction`].
 //! - `Corrupt` that speaks of a newer format: another program of yours is newer;
 //!   update this one.
 //!
 //! [`Tenants::bind_quotas`]: crate::tenants::Tenants::bind_quotas
 
-mod dependants;
+mod access_key;
+mod credentials;
+mod family;
 mod group;
 mod handle;
+mod hints;
+mod identity;
+mod inline;
 mod layout;
 mod list;
 mod policy;
 mod principals;
 mod records;
+mod role;
 mod store;
 mod sweep;
 mod transaction;
 mod user;
 
-pub use dependants::{ATTACHED, AttachedPolicy, INLINE, InlinePolicy, JOINED, MEMBERS};
+pub use access_key::{AccessKey, CredentialStatus, MAX_ACCESS_KEYS};
+pub use credentials::{Authenticated, CredentialStore};
+pub use family::{Family, Owned, Sealer, TenantEntity};
 pub use group::Group;
-pub use handle::{Entities, Iam, Identity, TenantIam};
-pub(crate) use layout::COLLECTIONS;
+pub use handle::{
+    AccessKeys, Entities, Groups, Iam, One, OneGroup, OnePolicy, OneRole, OneUser, Policies, Roles,
+    TenantIam, Users,
+};
+pub use identity::Identity;
+pub use inline::{AttachedPolicy, InlinePolicy};
+pub use layout::{MAX_ATTACHED_POLICIES, MAX_GROUPS, MAX_INLINE_POLICIES};
 pub use policy::{Policy, PolicyFilter, PolicyScope};
 pub use records::RecordEntities;
-pub use store::{IamStore, MembershipStore, Paging, Principal, PrincipalStore, Work};
+pub use role::Role;
+pub use store::{IamStore, MembershipStore, Principal, PrincipalStore, Work};
 pub use transaction::TenantTransaction;
 pub use user::User;
 
-pub(crate) use layout::partition;
+pub use crate::entity::Paging;
+pub(crate) use layout::COLLECTIONS;

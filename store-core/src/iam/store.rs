@@ -4,77 +4,26 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::entity::{EntityStore, Key, TenantEntity, policy_name_of};
+use crate::entity::{EntityStore, Key, Paging, TenantPath};
 use crate::error::{Error, Result};
-use crate::iam::{AttachedPolicy, Group, InlinePolicy, Policy, TenantTransaction, User};
-use crate::scan::{Cursor, MAX_PAGE, Page};
-use crate::tenants::TenantPath;
+use crate::iam::{
+    AttachedPolicy, Group, InlinePolicy, Policy, RecordEntities, Role, TenantEntity,
+    TenantTransaction, User,
+};
+use crate::scan::Page;
 
-/// A family whose entities policies are attached to.
+/// A family whose entities policies can be attached to.
 pub trait Principal: TenantEntity {}
 
-/// Which page of a list that has nothing else to choose.
-#[derive(Clone, Debug)]
-pub struct Paging {
-    limit: usize,
-    after: Option<Cursor>,
-}
-
-impl Default for Paging {
-    fn default() -> Self {
-        Self {
-            limit: 100,
-            after: None,
-        }
-    }
-}
-
-impl Paging {
-    /// The first page, of up to 100.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// At most this many; more than [`MAX_PAGE`] means [`MAX_PAGE`].
-    ///
-    /// # Errors
-    /// `InvalidInput` for zero.
-    pub fn limit(mut self, limit: usize) -> Result<Self> {
-        if limit == 0 {
-            return Err(Error::invalid(
-                "a page of zero was asked for; ask for at least one",
-            ));
-        }
-        self.limit = limit.min(MAX_PAGE);
-        Ok(self)
-    }
-
-    /// Goes on where the page that gave `cursor` ended.
-    pub fn after(mut self, cursor: Cursor) -> Self {
-        self.after = Some(cursor);
-        self
-    }
-
-    /// The most on the page, from 1 to [`MAX_PAGE`].
-    pub fn page_size(&self) -> usize {
-        self.limit
-    }
-
-    /// Where to go on.
-    pub fn cursor(&self) -> Option<&Cursor> {
-        self.after.as_ref()
-    }
-}
-
-/// What every family of principals has beyond [`EntityStore`]: a new name, and
-/// policies.
+/// What every family of principals has in addition to [`EntityStore`]: renaming,
+/// and policies.
 ///
 /// # What an implementer promises
-/// - A rename carries everything and leaves nothing behind.
-/// - A policy's `attachment_count` is at all times the number of principals
-///   that it is attached to; it is not deleted while that is not zero.
-/// - Attaching is idempotent. Another tenant's policy and an absent one are
-///   the same answer, `NotFound`.
+/// - A rename keeps everything and leaves nothing behind.
+/// - The `attachment_count` of a policy is at all times the number of principals
+///   that it is attached to; the policy is not deleted while that is not zero.
+/// - Attaching is idempotent. A policy of another tenant and one that does not
+///   exist get the same answer, `NotFound`.
 #[async_trait]
 pub trait PrincipalStore<P: Principal>: EntityStore<P> {
     /// Gives it another name in its tenant. `NotFound`; `AlreadyExists` if the
@@ -82,62 +31,66 @@ pub trait PrincipalStore<P: Principal>: EntityStore<P> {
     async fn rename(&self, key: &Key<P>, to: &str) -> Result<Arc<P>>;
 
     /// Attaches a policy of its tenant.
-    async fn attach(&self, key: &Key<P>, policy_arn: &str) -> Result<()>;
+    async fn attach_policy(&self, key: &Key<P>, arn: &str) -> Result<()>;
 
     /// Detaches a policy; one that is not attached changes nothing.
-    async fn detach(&self, key: &Key<P>, policy_arn: &str) -> Result<()>;
+    async fn detach_policy(&self, key: &Key<P>, arn: &str) -> Result<()>;
 
     /// The policies attached to it, in bytewise order of name.
-    async fn attached(&self, key: &Key<P>, paging: &Paging) -> Result<Page<AttachedPolicy>>;
+    async fn attached_policies(
+        &self,
+        key: &Key<P>,
+        paging: &Paging,
+    ) -> Result<Page<AttachedPolicy>>;
 
-    /// Gives it a policy of its own, or that another document.
-    async fn put_inline(&self, key: &Key<P>, policy: InlinePolicy) -> Result<()>;
+    /// Gives it an inline policy, or replaces the document of one.
+    async fn put_inline_policy(&self, key: &Key<P>, policy: InlinePolicy) -> Result<()>;
 
-    /// The policy of its own of this name.
-    async fn get_inline(&self, key: &Key<P>, name: &str) -> Result<Option<Arc<InlinePolicy>>>;
+    /// Its inline policy of this name.
+    async fn inline_policy(&self, key: &Key<P>, name: &str) -> Result<Option<Arc<InlinePolicy>>>;
 
-    /// Takes a policy of its own away; an absent one changes nothing.
-    async fn delete_inline(&self, key: &Key<P>, name: &str) -> Result<()>;
+    /// Deletes an inline policy; a missing one changes nothing.
+    async fn delete_inline_policy(&self, key: &Key<P>, name: &str) -> Result<()>;
 
-    /// The names of its own policies, in bytewise order.
-    async fn list_inline(&self, key: &Key<P>, paging: &Paging) -> Result<Page<String>>;
+    /// The names of its inline policies, in bytewise order.
+    async fn inline_policies(&self, key: &Key<P>, paging: &Paging) -> Result<Page<String>>;
 }
 
-/// Who is in which group.
+/// Which users are in which groups.
 ///
-/// A membership needs a user and a group of one tenant; otherwise `NotFound`,
-/// whether the other tenant has them or not.
+/// A membership needs a user and a group of one tenant; otherwise the answer is
+/// `NotFound`, whether the other tenant has them or not.
 #[async_trait]
 pub trait MembershipStore: EntityStore<User> + EntityStore<Group> {
-    /// Puts a user into a group; doing so again changes nothing.
+    /// Adds a user to a group; doing so again changes nothing.
     async fn add_member(&self, group: &Key<Group>, user: &Key<User>) -> Result<()>;
 
-    /// Takes a user out of a group; one who is not in it changes nothing.
+    /// Removes a user from a group; a user who is not a member changes nothing.
     async fn remove_member(&self, group: &Key<Group>, user: &Key<User>) -> Result<()>;
 
-    /// The groups that a user is in, in an order that never changes.
+    /// The groups that a user is in, in a stable order.
     async fn groups_of(&self, user: &Key<User>, paging: &Paging) -> Result<Page<Arc<Group>>>;
 
-    /// The users that are in a group, in an order that never changes.
+    /// The users that are in a group, in a stable order.
     async fn members_of(&self, group: &Key<Group>, paging: &Paging) -> Result<Page<Arc<User>>>;
 }
 
 /// What [`IamStore::transact`] runs.
 pub type Work<'a> = &'a (dyn Fn(&mut TenantTransaction<'_>) -> Result<()> + Send + Sync);
 
-/// All of IAM: the sum of its families.
+/// Users, groups, roles and policies. Other families have stores of their own,
+/// such as [`CredentialStore`](crate::iam::CredentialStore), so that adding one
+/// does not break an implementation of this.
 #[async_trait]
 pub trait IamStore:
-    PrincipalStore<User> + PrincipalStore<Group> + EntityStore<Policy> + MembershipStore
+    PrincipalStore<User>
+    + PrincipalStore<Group>
+    + PrincipalStore<Role>
+    + EntityStore<Policy>
+    + MembershipStore
 {
-    /// The tenant's policy that `arn` names.
-    async fn policy_by_arn(&self, tenant: &TenantPath, arn: &str) -> Result<Option<Arc<Policy>>> {
-        let Some(name) = policy_name_of(arn) else {
-            return Ok(None);
-        };
-        let found: Option<Arc<Policy>> = self.get(&Key::<Policy>::new(tenant, name)).await?;
-        Ok(found.filter(|policy| policy.is_known_as(arn)))
-    }
+    /// The policy of the tenant that `arn` names: its own ARN or that of a cloud.
+    async fn policy_by_arn(&self, tenant: &TenantPath, arn: &str) -> Result<Option<Arc<Policy>>>;
 
     /// Several operations on one tenant, all or nothing.
     async fn transact(&self, tenant: &TenantPath, work: Work<'_>) -> Result<()> {
@@ -147,11 +100,16 @@ pub trait IamStore:
         ))
     }
 
-    /// Finishes interrupted deletions in the tenant, some at a time; says
-    /// whether anything was left to do. Every deletion does its own; this is
-    /// for what a crash left behind.
+    /// Completes interrupted deletions in the tenant; returns whether anything
+    /// remained to be done. Every deletion completes itself; this is for what a
+    /// crash left behind.
     async fn sweep(&self, tenant: &TenantPath) -> Result<bool> {
         let _ = tenant;
         Ok(false)
+    }
+
+    /// The standard implementation, if this is one: it stores any family.
+    fn entities(&self) -> Option<&RecordEntities> {
+        None
     }
 }

@@ -3,41 +3,42 @@
 use std::fmt;
 use std::sync::Arc;
 
-use data_encoding::BASE32_NOPAD;
-
 use crate::body::{Format, Unknown};
 use crate::clock::Timestamp;
 use crate::entity::{
-    Dependant, Incarnation, TenantEntity, check_name, check_path, check_tags, derive_arns,
-    policy_name_of,
+    Arn, Incarnation, TenantPath, check_name, check_path, check_tags, name_in_cloud_arn, partition,
 };
 use crate::error::{Error, ErrorKind, Result};
-use crate::iam::layout::{Leftover, Roster, TakenId, entity_key, id_key, leftover_key, roster_key};
-use crate::iam::{Policy, Principal};
+use crate::iam::family::Sealer;
+use crate::iam::layout::{ChosenId, Roster, entity_key, id_key, roster_key};
+use crate::iam::{Owned, Policy, Principal, RecordEntities, TenantEntity};
 use crate::key::RecordKey;
-use crate::tenants::{Counters, Gate, TenantPath, gate_key, no_tenant, usage_key};
+use crate::tenants::{Counters, Gate, Quotas, gate_key, no_tenant, usage_key};
 use crate::transaction::Transaction;
 
-/// What the commit asks for outside the partition.
+/// What a commit asks for outside the partition.
 #[derive(Debug, Default)]
 pub(super) struct Effects {
-    /// The gate was shut or missing, which ended the attempt.
-    pub(super) gate_shut: bool,
-    /// Principals that leave something to sweep.
-    pub(super) left: Vec<Leftover>,
+    /// The gate was closed or missing, which ended the attempt.
+    pub(super) gate_closed: bool,
+    /// Deleted principals of which something remains to be removed.
+    pub(super) left: Vec<Incarnation>,
+    /// Names of deleted credentials, whose hints are to be removed.
+    pub(super) credentials: Vec<String>,
 }
 
-/// Several operations on one tenant's identities, all or nothing.
+/// Several operations on the identities of one tenant, all or nothing.
 ///
-/// See [`Iam`](crate::iam::Iam) for an example and
-/// [`transaction`](crate::transaction) for the rules: the closure that gets
-/// this does nothing but talk to it, returns the errors that it meets, and may
-/// run many times. At most 100 records are touched: creating a user takes five,
-/// two of which are the same for all.
+/// See [`iam`](crate::iam) for an example and
+/// [`transaction`](crate::transaction) for the rules: the closure that receives
+/// it calls nothing else, returns the errors that it gets, and may run many
+/// times. A transaction touches at most 100 records; creating a user touches
+/// four, two of which are the same for all.
 pub struct TenantTransaction<'t> {
-    tx: &'t mut Transaction,
-    tenant: &'t TenantPath,
-    effects: &'t mut Effects,
+    pub(super) tx: &'t mut Transaction,
+    pub(super) tenant: &'t TenantPath,
+    pub(super) effects: &'t mut Effects,
+    entities: &'t RecordEntities,
 }
 
 impl fmt::Debug for TenantTransaction<'_> {
@@ -53,12 +54,14 @@ impl<'t> TenantTransaction<'t> {
         tx: &'t mut Transaction,
         tenant: &'t TenantPath,
         effects: &'t mut Effects,
+        entities: &'t RecordEntities,
     ) -> Self {
         *effects = Effects::default();
         Self {
             tx,
             tenant,
             effects,
+            entities,
         }
     }
 
@@ -72,17 +75,54 @@ impl<'t> TenantTransaction<'t> {
         self.tx.now()
     }
 
-    /// The records below, for a [`Dependant`]'s `unlink`.
-    pub fn raw(&mut self) -> &mut Transaction {
-        self.tx
-    }
-
     /// The entity of this name.
     ///
     /// # Errors
     /// One that the closure must return.
     pub fn get<E: TenantEntity>(&mut self, name: &str) -> Result<Option<Arc<E>>> {
-        read(self.tx, name)
+        let found = self.tx.read::<E>(&entity_key::<E>(name)?)?;
+        found.map(|entity| verified(entity, name)).transpose()
+    }
+
+    /// The entity of this id.
+    ///
+    /// # Errors
+    /// One that the closure must return.
+    pub fn get_by_id<E: TenantEntity>(&mut self, id: &str) -> Result<Option<Arc<E>>> {
+        if let Some(incarnation) = Incarnation::from_id(E::FAMILY.id_prefix, id) {
+            let found = self.get_by_incarnation::<E>(incarnation)?;
+            if found.as_ref().is_some_and(|entity| entity.id() == id) {
+                return Ok(found);
+            }
+        }
+        match self.tx.read::<ChosenId>(&id_key::<E>(id)?)? {
+            Some(chosen) => self.get_by_incarnation(chosen.incarnation),
+            None => Ok(None),
+        }
+    }
+
+    fn get_by_incarnation<E: TenantEntity>(
+        &mut self,
+        incarnation: Incarnation,
+    ) -> Result<Option<Arc<E>>> {
+        let roster = self.tx.read::<Roster>(&roster_key(incarnation)?)?;
+        match roster.filter(|roster| roster.kind == E::FAMILY.kind) {
+            Some(roster) => self.get(&roster.name),
+            None => Ok(None),
+        }
+    }
+
+    /// The policy of the tenant that `arn` names: its own ARN or that of a cloud.
+    ///
+    /// # Errors
+    /// One that the closure must return.
+    pub fn policy(&mut self, arn: &str) -> Result<Option<Arc<Policy>>> {
+        let found = match policy_named_by(arn, self.tenant) {
+            Some(PolicyName::Id(id)) => self.get_by_id::<Policy>(&id)?,
+            Some(PolicyName::Name(name)) => self.get::<Policy>(&name)?,
+            None => None,
+        };
+        Ok(found.filter(|policy| policy.is_known_as(arn)))
     }
 
     /// Creates an entity. See [`EntityStore::create`](crate::entity::EntityStore::create).
@@ -91,85 +131,162 @@ impl<'t> TenantTransaction<'t> {
     /// `AlreadyExists` if its name or its id is taken; `LimitExceeded` over the
     /// tenant's quota; `NotFound` without the tenant.
     pub fn create<E: TenantEntity>(&mut self, entity: E) -> Result<Arc<E>> {
+        if E::FAMILY.owned {
+            return Err(Error::invalid(format!(
+                "a {} belongs to a principal; create it for that principal",
+                E::FAMILY.kind
+            )));
+        }
         let mut entity = entity;
-        if entity.tenant_id() != self.tenant {
+        let keys = self.prepare(&mut entity)?;
+        self.tx.need(&keys)?;
+        self.insert(entity, &keys)
+    }
+
+    /// Creates a credential that the principal `owner` owns. It is deleted in the
+    /// commit that deletes its owner.
+    ///
+    /// # Errors
+    /// As [`TenantTransaction::create`]; `NotFound` without the owner;
+    /// `LimitExceeded` if the owner has as many as the family allows;
+    /// `InvalidInput` if the family of the owner does not list this one.
+    pub fn create_owned<P: Principal, E: TenantEntity>(
+        &mut self,
+        owner: &str,
+        entity: E,
+    ) -> Result<Arc<E>> {
+        let owned = P::FAMILY.owns.iter().find(|o| o.kind == E::FAMILY.kind);
+        let owned: &Owned = owned.ok_or_else(|| {
+            let (owner, kind) = (P::FAMILY.kind, E::FAMILY.kind);
+            Error::invalid(format!(
+                "a {owner} does not own entities of the kind {kind}"
+            ))
+        })?;
+        let mut entity = entity;
+        let keys = self.prepare(&mut entity)?;
+        // Requested before the owner is, so that all are read in one round trip.
+        let requested = self.tx.need(&keys);
+        let owner = self.get::<P>(owner)?.ok_or_else(absent::<P>)?;
+        let mut roster = self.roster(&*owner)?;
+        requested?;
+        roster.add(owned.kind, entity.name(), owned.limit)?;
+        self.tx.put(&roster_key(owner.incarnation())?, roster)?;
+        entity.meta_mut().owner = Some(owner.incarnation());
+        self.insert(entity, &keys)
+    }
+
+    /// Checks a new entity and sets what the store sets; returns the keys that
+    /// its creation reads, of which all but the gate and the usage must be absent.
+    fn prepare<E: TenantEntity>(&mut self, entity: &mut E) -> Result<Vec<RecordKey>> {
+        let incarnation = Incarnation::from_bytes(self.tx.fresh());
+        let now = self.tx.now();
+        let tenant = self.tenant;
+        let meta = entity.meta_mut();
+        if meta.tenant_id.is_unassigned() {
+            meta.tenant_id = tenant.clone();
+        }
+        if meta.tenant_id != *tenant {
             return Err(Error::invalid(
-                "the entity is of another tenant than the transaction",
+                "the entity belongs to another tenant than the handle; use the handle of its tenant",
             ));
         }
-        check(&mut entity)?;
-        self.stamp(&mut entity);
+        check(entity)?;
+        let chosen = !entity.id().is_empty();
+        let meta = entity.meta_mut();
+        meta.incarnation = incarnation;
+        meta.owner = None;
+        self.entities.instance().clone_into(&mut meta.instance);
+        if meta.create_date == Timestamp::EPOCH {
+            meta.create_date = now;
+        }
+        if !chosen {
+            meta.id = incarnation.to_id(E::FAMILY.id_prefix);
+        }
+        entity.settle(None, now);
+        let mut keys = vec![gate_key(), usage_key(), entity_key::<E>(entity.name())?];
+        if !E::FAMILY.owned {
+            keys.push(roster_key(incarnation)?);
+            if chosen {
+                keys.push(id_key::<E>(entity.id())?);
+                // A chosen id may look like one that was generated.
+                let generated = Incarnation::from_id(E::FAMILY.id_prefix, entity.id());
+                keys.extend(generated.map(roster_key).transpose()?);
+            }
+        }
+        Ok(keys)
+    }
+
+    fn insert<E: TenantEntity>(&mut self, mut entity: E, keys: &[RecordKey]) -> Result<Arc<E>> {
         let name = entity_key::<E>(entity.name())?;
-        let id = id_key::<E>(entity.id())?;
-        let roster = roster_key(entity.incarnation())?;
-        let roster = (!E::FAMILY.dependants.is_empty()).then_some(roster);
-        let (gate, usage) = (gate_key(), usage_key());
-        self.tx
-            .need([&name, &id, &gate, &usage].into_iter().chain(&roster))?;
         if self.tx.exists(&name)? {
             return Err(Error::already_exists(
                 "the name is taken in this tenant; choose another",
             ));
         }
-        if self.tx.exists(&id)? {
-            return Err(Error::already_exists(
-                "the id is taken in this tenant; leave it empty to be given one",
-            ));
+        for key in keys.iter().skip(3) {
+            if self.tx.exists(key)? {
+                return Err(Error::already_exists(
+                    "the id is taken in this tenant; leave it empty to get a generated one",
+                ));
+            }
         }
-        self.count::<E>(1)?;
+        self.count(E::FAMILY.kind, 1, E::FAMILY.quota)?;
         self.shift_boundary(None, entity.boundary())?;
-        if let Some(roster) = roster {
-            self.tx.put(&roster, new_roster(&entity))?;
+        if !E::FAMILY.owned {
+            self.tx
+                .put(&roster_key(entity.incarnation())?, Roster::of(&entity))?;
+            if has_chosen_id(&entity) {
+                let chosen = ChosenId {
+                    format: Format,
+                    id: entity.id().into(),
+                    incarnation: entity.incarnation(),
+                    unknown: Unknown::new(),
+                };
+                self.tx.put(&id_key::<E>(entity.id())?, chosen)?;
+            }
         }
-        let taken = TakenId {
-            format: Format,
-            id: entity.id().into(),
-            incarnation: entity.incarnation(),
-            unknown: Unknown::new(),
-        };
-        self.tx.put(&id, taken)?;
+        self.seal(&mut entity)?;
         let entity = Arc::new(entity);
         self.tx.put_shared(&name, Arc::clone(&entity))?;
         Ok(entity)
     }
 
-    /// Fills in what a new entity is given by its store.
-    fn stamp<E: TenantEntity>(&mut self, entity: &mut E) {
-        let (incarnation, id) = (self.tx.fresh(), self.tx.fresh());
-        let now = self.tx.now();
-        let common = entity.common();
-        *common.incarnation = Incarnation::from_bytes(incarnation);
-        *common.create_date = now;
-        if common.id.is_empty() {
-            *common.id = format!("{}{}", E::FAMILY.id_prefix, BASE32_NOPAD.encode(&id));
-        }
-        derive_arns(entity);
-        entity.settle(None, now);
+    fn seal<E: TenantEntity>(&self, entity: &mut E) -> Result<()> {
+        let (key, partition) = (entity_key::<E>(entity.name())?, partition(self.tenant)?);
+        entity.seal(&Sealer {
+            ring: self.entities.ring(),
+            at: key.at(&partition),
+        })
     }
 
-    /// Counts one more or one less of the family in the tenant's usage. One
-    /// more needs an open gate, and room in the quota.
-    fn count<E: TenantEntity>(&mut self, by: i64) -> Result<()> {
+    /// Counts some more or fewer entities of a kind in the usage of the tenant.
+    /// Counting more needs an open gate, and room in the quota.
+    pub(super) fn count(
+        &mut self,
+        kind: &str,
+        by: i64,
+        quota: fn(&Quotas) -> Option<u64>,
+    ) -> Result<()> {
         let (gate, usage) = (gate_key(), usage_key());
         let mut counters = match self.tx.read::<Counters>(&usage)? {
             Some(counters) => (*counters).clone(),
             None => Counters::default(),
         };
-        counters.counts.add(E::FAMILY.kind, by);
+        counters.counts.add(kind, by);
         if by > 0 {
             let open = self.tx.read::<Gate>(&gate)?.filter(|gate| gate.open);
             let Some(gate) = open else {
-                self.effects.gate_shut = true;
+                self.effects.gate_closed = true;
                 return Err(no_tenant());
             };
-            let max = (E::FAMILY.quota)(&gate.quotas);
-            if max.is_some_and(|max| counters.counts.count(E::FAMILY.kind) > max) {
+            if let Some(max) = quota(&gate.quotas)
+                && counters.counts.count(kind) > max
+            {
                 return Err(Error::new(
                     ErrorKind::LimitExceeded,
                     format!(
-                        "the tenant has as many of the kind `{}` as its quota allows; \
-                         delete one or raise the quota",
-                        E::FAMILY.kind
+                        "the quota of the tenant allows {max} of the kind `{kind}`; \
+                         delete one or raise the quota"
                     ),
                 ));
             }
@@ -189,31 +306,30 @@ impl<'t> TenantTransaction<'t> {
         let before = self.get::<E>(name)?.ok_or_else(absent::<E>)?;
         let mut after = (*before).clone();
         edit(&mut after)?;
-        check(&mut after)?;
-        if after.tenant_id() != before.tenant_id()
-            || after.name() != before.name()
-            || after.id() != before.id()
-        {
+        check(&after)?;
+        let (old, new) = (before.meta(), after.meta_mut());
+        if new.tenant_id != old.tenant_id || new.name != old.name || new.id != old.id {
             return Err(Error::invalid(
                 "an update changes neither tenant, name nor id; rename it, or create another",
             ));
         }
-        let mut original = (*before).clone();
-        *after.common().incarnation = before.incarnation();
-        *after.common().create_date = *original.common().create_date;
-        derive_arns(&mut after);
+        new.incarnation = old.incarnation;
+        new.create_date = old.create_date;
+        new.instance.clone_from(&old.instance);
+        new.owner = old.owner;
         after.settle(Some(&before), self.tx.now());
-        if after == *before {
+        if equal(&*before, &after) {
             return Ok(before);
         }
         self.shift_boundary(before.boundary(), after.boundary())?;
+        self.seal(&mut after)?;
         let after = Arc::new(after);
         self.tx
             .put_shared(&entity_key::<E>(name)?, Arc::clone(&after))?;
         Ok(after)
     }
 
-    /// Deletes an entity, with all that depends on it.
+    /// Deletes an entity, with everything that depends on it.
     ///
     /// # Errors
     /// `NotFound`; `InUse` if others still use it.
@@ -224,45 +340,45 @@ impl<'t> TenantTransaction<'t> {
         if let Some(why) = entity.in_use() {
             return Err(Error::new(ErrorKind::InUse, why));
         }
-        let id = id_key::<E>(entity.id())?;
-        let roster = roster_key(entity.incarnation())?;
-        let principal = !E::FAMILY.dependants.is_empty();
-        self.tx
-            .need([&id].into_iter().chain(principal.then_some(&roster)))?;
-        if principal {
-            self.leave(entity.incarnation(), &roster)?;
+        if let Some(owner) = entity.meta().owner {
+            self.disown::<E>(owner, name)?;
+        } else {
+            let roster = roster_key(entity.incarnation())?;
+            let id = id_key::<E>(entity.id())?;
+            let id = has_chosen_id(&*entity).then_some(&id);
+            self.tx.need([&roster].into_iter().chain(id))?;
+            if let Some(held) = self.tx.read::<Roster>(&roster)? {
+                self.release::<E>(entity.incarnation(), &held.held)?;
+            }
+            self.tx.delete(&roster)?;
+            if let Some(id) = id {
+                self.tx.delete(id)?;
+            }
         }
-        self.count::<E>(-1)?;
+        self.count(E::FAMILY.kind, -1, E::FAMILY.quota)?;
         self.shift_boundary(entity.boundary(), None)?;
-        self.tx.delete(&id)?;
         self.tx.delete(&key)
     }
 
-    /// Notes what a deleted principal leaves behind, and ends its roster, so
-    /// that nothing is added to it any more.
-    fn leave(&mut self, incarnation: Incarnation, roster: &RecordKey) -> Result<()> {
-        let held = self.tx.read::<Roster>(roster)?;
-        let kinds: Vec<String> = held.iter().flat_map(|r| r.counts.keys().cloned()).collect();
-        self.tx.delete(roster)?;
-        if kinds.is_empty() {
-            return Ok(());
+    /// Removes a deleted credential from the roster of its owner.
+    fn disown<E: TenantEntity>(&mut self, owner: Incarnation, name: &str) -> Result<()> {
+        let key = roster_key(owner)?;
+        if let Some(roster) = self.tx.read::<Roster>(&key)? {
+            let mut roster = (*roster).clone();
+            roster.remove(E::FAMILY.kind, name);
+            self.tx.put(&key, roster)?;
         }
-        let leftover = Leftover {
-            format: Format,
-            incarnation,
-            kinds,
-            unknown: Unknown::new(),
-        };
-        self.tx.put(&leftover_key(incarnation)?, leftover.clone())?;
-        self.effects.left.push(leftover);
+        self.effects.credentials.push(name.into());
         Ok(())
     }
 
-    /// Gives a principal another name. All that depends on it comes along, and
-    /// nothing is left under the old name. Its own name changes nothing.
+    /// Gives a principal another name. Everything that depends on it is kept, and
+    /// nothing remains under the old name. Renaming to the same name changes
+    /// nothing.
     ///
     /// # Errors
-    /// `NotFound`; `AlreadyExists` if the new name is taken.
+    /// `NotFound`; `AlreadyExists` if the new name is taken; `InvalidInput` if
+    /// the family does not allow the new name.
     pub fn rename<P: Principal>(&mut self, from: &str, to: &str) -> Result<Arc<P>> {
         check_name(to)?;
         let (old, new) = (entity_key::<P>(from)?, entity_key::<P>(to)?);
@@ -271,58 +387,44 @@ impl<'t> TenantTransaction<'t> {
         if from == to {
             return Ok(before);
         }
+        let mut after = (*before).clone();
+        after.meta_mut().name = to.into();
+        after.check()?;
         if self.tx.exists(&new)? {
             return Err(Error::already_exists(
                 "the new name is taken in this tenant; choose another",
             ));
         }
-        let roster = roster_key(before.incarnation())?;
-        let mut held = self.roster::<P>(&before)?;
-        held.name = to.into();
-        self.tx.put(&roster, held)?;
-        let mut after = (*before).clone();
-        *after.common().name = to.into();
-        derive_arns(&mut after);
+        let mut roster = self.roster::<P>(&before)?;
+        roster.name = to.into();
+        self.tx.put(&roster_key(before.incarnation())?, roster)?;
         let after = Arc::new(after);
         self.tx.delete(&old)?;
         self.tx.put_shared(&new, Arc::clone(&after))?;
         Ok(after)
     }
 
+    /// The roster of a principal.
     pub(super) fn roster<P: Principal>(&mut self, principal: &P) -> Result<Roster> {
-        let key = roster_key(principal.incarnation())?;
-        match self.tx.read::<Roster>(&key)? {
+        match self
+            .tx
+            .read::<Roster>(&roster_key(principal.incarnation())?)?
+        {
             Some(roster) => Ok((*roster).clone()),
             None => Err(Error::corrupt(
-                "a principal has no roster; was it written by something else?",
+                "a principal has no roster; was it written by another program?",
             )),
         }
     }
 
-    /// Counts one dependant more or less in a roster, if that is there.
-    pub(super) fn count_dependant(
-        &mut self,
-        roster: &RecordKey,
-        dependant: &Dependant,
-        by: i64,
-    ) -> Result<()> {
-        if let Some(held) = self.tx.read::<Roster>(roster)? {
-            let mut held = (*held).clone();
-            held.count(dependant, by)?;
-            self.tx.put(roster, held)?;
-        }
-        Ok(())
-    }
-
-    /// Moves a boundary from one policy to another, keeping both counts true.
+    /// Moves a boundary from one policy to another, with the counts of both.
     fn shift_boundary(&mut self, from: Option<&str>, to: Option<&str>) -> Result<()> {
         if from == to {
             return Ok(());
         }
         for (arn, by) in [(from, -1), (to, 1)] {
             let Some(arn) = arn else { continue };
-            let found = self.policy(arn)?;
-            let Some(policy) = found else {
+            let Some(policy) = self.policy(arn)? else {
                 if by < 0 {
                     continue;
                 }
@@ -332,61 +434,64 @@ impl<'t> TenantTransaction<'t> {
             policy.permissions_boundary_usage_count = policy
                 .permissions_boundary_usage_count
                 .saturating_add_signed(by);
-            let key = entity_key::<Policy>(&policy.policy_name)?;
+            let key = entity_key::<Policy>(&policy.name)?;
             self.tx.put(&key, policy)?;
         }
         Ok(())
     }
+}
 
-    /// The tenant's policy that `arn` names.
-    ///
-    /// # Errors
-    /// One that the closure must return.
-    pub fn policy(&mut self, arn: &str) -> Result<Option<Arc<Policy>>> {
-        let Some(name) = policy_name_of(arn) else {
-            return Ok(None);
-        };
-        let found = self.get::<Policy>(&name)?;
-        Ok(found.filter(|policy| policy.is_known_as(arn)))
+/// How an ARN names a policy.
+pub(super) enum PolicyName {
+    Id(String),
+    Name(String),
+}
+
+/// How `arn` names a policy of `tenant`; `None` if it does not.
+pub(super) fn policy_named_by(arn: &str, tenant: &TenantPath) -> Option<PolicyName> {
+    let kind = Policy::FAMILY.kind;
+    match arn.parse::<Arn>() {
+        Ok(arn) => (arn.kind == kind && arn.tenant == *tenant).then_some(PolicyName::Id(arn.id)),
+        Err(_) => name_in_cloud_arn(arn, kind).map(PolicyName::Name),
     }
 }
 
-fn new_roster<E: TenantEntity>(entity: &E) -> Roster {
-    Roster {
-        format: Format,
-        kind: E::FAMILY.kind.into(),
-        name: entity.name().into(),
-        counts: Default::default(),
-        unknown: Unknown::new(),
+/// Whether two entities would be stored alike.
+fn equal<E: TenantEntity>(a: &E, b: &E) -> bool {
+    match (serde_json::to_value(a), serde_json::to_value(b)) {
+        (Ok(a), Ok(b)) => a == b,
+        // A new secret that is not sealed yet.
+        _ => false,
     }
 }
 
-/// Reads an entity, and verifies that a digested name is the one asked for.
-fn read<E: TenantEntity>(tx: &mut Transaction, name: &str) -> Result<Option<Arc<E>>> {
-    let found = tx.read::<E>(&entity_key::<E>(name)?)?;
-    found.map(|entity| verified(entity, name)).transpose()
+/// Whether the caller chose the id, so that a record leads from it.
+fn has_chosen_id<E: TenantEntity>(entity: &E) -> bool {
+    Incarnation::from_id(E::FAMILY.id_prefix, entity.id()) != Some(entity.incarnation())
 }
 
+/// The entity, if it has the name that was asked for: long names are stored as
+/// their digest.
 pub(super) fn verified<E: TenantEntity>(entity: Arc<E>, name: &str) -> Result<Arc<E>> {
     if entity.name() != name {
         return Err(Error::corrupt(
-            "an entity is stored under another's name; was it written by something else?",
+            "an entity is stored under the name of another; was it written by another program?",
         ));
     }
     Ok(entity)
 }
 
-/// Refuses what could never be stored.
-pub(super) fn check<E: TenantEntity>(entity: &mut E) -> Result<()> {
-    check_name(entity.name())?;
-    check_path(entity.path())?;
-    let common = entity.common();
-    if common.id.len() > 255 || common.id.contains('\0') {
+/// Rejects what could never be stored.
+pub(super) fn check<E: TenantEntity>(entity: &E) -> Result<()> {
+    let meta = entity.meta();
+    check_name(&meta.name)?;
+    check_path(&meta.path)?;
+    if meta.id.len() > 255 || meta.id.contains(char::is_control) {
         return Err(Error::invalid(
-            "an id is at most 255 bytes and holds no NUL",
+            "an id is at most 255 bytes long and contains no control character",
         ));
     }
-    check_tags(common.tags)?;
+    check_tags(&meta.tags)?;
     entity.check()
 }
 
@@ -397,7 +502,7 @@ pub(super) fn absent<E: TenantEntity>() -> Error {
     ))
 }
 
-/// The one answer for a policy that is absent and for another tenant's.
+/// The same answer for a policy that does not exist and one of another tenant.
 pub(super) fn no_policy() -> Error {
     Error::not_found("there is no such policy in this tenant; check its ARN")
 }

@@ -1,32 +1,35 @@
-//! What a tenant's identity partition knows of its tenant.
+//! What the partition of a tenant's identities knows about the tenant.
 //!
-//! The tree of tenants is one partition and each tenant's identities another,
-//! so no commit spans both. The gate carries what matters across: whether the
-//! tenant takes new identities, which life of the tenant that is, and the
-//! quotas that bind. Every create expects the gate's version.
+//! A tree of tenants is one partition, and the identities of each tenant are
+//! another, perhaps in another store, so no commit spans both. The gate carries
+//! across what matters: whether the tenant accepts new identities, which
+//! incarnation of the tenant it belongs to, and the quotas that bind. Every
+//! creation expects the version of the gate that it read.
 //!
-//! Who opens a gate first reads its version, then sees the node alive, then
-//! writes, expecting that version. Who deletes a tenant first marks the node,
-//! then writes the gate, closed or not, then drops the node, expecting his own
-//! mark. So a gate is never opened for a node that is gone: either the opener
-//! saw the mark, or the closing changed the version that the opener expects.
+//! Opening a gate first reads its version, then reads that the tenant exists and
+//! is not being deleted, then writes the gate, expecting that version. Deleting
+//! a tenant first marks the tenant, then writes the gate, even if it is closed
+//! already, then deletes the tenant, expecting its own mark. So a gate is never
+//! opened for a deleted tenant: either the opening process saw the mark, or
+//! closing changed the version that the opening process expects.
+
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::body::{Format, Unknown};
-use crate::entity::Incarnation;
+use crate::entity::{Incarnation, TenantPath, partition};
 use crate::error::{Error, ErrorKind, Result};
-use crate::iam::partition;
 use crate::key::{Collection, RecordKey};
 use crate::record_store::RecordStore;
-use crate::tenants::records::lineage;
-use crate::tenants::store::resolve;
-use crate::tenants::{Quotas, TenantPath, Usage};
+use crate::store::Store;
+use crate::tenants::{Quotas, TenantStore, Usage};
 use crate::transaction::transact;
+use crate::backend::{MAX_ATTEMPTS, back_off, contended};
 
 pub(super) const STATE: Collection = Collection::new("tenant_state");
 
-/// The record `gate` of a tenant's identity partition.
+/// The record `gate` of the partition of a tenant's identities.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Gate {
     #[serde(default)]
@@ -56,70 +59,121 @@ pub(crate) fn usage_key() -> RecordKey {
     RecordKey::new(STATE, "usage").expect("a short name")
 }
 
-/// Opens the gate of `path` if its tenant exists, and brings its quotas up to date.
-pub(crate) async fn open(records: &dyn RecordStore, path: &TenantPath) -> Result<()> {
-    for _ in 0..crate::backend::MAX_ATTEMPTS {
-        // The order matters: first the gate's version, then the node.
-        let key = gate_key();
-        let partition = partition(path)?;
-        let found = records.get(key.at(&partition)).await?;
-        let current = found.as_ref().map(|r| r.decode::<Gate>()).transpose()?;
-        let lineage = lineage(records, path).await?;
-        let Some(node) = lineage.last().filter(|node| node.deleting.is_none()) else {
-            return Err(no_tenant());
-        };
-        let quotas = resolve(&lineage);
-        let mut gate = current.as_deref().cloned().unwrap_or(Gate {
-            format: Format,
-            open: false,
-            incarnation: Incarnation::NONE,
-            quotas: Quotas::default(),
-            unknown: Unknown::new(),
-        });
-        gate.open = true;
-        gate.incarnation = node.incarnation;
-        gate.quotas = quotas;
-        if current.as_deref() == Some(&gate) {
-            return Ok(());
-        }
-        let mut batch = crate::Batch::new(partition, records.clock().now());
-        batch.put(key, found.as_ref(), crate::Body::json(gate)?)?;
-        match records.commit(&batch).await {
-            Ok(_) => return Ok(()),
-            Err(error) => drop(error.into_conflict()?),
-        }
-    }
-    Err(crate::backend::contended())
+/// Where tenants meet the identities in them: closes a tenant to new identities
+/// when it is deleted, counts them, and sets the quotas that bind them. Cheap to
+/// clone.
+///
+/// The standard [`RecordTenants`](crate::tenants::RecordTenants) uses it. A
+/// [`TenantStore`] of your own calls [`TenantGates::close`] after it has marked
+/// a tenant as being deleted and before it removes the tenant, and
+/// [`TenantGates::bind`] when quotas change.
+#[derive(Clone, Debug)]
+pub struct TenantGates {
+    records: Arc<dyn RecordStore>,
 }
 
-/// Closes the gate of a tenant whose node is marked, if nothing is behind it;
-/// else says what is.
-pub(crate) async fn close(
-    records: &dyn RecordStore,
-    path: &TenantPath,
-    incarnation: Incarnation,
-) -> Result<()> {
-    let (gate, usage) = (gate_key(), usage_key());
-    transact(records, &partition(path)?, |tx| {
-        tx.need([&gate, &usage])?;
-        let counters = tx.read::<Counters>(&usage)?;
-        if let Some((kind, count)) = counters.iter().flat_map(|c| c.counts.iter()).next() {
-            return Err(Error::new(
-                ErrorKind::InUse,
-                format!("the tenant still has {count} of the kind `{kind}`; delete them first"),
-            ));
+impl TenantGates {
+    /// The gates of the identities that `store` holds.
+    pub fn new(store: impl Into<Store>) -> Self {
+        Self::over(Arc::clone(store.into().records()))
+    }
+
+    pub(crate) fn over(records: Arc<dyn RecordStore>) -> Self {
+        Self { records }
+    }
+
+    /// Sets the quotas that `tenants` resolves for `path`, and lets identities be
+    /// created there.
+    ///
+    /// # Errors
+    /// `NotFound` if there is no such tenant, or it is being deleted.
+    pub async fn bind(&self, tenants: &dyn TenantStore, path: &TenantPath) -> Result<()> {
+        let (key, partition) = (gate_key(), partition(path)?);
+        for attempt in 0..MAX_ATTEMPTS {
+            // The order matters: first the version of the gate, then the tenant.
+            let found = self.records.get(key.at(&partition)).await?;
+            let current = found.as_ref().map(|r| r.decode::<Gate>()).transpose()?;
+            let (tenant, quotas) = tenants.with_quotas(path).await?;
+            if tenant.deleting.is_some() {
+                return Err(no_tenant());
+            }
+            let mut gate = current
+                .as_deref()
+                .cloned()
+                .unwrap_or_else(|| closed(Incarnation::NONE));
+            gate.open = true;
+            gate.incarnation = tenant.incarnation;
+            gate.quotas = quotas;
+            if current.as_deref() == Some(&gate) {
+                return Ok(());
+            }
+            let mut batch = crate::Batch::new(partition.clone(), self.records.clock().now());
+            batch.put(key.clone(), found.as_ref(), crate::Body::json(gate)?)?;
+            match self.records.commit(&batch).await {
+                Ok(_) => return Ok(()),
+                Err(error) => drop(error.into_conflict()?),
+            }
+            back_off(attempt).await;
         }
-        let closed = Gate {
-            format: Format,
-            open: false,
-            incarnation,
-            quotas: Quotas::default(),
-            unknown: Unknown::new(),
+        Err(contended())
+    }
+
+    /// Refuses new identities in `path`, whose tenant of this incarnation is
+    /// marked as being deleted.
+    ///
+    /// # Errors
+    /// `InUse` if there are identities, with the gate as it was.
+    pub async fn close(&self, path: &TenantPath, incarnation: Incarnation) -> Result<()> {
+        let (gate, usage) = (gate_key(), usage_key());
+        transact(&*self.records, &partition(path)?, |tx| {
+            tx.need([&gate, &usage])?;
+            let counters = tx.read::<Counters>(&usage)?;
+            if let Some((kind, count)) = counters.iter().flat_map(|c| c.counts.iter()).next() {
+                return Err(Error::new(
+                    ErrorKind::InUse,
+                    format!("the tenant still has {count} of the kind `{kind}`; delete them first"),
+                ));
+            }
+            // Written even if it is closed: see the documentation of the module.
+            tx.put(&gate, closed(incarnation))
+        })
+        .await
+    }
+
+    /// How many identities there are in each of these tenants, in one round trip.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn usage(&self, paths: &[TenantPath]) -> Result<Vec<Usage>> {
+        let key = usage_key();
+        let partitions = paths.iter().map(partition).collect::<Result<Vec<_>>>()?;
+        let at: Vec<_> = partitions
+            .iter()
+            .map(|partition| key.at(partition))
+            .collect();
+        let found = match *at {
+            [] => return Ok(Vec::new()),
+            [at] => vec![self.records.get(at).await?],
+            _ => self.records.get_many(&at).await?,
         };
-        // Written even if it is closed already: see the module's documentation.
-        tx.put(&gate, closed)
-    })
-    .await
+        found
+            .into_iter()
+            .map(|record| match record {
+                Some(record) => Ok(record.decode::<Counters>()?.counts.clone()),
+                None => Ok(Usage::default()),
+            })
+            .collect()
+    }
+}
+
+fn closed(incarnation: Incarnation) -> Gate {
+    Gate {
+        format: Format,
+        open: false,
+        incarnation,
+        quotas: Quotas::default(),
+        unknown: Unknown::new(),
+    }
 }
 
 pub(crate) fn no_tenant() -> Error {

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use crate::entity::Listing;
+use crate::entity::{Listing, TenantPath};
 use crate::error::Result;
 use crate::scan::Page;
 use crate::store::Store;
-use crate::tenants::{Among, Quotas, RecordTenants, Tenant, TenantPath, TenantStore, Usage};
+use crate::tenants::{Among, Quotas, RecordTenants, Tenant, TenantStore, Usage};
 
 /// Tenants, over any store. Cheap to clone. See the [module](crate::tenants).
 #[derive(Clone, Debug)]
@@ -15,13 +15,13 @@ pub struct Tenants {
 }
 
 impl Tenants {
-    /// Tenants kept in `store`.
+    /// Tenants in `store`, which also holds their identities. If another store
+    /// does, use [`RecordTenants::with_identities_in`].
     pub fn new(store: impl Into<Store>) -> Self {
-        let records = Arc::clone(store.into().records());
-        Self::over(Arc::new(RecordTenants::new(records)))
+        Self::over(Arc::new(RecordTenants::new(store)))
     }
 
-    /// Tenants kept by an implementation of your own.
+    /// Tenants of an implementation of your own.
     pub fn over(store: Arc<dyn TenantStore>) -> Self {
         Self { store }
     }
@@ -48,8 +48,9 @@ impl Tenants {
         self.store.get(path).await
     }
 
-    /// Changes a tenant in place, losing no other's change. New quotas bind it
-    /// at once, and its descendants after [`Tenants::bind_quotas`] on them.
+    /// Changes a tenant in place, losing no concurrent change. New quotas bind it
+    /// when this returns, and its descendants after [`Tenants::bind_quotas`] on
+    /// them.
     ///
     /// # Errors
     /// `NotFound`; those of `edit`.
@@ -61,7 +62,8 @@ impl Tenants {
         self.store.update(path, &edit).await
     }
 
-    /// Deletes a tenant. The path may be given again; the new tenant inherits nothing.
+    /// Deletes a tenant. The path may be used again; the new tenant inherits
+    /// nothing.
     ///
     /// # Errors
     /// `NotFound`; `InUse` while there are tenants below it or identities in it.
@@ -77,7 +79,7 @@ impl Tenants {
         self.store.list(&Among::All, listing).await
     }
 
-    /// The tenants right below `path`.
+    /// The tenants directly below `path`.
     ///
     /// # Errors
     /// As [`EntityStore::list`](crate::entity::EntityStore::list).
@@ -105,7 +107,7 @@ impl Tenants {
             .await
     }
 
-    /// The tenants above `path`, the root first, without itself.
+    /// The tenants above `path`, the root first, without the tenant itself.
     ///
     /// # Errors
     /// `NotFound`.
@@ -113,7 +115,7 @@ impl Tenants {
         self.store.ancestors(path).await
     }
 
-    /// What `path` may have, resolved up the tree.
+    /// The quotas of `path`, resolved up the tree.
     ///
     /// # Errors
     /// `NotFound`.
@@ -121,7 +123,7 @@ impl Tenants {
         self.store.effective_quotas(path).await
     }
 
-    /// What `path` has, without the tenants below it.
+    /// What `path` uses, without the tenants below it.
     ///
     /// # Errors
     /// `NotFound`.
@@ -129,7 +131,7 @@ impl Tenants {
         self.store.usage(path).await
     }
 
-    /// What `path` and all below it have together; no snapshot.
+    /// What `path` and all tenants below it use together; not a snapshot.
     ///
     /// # Errors
     /// `NotFound`.
@@ -137,7 +139,7 @@ impl Tenants {
         self.store.usage_with_descendants(path).await
     }
 
-    /// Makes an ancestor's changed quotas bind `path`.
+    /// Makes the changed quotas of an ancestor binding for `path`.
     ///
     /// # Errors
     /// `NotFound`.

@@ -7,7 +7,8 @@
 //! use store_core::tenants::{Quotas, Tenant, TenantPath};
 //! use store_core::{ErrorKind, entity::Listing};
 //! # #[tokio::main] async fn main() -> store_core::Result<()> {
-//! let identity = Identity::new(store_memory::MemoryStore::new());
+//! # let ring = store_core::secret::KeyRing::random();
+//! let identity = Identity::new(store_memory::MemoryStore::new(), &ring);
 //! let company: TenantPath = "1".parse()?;
 //! let team: TenantPath = "1/2".parse()?;
 //!
@@ -20,11 +21,11 @@
 //!
 //! // The team inherits the company's quota, and it holds.
 //! let users = identity.iam.tenant(&team).users();
-//! users.create(User::new(&team, "ada")).await?;
-//! let error = users.create(User::new(&team, "bob")).await.unwrap_err();
+//! users.create(User::new("ada")).await?;
+//! let error = users.create(User::new("bob")).await.unwrap_err();
 //! assert_eq!(error.kind(), ErrorKind::LimitExceeded);
 //!
-//! // Nothing is deleted that others stand on.
+//! // A tenant that others depend on is not deleted.
 //! let error = identity.tenants.delete(&company).await.unwrap_err();
 //! assert_eq!(error.kind(), ErrorKind::InUse);
 //! # Ok(()) }
@@ -32,30 +33,36 @@
 //!
 //! # What is promised
 //!
-//! - Ancestry goes by whole numbers; equal leaves of different trees share
-//!   nothing.
+//! - Ancestry is decided by whole numbers; equal leaves of different trees have
+//!   nothing in common.
 //! - `max_sub_tenants`, `max_child_depth` and `can_create_sub_tenants` hold
-//!   under any race, as do the quotas of the identities in a tenant.
-//! - A tenant is deleted only without tenants below it and without identities;
-//!   one that takes its path later inherits nothing.
-//! - A tenant's own new quotas bind it as soon as the update returns. An
-//!   ancestor's bind a descendant that inherits them after
-//!   [`Tenants::bind_quotas`] on the descendant, or its next own update.
-//! - Deleting takes three commits. If a crash comes between, the tenant stands
-//!   with its `deleting` set; deleting it again finishes the work.
+//!   under any race, and so do the quotas of the identities in a tenant.
+//! - A tenant is deleted only if there are no tenants below it and no identities
+//!   in it; a tenant that is created at its path later inherits nothing.
+//! - New quotas of a tenant bind it when the update returns. Those of an
+//!   ancestor bind a descendant that inherits them after
+//!   [`Tenants::bind_quotas`] on the descendant, or when its own quotas change.
+//! - A deletion takes three commits. If it is interrupted, the tenant remains
+//!   with `deleting` set; deleting it again completes the work.
 //!
 //! # Bring your own
 //!
 //! Implement [`EntityStore<Tenant>`](crate::entity::EntityStore) and
-//! [`TenantStore`], whose methods have defaults made of the former's, and hand
-//! it to [`Tenants::over`]. `store-conformance` runs the same cases against it.
+//! [`TenantStore`], whose methods have defaults that use the former, and pass it
+//! to [`Tenants::over`]; give the same store to the identities with
+//! [`Identity::with_tenants`](crate::iam::Identity::with_tenants). Call
+//! [`TenantGates`] as its documentation says, so that a deleted tenant accepts
+//! no identities. `store-conformance` runs the same cases against it.
+//!
+//! Tenants and identities may live in two stores: see
+//! [`Identity::with_tenants_in`](crate::iam::Identity::with_tenants_in).
 //!
 //! # Leaving memory for a server
 //!
 //! Change the constructor of the store. A tree of tenants is one partition, and
-//! each tenant's identities are another, so that work in one tenant never waits
-//! for another. All trees together can be listed ([`Tenants::list`]), which on
-//! most servers walks over every partition.
+//! the identities of each tenant are another, so that work in one tenant never
+//! waits for another. All trees together can be listed ([`Tenants::list`]), which
+//! on most servers is a scan of the whole collection.
 //!
 //! # Troubleshooting
 //!
@@ -67,19 +74,19 @@
 
 mod gate;
 mod handle;
-mod path;
 mod records;
 mod store;
 mod tenant;
 
+pub use crate::entity::{MAX_DEPTH, TenantPath};
+pub use gate::TenantGates;
 pub use handle::Tenants;
-pub use path::{MAX_DEPTH, TenantPath};
 pub use records::RecordTenants;
 pub use store::TenantStore;
 pub use tenant::{Among, QuotaMode, Quotas, Tenant, TenantStatus, Usage};
 
-/// All of the contract's collections.
+/// All collections of the contract.
 pub(crate) const COLLECTIONS: &[crate::key::Collection] =
     &[records::NODES, records::ROSTERS, gate::STATE];
 
-pub(crate) use gate::{Counters, Gate, gate_key, no_tenant, open, usage_key};
+pub(crate) use gate::{Counters, Gate, gate_key, no_tenant, usage_key};

@@ -1,8 +1,8 @@
-//! Tenants kept as records.
+//! Tenants stored as records.
 //!
-//! One tree is one partition. A node's id is its parent's path, `:` and its own
-//! number, so that the children of `1/2` are the ids that start with `1/2:`,
-//! and what is deeper starts with `1/2/`.
+//! One tree is one partition. The id of a tenant's record is the path of its
+//! parent, `:` and its own number, so that the ids of the children of `1/2`
+//! start with `1/2:`, and those of deeper descendants with `1/2/`.
 
 use std::sync::Arc;
 
@@ -11,22 +11,23 @@ use serde::{Deserialize, Serialize};
 
 use crate::backend::{MAX_ATTEMPTS, back_off, contended};
 use crate::body::{Format, Unknown};
-use crate::entity::{Edit, EntityStore, Incarnation, Listing};
+use crate::clock::Timestamp;
+use crate::entity::{Edit, EntityStore, Incarnation, Listing, TenantPath};
 use crate::error::{Error, ErrorKind, Result, Retry};
-use crate::iam::RecordEntities;
 use crate::key::{Collection, Partition, RecordKey};
 use crate::record_store::RecordStore;
-use crate::scan::{Cursor, Page, Scan};
-use crate::tenants::gate::{self, Counters, no_tenant};
+use crate::scan::{Cursor, MAX_PAGE, Page, Scan};
+use crate::store::Store;
+use crate::tenants::gate::{TenantGates, no_tenant};
 use crate::tenants::store::resolve;
-use crate::tenants::{Among, Quotas, Tenant, TenantPath, TenantStore, Usage};
+use crate::tenants::{Among, Quotas, Tenant, TenantStore, Usage};
 use crate::transaction::{Transaction, transact};
 
 pub(super) const NODES: Collection = Collection::new("tenants").cacheable();
 pub(super) const ROSTERS: Collection = Collection::new("tenant_rosters");
 const TREES: &str = "tenants/";
 
-/// How many tenants there are right below one.
+/// How many tenants there are directly below one.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Roster {
     #[serde(default)]
@@ -40,15 +41,26 @@ pub(crate) struct Roster {
 #[derive(Clone, Debug)]
 pub struct RecordTenants {
     records: Arc<dyn RecordStore>,
+    gates: TenantGates,
 }
 
 impl RecordTenants {
-    /// Tenants kept in `records`.
-    pub fn new(records: Arc<dyn RecordStore>) -> Self {
-        Self { records }
+    /// Tenants in `store`, which also holds their identities.
+    pub fn new(store: impl Into<Store>) -> Self {
+        let store = store.into();
+        Self {
+            records: Arc::clone(store.records()),
+            gates: TenantGates::new(store),
+        }
     }
 
-    /// Marks the node, so that nobody opens its gate any more.
+    /// These tenants, with their identities in another store.
+    pub fn with_identities_in(mut self, store: impl Into<Store>) -> Self {
+        self.gates = TenantGates::new(store);
+        self
+    }
+
+    /// Marks the tenant, so that no process opens its gate any more.
     async fn mark(&self, path: &TenantPath) -> Result<Tenant> {
         let (node, roster) = (node_key(path)?, roster_key(path)?);
         let mark = Incarnation::unique();
@@ -69,7 +81,7 @@ impl RecordTenants {
         .await
     }
 
-    /// Takes the mark back, unless it is another's by now.
+    /// Removes the mark, unless another deletion has set its own.
     async fn unmark(&self, marked: &Tenant) -> Result<()> {
         let node = node_key(&marked.id)?;
         transact(&*self.records, &tree(&marked.id)?, |tx| {
@@ -86,7 +98,7 @@ impl RecordTenants {
         .await
     }
 
-    /// Removes the marked node; false if the mark is another's by now.
+    /// Deletes the marked tenant; false if another deletion has set its own mark.
     async fn drop_node(&self, marked: &Tenant) -> Result<bool> {
         let path = &marked.id;
         let (node, roster) = (node_key(path)?, roster_key(path)?);
@@ -117,7 +129,8 @@ fn count_child(tx: &mut Transaction, roster: &RecordKey, by: i64) -> Result<u64>
     Ok(children)
 }
 
-/// Whether `above`, root first, lets one more tenant be created below the last.
+/// Refuses one more tenant below the last of `above` (the root first), if one of
+/// them does not allow it.
 fn allow(above: &[Arc<Tenant>], children: u64) -> Result<()> {
     let Some(parent) = above.last() else {
         return Ok(());
@@ -125,7 +138,7 @@ fn allow(above: &[Arc<Tenant>], children: u64) -> Result<()> {
     if !parent.can_create_sub_tenants {
         return Err(Error::new(
             ErrorKind::PermissionDenied,
-            "the tenant above may have none below it; set its can_create_sub_tenants",
+            "the tenant above does not allow tenants below it; set its can_create_sub_tenants",
         ));
     }
     let too_deep = above
@@ -145,29 +158,18 @@ fn allow(above: &[Arc<Tenant>], children: u64) -> Result<()> {
     {
         return Err(Error::new(
             ErrorKind::LimitExceeded,
-            "the tenant above has as many below it as its quota max_sub_tenants allows",
+            "the tenant above has as many tenants below it as its quota max_sub_tenants allows; \
+             delete one or raise the quota",
         ));
     }
     Ok(())
-}
-
-/// Fills in what is the store's.
-fn stamp(tenant: &mut Tenant) {
-    tenant.parent_id = tenant.id.parent();
-    tenant.arn = format!("arn:wami:tenant:{}:tenant", tenant.id);
-    for provider in &mut tenant.providers {
-        provider.arn = format!(
-            "arn:{}:organizations::{}:tenant/{}",
-            provider.name, provider.account, tenant.id
-        );
-    }
 }
 
 #[async_trait]
 impl EntityStore<Tenant> for RecordTenants {
     async fn create(&self, mut tenant: Tenant) -> Result<Arc<Tenant>> {
         tenant.check()?;
-        stamp(&mut tenant);
+        tenant.parent_id = tenant.id.parent();
         tenant.incarnation = Incarnation::unique();
         tenant.deleting = None;
         let path = tenant.id.clone();
@@ -182,7 +184,7 @@ impl EntityStore<Tenant> for RecordTenants {
             tx.need([&node].into_iter().chain(&above).chain(&roster))?;
             if tx.exists(&node)? {
                 return Err(Error::already_exists(
-                    "a tenant has this path already; choose another number",
+                    "there is a tenant at this path already; choose another number",
                 ));
             }
             let lineage = above
@@ -197,7 +199,9 @@ impl EntityStore<Tenant> for RecordTenants {
                 allow(&lineage, children)?;
             }
             let mut created = tenant.clone();
-            created.created_at = tx.now();
+            if created.created_at == Timestamp::EPOCH {
+                created.created_at = tx.now();
+            }
             let created = Arc::new(created);
             tx.put_shared(&node, Arc::clone(&created))?;
             Ok(created)
@@ -212,7 +216,7 @@ impl EntityStore<Tenant> for RecordTenants {
 
     async fn update(&self, path: &TenantPath, edit: Edit<'_, Tenant>) -> Result<Arc<Tenant>> {
         let node = node_key(path)?;
-        let updated = transact(&*self.records, &tree(path)?, |tx| {
+        let (updated, bind) = transact(&*self.records, &tree(path)?, |tx| {
             let before = tx.read::<Tenant>(&node)?.ok_or_else(no_tenant)?;
             let mut after = (*before).clone();
             edit(&mut after)?;
@@ -222,20 +226,22 @@ impl EntityStore<Tenant> for RecordTenants {
                     "a tenant's path never changes; create another",
                 ));
             }
-            stamp(&mut after);
+            after.parent_id = before.parent_id.clone();
             after.incarnation = before.incarnation;
             after.created_at = before.created_at;
             after.deleting = before.deleting;
             if after == *before {
-                return Ok(before);
+                // Perhaps this repeats an update whose binding failed.
+                return Ok((before, true));
             }
+            let bind = after.quotas != before.quotas || after.quota_mode != before.quota_mode;
             let after = Arc::new(after);
             tx.put_shared(&node, Arc::clone(&after))?;
-            Ok(after)
+            Ok((after, bind))
         })
         .await?;
-        if updated.deleting.is_none() {
-            // The node is written; repeating the update binds the quotas too.
+        if bind && updated.deleting.is_none() {
+            // The tenant is written; repeating the update binds the quotas too.
             self.bind_quotas(path)
                 .await
                 .map_err(|error| error.with_retry(Retry::Ambiguous))?;
@@ -244,11 +250,9 @@ impl EntityStore<Tenant> for RecordTenants {
     }
 
     async fn delete(&self, path: &TenantPath) -> Result<()> {
-        let identities = RecordEntities::new(Arc::clone(&self.records));
         for attempt in 0..MAX_ATTEMPTS {
             let marked = self.mark(path).await?;
-            identities.sweep_all(path).await?;
-            if let Err(error) = gate::close(&*self.records, path, marked.incarnation).await {
+            if let Err(error) = self.gates.close(path, marked.incarnation).await {
                 if error.is(ErrorKind::InUse) {
                     self.unmark(&marked).await?;
                 }
@@ -265,7 +269,7 @@ impl EntityStore<Tenant> for RecordTenants {
     async fn list(&self, among: &Among, listing: &Listing<Tenant>) -> Result<Page<Arc<Tenant>>> {
         if !listing.prefix().is_empty() {
             return Err(Error::invalid(
-                "tenants have no path to list by; name the tenant that they are below",
+                "tenants have no path to list by; list the children or descendants of a tenant",
             ));
         }
         let scan = |scan: Scan| match listing.cursor() {
@@ -286,17 +290,18 @@ impl EntityStore<Tenant> for RecordTenants {
 }
 
 impl RecordTenants {
-    /// First what is deeper, then the children: two scans, one list. Its cursor
-    /// is `/` or `:`, for the scan that it goes on with, and that scan's cursor.
+    /// First the deeper descendants, then the children: two scans, one list. Its
+    /// cursor is `/` or `:`, for the scan that it continues, and the cursor of
+    /// that scan.
     async fn descendants(
         &self,
         path: &TenantPath,
         listing: &Listing<Tenant>,
     ) -> Result<Page<crate::Record>> {
-        let question = below(path, ' ')?;
+        let query = below(path, ' ')?;
         let mut from = (true, None);
         if let Some(cursor) = listing.cursor() {
-            let resumed = question.clone().after(cursor)?;
+            let resumed = query.clone().after(cursor)?;
             let position = resumed.position_text()?.unwrap_or_default();
             let inner = position.get(1..).filter(|inner| !inner.is_empty());
             from = (
@@ -314,15 +319,15 @@ impl RecordTenants {
             }
             let page = self.records.scan(&scan).await?;
             if room == 0 {
-                // The page is full; this was only to see whether there is more.
-                let next = (!page.items.is_empty()).then(|| question.cursor(":"));
+                // The page is full; this scan only finds out whether there is more.
+                let next = (!page.items.is_empty()).then(|| query.cursor(":"));
                 return Ok(Page::new(items, next));
             }
             items.extend(page.items);
             match page.next {
                 Some(cursor) => {
                     let scan = if deep { '/' } else { ':' };
-                    let next = Some(question.cursor(format!("{scan}{cursor}")));
+                    let next = Some(query.cursor(format!("{scan}{cursor}")));
                     return Ok(Page::new(items, next));
                 }
                 None if deep => (deep, inner) = (false, None),
@@ -344,42 +349,71 @@ impl TenantStore for RecordTenants {
         Ok(resolve(&lineage(&*self.records, path).await?))
     }
 
+    async fn with_quotas(&self, path: &TenantPath) -> Result<(Arc<Tenant>, Quotas)> {
+        let lineage = lineage(&*self.records, path).await?;
+        let quotas = resolve(&lineage);
+        let tenant = lineage.into_iter().next_back().ok_or_else(no_tenant)?;
+        Ok((tenant, quotas))
+    }
+
     async fn usage(&self, path: &TenantPath) -> Result<Usage> {
-        let tree = tree(path)?;
-        let (node, roster) = (node_key(path)?, roster_key(path)?);
-        let found = self
-            .records
-            .get_many(&[node.at(&tree), roster.at(&tree)])
-            .await?;
-        let [Some(_), roster] = &*found else {
-            return Err(no_tenant());
-        };
-        let counters = gate::usage_key();
-        let counters = self
-            .records
-            .get(counters.at(&crate::iam::partition(path)?))
-            .await?;
-        let mut usage = match counters {
-            Some(record) => record.decode::<Counters>()?.counts.clone(),
-            None => Usage::default(),
-        };
-        if let Some(roster) = roster {
-            let children = roster.decode::<Roster>()?.children;
-            usage.add("tenant", i64::try_from(children).unwrap_or(i64::MAX));
+        let usage = self.usage_of(std::slice::from_ref(path)).await?;
+        usage.into_iter().next().flatten().ok_or_else(no_tenant)
+    }
+
+    async fn usage_with_descendants(&self, path: &TenantPath) -> Result<Usage> {
+        let mut sum = self.usage(path).await?;
+        let below = Among::Descendants(path.clone());
+        let mut listing = Listing::new().limit(MAX_PAGE)?;
+        loop {
+            let page = self.list(&below, &listing).await?;
+            let paths: Vec<_> = page.items.iter().map(|tenant| tenant.id.clone()).collect();
+            // A tenant that was deleted in the meantime uses nothing.
+            for usage in self.usage_of(&paths).await?.iter().flatten() {
+                sum.merge(usage);
+            }
+            match page.next {
+                Some(cursor) => listing = listing.after(cursor),
+                None => return Ok(sum),
+            }
         }
-        Ok(usage)
     }
 
     async fn bind_quotas(&self, path: &TenantPath) -> Result<()> {
-        gate::open(&*self.records, path).await
+        self.gates.bind(self, path).await
     }
 }
 
-/// `path`'s tenant and those above it, the root first.
-pub(crate) async fn lineage(
-    records: &dyn RecordStore,
-    path: &TenantPath,
-) -> Result<Vec<Arc<Tenant>>> {
+impl RecordTenants {
+    /// What each of these tenants of one tree uses, in two round trips; `None`
+    /// for a tenant that does not exist.
+    async fn usage_of(&self, paths: &[TenantPath]) -> Result<Vec<Option<Usage>>> {
+        let Some(first) = paths.first() else {
+            return Ok(Vec::new());
+        };
+        let tree = tree(first)?;
+        let mut keys = Vec::with_capacity(2 * paths.len());
+        for path in paths {
+            keys.extend([node_key(path)?, roster_key(path)?]);
+        }
+        let at: Vec<_> = keys.iter().map(|key| key.at(&tree)).collect();
+        let found = self.records.get_many(&at).await?;
+        let counted = self.gates.usage(paths).await?;
+        let mut all = Vec::with_capacity(paths.len());
+        for (found, mut usage) in found.chunks(2).zip(counted) {
+            let [node, roster] = found else { break };
+            if let Some(roster) = roster {
+                let children = roster.decode::<Roster>()?.children;
+                usage.add("tenant", i64::try_from(children).unwrap_or(i64::MAX));
+            }
+            all.push(node.is_some().then_some(usage));
+        }
+        Ok(all)
+    }
+}
+
+/// The tenant at `path` and those above it, the root first.
+async fn lineage(records: &dyn RecordStore, path: &TenantPath) -> Result<Vec<Arc<Tenant>>> {
     let tree = tree(path)?;
     let mut keys: Vec<RecordKey> = path
         .ancestors()
@@ -414,7 +448,7 @@ fn roster_key(path: &TenantPath) -> Result<RecordKey> {
     RecordKey::new(ROSTERS, path.as_str())
 }
 
-/// Those below `path`: right below it after `:`, deeper after `/`.
+/// The tenants below `path`: its children after `:`, deeper ones after `/`.
 fn below(path: &TenantPath, separator: char) -> Result<Scan> {
     Ok(Scan::partition(NODES, tree(path)?).id_prefix(format!("{path}{separator}")))
 }

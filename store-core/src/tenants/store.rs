@@ -4,20 +4,21 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use crate::entity::TenantPath;
 use crate::entity::{EntityStore, EntityStoreExt, Listing};
 use crate::error::{Error, Result};
 use crate::tenants::gate::no_tenant;
-use crate::tenants::{Among, QuotaMode, Quotas, Tenant, TenantPath, Usage};
+use crate::tenants::{Among, QuotaMode, Quotas, Tenant, Usage};
 
-/// Keeps tenants.
+/// Stores tenants.
 ///
-/// Beyond [`EntityStore`]'s promises: a tenant other than a root needs its
-/// parent, which must allow it (`can_create_sub_tenants`, `max_child_depth`,
-/// the quota `max_sub_tenants`); a tenant with tenants below it, or with
-/// identities, is not deleted.
+/// In addition to the promises of [`EntityStore`]: a tenant other than a root
+/// needs its parent, which must allow it (`can_create_sub_tenants`,
+/// `max_child_depth`, the quota `max_sub_tenants`); a tenant with tenants below
+/// it, or with identities, is not deleted.
 #[async_trait]
 pub trait TenantStore: EntityStore<Tenant> {
-    /// The tenants above `path`, the root first, without itself.
+    /// The tenants above `path`, the root first, without the tenant itself.
     ///
     /// # Errors
     /// `NotFound` if there is no such tenant.
@@ -30,8 +31,8 @@ pub trait TenantStore: EntityStore<Tenant> {
         Ok(found)
     }
 
-    /// What `path` may have, resolved up the tree: the quotas of the nearest
-    /// tenant, itself first, that does not inherit them, else the root's.
+    /// The quotas of `path`, resolved up the tree: those of the nearest tenant,
+    /// itself first, that does not inherit them, else those of the root.
     ///
     /// # Errors
     /// `NotFound` if there is no such tenant.
@@ -41,17 +42,28 @@ pub trait TenantStore: EntityStore<Tenant> {
         Ok(resolve(&lineage))
     }
 
-    /// What `path` has, without the tenants below it.
+    /// The tenant at `path` and its effective quotas.
+    ///
+    /// # Errors
+    /// `NotFound` if there is no such tenant.
+    async fn with_quotas(&self, path: &TenantPath) -> Result<(Arc<Tenant>, Quotas)> {
+        let tenant = self.get(path).await?.ok_or_else(no_tenant)?;
+        Ok((tenant, self.effective_quotas(path).await?))
+    }
+
+    /// What `path` uses, without the tenants below it.
     ///
     /// # Errors
     /// `NotFound` if there is no such tenant.
     async fn usage(&self, path: &TenantPath) -> Result<Usage> {
         let _ = path;
-        Err(Error::unsupported("this store of tenants counts nothing"))
+        Err(Error::unsupported(
+            "this store of tenants does not count identities; count them in the application",
+        ))
     }
 
-    /// What `path` and all tenants below it have together. Each tenant's counts
-    /// are true, the sum is no snapshot.
+    /// What `path` and all tenants below it use together. The counts of each
+    /// tenant are exact; the sum is not a snapshot.
     ///
     /// # Errors
     /// `NotFound` if there is no such tenant.
@@ -61,7 +73,7 @@ pub trait TenantStore: EntityStore<Tenant> {
         for tenant in self.list_all(&below, Listing::new()).await? {
             match self.usage(&tenant.id).await {
                 Ok(usage) => sum.merge(&usage),
-                // Deleted meanwhile.
+                // It was deleted in the meantime.
                 Err(error) if error.is(crate::ErrorKind::NotFound) => {}
                 Err(error) => return Err(error),
             }
@@ -69,9 +81,9 @@ pub trait TenantStore: EntityStore<Tenant> {
         Ok(sum)
     }
 
-    /// Makes the quotas that [`effective_quotas`](Self::effective_quotas)
-    /// tells bind `path`. A tenant's own change does so by itself; a changed
-    /// ancestor's binds a descendant only after this.
+    /// Makes the [effective quotas](Self::effective_quotas) of `path` binding.
+    /// When a tenant's own quotas change, this happens by itself; when those of
+    /// an ancestor change, they bind a descendant only after this call.
     ///
     /// # Errors
     /// `NotFound` if there is no such tenant.

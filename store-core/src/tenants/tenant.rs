@@ -6,72 +6,69 @@ use serde::{Deserialize, Serialize};
 
 use crate::body::{Format, Unknown};
 use crate::clock::Timestamp;
+use crate::entity::{Arn, MAX_DEPTH, TenantPath, check_name};
 use crate::entity::{Entity, Incarnation, Provider};
-use crate::error::{Error, Result};
-use crate::tenants::{MAX_DEPTH, TenantPath};
+use crate::error::Result;
 
-/// A company, a department, a team: who owns identities.
+/// A company, a department, a team: the owner of identities.
 ///
-/// `parent_id`, `arn`, `created_at` and `incarnation` are the store's to fill
-/// in; what is set there at creation is ignored, and they never change.
+/// The store sets `parent_id` and `incarnation`, and `created_at` if the caller
+/// leaves it at [`Timestamp::EPOCH`]; none of them changes after creation.
 #[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Tenant {
-    /// How this is written.
+    /// The format that the record is written in.
     #[serde(default)]
     pub format: Format<1>,
-    /// Where it is in its tree.
+    /// Its place in the tree.
     pub id: TenantPath,
     /// The tenant above it.
     #[serde(default)]
     pub parent_id: Option<TenantPath>,
-    /// What people call it.
+    /// Its display name.
     pub name: String,
-    /// The organization that it stands for.
+    /// The organization that it represents.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub organization: Option<String>,
-    /// What sort of tenant it is, in the application's own words.
+    /// The type of tenant, as the application defines it.
     #[serde(default)]
     pub tenant_type: String,
     /// Its account at each cloud.
     #[serde(default)]
     pub provider_accounts: BTreeMap<String, String>,
-    /// Its ARN.
-    #[serde(default)]
-    pub arn: String,
     /// The clouds that it is mapped to.
     #[serde(default)]
     pub providers: Vec<Provider>,
     /// When it was created.
     #[serde(default)]
     pub created_at: Timestamp,
-    /// Whether it may be used; the application's to act on.
+    /// Its status; the application decides what it means.
     #[serde(default)]
     pub status: TenantStatus,
-    /// What it may have: a root's, and any other's that does not inherit.
+    /// Its own quotas, for a root or a tenant that does not inherit.
     #[serde(default)]
     pub quotas: Quotas,
     /// Whether it inherits its quotas.
     #[serde(default)]
     pub quota_mode: QuotaMode,
-    /// How many levels there may be below it.
+    /// How many levels of tenants are allowed below it.
     pub max_child_depth: u32,
-    /// Whether there may be tenants right below it.
+    /// Whether tenants may be created directly below it.
     pub can_create_sub_tenants: bool,
-    /// Who administers it.
+    /// The principals that administer it.
     #[serde(default)]
     pub admin_principals: Vec<String>,
-    /// The application's own.
+    /// Data of the application.
     #[serde(default)]
     pub metadata: BTreeMap<String, String>,
-    /// How it is billed; the application's own.
+    /// Billing data of the application.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub billing_info: Option<serde_json::Value>,
-    /// Which life of its path it is.
+    /// Identifies this life of the path.
     #[serde(default)]
     pub incarnation: Incarnation,
-    /// Set while it is being deleted: by whom, so to say. Deleting it again
-    /// finishes the work.
+    /// Set while it is being deleted: identifies the deletion. Deleting it again
+    /// completes an interrupted deletion.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deleting: Option<Incarnation>,
     /// Fields that this version does not know.
@@ -90,7 +87,6 @@ impl Tenant {
             organization: None,
             tenant_type: String::new(),
             provider_accounts: BTreeMap::new(),
-            arn: String::new(),
             providers: Vec::new(),
             created_at: Timestamp::EPOCH,
             status: TenantStatus::Active,
@@ -114,11 +110,20 @@ impl Tenant {
         self
     }
 
-    pub(super) fn check(&self) -> Result<()> {
-        if self.name.is_empty() || self.name.len() > 1024 {
-            return Err(Error::invalid("a tenant's name is 1 to 1024 bytes long"));
+    /// Its ARN.
+    pub fn arn(&self) -> Arn {
+        Arn {
+            service: "tenant".into(),
+            tenant: self.id.clone(),
+            instance: crate::entity::DEFAULT_INSTANCE.into(),
+            cloud: None,
+            kind: "tenant".into(),
+            id: self.id.number().to_string(),
         }
-        Ok(())
+    }
+
+    pub(super) fn check(&self) -> Result<()> {
+        check_name(&self.name)
     }
 }
 
@@ -135,36 +140,41 @@ impl Entity for Tenant {
 /// Which tenants a list is of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Among {
-    /// All of all trees: in no order, and at least once.
+    /// All tenants of all trees: in no order, each at least once.
     All,
-    /// Those right below this one, in bytewise order of path.
+    /// Those directly below this one, in bytewise order of path.
     Children(TenantPath),
-    /// Those below this one at any depth, in an order that never changes.
+    /// Those below this one at any depth, in a stable order.
     Descendants(TenantPath),
 }
 
-/// Whether a tenant may be used.
+/// The status of a tenant. The store does not act on it.
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum TenantStatus {
-    /// It may.
+    /// Not set up yet.
+    Pending,
+    /// In use.
     #[default]
     Active,
-    /// Not for now.
+    /// Not to be used for now.
     Suspended,
+    /// Given up by the application, but not removed.
+    Deleted,
 }
 
 /// Where a tenant's quotas come from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum QuotaMode {
-    /// From the tenant above; a root's are its own.
+    /// From the tenant above; a root has its own.
     #[default]
     Inherited,
-    /// They are its own.
+    /// The tenant has its own.
     Override,
 }
 
-/// What a tenant may have; `None` is no bound. Enforced by the store, except
-/// for `api_rate_limit`, which is for the application's rate limiter.
+/// Upper bounds for a tenant; `None` means no bound. The store enforces them,
+/// except for `api_rate_limit`, which is meant for a rate limiter.
 #[non_exhaustive]
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Quotas {
@@ -183,10 +193,10 @@ pub struct Quotas {
     /// Access keys of all its users together.
     #[serde(default)]
     pub max_access_keys: Option<u64>,
-    /// Tenants right below it.
+    /// Tenants directly below it.
     #[serde(default)]
     pub max_sub_tenants: Option<u64>,
-    /// Calls a second.
+    /// Calls per second.
     #[serde(default)]
     pub api_rate_limit: Option<u64>,
     /// Fields that this version does not know.
@@ -194,8 +204,8 @@ pub struct Quotas {
     pub unknown: Unknown,
 }
 
-/// How much of each family there is. Reads like a map from a family's name
-/// (`user`, `group`, `policy`, `tenant` …) to a number.
+/// How many entities of each family there are: a map from the kind (`user`,
+/// `group`, `policy`, `tenant` …) to a number.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Usage {
@@ -208,12 +218,12 @@ impl Usage {
         self.counts.get(kind).copied().unwrap_or(0)
     }
 
-    /// Each family of which there are any.
+    /// Each kind of which there is at least one.
     pub fn iter(&self) -> impl Iterator<Item = (&str, u64)> {
         self.counts.iter().map(|(kind, &count)| (&**kind, count))
     }
 
-    /// True if there is nothing at all.
+    /// True if there is nothing.
     pub fn is_empty(&self) -> bool {
         self.counts.is_empty()
     }

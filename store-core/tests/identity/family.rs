@@ -1,192 +1,167 @@
-//! A family is data: roles are described here, in a foreign crate, and kept by
+//! A family is data: badges are described here, in another crate, and stored by
 //! the standard implementation like users.
 
-use std::sync::Arc;
-
 use serde::{Deserialize, Serialize};
-use store_core::body::{Format, Unknown};
-use store_core::entity::{
-    Common, Entity, EntityStore, EntityStoreExt, Family, Incarnation, Key, Listing, Provider,
-    Tagged, Tags, TenantEntity,
-};
+use store_core::entity::{Entity, Key, Listing, Meta};
 use store_core::iam::{
-    ATTACHED, INLINE, InlinePolicy, Paging, Policy, Principal, PrincipalStore, RecordEntities,
+    Family, Identity, Owned, Paging, Policy, Principal, TenantEntity, TenantIam,
 };
-use store_core::tenants::{Quotas, Tenant, TenantPath, Tenants};
-use store_core::{Collection, ErrorKind, Result, Store, Timestamp};
+use store_core::secret::KeyRing;
+use store_core::tenants::{Quotas, Tenant, TenantPath};
+use store_core::{Collection, ErrorKind, Result, Store};
 use store_memory::MemoryStore;
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Role {
-    format: Format<1>,
-    tenant_id: TenantPath,
-    role_name: String,
-    role_id: String,
-    arn: String,
-    path: String,
-    create_date: Timestamp,
-    assume_role_policy_document: String,
-    tags: Tags,
-    wami_arn: String,
-    providers: Vec<Provider>,
-    incarnation: Incarnation,
+/// Pins of one badge.
+const PINS: Owned = Owned::new("pin", Collection::new("pins"), 1);
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Badge {
     #[serde(flatten)]
-    unknown: Unknown,
+    meta: Meta,
+    color: String,
 }
 
-impl Role {
-    fn new(name: &str) -> Self {
-        Self {
-            format: Format,
-            tenant_id: TenantPath::root(1),
-            role_name: name.into(),
-            role_id: String::new(),
-            arn: String::new(),
-            path: "/".into(),
-            create_date: Timestamp::EPOCH,
-            assume_role_policy_document: "{}".into(),
-            tags: Tags::new(),
-            wami_arn: String::new(),
-            providers: Vec::new(),
-            incarnation: Incarnation::NONE,
-            unknown: Unknown::new(),
-        }
-    }
-}
-
-impl Entity for Role {
+impl Entity for Badge {
     type Key = Key<Self>;
     type Within = TenantPath;
     type Filter = ();
 
     fn key(&self) -> Key<Self> {
-        Key::new(&self.tenant_id, &self.role_name)
+        self.meta.key()
     }
 }
 
-impl TenantEntity for Role {
-    const FAMILY: Family = Family {
-        kind: "role",
-        collection: Collection::new("iam_roles"),
-        id_prefix: "AROA",
-        quota: |quotas| quotas.max_roles,
-        dependants: &[ATTACHED, INLINE],
-    };
+impl TenantEntity for Badge {
+    const FAMILY: Family = Family::new("badge", Collection::new("badges"), "BADG")
+        .quota(|quotas| quotas.max_roles)
+        .principal()
+        .owning(&[PINS]);
 
-    fn tenant_id(&self) -> &TenantPath {
-        &self.tenant_id
+    fn meta(&self) -> &Meta {
+        &self.meta
     }
 
-    fn name(&self) -> &str {
-        &self.role_name
-    }
-
-    fn id(&self) -> &str {
-        &self.role_id
-    }
-
-    fn path(&self) -> &str {
-        &self.path
-    }
-
-    fn incarnation(&self) -> Incarnation {
-        self.incarnation
-    }
-
-    fn common(&mut self) -> Common<'_> {
-        Common {
-            tenant_id: &mut self.tenant_id,
-            name: &mut self.role_name,
-            id: &mut self.role_id,
-            path: &mut self.path,
-            incarnation: &mut self.incarnation,
-            arn: &mut self.arn,
-            wami_arn: &mut self.wami_arn,
-            providers: &mut self.providers,
-            create_date: &mut self.create_date,
-            tags: &mut self.tags,
-        }
+    fn meta_mut(&mut self) -> &mut Meta {
+        &mut self.meta
     }
 }
 
-impl Principal for Role {}
+impl Principal for Badge {}
 
-impl Tagged for Role {
-    fn tags(&self) -> &Tags {
-        &self.tags
-    }
+/// A credential of a badge.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Pin {
+    #[serde(flatten)]
+    meta: Meta,
+}
 
-    fn tags_mut(&mut self) -> &mut Tags {
-        &mut self.tags
+impl Entity for Pin {
+    type Key = Key<Self>;
+    type Within = TenantPath;
+    type Filter = ();
+
+    fn key(&self) -> Key<Self> {
+        self.meta.key()
     }
 }
 
-async fn store(quotas: Quotas) -> Result<RecordEntities> {
+impl TenantEntity for Pin {
+    const FAMILY: Family = Family::new("pin", Collection::new("pins"), "PIN").owned();
+
+    fn meta(&self) -> &Meta {
+        &self.meta
+    }
+
+    fn meta_mut(&mut self) -> &mut Meta {
+        &mut self.meta
+    }
+}
+
+fn badge(name: &str) -> Badge {
+    Badge {
+        meta: Meta::new(name),
+        color: "red".into(),
+    }
+}
+
+fn pin(name: &str) -> Pin {
+    Pin {
+        meta: Meta::new(name),
+    }
+}
+
+async fn acme(quotas: Quotas) -> Result<TenantIam> {
     let store = Store::from(MemoryStore::builder().strict(true).build());
-    let tenant = Tenant::new(&TenantPath::root(1), "one").with_quotas(quotas);
-    Tenants::new(&store).create(tenant).await?;
-    Ok(RecordEntities::new(Arc::clone(store.records())))
-}
-
-fn key(name: &str) -> Key<Role> {
-    Key::new(&TenantPath::root(1), name)
+    let identity = Identity::new(&store, &KeyRing::random());
+    let path = TenantPath::root(1);
+    let tenant = Tenant::new(&path, "one").with_quotas(quotas);
+    identity.tenants.create(tenant).await?;
+    Ok(identity.iam.tenant(&path))
 }
 
 #[tokio::test]
 async fn a_family_that_was_only_described_keeps_every_promise() -> Result<()> {
-    let entities = store(Quotas::default()).await?;
-    let tenant = TenantPath::root(1);
-    let policy = entities.create(Policy::new(&tenant, "read", "{}")).await?;
-    let role = entities.create(Role::new("auditor")).await?;
-    assert!(role.role_id.starts_with("AROA"));
-    assert_eq!(role.arn, "arn:wami:iam:1:role/auditor");
-    let again = entities.create(Role::new("auditor")).await.unwrap_err();
+    let acme = acme(Quotas::default()).await?;
+    let policy = acme.policies().create(Policy::new("read", "{}")).await?;
+    let badges = acme.family::<Badge>()?;
+    let door = badges.create(badge("door")).await?;
+    assert!(door.id().starts_with("BADG"));
+    let arn = format!("arn:wami:iam:1:wami:main:badge/{}", door.id());
+    assert_eq!(door.arn().to_string(), arn);
+    let again = badges.create(badge("door")).await.unwrap_err();
     assert_eq!(again.kind(), ErrorKind::AlreadyExists);
 
-    entities.attach(&key("auditor"), &policy.arn).await?;
-    entities
-        .put_inline(&key("auditor"), InlinePolicy::new("own", "{}"))
-        .await?;
-    let tags = Tags::from([("team".into(), "audit".into())]);
-    EntityStoreExt::<Role>::tag(&entities, &key("auditor"), tags.clone()).await?;
-    entities.rename(&key("auditor"), "inspector").await?;
-    let inspector = key("inspector");
-    assert_eq!(
-        EntityStoreExt::<Role>::tags(&entities, &inspector).await?,
-        tags
-    );
-    assert_eq!(
-        entities
-            .attached(&inspector, &Paging::new())
-            .await?
-            .items
-            .len(),
-        1
-    );
-    let listed = EntityStore::<Role>::list(&entities, &tenant, &Listing::new()).await?;
-    assert_eq!(listed.items.len(), 1);
+    badges.one("door").attach_policy(policy.arn()).await?;
+    badges.one("door").put_inline_policy("own", "{}").await?;
+    badges.one("door").tag([("floor", "2")]).await?;
+    badges.one("door").rename("gate").await?;
+    let gate = badges.one("gate");
+    assert_eq!(gate.tags().await?["floor"], "2");
+    assert_eq!(gate.attached_policies(&Paging::new()).await?.items.len(), 1);
+    assert_eq!(badges.list(&Listing::new()).await?.items.len(), 1);
+    let found = badges.get_by_id(door.id()).await?.expect("by id");
+    assert_eq!((found.name(), &*found.color), ("gate", "red"));
 
-    EntityStore::<Role>::delete(&entities, &inspector).await?;
-    entities.create(Role::new("inspector")).await?;
+    gate.delete().await?;
+    badges.create(badge("gate")).await?;
     assert!(
-        entities
-            .attached(&inspector, &Paging::new())
+        gate.attached_policies(&Paging::new())
             .await?
             .items
             .is_empty()
     );
-    assert!(entities.get_inline(&inspector, "own").await?.is_none());
-    EntityStore::<Policy>::delete(&entities, &Key::new(&tenant, "read")).await
+    assert!(gate.inline_policy("own").await?.is_none());
+    acme.policy("read").delete().await
 }
 
 #[tokio::test]
 async fn a_described_family_is_bounded_by_its_quota() -> Result<()> {
     let mut quotas = Quotas::default();
     quotas.max_roles = Some(1);
-    let entities = store(quotas).await?;
-    entities.create(Role::new("one")).await?;
-    let two = entities.create(Role::new("two")).await.unwrap_err();
+    let badges = acme(quotas).await?.family::<Badge>()?;
+    badges.create(badge("one")).await?;
+    let two = badges.create(badge("two")).await.unwrap_err();
     assert_eq!(two.kind(), ErrorKind::LimitExceeded);
-    EntityStore::<Role>::delete(&entities, &key("one")).await?;
-    entities.create(Role::new("two")).await.map(drop)
+    badges.delete("one").await?;
+    badges.create(badge("two")).await.map(drop)
+}
+
+#[tokio::test]
+async fn a_described_credential_is_deleted_with_its_owner() -> Result<()> {
+    let acme = acme(Quotas::default()).await?;
+    let (badges, pins) = (acme.family::<Badge>()?, acme.family::<Pin>()?);
+    badges.create(badge("door")).await?;
+    let alone = pins.create(pin("1234")).await.unwrap_err();
+    assert_eq!(alone.kind(), ErrorKind::InvalidInput);
+    let create = async |name: &'static str| {
+        acme.transaction(|tx| tx.create_owned::<Badge, Pin>("door", pin(name)))
+            .await
+    };
+    create("1234").await?;
+    let more = create("5678").await.unwrap_err();
+    assert_eq!(more.kind(), ErrorKind::LimitExceeded);
+    badges.delete("door").await?;
+    assert!(pins.get("1234").await?.is_none());
+    badges.create(badge("door")).await?;
+    create("5678").await.map(drop)
 }

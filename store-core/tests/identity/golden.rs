@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 use store_core::entity::{Listing, Provider};
-use store_core::iam::{Group, Identity, Paging, Policy, User};
+use store_core::iam::{Group, Identity, Paging, Policy, Role, User};
+use store_core::secret::KeyRing;
 use store_core::tenants::{Quotas, Tenant, TenantPath};
 use store_core::{
     Batch, Body, Collection, Expect, ManualClock, Partition, RecordKey, Result, Scan, Store,
@@ -10,20 +11,25 @@ use store_core::{
 use store_memory::MemoryStore;
 
 /// Every collection that identity writes.
-const COLLECTIONS: [Collection; 12] = [
-    Collection::new("iam_attachments"),
+const COLLECTIONS: [Collection; 13] = [
+    Collection::new("iam_access_keys"),
     Collection::new("iam_groups"),
+    Collection::new("iam_hints"),
     Collection::new("iam_ids"),
     Collection::new("iam_inline_policies"),
     Collection::new("iam_members"),
-    Collection::new("iam_memberships"),
     Collection::new("iam_policies"),
+    Collection::new("iam_roles"),
     Collection::new("iam_rosters"),
     Collection::new("iam_users"),
     Collection::new("tenant_rosters"),
     Collection::new("tenant_state"),
     Collection::new("tenants"),
 ];
+
+fn ring() -> KeyRing {
+    KeyRing::new("golden", *b"thirty-two bytes for this golden").expect("a good key")
+}
 
 const GOLDEN: &str = include_str!("../golden/identity_1.json");
 
@@ -38,7 +44,7 @@ fn memory() -> Store {
 
 /// A little of everything.
 async fn write(store: &Store) -> Result<()> {
-    let identity = Identity::new(store);
+    let identity = Identity::new(store, &ring());
     let (top, path) = (TenantPath::root(1), TenantPath::root(1).child(2)?);
     let mut quotas = Quotas::default();
     quotas.max_users = Some(10);
@@ -51,18 +57,20 @@ async fn write(store: &Store) -> Result<()> {
         .create(Tenant::new(&path, "Compilers"))
         .await?;
     let team = identity.iam.tenant(&path);
-    let mut ada = User::new(&path, "ada").with_path("/eng/");
-    ada.providers.push(Provider::new("aws", "123456789012"));
-    let mut read = Policy::new(&path, "read", "{}");
+    let ada = User::new("ada").with_path("/eng/");
+    let mut ada = ada.with_provider(Provider::new("aws", "123456789012"));
+    let mut read = Policy::new("read", "{}").with_id("R1");
     read.description = Some("Reads".into());
     let read = team.policies().create(read).await?;
-    ada.permissions_boundary = Some(read.arn.clone());
+    ada.permissions_boundary = Some(read.arn().to_string());
     team.users().create(ada).await?;
-    team.users().tag("ada", [("team", "compilers")]).await?;
-    team.groups().create(Group::new(&path, "devs")).await?;
-    team.groups().add_member("devs", "ada").await?;
-    team.users().attach("ada", &read.arn).await?;
-    team.users().put_inline("ada", "own", "{}").await
+    team.user("ada").tag([("team", "compilers")]).await?;
+    team.groups().create(Group::new("devs")).await?;
+    team.roles().create(Role::new("auditor", "{}")).await?;
+    team.group("devs").add_member("ada").await?;
+    team.user("ada").attach_policy(read.arn()).await?;
+    team.user("ada").put_inline_policy("own", "{}").await?;
+    team.access_keys_of("ada")?.create().await.map(drop)
 }
 
 /// All records, readable.
@@ -101,6 +109,13 @@ async fn load(store: &Store) -> Result<()> {
 
 /// The text of a record without what differs each time: random ids.
 fn shape(record: &Value) -> String {
+    let mut record = record.clone();
+    if let Some(secret) = record["body"].get_mut("secret_access_key") {
+        secret["sealed"] = "?".into();
+    }
+    if record["collection"] == "iam_hints" {
+        record["partition"] = "iam_hints/?".into();
+    }
     let text = record.to_string();
     let mut shape = String::new();
     let mut run = String::new();
@@ -109,8 +124,8 @@ fn shape(record: &Value) -> String {
             run.push(c);
             continue;
         }
-        // Incarnations are 32 characters long, ids 4 and 26.
-        shape.push_str(if matches!(run.len(), 30 | 32) {
+        // Incarnations are 32 characters long, ids 30, ids of access keys 20.
+        shape.push_str(if matches!(run.len(), 20 | 30 | 32) {
             "?"
         } else {
             &run
@@ -119,6 +134,23 @@ fn shape(record: &Value) -> String {
         run.clear();
     }
     shape
+}
+
+/// Writes the golden file, with a field that this version does not know in each
+/// record. Run it by name when the stored format changes before a release.
+#[tokio::test]
+#[ignore = "writes the golden file"]
+async fn write_the_golden_file() -> Result<()> {
+    let store = memory();
+    write(&store).await?;
+    let mut all = dump(&store).await?;
+    for record in &mut all {
+        record["body"]["newer"] = json!({"kept": true});
+    }
+    let text = serde_json::to_string_pretty(&all).expect("plain data");
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/identity_1.json");
+    std::fs::write(file, text + "\n").expect("the file is writable");
+    Ok(())
 }
 
 #[tokio::test]
@@ -155,7 +187,7 @@ fn without_newer(mut record: Value) -> Value {
 async fn what_format_1_wrote_is_read_changed_and_removed() -> Result<()> {
     let store = memory();
     load(&store).await?;
-    let identity = Identity::new(&store);
+    let identity = Identity::new(&store, &ring());
     let path: TenantPath = "1/2".parse()?;
     assert_eq!(
         identity.tenants.ancestors(&path).await?[0].metadata["floor"],
@@ -163,20 +195,16 @@ async fn what_format_1_wrote_is_read_changed_and_removed() -> Result<()> {
     );
     assert_eq!(identity.tenants.usage(&path).await?.count("user"), 1);
     let team = identity.iam.tenant(&path);
-    team.users().rename("ada", "lovelace").await?;
-    team.users()
-        .tag("lovelace", [("title", "countess")])
-        .await?;
+    team.user("ada").rename("lovelace").await?;
+    team.user("lovelace").tag([("title", "countess")]).await?;
     let all = Paging::new();
-    let attached = team.users().attached("lovelace", &all).await?.items;
+    let attached = team.user("lovelace").attached_policies(&all).await?.items;
     assert_eq!(attached[0].policy_name, "read");
     assert_eq!(
-        team.groups().members("devs", &all).await?.items[0]
-            .tags
-            .len(),
+        team.group("devs").members(&all).await?.items[0].tags.len(),
         2
     );
-    team.groups().rename("devs", "makers").await?;
+    team.group("devs").rename("makers").await?;
     identity
         .tenants
         .update(&path, |tenant| {
@@ -184,7 +212,7 @@ async fn what_format_1_wrote_is_read_changed_and_removed() -> Result<()> {
             Ok(())
         })
         .await?;
-    team.users().create(User::new(&path, "bob")).await?;
+    team.users().create(User::new("bob")).await?;
     // What a newer program added to each record came along on every rewrite.
     let golden = golden();
     let all = dump(&store).await?;
@@ -195,6 +223,7 @@ async fn what_format_1_wrote_is_read_changed_and_removed() -> Result<()> {
     team.users().delete("bob").await?;
     team.users().delete("lovelace").await?;
     team.groups().delete("makers").await?;
+    team.role("auditor").delete().await?;
     team.policies().delete("read").await?;
     identity.tenants.delete(&path).await?;
     let left = identity.tenants.list(&Listing::new()).await?.items;

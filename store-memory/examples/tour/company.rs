@@ -1,6 +1,7 @@
 //! A small company, and its neighbour.
 
 use store_core::iam::{Group, Identity, Paging, Policy, User};
+use store_core::secret::KeyRing;
 use store_core::tenants::{Quotas, Tenant, TenantPath};
 use store_core::{ErrorKind, Store};
 
@@ -9,7 +10,7 @@ use crate::{Tour, must, said};
 
 pub async fn chapter(screen: &Screen, store: &Store) -> Tour {
     screen.chapter("A small company");
-    let identity = Identity::new(store);
+    let identity = Identity::new(store, &KeyRing::random());
     let (acme, rival) = (TenantPath::root(1), TenantPath::root(2));
     let mut quotas = Quotas::default();
     quotas.max_users = Some(3);
@@ -24,20 +25,20 @@ pub async fn chapter(screen: &Screen, store: &Store) -> Tour {
         .map_err(said)?;
     let (at_acme, at_rival) = (identity.iam.tenant(&acme), identity.iam.tenant(&rival));
 
-    let group = Group::new(&acme, "engineers");
+    let group = Group::new("engineers");
     at_acme.groups().create(group).await.map_err(said)?;
     for name in ["ada", "grace", "linus"] {
-        let user = User::new(&acme, name).with_path("/eng/");
+        let user = User::new(name).with_path("/eng/");
         at_acme.users().create(user).await.map_err(said)?;
         at_acme
-            .groups()
-            .add_member("engineers", name)
+            .group("engineers")
+            .add_member(name)
             .await
             .map_err(said)?;
     }
     screen.yes("hired ada, grace and linus", "as engineers of Acme");
 
-    let fourth = at_acme.users().create(User::new(&acme, "dennis")).await;
+    let fourth = at_acme.users().create(User::new("dennis")).await;
     let fourth = fourth
         .err()
         .ok_or("a promise was broken: a quota of three holds")?;
@@ -47,21 +48,21 @@ pub async fn chapter(screen: &Screen, store: &Store) -> Tour {
     )?;
     screen.no("no fourth user", "Acme's quota is three");
 
-    let policy = Policy::new(&acme, "deploy", r#"{"Effect":"Allow","Action":"deploy"}"#);
+    let policy = Policy::new("deploy", r#"{"Effect":"Allow","Action":"deploy"}"#);
     let policy = at_acme.policies().create(policy).await.map_err(said)?;
     at_acme
-        .users()
-        .attach("ada", &policy.arn)
+        .user("ada")
+        .attach_policy(policy.arn())
         .await
         .map_err(said)?;
-    screen.yes("ada may deploy", &policy.arn);
+    screen.yes("ada may deploy", &policy.arn().to_string());
 
     at_rival
         .users()
-        .create(User::new(&rival, "mallory"))
+        .create(User::new("mallory"))
         .await
         .map_err(said)?;
-    let across = at_rival.users().attach("mallory", &policy.arn).await;
+    let across = at_rival.user("mallory").attach_policy(policy.arn()).await;
     let across = across
         .err()
         .ok_or("a promise was broken: a foreign policy is not attached")?;
@@ -77,19 +78,23 @@ pub async fn chapter(screen: &Screen, store: &Store) -> Tour {
     at_acme.users().delete("ada").await.map_err(said)?;
     at_acme
         .users()
-        .create(User::new(&acme, "ada"))
+        .create(User::new("ada"))
         .await
         .map_err(said)?;
     let inherited = at_acme
-        .users()
-        .attached("ada", &Paging::new())
+        .user("ada")
+        .attached_policies(&Paging::new())
         .await
         .map_err(said)?;
     must(
         inherited.items.is_empty(),
         "a recreated user inherits nothing",
     )?;
-    let policy = at_acme.policies().by_arn(&policy.arn).await.map_err(said)?;
+    let policy = at_acme
+        .policies()
+        .by_arn(policy.arn())
+        .await
+        .map_err(said)?;
     let policy = policy.ok_or("a promise was broken: the policy is still there")?;
     must(
         policy.attachment_count == 0,

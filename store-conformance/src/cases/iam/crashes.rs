@@ -10,7 +10,7 @@ use store_core::iam::{Group, Identity, Paging, Policy, RecordEntities, User};
 use store_core::tenants::Tenant;
 use store_core::{ErrorKind, Result, Store};
 
-use super::fixtures::path;
+use super::fixtures::{path, ring};
 use crate::case;
 use crate::faults::{Fault, Lossy};
 use crate::harness::{Harness, Opened};
@@ -26,27 +26,32 @@ pub(super) fn cases() -> Vec<Case<Store>> {
     ]
 }
 
+const POLICIES: [&str; 9] = ["read", "p1", "p2", "p3", "p4", "p5", "p6", "p7", "p8"];
+
 /// A company whose user `ada`, in a group and with a policy, was just deleted
 /// by someone whose network was gone after the first commit.
 async fn interrupted(opened: &Opened<Store>) -> Result<Identity> {
-    let identity = Identity::new(&*opened.first);
+    let identity = Identity::new(&*opened.first, &ring());
     identity
         .tenants
         .create(Tenant::new(&path("1"), "one"))
         .await?;
     let one = identity.iam.tenant(&path("1"));
-    one.users().create(User::new(&path("1"), "ada")).await?;
-    one.groups().create(Group::new(&path("1"), "devs")).await?;
-    let read = one
-        .policies()
-        .create(Policy::new(&path("1"), "read", "{}"))
-        .await?;
-    one.users().attach("ada", &read.arn).await?;
-    one.groups().add_member("devs", "ada").await?;
+    one.users().create(User::new("ada")).await?;
+    one.groups().create(Group::new("devs")).await?;
+    // More policies than one commit detaches.
+    for name in POLICIES {
+        let policy = one.policies().create(Policy::new(name, "{}")).await?;
+        one.user("ada").attach_policy(policy.arn()).await?;
+    }
+    one.group("devs").add_member("ada").await?;
 
     let records = Arc::clone(opened.second.records());
     let lost = std::iter::once(Fault::None).chain(std::iter::repeat_n(Fault::LoseRequest, 20));
-    let failing = RecordEntities::new(Arc::new(Lossy::scripted(records, lost)));
+    let failing = RecordEntities::new(
+        Store::new(Arc::new(Lossy::scripted(records, lost))),
+        &ring(),
+    );
     EntityStore::<User>::delete(&failing, &Key::new(&path("1"), "ada")).await?;
     Ok(identity)
 }
@@ -55,20 +60,28 @@ async fn an_interrupted_deletion_hands_nothing_on(harness: Backend) -> CaseResul
     let opened = harness.open(()).await?;
     let one = interrupted(&opened).await?.iam.tenant(&path("1"));
     assert!(one.users().get("ada").await?.is_none());
-    let members = one.groups().members("devs", &Paging::new()).await?;
+    let members = one.group("devs").members(&Paging::new()).await?;
     assert!(members.items.is_empty());
-    one.users().create(User::new(&path("1"), "ada")).await?;
+    one.users().create(User::new("ada")).await?;
     let all = Paging::new();
-    assert!(one.users().attached("ada", &all).await?.items.is_empty());
-    assert!(one.users().groups("ada", &all).await?.items.is_empty());
-    assert!(one.groups().members("devs", &all).await?.items.is_empty());
+    assert!(
+        one.user("ada")
+            .attached_policies(&all)
+            .await?
+            .items
+            .is_empty()
+    );
+    assert!(one.user("ada").groups(&all).await?.items.is_empty());
+    assert!(one.group("devs").members(&all).await?.items.is_empty());
     Ok(())
 }
 
 async fn an_interrupted_deletion_is_finished_by_anyone(harness: Backend) -> CaseResult {
     let opened = harness.open(()).await?;
     interrupted(&opened).await?;
-    let one = Identity::new(&*opened.second).iam.tenant(&path("1"));
+    let one = Identity::new(&*opened.second, &ring())
+        .iam
+        .tenant(&path("1"));
     assert!(one.sweep().await?, "there was something to sweep");
     assert!(!one.sweep().await?, "and now there is not");
     let read = one.policies().get("read").await?.expect("still there");
@@ -80,10 +93,12 @@ async fn an_interrupted_deletion_does_not_keep_its_policies(harness: Backend) ->
     let opened = harness.open(()).await?;
     let identity = interrupted(&opened).await?;
     let one = identity.iam.tenant(&path("1"));
-    one.policies().delete("read").await?;
+    for name in POLICIES {
+        one.policies().delete(name).await?;
+    }
     one.groups().delete("devs").await?;
     identity.tenants.delete(&path("1")).await?;
-    let gone = one.users().create(User::new(&path("1"), "ada")).await;
+    let gone = one.users().create(User::new("ada")).await;
     assert_eq!(
         gone.expect_err("the tenant is gone").kind(),
         ErrorKind::NotFound

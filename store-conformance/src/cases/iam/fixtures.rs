@@ -3,34 +3,95 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use store_core::entity::{EntityStore, Key, Tagged, TenantEntity};
-use store_core::iam::{Group, IamStore, Policy, RecordEntities, User};
+use serde::{Deserialize, Serialize};
+use store_core::entity::{Entity, EntityStore, Key, Meta, WithPath};
+use store_core::iam::{
+    Family, Group, IamStore, Policy, Principal, RecordEntities, Role, TenantEntity, User,
+};
+use store_core::secret::KeyRing;
 use store_core::tenants::{Tenant, TenantPath, Tenants};
-use store_core::{Result, Store};
+use store_core::{Collection, Result, Store};
 
 use crate::harness::{Harness, Opened, Over};
 
 /// A family that the cases can make samples of.
-pub trait Sample: TenantEntity + Tagged {
-    /// One of this name, whatever else it needs.
+pub trait Sample: TenantEntity + WithPath + PartialEq {
+    /// An entity of this name in `tenant`, with whatever else it needs.
     fn sample(tenant: &TenantPath, name: &str) -> Self;
 }
 
 impl Sample for User {
     fn sample(tenant: &TenantPath, name: &str) -> Self {
-        Self::new(tenant, name)
+        Self::new(name).in_tenant(tenant)
     }
 }
 
 impl Sample for Group {
     fn sample(tenant: &TenantPath, name: &str) -> Self {
-        Self::new(tenant, name)
+        Self::new(name).in_tenant(tenant)
+    }
+}
+
+impl Sample for Role {
+    fn sample(tenant: &TenantPath, name: &str) -> Self {
+        Self::new(name, "{}").in_tenant(tenant)
     }
 }
 
 impl Sample for Policy {
     fn sample(tenant: &TenantPath, name: &str) -> Self {
-        Self::new(tenant, name, "{}")
+        Self::new(name, "{}").in_tenant(tenant)
+    }
+}
+
+/// Where badges are.
+pub const BADGES: Collection = Collection::new("badges");
+
+/// A family that is only described, as one of an application would be: what the
+/// cases of all families run over on every backend.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Badge {
+    /// The fields that every entity has.
+    #[serde(flatten)]
+    pub meta: Meta,
+    /// A field of its own.
+    pub color: String,
+}
+
+impl Entity for Badge {
+    type Key = Key<Self>;
+    type Within = TenantPath;
+    type Filter = ();
+
+    fn key(&self) -> Key<Self> {
+        self.meta.key()
+    }
+}
+
+impl TenantEntity for Badge {
+    const FAMILY: Family = Family::new("badge", BADGES, "BADG").principal();
+
+    fn meta(&self) -> &Meta {
+        &self.meta
+    }
+
+    fn meta_mut(&mut self) -> &mut Meta {
+        &mut self.meta
+    }
+}
+
+impl WithPath for Badge {}
+
+impl Principal for Badge {}
+
+impl Sample for Badge {
+    fn sample(tenant: &TenantPath, name: &str) -> Self {
+        let mut meta = Meta::new(name);
+        meta.tenant_id = tenant.clone();
+        Self {
+            meta,
+            color: "red".into(),
+        }
     }
 }
 
@@ -52,21 +113,32 @@ pub struct Everything {
     pub users: Vec<User>,
     /// Groups of theirs.
     pub groups: Vec<Group>,
-    /// Policies of theirs, attached to nobody.
+    /// Policies of theirs, not attached to any principal.
     pub policies: Vec<Policy>,
 }
 
 impl Everything {
-    /// These users, groups and policies of tenant `1`, by name.
+    /// These users, groups and policies of tenant `1`, by name. The id of a policy
+    /// is its name, so that its ARN is known.
     pub fn named(users: &[&str], groups: &[&str], policies: &[&str]) -> Self {
         let tenant = path("1");
         Self {
             tenants: vec![Tenant::new(&tenant, "one")],
             users: samples(&tenant, users),
             groups: samples(&tenant, groups),
-            policies: samples(&tenant, policies),
+            policies: policies.iter().map(|name| policy(&tenant, name)).collect(),
         }
     }
+}
+
+/// A policy whose id is its name.
+pub(super) fn policy(tenant: &TenantPath, name: &str) -> Policy {
+    Policy::sample(tenant, name).with_id(name)
+}
+
+/// The key ring of every handle that the cases open.
+pub(crate) fn ring() -> KeyRing {
+    KeyRing::new("conformance", *b"thirty-two bytes for conformance").expect("a good key")
 }
 
 fn samples<E: Sample>(tenant: &TenantPath, names: &[&str]) -> Vec<E> {
@@ -114,7 +186,7 @@ async fn load<E: TenantEntity>(store: &RecordEntities, entities: Vec<E>) -> Resu
 }
 
 fn entities(store: &Arc<Store>) -> Arc<RecordEntities> {
-    Arc::new(RecordEntities::new(Arc::clone(store.records())))
+    Arc::new(RecordEntities::new(&**store, &ring()))
 }
 
 #[async_trait]

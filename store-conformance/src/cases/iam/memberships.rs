@@ -35,7 +35,7 @@ async fn members(iam: &Arc<dyn IamStore>, group: &str, limit: usize) -> Result<V
     })
     .await?;
     assert!(pages.iter().rev().skip(1).all(|page| page.len() == limit));
-    Ok(pages.concat().iter().map(|u| u.user_name.clone()).collect())
+    Ok(pages.concat().iter().map(|u| u.name.clone()).collect())
 }
 
 async fn joining_is_idempotent(harness: Iam) -> CaseResult {
@@ -47,7 +47,7 @@ async fn joining_is_idempotent(harness: Iam) -> CaseResult {
     assert_eq!(members(&second, "devs", 5).await?, ["ada"]);
     let groups = second.groups_of(&key("ada"), &Paging::new()).await?;
     assert_eq!(groups.items.len(), 1);
-    assert_eq!(groups.items[0].group_name, "devs");
+    assert_eq!(groups.items[0].name, "devs");
     for iam in [&first, &second] {
         iam.remove_member(&key("devs"), &key("ada")).await?;
     }
@@ -60,7 +60,7 @@ async fn joining_is_idempotent(harness: Iam) -> CaseResult {
 async fn a_membership_needs_both_in_one_tenant(harness: Iam) -> CaseResult {
     let mut fixtures = Everything::named(&["ada"], &["devs"], &[]);
     fixtures.tenants.push(Tenant::new(&path("2"), "other"));
-    fixtures.users.push(User::new(&path("2"), "eve"));
+    fixtures.users.push(User::new("eve").in_tenant(&path("2")));
     let Opened { first, second, .. } = harness.open(fixtures).await?;
     let devs: Key<Group> = key("devs");
     let absent = first.add_member(&devs, &key("eve")).await;
@@ -128,7 +128,7 @@ async fn both_sides_of_a_membership_agree_after_any_race(harness: Iam) -> CaseRe
             for user in users {
                 let in_group = members(&first, group, 9).await?.contains(&user.to_owned());
                 let page = second.groups_of(&key(user), &Paging::new()).await?;
-                let of_user = page.items.iter().any(|g| g.group_name == group);
+                let of_user = page.items.iter().any(|g| g.name == group);
                 assert_eq!(in_group, of_user, "{user} in {group}");
             }
         }
@@ -137,7 +137,7 @@ async fn both_sides_of_a_membership_agree_after_any_race(harness: Iam) -> CaseRe
     EntityStore::<Group>::delete(&*second, &key("x")).await?;
     for user in ["b", "c"] {
         let page = second.groups_of(&key(user), &Paging::new()).await?;
-        assert!(page.items.iter().all(|group| group.group_name == "y"));
+        assert!(page.items.iter().all(|group| group.name == "y"));
     }
     assert!(!members(&first, "y", 9).await?.contains(&"a".to_owned()));
     Ok(())
@@ -152,7 +152,7 @@ async fn hundreds_of_tasks_create_users_in_one_group(harness: Iam) -> CaseResult
         let iam = Arc::clone(if i % 2 == 0 { &first } else { &second });
         async move {
             let name = format!("user {i}");
-            iam.create(User::new(&path("1"), &name)).await?;
+            iam.create(User::new(&name).in_tenant(&path("1"))).await?;
             iam.add_member(&key("devs"), &key(&name)).await
         }
     }))

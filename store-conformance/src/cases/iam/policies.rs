@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use store_core::entity::{EntityStore, Key, Listing, Provider};
 use store_core::iam::{
-    ATTACHED, Group, IamStore, Paging, Policy, PolicyFilter, PolicyScope, PrincipalStore, User,
+    Group, IamStore, MAX_ATTACHED_POLICIES, Paging, Policy, PolicyFilter, PolicyScope,
+    PrincipalStore, User,
 };
 use store_core::tenants::Tenant;
 use store_core::{ErrorKind, Result};
 
-use super::fixtures::{Everything, key, path};
+use super::fixtures::{Everything, key, path, policy};
 use super::tools::{kind, pages, race, won};
 use super::{Cases, Iam};
 use crate::case;
@@ -33,8 +34,9 @@ pub(super) fn cases() -> Cases {
     ]
 }
 
+/// The ARN of a policy of tenant `1` whose id is its name, as in the fixtures.
 pub(super) fn arn(name: &str) -> String {
-    format!("arn:wami:iam:1:policy/{name}")
+    format!("arn:wami:iam:1:wami:main:policy/{name}")
 }
 
 /// How often the policy says that it is attached.
@@ -53,7 +55,7 @@ where
         if let Some(cursor) = cursor {
             paging = paging.after(cursor);
         }
-        PrincipalStore::<P>::attached(&**iam, &key(name), &paging).await
+        PrincipalStore::<P>::attached_policies(&**iam, &key(name), &paging).await
     })
     .await?;
     Ok(pages.concat().into_iter().map(|p| p.policy_name).collect())
@@ -63,20 +65,24 @@ async fn attaching_is_idempotent_and_counted(harness: Iam) -> CaseResult {
     let fixtures = Everything::named(&["ada", "bob"], &["devs"], &["read"]);
     let Opened { first, second, .. } = harness.open(fixtures).await?;
     for iam in [&first, &second, &first] {
-        iam.attach(&key::<User>("ada"), &arn("read")).await?;
+        iam.attach_policy(&key::<User>("ada"), &arn("read")).await?;
     }
     assert_eq!(count(&second, "read").await?, 1);
-    second.attach(&key::<User>("bob"), &arn("read")).await?;
-    second.attach(&key::<Group>("devs"), &arn("read")).await?;
+    second
+        .attach_policy(&key::<User>("bob"), &arn("read"))
+        .await?;
+    second
+        .attach_policy(&key::<Group>("devs"), &arn("read"))
+        .await?;
     assert_eq!(count(&first, "read").await?, 3);
     assert_eq!(attached::<User>(&first, "ada").await?, ["read"]);
     assert_eq!(attached::<Group>(&first, "devs").await?, ["read"]);
     for iam in [&first, &second] {
-        iam.detach(&key::<User>("ada"), &arn("read")).await?;
+        iam.detach_policy(&key::<User>("ada"), &arn("read")).await?;
     }
     assert_eq!(count(&second, "read").await?, 2);
     assert!(attached::<User>(&first, "ada").await?.is_empty());
-    let absent = first.attach(&key::<User>("eve"), &arn("read")).await;
+    let absent = first.attach_policy(&key::<User>("eve"), &arn("read")).await;
     assert_eq!(kind(absent), ErrorKind::NotFound);
     assert_eq!(count(&second, "read").await?, 2);
     Ok(())
@@ -99,9 +105,9 @@ pub(super) async fn race_attachments(harness: Iam, rounds: usize, users: usize) 
             let user = key::<User>(&names[i / 2]);
             let detaches = i % 2 == 0 && (i / 2 + round) % 2 == 0;
             async move {
-                iam.attach(&user, &arn("read")).await?;
+                iam.attach_policy(&user, &arn("read")).await?;
                 if detaches {
-                    iam.detach(&user, &arn("read")).await?;
+                    iam.detach_policy(&user, &arn("read")).await?;
                 }
                 Ok(())
             }
@@ -119,7 +125,9 @@ pub(super) async fn race_attachments(harness: Iam, rounds: usize, users: usize) 
         assert_eq!(count(&second, "read").await?, real as u64);
     }
     for user in &names {
-        first.detach(&key::<User>(user), &arn("read")).await?;
+        first
+            .detach_policy(&key::<User>(user), &arn("read"))
+            .await?;
     }
     assert_eq!(count(&second, "read").await?, 0);
     Ok(())
@@ -128,11 +136,15 @@ pub(super) async fn race_attachments(harness: Iam, rounds: usize, users: usize) 
 async fn an_attached_policy_is_not_deleted(harness: Iam) -> CaseResult {
     let fixtures = Everything::named(&["ada"], &[], &["read"]);
     let Opened { first, second, .. } = harness.open(fixtures).await?;
-    first.attach(&key::<User>("ada"), &arn("read")).await?;
+    first
+        .attach_policy(&key::<User>("ada"), &arn("read"))
+        .await?;
     let refused = EntityStore::<Policy>::delete(&*second, &key("read")).await;
     assert_eq!(kind(refused), ErrorKind::InUse);
     assert_eq!(attached::<User>(&first, "ada").await?, ["read"]);
-    first.detach(&key::<User>("ada"), &arn("read")).await?;
+    first
+        .detach_policy(&key::<User>("ada"), &arn("read"))
+        .await?;
     EntityStore::<Policy>::delete(&*second, &key("read")).await?;
     let gone = EntityStore::<Policy>::get(&*first, &key("read")).await?;
     assert!(gone.is_none());
@@ -144,12 +156,12 @@ async fn no_race_leaves_a_deleted_policy_attached(harness: Iam) -> CaseResult {
     let Opened { first, second, .. } = harness.open(fixtures).await?;
     for round in 0..12 {
         let name = format!("p{round}");
-        first.create(Policy::new(&path("1"), &name, "{}")).await?;
+        first.create(policy(&path("1"), &name)).await?;
         let (attacher, deleter) = (Arc::clone(&first), Arc::clone(&second));
         let (attach_name, delete_name) = (name.clone(), name.clone());
         let attach = tokio::spawn(async move {
             attacher
-                .attach(&key::<User>("ada"), &arn(&attach_name))
+                .attach_policy(&key::<User>("ada"), &arn(&attach_name))
                 .await
         });
         let delete = tokio::spawn(async move {
@@ -160,7 +172,9 @@ async fn no_race_leaves_a_deleted_policy_attached(harness: Iam) -> CaseResult {
             (Ok(()), Err(error)) => {
                 assert_eq!(error.kind(), ErrorKind::InUse);
                 assert_eq!(held().await?.expect("refused").attachment_count, 1);
-                first.detach(&key::<User>("ada"), &arn(&name)).await?;
+                first
+                    .detach_policy(&key::<User>("ada"), &arn(&name))
+                    .await?;
             }
             (Err(error), Ok(())) => {
                 assert_eq!(error.kind(), ErrorKind::NotFound);
@@ -178,11 +192,12 @@ async fn a_foreign_policy_and_an_absent_one_are_one_answer(harness: Iam) -> Case
     fixtures.tenants.push(Tenant::new(&path("1/2"), "below"));
     fixtures.tenants.push(Tenant::new(&path("2"), "other"));
     for tenant in ["1/2", "2"] {
-        let policy = Policy::new(&path(tenant), "theirs", "{}");
-        fixtures.policies.push(policy);
+        fixtures.policies.push(policy(&path(tenant), "theirs"));
     }
     let Opened { first, second, .. } = harness.open(fixtures).await?;
-    let absent = first.attach(&key::<User>("ada"), &arn("theirs")).await;
+    let absent = first
+        .attach_policy(&key::<User>("ada"), &arn("theirs"))
+        .await;
     let absent = absent.expect_err("nobody made it in tenant 1");
     assert_eq!(absent.kind(), ErrorKind::NotFound);
     for tenant in ["1/2", "2"] {
@@ -190,8 +205,12 @@ async fn a_foreign_policy_and_an_absent_one_are_one_answer(harness: Iam) -> Case
         let policy = EntityStore::<Policy>::get(&*first, &theirs)
             .await?
             .expect("a fixture");
-        let to_user = second.attach(&key::<User>("ada"), &policy.arn).await;
-        let to_group = second.attach(&key::<Group>("devs"), &policy.arn).await;
+        let to_user = second
+            .attach_policy(&key::<User>("ada"), &policy.arn().to_string())
+            .await;
+        let to_group = second
+            .attach_policy(&key::<Group>("devs"), &policy.arn().to_string())
+            .await;
         for foreign in [to_user, to_group] {
             let foreign = foreign.expect_err("it is another tenant's");
             assert_eq!(foreign.kind(), absent.kind());
@@ -214,7 +233,9 @@ async fn an_update_leaves_the_counts_true(harness: Iam) -> CaseResult {
         clock,
         ..
     } = harness.open(fixtures).await?;
-    first.attach(&key::<User>("ada"), &arn("read")).await?;
+    first
+        .attach_policy(&key::<User>("ada"), &arn("read"))
+        .await?;
     let before = EntityStore::<Policy>::get(&*first, &key("read"))
         .await?
         .expect("a fixture");
@@ -231,7 +252,7 @@ async fn an_update_leaves_the_counts_true(harness: Iam) -> CaseResult {
     assert!(after.update_date > before.update_date);
     assert_eq!(after.create_date, before.create_date);
     // A count set at creation is no more believed.
-    let mut forged = Policy::new(&path("1"), "forged", "{}");
+    let mut forged = policy(&path("1"), "forged");
     forged.attachment_count = 3;
     assert_eq!(first.create(forged).await?.attachment_count, 0);
     Ok(())
@@ -240,24 +261,30 @@ async fn an_update_leaves_the_counts_true(harness: Iam) -> CaseResult {
 async fn a_policy_is_found_by_its_arn_in_its_own_tenant(harness: Iam) -> CaseResult {
     let mut fixtures = Everything::named(&[], &[], &["plain", "a/b", "50%", "a%2Fb", "x:y"]);
     fixtures.tenants.push(Tenant::new(&path("2"), "other"));
-    let mut mapped = Policy::new(&path("1"), "mapped", "{}").with_path("/team/");
-    mapped.providers.push(Provider::new("aws", "123456789012"));
-    fixtures.policies.push(mapped);
+    // One with a generated id, found by its name at a cloud too.
+    let mapped = Policy::new("mapped", "{}").with_path("/team/");
+    let mapped = mapped.with_provider(Provider::new("aws", "123456789012"));
+    fixtures.policies.push(mapped.in_tenant(&path("1")));
     let Opened { first, second, .. } = harness.open(fixtures).await?;
     let all = EntityStore::<Policy>::list(&*first, &path("1"), &Listing::new()).await?;
     assert_eq!(all.items.len(), 6);
     for policy in all.items {
-        for arn in [&policy.arn, &policy.wami_arn] {
-            let found = second.policy_by_arn(&path("1"), arn).await?;
-            assert_eq!(found.as_ref(), Some(&policy));
-            assert!(second.policy_by_arn(&path("2"), arn).await?.is_none());
+        let mut arns = policy.provider_arns();
+        arns.push(policy.arn().to_string());
+        for arn in arns {
+            let found = second.policy_by_arn(&path("1"), &arn).await?;
+            assert_eq!(found.as_ref(), Some(&policy), "{arn}");
+            assert!(second.policy_by_arn(&path("2"), &arn).await?.is_none());
         }
     }
     for wrong in [
         "",
         "plain",
-        "arn:wami:iam:2:policy/plain",
-        "arn:wami:iam:1:policy/elsewhere/plain",
+        "arn:wami:iam:2:wami:main:policy/plain",
+        "arn:wami:iam:1:wami:other:policy/plain",
+        "arn:wami:iam:1:wami:main:user/plain",
+        "arn:wami:iam:1:wami:main:aws:1:policy/plain",
+        "arn:aws:iam::123456789012:policy/elsewhere/mapped",
         "arn:aws:iam::123456789012:policy/plain",
     ] {
         assert!(
@@ -276,31 +303,35 @@ async fn attached_policies_are_listed_in_order(harness: Iam) -> CaseResult {
         let policy = EntityStore::<Policy>::get(&*first, &key(name))
             .await?
             .expect("a fixture");
-        first.attach(&key::<User>("ada"), &policy.arn).await?;
+        first
+            .attach_policy(&key::<User>("ada"), &policy.arn().to_string())
+            .await?;
     }
-    first.attach(&key::<User>("adam"), &arn("a")).await?;
+    first.attach_policy(&key::<User>("adam"), &arn("a")).await?;
     names.sort_unstable();
     assert_eq!(attached::<User>(&second, "ada").await?, names);
     let exactly = Paging::new().limit(7)?;
-    let page = PrincipalStore::<User>::attached(&*second, &key("ada"), &exactly).await?;
+    let page = PrincipalStore::<User>::attached_policies(&*second, &key("ada"), &exactly).await?;
     assert!(page.next.is_none(), "there is no eighth");
     assert!(
         page.items
             .iter()
             .all(|policy| policy.policy_arn.starts_with("arn:"))
     );
-    let absent = PrincipalStore::<User>::attached(&*second, &key("eve"), &exactly).await;
+    let absent = PrincipalStore::<User>::attached_policies(&*second, &key("eve"), &exactly).await;
     assert_eq!(kind(absent), ErrorKind::NotFound);
     Ok(())
 }
 
 async fn policies_are_listed_by_scope_and_attachment(harness: Iam) -> CaseResult {
     let mut fixtures = Everything::named(&["ada"], &[], &["local", "used"]);
-    let mut mapped = Policy::new(&path("1"), "mapped", "{}");
+    let mut mapped = policy(&path("1"), "mapped");
     mapped.providers.push(Provider::new("aws", "1"));
     fixtures.policies.push(mapped);
     let Opened { first, second, .. } = harness.open(fixtures).await?;
-    first.attach(&key::<User>("ada"), &arn("used")).await?;
+    first
+        .attach_policy(&key::<User>("ada"), &arn("used"))
+        .await?;
     for (scope, only_attached, expected) in [
         (PolicyScope::All, false, &["local", "mapped", "used"][..]),
         (PolicyScope::Local, false, &["local", "used"]),
@@ -319,11 +350,7 @@ async fn policies_are_listed_by_scope_and_attachment(harness: Iam) -> CaseResult
             async move { EntityStore::<Policy>::list(&**iam, &path("1"), &listing).await }
         })
         .await?;
-        let names: Vec<_> = pages
-            .concat()
-            .iter()
-            .map(|p| p.policy_name.clone())
-            .collect();
+        let names: Vec<_> = pages.concat().iter().map(|p| p.name.clone()).collect();
         assert_eq!(names, expected, "{filter:?}");
     }
     Ok(())
@@ -333,49 +360,49 @@ async fn a_policy_that_is_not_attachable_is_not_attached(harness: Iam) -> CaseRe
     let mut fixtures = Everything::named(&["ada"], &[], &["read"]);
     fixtures.policies[0].is_attachable = false;
     let Opened { first, second, .. } = harness.open(fixtures).await?;
-    let refused = first.attach(&key::<User>("ada"), &arn("read")).await;
+    let refused = first.attach_policy(&key::<User>("ada"), &arn("read")).await;
     assert_eq!(kind(refused), ErrorKind::PermissionDenied);
     assert_eq!(count(&second, "read").await?, 0);
     Ok(())
 }
 
 async fn a_principal_has_only_so_many_attachments(harness: Iam) -> CaseResult {
-    let limit = ATTACHED.limit.expect("attachments are bounded") as usize;
+    let limit = MAX_ATTACHED_POLICIES;
     let names: Vec<String> = (0..limit + 4).map(|i| format!("p{i}")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let fixtures = Everything::named(&["ada"], &[], &names);
     let Opened { first, second, .. } = harness.open(fixtures).await?;
     for name in &names[..limit - 2] {
-        first.attach(&key::<User>("ada"), &arn(name)).await?;
+        first.attach_policy(&key::<User>("ada"), &arn(name)).await?;
     }
     for _ in 0..4 {
         // Room for two, and six who want it.
         let answers = race(names[limit - 2..].iter().enumerate().map(|(i, name)| {
             let iam = Arc::clone(if i % 2 == 0 { &first } else { &second });
             let arn = arn(name);
-            async move { iam.attach(&key::<User>("ada"), &arn).await }
+            async move { iam.attach_policy(&key::<User>("ada"), &arn).await }
         }))
         .await;
         assert_eq!(won(&answers, ErrorKind::LimitExceeded), 2);
         assert_eq!(attached::<User>(&first, "ada").await?.len(), limit);
         for name in &names[limit - 2..] {
-            second.detach(&key::<User>("ada"), &arn(name)).await?;
+            second
+                .detach_policy(&key::<User>("ada"), &arn(name))
+                .await?;
         }
     }
     for name in &names[limit - 2..limit] {
-        first.attach(&key::<User>("ada"), &arn(name)).await?;
+        first.attach_policy(&key::<User>("ada"), &arn(name)).await?;
     }
-    first.detach(&key::<User>("ada"), &arn("p0")).await?;
-    first.attach(&key::<User>("ada"), &arn("p0")).await?;
+    first.detach_policy(&key::<User>("ada"), &arn("p0")).await?;
+    first.attach_policy(&key::<User>("ada"), &arn("p0")).await?;
     Ok(())
 }
 
 async fn a_boundary_is_counted_and_holds_its_policy(harness: Iam) -> CaseResult {
     let mut fixtures = Everything::named(&["ada"], &[], &["wide", "narrow"]);
     fixtures.tenants.push(Tenant::new(&path("2"), "other"));
-    fixtures
-        .policies
-        .push(Policy::new(&path("2"), "theirs", "{}"));
+    fixtures.policies.push(policy(&path("2"), "theirs"));
     let Opened { first, second, .. } = harness.open(fixtures).await?;
     let uses = async |name: &str| -> Result<u64> {
         let policy = EntityStore::<Policy>::get(&*second, &key(name)).await?;
@@ -390,7 +417,7 @@ async fn a_boundary_is_counted_and_holds_its_policy(harness: Iam) -> CaseResult 
             .await
             .map(drop)
     };
-    let mut bob = User::new(&path("1"), "bob");
+    let mut bob = User::new("bob").in_tenant(&path("1"));
     bob.permissions_boundary = Some(arn("wide"));
     first.create(bob).await?;
     bound(&*first, Some(arn("wide"))).await?;
@@ -399,7 +426,10 @@ async fn a_boundary_is_counted_and_holds_its_policy(harness: Iam) -> CaseResult 
     assert_eq!((uses("wide").await?, uses("narrow").await?), (1, 1));
     let refused = EntityStore::<Policy>::delete(&*second, &key("narrow")).await;
     assert_eq!(kind(refused), ErrorKind::InUse);
-    for wrong in [arn("absent"), "arn:wami:iam:2:policy/theirs".into()] {
+    for wrong in [
+        arn("absent"),
+        "arn:wami:iam:2:wami:main:policy/theirs".into(),
+    ] {
         assert_eq!(kind(bound(&*first, Some(wrong)).await), ErrorKind::NotFound);
     }
     bound(&*first, None).await?;

@@ -4,7 +4,8 @@ use std::fmt::Debug;
 use std::future::Future;
 use std::sync::Arc;
 
-use store_core::entity::{EntityStore, Listing, TenantEntity};
+use store_core::entity::{EntityStore, Listing};
+use store_core::iam::TenantEntity;
 use store_core::scan::{Cursor, Page};
 use store_core::tenants::TenantPath;
 use store_core::{Error, ErrorKind, Result};

@@ -27,13 +27,13 @@ pub(super) fn cases() -> Vec<Case<Identity, Fixtures>> {
 async fn a_tenant_with_identities_is_not_deleted(harness: Identities) -> CaseResult {
     let Opened { first, second, .. } = harness.open(at(&["1"])).await?;
     let one = first.iam.tenant(&path("1"));
-    one.users().create(User::new(&path("1"), "ada")).await?;
+    one.users().create(User::new("ada")).await?;
     assert_eq!(
         kind(second.tenants.delete(&path("1")).await),
         ErrorKind::InUse
     );
     // The refusal leaves it as usable as it was.
-    one.groups().create(Group::new(&path("1"), "devs")).await?;
+    one.groups().create(Group::new("devs")).await?;
     one.users().delete("ada").await?;
     assert_eq!(
         kind(second.tenants.delete(&path("1")).await),
@@ -48,7 +48,7 @@ async fn a_tenant_with_identities_is_not_deleted(harness: Identities) -> CaseRes
     one.groups().delete("devs").await?;
     second.tenants.delete(&path("1")).await?;
     assert!(first.tenants.get(&path("1")).await?.is_none());
-    let late = one.users().create(User::new(&path("1"), "late")).await;
+    let late = one.users().create(User::new("late")).await;
     assert_eq!(kind(late), ErrorKind::NotFound);
     Ok(())
 }
@@ -61,14 +61,14 @@ async fn no_race_leaves_an_identity_without_its_tenant(harness: Identities) -> C
         if round % 3 == 0 {
             // So that its gate has been opened before.
             let users = first.iam.tenant(&tenant).users();
-            users.create(User::new(&tenant, "early")).await?;
+            users.create(User::new("early")).await?;
             users.delete("early").await?;
         }
         let (creator, deleter) = (Arc::clone(&first), Arc::clone(&second));
         let (home, target) = (tenant.clone(), tenant.clone());
         let create = tokio::spawn(async move {
             let users = creator.iam.tenant(&home).users();
-            users.create(User::new(&home, "ada")).await
+            users.create(User::new("ada")).await
         });
         let delete = tokio::spawn(async move { deleter.tenants.delete(&target).await });
         let (created, deleted) = (create.await?, delete.await?);
@@ -119,14 +119,11 @@ async fn a_recreated_tenant_inherits_nothing(harness: Identities) -> CaseResult 
     let Opened { first, second, .. } = harness.open(fixtures).await?;
     let home = path("1/2");
     let team = first.iam.tenant(&home);
-    team.users().create(User::new(&home, "ada")).await?;
-    team.groups().create(Group::new(&home, "devs")).await?;
-    let read = team
-        .policies()
-        .create(Policy::new(&home, "read", "{}"))
-        .await?;
-    team.users().attach("ada", &read.arn).await?;
-    team.groups().add_member("devs", "ada").await?;
+    team.users().create(User::new("ada")).await?;
+    team.groups().create(Group::new("devs")).await?;
+    let read = team.policies().create(Policy::new("read", "{}")).await?;
+    team.user("ada").attach_policy(read.arn()).await?;
+    team.group("devs").add_member("ada").await?;
     team.users().delete("ada").await?;
     team.groups().delete("devs").await?;
     team.policies().delete("read").await?;
@@ -136,15 +133,19 @@ async fn a_recreated_tenant_inherits_nothing(harness: Identities) -> CaseResult 
     assert_eq!(second.tenants.usage(&home).await?, Usage::default());
     for name in ["ada", "bob", "eve"] {
         // The old quota would allow one.
-        team.users().create(User::new(&home, name)).await?;
+        team.users().create(User::new(name)).await?;
     }
-    team.policies()
-        .create(Policy::new(&home, "read", "{}"))
-        .await?;
-    team.groups().create(Group::new(&home, "devs")).await?;
+    team.policies().create(Policy::new("read", "{}")).await?;
+    team.groups().create(Group::new("devs")).await?;
     let all = Paging::new();
-    assert!(team.users().attached("ada", &all).await?.items.is_empty());
-    assert!(team.users().groups("ada", &all).await?.items.is_empty());
+    assert!(
+        team.user("ada")
+            .attached_policies(&all)
+            .await?
+            .items
+            .is_empty()
+    );
+    assert!(team.user("ada").groups(&all).await?.items.is_empty());
     let read = team.policies().get("read").await?.expect("just made");
     assert_eq!(read.attachment_count, 0);
     Ok(())

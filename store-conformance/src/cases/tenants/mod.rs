@@ -14,7 +14,7 @@ use store_core::Result;
 use store_core::iam::Identity;
 use store_core::tenants::{RecordTenants, Tenant, TenantStore};
 
-use crate::cases::iam::load_tenants;
+use crate::cases::iam::{load_tenants, ring};
 use crate::harness::{Harness, Opened, Over};
 use crate::suite::{Case, Suite};
 
@@ -62,9 +62,7 @@ impl Harness<dyn TenantStore, Fixtures> for Over {
     async fn open(&self, fixtures: Fixtures) -> Result<Opened<dyn TenantStore>> {
         let opened = self.backend_harness().open(()).await?;
         load_tenants(&opened.first, fixtures).await?;
-        Ok(opened.map(|store| {
-            Arc::new(RecordTenants::new(Arc::clone(store.records()))) as Arc<dyn TenantStore>
-        }))
+        Ok(opened.map(|store| Arc::new(RecordTenants::new(&**store)) as Arc<dyn TenantStore>))
     }
 
     fn unsupported(&self) -> Vec<&'static str> {
@@ -85,7 +83,7 @@ impl Harness<Identity, Fixtures> for Over {
     async fn open(&self, fixtures: Fixtures) -> Result<Opened<Identity>> {
         let opened = self.backend_harness().open(()).await?;
         load_tenants(&opened.first, fixtures).await?;
-        Ok(opened.map(|store| Arc::new(Identity::new(&**store))))
+        Ok(opened.map(|store| Arc::new(Identity::new(&**store, &ring()))))
     }
 
     fn unsupported(&self) -> Vec<&'static str> {

@@ -70,7 +70,7 @@ where
             async move { create::<E>(&identity, &path("1"), &format!("{round} {i}")).await }
         }))
         .await;
-        let kind = E::FAMILY.kind;
+        let kind = E::FAMILY.kind();
         assert_eq!(won(&answers, ErrorKind::LimitExceeded), room, "{kind}");
         let store = opened.second.iam.store();
         let all = EntityStore::<E>::list(&**store, &path("1"), &Default::default()).await?;
@@ -98,7 +98,7 @@ async fn a_quota_of_one_family_is_no_other_familys(harness: Identities) -> CaseR
     let full = create::<User>(&first, &path("1"), "bob").await;
     assert_eq!(kind(full), ErrorKind::LimitExceeded);
     let users = first.iam.tenant(&path("1")).users();
-    users.rename("ada", "bob").await?;
+    users.one("ada").rename("bob").await?;
     users.delete("bob").await?;
     create::<User>(&first, &path("1"), "eve").await?;
     Ok(())
@@ -114,7 +114,7 @@ async fn a_quota_holds_within_a_transaction(harness: Identities) -> CaseResult {
         async move {
             one.transaction(|tx| {
                 for i in 0..many {
-                    tx.create(Group::new(&path("1"), i.to_string()))?;
+                    tx.create(Group::new(i.to_string()))?;
                 }
                 Ok(())
             })
@@ -128,7 +128,7 @@ async fn a_quota_holds_within_a_transaction(harness: Identities) -> CaseResult {
     // One out and one in is no more than before.
     one.transaction(|tx| {
         tx.delete::<Group>("0")?;
-        tx.create(Group::new(&path("1"), "new"))
+        tx.create(Group::new("new"))
     })
     .await?;
     Ok(())
@@ -204,7 +204,7 @@ async fn usage_is_what_is_really_there(harness: Identities) -> CaseResult {
     assert_eq!((all.count("user"), all.count("group")), (3, 1));
     assert_eq!((all.count("policy"), all.count("tenant")), (1, 3));
     let users = first.iam.tenant(&path("1/2")).users();
-    users.rename("ada", "lovelace").await?;
+    users.one("ada").rename("lovelace").await?;
     users.delete("bob").await?;
     assert_eq!(kind(users.delete("bob").await), ErrorKind::NotFound);
     assert_eq!(usage("1/2").await?.count("user"), 1);

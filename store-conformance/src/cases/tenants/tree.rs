@@ -102,7 +102,7 @@ async fn a_tenant_reads_back_as_it_was_returned(harness: Trees) -> CaseResult {
     assert_eq!(created.parent_id, Some(path("1")));
     assert_eq!(created.created_at, store_core::Clock::now(&clock));
     assert_ne!(created.incarnation, Incarnation::NONE);
-    assert!(created.arn.starts_with("arn:"));
+    assert!(created.arn().to_string().starts_with("arn:"));
     assert_eq!(created.billing_info.as_ref().expect("given")["seats"], 7);
     Ok(())
 }

@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use store_core::entity::{Edit, EntityStore, EntityStoreExt, Key, Listing, TenantEntity};
+use store_core::entity::{Edit, EntityStore, EntityStoreExt, Key, Listing};
 use store_core::iam::{
     AttachedPolicy, Group, IamStore, InlinePolicy, MembershipStore, Paging, Policy, Principal,
-    PrincipalStore, RecordEntities, User, Work,
+    PrincipalStore, RecordEntities, TenantEntity, User, Work,
 };
 use store_core::scan::Page;
 use store_core::tenants::{Tenant, TenantPath};
@@ -16,7 +16,7 @@ use store_core::{
     Store,
 };
 
-use crate::cases::iam::{Everything, Fixtures, Sample, load_tenants};
+use crate::cases::iam::{Everything, Fixtures, Sample, load_tenants, ring};
 use crate::harness::{Harness, Opened};
 use crate::saboteurs::sound;
 
@@ -87,16 +87,19 @@ impl Flawed {
 
     /// An entity as this store keeps it.
     fn kept<E: TenantEntity>(&self, mut entity: E) -> E {
-        let (tenant, name) = (self.tenant(entity.tenant_id()), self.name(entity.name()));
-        *entity.common().tenant_id = tenant;
-        *entity.common().name = name;
+        let (tenant, name) = (
+            self.tenant(&entity.meta().tenant_id),
+            self.name(entity.name()),
+        );
+        entity.meta_mut().tenant_id = tenant;
+        entity.meta_mut().name = name;
         entity
     }
 
     /// An entity as it was asked for.
     fn shown<E: TenantEntity>(&self, entity: Arc<E>, key: &Key<E>) -> Arc<E> {
         let mut entity = (*entity).clone();
-        *entity.common().tenant_id = key.tenant().clone();
+        entity.meta_mut().tenant_id = key.tenant().clone();
         Arc::new(entity)
     }
 
@@ -124,7 +127,8 @@ impl Flawed {
     /// The ARNs of what is attached to a user, if it is one.
     async fn attached_to<E: TenantEntity>(&self, key: &Key<E>) -> Vec<AttachedPolicy> {
         let user = Key::<User>::new(key.tenant(), key.name());
-        let page = PrincipalStore::<User>::attached(&self.inner, &user, &Paging::new()).await;
+        let page =
+            PrincipalStore::<User>::attached_policies(&self.inner, &user, &Paging::new()).await;
         page.map(|page| page.items).unwrap_or_default()
     }
 }
@@ -169,7 +173,7 @@ impl<E: TenantEntity> EntityStore<E> for Flawed {
                 .remove(key.name());
             let user = Key::<User>::new(key.tenant(), key.name());
             for arn in old.unwrap_or_default() {
-                self.inner.attach(&user, &arn).await?;
+                self.inner.attach_policy(&user, &arn).await?;
             }
         }
         Ok(self.shown(created, &key))
@@ -178,6 +182,10 @@ impl<E: TenantEntity> EntityStore<E> for Flawed {
     async fn get(&self, key: &Key<E>) -> Result<Option<Arc<E>>> {
         let found = EntityStore::<E>::get(&self.inner, &self.key(key)).await?;
         Ok(found.map(|entity| self.shown(entity, key)))
+    }
+
+    async fn get_by_id(&self, tenant: &TenantPath, id: &str) -> Result<Option<Arc<E>>> {
+        self.inner.get_by_id(&self.tenant(tenant), id).await
     }
 
     async fn update(&self, key: &Key<E>, edit: Edit<'_, E>) -> Result<Arc<E>> {
@@ -208,7 +216,7 @@ impl<E: TenantEntity> EntityStore<E> for Flawed {
                     _ => Err(error),
                 }
             }
-            Ok(_) if self.has(Flaw::UpdateTakesCounts) && E::FAMILY.kind == "policy" => {
+            Ok(_) if self.has(Flaw::UpdateTakesCounts) && E::FAMILY.kind() == "policy" => {
                 self.bump(key.tenant(), key.name(), 69).await?;
                 let found = EntityStore::<E>::get(&self.inner, key).await?;
                 found.ok_or_else(|| Error::corrupt("it was there"))
@@ -222,7 +230,7 @@ impl<E: TenantEntity> EntityStore<E> for Flawed {
         let attached = self.attached_to(&own).await;
         match EntityStore::<E>::delete(&self.inner, &own).await {
             Err(error) if error.is(ErrorKind::InUse) && self.has(Flaw::DeletesAttachedPolicies) => {
-                self.erase(key.tenant(), E::FAMILY.collection, key.name())
+                self.erase(key.tenant(), E::FAMILY.collection(), key.name())
                     .await
             }
             Ok(()) if self.has(Flaw::DeleteKeepsWhatIsUnderTheName) => {
@@ -249,13 +257,11 @@ impl<E: TenantEntity> EntityStore<E> for Flawed {
                 let all = self.inner.list_all(&own, everything()).await?;
                 let items = all
                     .into_iter()
-                    .filter(|e| is_like(e.path(), listing.prefix()));
+                    .filter(|e| is_like(&e.meta().path, listing.prefix()));
                 Ok(Page::last(items.collect()))
             }
             Flaw::IgnoresCursors => {
-                let first = everything()
-                    .path_prefix(listing.prefix())
-                    .limit(listing.page_size())?;
+                let first = everything().limit(listing.page_size())?;
                 self.inner.list(&own, &first).await
             }
             Flaw::SortsIgnoringCase => {
@@ -282,9 +288,9 @@ impl<P: Principal> PrincipalStore<P> for Flawed {
         let copy = async || {
             let found = EntityStore::<P>::get(&self.inner, key).await?;
             let mut copy = (*found.ok_or_else(|| Error::not_found("no such principal"))?).clone();
-            *copy.common().name = to.into();
+            copy.meta_mut().name = to.into();
             if self.has(Flaw::RenameLeavesTheOld) {
-                copy.common().id.clear();
+                copy.meta_mut().id.clear();
             }
             Ok::<P, Error>(copy)
         };
@@ -309,18 +315,20 @@ impl<P: Principal> PrincipalStore<P> for Flawed {
         }
     }
 
-    async fn attach(&self, key: &Key<P>, policy_arn: &str) -> Result<()> {
-        let policy = store_core::entity::policy_name_of(policy_arn).unwrap_or_default();
+    async fn attach_policy(&self, key: &Key<P>, policy_arn: &str) -> Result<()> {
+        let policy = self.inner.policy_by_arn(key.tenant(), policy_arn).await?;
+        let policy = policy.map(|policy| policy.name.clone()).unwrap_or_default();
         let held = match self.flaw {
             Flaw::CountsTwice => {
-                let page = PrincipalStore::<P>::attached(&self.inner, key, &Paging::new()).await?;
+                let page = PrincipalStore::<P>::attached_policies(&self.inner, key, &Paging::new())
+                    .await?;
                 page.items
                     .iter()
                     .any(|attached| attached.policy_name == policy)
             }
             _ => false,
         };
-        match self.inner.attach(key, policy_arn).await {
+        match self.inner.attach_policy(key, policy_arn).await {
             Err(error) if error.is(ErrorKind::NotFound) => {
                 // Whose it is stands in the ARN.
                 let owner = policy_arn.split(':').nth(3).unwrap_or_default();
@@ -342,28 +350,32 @@ impl<P: Principal> PrincipalStore<P> for Flawed {
         }
     }
 
-    async fn detach(&self, key: &Key<P>, policy_arn: &str) -> Result<()> {
-        self.inner.detach(key, policy_arn).await
+    async fn detach_policy(&self, key: &Key<P>, policy_arn: &str) -> Result<()> {
+        self.inner.detach_policy(key, policy_arn).await
     }
 
-    async fn attached(&self, key: &Key<P>, paging: &Paging) -> Result<Page<AttachedPolicy>> {
-        self.inner.attached(key, paging).await
+    async fn attached_policies(
+        &self,
+        key: &Key<P>,
+        paging: &Paging,
+    ) -> Result<Page<AttachedPolicy>> {
+        self.inner.attached_policies(key, paging).await
     }
 
-    async fn put_inline(&self, key: &Key<P>, policy: InlinePolicy) -> Result<()> {
-        self.inner.put_inline(key, policy).await
+    async fn put_inline_policy(&self, key: &Key<P>, policy: InlinePolicy) -> Result<()> {
+        self.inner.put_inline_policy(key, policy).await
     }
 
-    async fn get_inline(&self, key: &Key<P>, name: &str) -> Result<Option<Arc<InlinePolicy>>> {
-        self.inner.get_inline(key, name).await
+    async fn inline_policy(&self, key: &Key<P>, name: &str) -> Result<Option<Arc<InlinePolicy>>> {
+        self.inner.inline_policy(key, name).await
     }
 
-    async fn delete_inline(&self, key: &Key<P>, name: &str) -> Result<()> {
-        self.inner.delete_inline(key, name).await
+    async fn delete_inline_policy(&self, key: &Key<P>, name: &str) -> Result<()> {
+        self.inner.delete_inline_policy(key, name).await
     }
 
-    async fn list_inline(&self, key: &Key<P>, paging: &Paging) -> Result<Page<String>> {
-        self.inner.list_inline(key, paging).await
+    async fn inline_policies(&self, key: &Key<P>, paging: &Paging) -> Result<Page<String>> {
+        self.inner.inline_policies(key, paging).await
     }
 }
 
@@ -399,6 +411,10 @@ impl MembershipStore for Flawed {
 
 #[async_trait]
 impl IamStore for Flawed {
+    async fn policy_by_arn(&self, tenant: &TenantPath, arn: &str) -> Result<Option<Arc<Policy>>> {
+        self.inner.policy_by_arn(tenant, arn).await
+    }
+
     async fn transact(&self, tenant: &TenantPath, work: Work<'_>) -> Result<()> {
         if self.has(Flaw::TransactsOneByOne) {
             // Writes what there is so far, whatever the rest says.
@@ -430,7 +446,7 @@ impl Sabotaged {
         opened.map(|store| {
             let records = Arc::clone(store.records());
             Arc::new(Flawed {
-                inner: RecordEntities::new(Arc::clone(&records)),
+                inner: RecordEntities::new(&**store, &ring()),
                 records,
                 flaw: self.0,
                 remembered: Arc::clone(&remembered),

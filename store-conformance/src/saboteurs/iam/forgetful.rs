@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use store_core::layers::RecordLayer;
-use store_core::{Batch, Committed, Error, ErrorKind, Expect, RecordStore, Result, Store};
+use store_core::{Batch, Change, Committed, Error, ErrorKind, Expect, RecordStore, Result, Store};
 
 use crate::harness::{Harness, Opened, Over};
 use crate::saboteurs::sound;
@@ -16,6 +16,8 @@ enum Bug {
     Forgets(&'static str),
     /// It gives up at the first conflict instead of trying again.
     GivesUp,
+    /// It does not delete credentials.
+    KeepsCredentials,
 }
 
 #[derive(Debug)]
@@ -33,9 +35,14 @@ impl RecordLayer for Buggy {
     async fn commit(&self, batch: &Batch) -> Result<Committed> {
         let mut forgetful = Batch::new(batch.partition().clone(), batch.now());
         for item in batch.items() {
+            let is_credential = item.key().collection().name() == "iam_access_keys";
+            let deleted = matches!(item.change(), Change::Delete);
+            if matches!(self.bug, Bug::KeepsCredentials) && is_credential && deleted {
+                continue;
+            }
             let forgotten = match self.bug {
                 Bug::Forgets(collection) => item.key().collection().name() == collection,
-                Bug::GivesUp => false,
+                Bug::GivesUp | Bug::KeepsCredentials => false,
             };
             let expect = if forgotten {
                 Expect::Any
@@ -54,7 +61,7 @@ impl RecordLayer for Buggy {
                 ErrorKind::Conflict => Error::new(ErrorKind::Contended, "another was faster"),
                 _ => error,
             }),
-            Bug::Forgets(_) => answer,
+            Bug::Forgets(_) | Bug::KeepsCredentials => answer,
         }
     }
 }
@@ -89,6 +96,11 @@ pub(in crate::saboteurs) fn forgetful_of(collection: &'static str) -> Arc<Over> 
 /// A backend on which a conflict is the end of an operation.
 pub(in crate::saboteurs) fn giving_up() -> Arc<Over> {
     with(Bug::GivesUp)
+}
+
+/// A backend that does not delete credentials.
+pub(in crate::saboteurs) fn keeping_credentials() -> Arc<Over> {
+    with(Bug::KeepsCredentials)
 }
 
 fn with(bug: Bug) -> Arc<Over> {

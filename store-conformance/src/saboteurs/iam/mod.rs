@@ -1,16 +1,18 @@
 //! Bugs that break the promises of `iam`.
 
+mod credentials;
 mod flawed;
 mod forgetful;
 
 use std::sync::Arc;
 
+use self::credentials::Keys;
 use self::flawed::{Flaw, Sabotaged};
 use super::Saboteur;
 use crate::cases::iam;
 use crate::suite::Suite;
 
-use forgetful::giving_up;
+use forgetful::{giving_up, keeping_credentials};
 
 pub(super) use forgetful::forgetful_of;
 
@@ -46,6 +48,21 @@ macro_rules! forgets {
             contract: "iam",
             caught_by: $caught_by,
             suite: || Suite::new("iam", forgetful_of($collection), iam::$cases()),
+        }
+    };
+}
+
+/// A flaw that the cases of access keys kill.
+macro_rules! keys {
+    ($flaw:ident, $name:literal, $caught_by:literal) => {
+        Saboteur {
+            name: $name,
+            contract: "iam",
+            caught_by: $caught_by,
+            suite: || {
+                let flawed = Arc::new(Keys(credentials::Flaw::$flaw));
+                Suite::new("iam", flawed, iam::access_key_cases())
+            },
         }
     };
 }
@@ -208,5 +225,43 @@ pub fn all() -> Vec<Saboteur> {
             caught_by: "hundreds_of_tasks_create_users_in_one_group",
             suite: || Suite::new("iam", giving_up(), iam::cases()),
         },
+        keys!(
+            IgnoresStatus,
+            "a disabled access key is used",
+            "a_disabled_access_key_does_not_authenticate"
+        ),
+        keys!(
+            AcceptsAnySecret,
+            "the secret of an access key is not compared",
+            "a_wrong_secret_and_an_unknown_key_are_refused_alike"
+        ),
+        keys!(
+            TellsUnknownKeysApart,
+            "an unknown access key gets an answer of its own",
+            "a_wrong_secret_and_an_unknown_key_are_refused_alike"
+        ),
+        keys!(
+            IgnoresOwners,
+            "an access key is managed through another user",
+            "an_access_key_is_managed_through_its_user_alone"
+        ),
+        Saboteur {
+            name: "a deletion leaves the access keys of a user",
+            contract: "iam",
+            caught_by: "deleting_a_user_deletes_its_access_keys",
+            suite: || Suite::new("iam", keeping_credentials(), iam::access_key_cases()),
+        },
+        forgets!(
+            "iam_rosters",
+            "the limit of access keys is checked before the commit",
+            access_key_cases,
+            "a_user_has_only_two_access_keys"
+        ),
+        forgets!(
+            "tenant_state",
+            "the quota of access keys is checked before the commit",
+            access_key_cases,
+            "a_quota_of_access_keys_holds_under_a_race"
+        ),
     ]
 }

@@ -4,18 +4,16 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use store_core::entity::{Edit, EntityStore, EntityStoreExt, Incarnation, Listing};
-use store_core::iam::{Iam, Identity};
+use store_core::iam::Identity;
 use store_core::scan::Page;
-use store_core::tenants::{
-    Among, Quotas, RecordTenants, Tenant, TenantPath, TenantStore, Tenants, Usage,
-};
+use store_core::tenants::{Among, Quotas, RecordTenants, Tenant, TenantPath, TenantStore, Usage};
 use store_core::{
     Batch, Body, Collection, Error, ErrorKind, Expect, Partition, RecordKey, RecordStore, Result,
     Store,
 };
 use tokio::sync::Barrier;
 
-use crate::cases::iam::load_tenants;
+use crate::cases::iam::{load_tenants, ring};
 use crate::cases::tenants::Fixtures;
 use crate::harness::{Harness, Opened};
 use crate::saboteurs::sound;
@@ -218,7 +216,7 @@ impl Sabotaged {
     fn flawed(&self, store: &Store, meeting: &Arc<Barrier>) -> Arc<dyn TenantStore> {
         let records = Arc::clone(store.records());
         Arc::new(Flawed {
-            inner: RecordTenants::new(Arc::clone(&records)),
+            inner: RecordTenants::new(store),
             records,
             flaw: self.0,
             meeting: Arc::clone(meeting),
@@ -249,10 +247,8 @@ impl Harness<Identity, Fixtures> for Sabotaged {
         let opened = self.open_with(fixtures).await?;
         let meeting = Arc::new(Barrier::new(2));
         Ok(opened.map(|store| {
-            Arc::new(Identity {
-                iam: Iam::new(&**store),
-                tenants: Tenants::over(self.flawed(store, &meeting)),
-            })
+            let identity = Identity::new(&**store, &ring());
+            Arc::new(identity.with_tenants(self.flawed(store, &meeting)))
         }))
     }
 }

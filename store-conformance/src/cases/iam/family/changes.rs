@@ -22,31 +22,59 @@ pub(super) async fn what_is_created_reads_back_as_it_was_returned<E: Sample>(
         ..
     } = holding(&harness, &[]).await?;
     let mut one = E::sample(&path("1"), "ada");
-    *one.common().path = "/eng/compilers/".into();
-    one.tags_mut().insert("team".into(), "a b ☃".into());
-    one.common()
-        .providers
-        .push(Provider::new("aws", "123456789012"));
+    let meta = one.meta_mut();
+    meta.path = "/eng/compilers/".into();
+    meta.tags.insert("team".into(), "a b ☃".into());
+    meta.providers.push(Provider::new("aws", "123456789012"));
     let created = first.create(one).await?;
     let read = second.get(&key("ada")).await?.expect("just created");
     assert_eq!(*read, *created);
     assert_eq!(second.get(&key("ada")).await?, Some(Arc::clone(&created)));
 
-    let mut created = (*created).clone();
-    assert_eq!(created.path(), "/eng/compilers/");
-    assert_eq!(created.tags()["team"], "a b ☃");
-    assert!(!created.id().is_empty(), "a store gives an id");
-    assert_ne!(created.incarnation(), Incarnation::NONE);
-    let kind = E::FAMILY.kind;
-    let common = created.common();
-    assert_eq!(*common.create_date, store_core::Clock::now(&clock));
+    let (meta, kind) = (created.meta(), E::FAMILY.kind());
+    assert_eq!(meta.path, "/eng/compilers/");
+    assert_eq!(meta.tags["team"], "a b ☃");
+    assert!(meta.id.starts_with(E::FAMILY.id_prefix()));
+    assert_ne!(meta.incarnation, Incarnation::NONE);
+    assert_eq!(meta.create_date, store_core::Clock::now(&clock));
+    let id = &meta.id;
+    let arn = created.arn().to_string();
+    assert_eq!(arn, format!("arn:wami:iam:1:wami:main:{kind}/{id}"));
     assert_eq!(
-        *common.wami_arn,
-        format!("arn:wami:iam:1:{kind}/eng/compilers/ada")
+        created.provider_arns(),
+        [format!(
+            "arn:aws:iam::123456789012:{kind}/eng/compilers/ada"
+        )]
     );
-    let mapped = format!("arn:aws:iam::123456789012:{kind}/eng/compilers/ada");
-    assert_eq!(*common.arn, mapped, "the first provider's ARN");
-    assert_eq!(common.providers[0].arn, mapped);
+    // One that comes from elsewhere keeps its date and its id.
+    let mut moved = E::sample(&path("1"), "moved");
+    moved.meta_mut().id = "chosen".into();
+    moved.meta_mut().create_date = store_core::Timestamp::from_seconds(5);
+    let moved = second.create(moved).await?;
+    assert_eq!(moved.id(), "chosen");
+    assert_eq!(
+        moved.meta().create_date,
+        store_core::Timestamp::from_seconds(5)
+    );
+    Ok(())
+}
+
+pub(super) async fn an_entity_is_found_by_its_id<E: Sample>(harness: Family<E>) -> CaseResult {
+    let Opened { first, second, .. } = holding::<E>(&harness, &["ada", "bob"]).await?;
+    let mut chosen = E::sample(&path("1"), "eve");
+    chosen.meta_mut().id = "E1".into();
+    first.create(chosen).await?;
+    for name in ["ada", "bob", "eve"] {
+        let held = first.get(&key(name)).await?.expect("just created");
+        let found = second.get_by_id(&path("1"), held.id()).await?;
+        assert_eq!(found, Some(held.clone()));
+        assert_eq!(second.get_by_id(&path("2"), held.id()).await?, None);
+        first.delete(&key(name)).await?;
+        assert_eq!(second.get_by_id(&path("1"), held.id()).await?, None);
+    }
+    for id in ["", "ada", "E1"] {
+        assert_eq!(second.get_by_id(&path("1"), id).await?, None, "{id:?}");
+    }
     Ok(())
 }
 
@@ -54,7 +82,7 @@ pub(super) async fn creating_a_held_name_is_refused<E: Sample>(harness: Family<E
     let Opened { first, second, .. } = holding::<E>(&harness, &["ada"]).await?;
     let held = first.get(&key("ada")).await?;
     let mut other = E::sample(&path("1"), "ada");
-    *other.common().path = "/other/".into();
+    other.meta_mut().path = "/other/".into();
     assert_eq!(kind(second.create(other).await), ErrorKind::AlreadyExists);
     assert_eq!(first.get(&key("ada")).await?, held, "and stays as it was");
     Ok(())
@@ -85,7 +113,7 @@ pub(super) async fn of_many_who_create_one_name_one_wins<E: Sample>(
         let answers = race((0..8).map(|i| {
             let store = Arc::clone(if i % 2 == 0 { &first } else { &second });
             let mut one = E::sample(&path("1"), &name);
-            *one.common().path = format!("/{i}/");
+            one.meta_mut().path = format!("/{i}/");
             async move { store.create(one).await }
         }))
         .await;
@@ -134,7 +162,7 @@ pub(super) async fn an_edit_that_fails_changes_nothing<E: Sample>(
     let Opened { first, second, .. } = holding::<E>(&harness, &["ada"]).await?;
     let before = first.get(&key("ada")).await?;
     let edit = |one: &mut E| {
-        one.tags_mut().insert("half".into(), "done".into());
+        one.meta_mut().tags.insert("half".into(), "done".into());
         Err(store_core::Error::invalid("the caller's own reason"))
     };
     let error = second
@@ -152,15 +180,15 @@ pub(super) async fn an_update_changes_neither_name_nor_id<E: Sample>(
     let Opened { first, second, .. } = holding::<E>(&harness, &["ada"]).await?;
     let before = first.get(&key("ada")).await?;
     let renamed = |one: &mut E| {
-        *one.common().name = "bob".into();
+        one.meta_mut().name = "bob".into();
         Ok(())
     };
     let another_id = |one: &mut E| {
-        *one.common().id = "mine".into();
+        one.meta_mut().id = "mine".into();
         Ok(())
     };
     let moved = |one: &mut E| {
-        *one.common().tenant_id = path("2");
+        one.meta_mut().tenant_id = path("2");
         Ok(())
     };
     assert_eq!(
@@ -176,9 +204,9 @@ pub(super) async fn an_update_changes_neither_name_nor_id<E: Sample>(
         ErrorKind::InvalidInput
     );
     let forged = |one: &mut E| {
-        *one.common().incarnation = Incarnation::unique();
-        *one.common().create_date = store_core::Timestamp::EPOCH;
-        *one.common().arn = "arn:forged".into();
+        one.meta_mut().incarnation = Incarnation::unique();
+        one.meta_mut().create_date = store_core::Timestamp::EPOCH;
+        one.meta_mut().instance = "forged".into();
         Ok(())
     };
     second.update(&key("ada"), &forged).await?;
@@ -239,7 +267,7 @@ pub(super) async fn a_recreated_one_inherits_nothing<E: Sample>(harness: Family<
     let old = first.get(&key("ada")).await?.expect("a fixture");
     second.delete(&key("ada")).await?;
     let new = second.create(E::sample(&path("1"), "ada")).await?;
-    assert!(new.tags().is_empty());
+    assert!(new.meta().tags.is_empty());
     assert_ne!(new.id(), old.id());
     assert_ne!(new.incarnation(), old.incarnation());
     assert_eq!(first.get(&key("ada")).await?, Some(new));
@@ -256,7 +284,7 @@ pub(super) async fn an_id_is_unique<E: Sample>(harness: Family<E>) -> CaseResult
 
     let with_id = |name: &str| {
         let mut one = E::sample(&path("1"), name);
-        *one.common().id = "CHOSEN".into();
+        one.meta_mut().id = "CHOSEN".into();
         one
     };
     let answers = race((0..6).map(|i| {
@@ -305,7 +333,7 @@ pub(super) async fn fifty_tags_are_the_most<E: Sample>(harness: Family<E>) -> Ca
     assert_eq!(second.tags(&key("ada")).await?.len(), MAX_TAGS);
     first.tag(&key("ada"), tag("0".into())).await?;
     let mut full = E::sample(&path("1"), "full");
-    *full.tags_mut() = (0..=MAX_TAGS)
+    full.meta_mut().tags = (0..=MAX_TAGS)
         .map(|i| (i.to_string(), String::new()))
         .collect();
     assert_eq!(kind(first.create(full).await), ErrorKind::LimitExceeded);

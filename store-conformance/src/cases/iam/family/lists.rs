@@ -18,7 +18,7 @@ async fn create_at<E: Sample>(
 ) -> store_core::Result<()> {
     for (name, at) in placed {
         let mut one = E::sample(&path("1"), name);
-        *one.common().path = (*at).into();
+        one.meta_mut().path = (*at).into();
         opened.first.create(one).await?;
     }
     Ok(())

@@ -7,9 +7,9 @@ mod names;
 use std::sync::Arc;
 
 use store_core::entity::EntityStore;
-use store_core::iam::{Group, Policy, User};
+use store_core::iam::{Group, Policy, Role, User};
 
-use super::fixtures::Fixtures;
+use super::fixtures::{Badge, Fixtures};
 use crate::harness::Harness;
 use crate::suite::Case;
 
@@ -46,6 +46,7 @@ macro_rules! every_case {
             changes::unknown_fields_survive_an_update [],
             changes::a_recreated_one_inherits_nothing ["23"],
             changes::an_id_is_unique [],
+            changes::an_entity_is_found_by_its_id [],
             changes::tagging_is_idempotent ["25"],
             changes::fifty_tags_are_the_most [],
             lists::a_list_neither_skips_nor_repeats ["14"],
@@ -72,6 +73,16 @@ pub fn user_cases() -> Cases<User> {
 /// The cases of a store of groups, for a harness of your own.
 pub fn group_cases() -> Cases<Group> {
     every_case!("groups")
+}
+
+/// The cases of a store of roles, for a harness of your own.
+pub fn role_cases() -> Cases<Role> {
+    every_case!("roles")
+}
+
+/// The cases over a family that is only described, for every backend.
+pub fn badge_cases() -> Cases<Badge> {
+    every_case!("badges")
 }
 
 /// The cases of a store of policies, for a harness of your own.

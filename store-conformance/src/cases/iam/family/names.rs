@@ -10,7 +10,7 @@ use crate::cases::iam::tools::{kind, names};
 use crate::harness::Opened;
 use crate::suite::CaseResult;
 
-const ODD: [&str; 24] = [
+const ODD: [&str; 23] = [
     "%",
     "_",
     "\\",
@@ -31,7 +31,6 @@ const ODD: [&str; 24] = [
     "#",
     "#a",
     "a b",
-    " a",
     "a'; --",
     "ä☃𝒳",
     "gate",
@@ -99,7 +98,7 @@ pub(super) async fn equal_names_in_two_tenants_are_two<E: Sample>(
     for at in paths {
         let key = Key::<E>::new(&path(at), "ada");
         let found = second.get(&key).await?.expect("a fixture");
-        assert_eq!(found.tenant_id(), &path(at));
+        assert_eq!(found.meta().tenant_id, path(at));
         let listed = second.list(&path(at), &Listing::new()).await?;
         assert_eq!(listed.items, [found], "a list is of one tenant");
     }
@@ -115,13 +114,17 @@ pub(super) async fn a_name_that_cannot_be_kept_is_refused<E: Sample>(
     harness: Family<E>,
 ) -> CaseResult {
     let Opened { first, .. } = holding::<E>(&harness, &[]).await?;
-    for name in ["", "a\0b", &"n".repeat(MAX_ENTITY_NAME + 1)] {
+    let long = "n".repeat(MAX_ENTITY_NAME + 1);
+    let wrong = [
+        "", "a\0b", "a\nb", "\u{7f}", "a\u{85}", " a", "a ", "\u{a0}a", &long,
+    ];
+    for name in wrong {
         let answer = first.create(E::sample(&path("1"), name)).await;
         assert_eq!(kind(answer), ErrorKind::InvalidInput);
     }
-    for wrong in ["", "eng", "/eng", "eng/", "/\0/"] {
+    for wrong in ["", "eng", "/eng", "eng/", "/\0/", "/a\n/"] {
         let mut one = E::sample(&path("1"), "ada");
-        *one.common().path = wrong.into();
+        one.meta_mut().path = wrong.into();
         assert_eq!(kind(first.create(one).await), ErrorKind::InvalidInput);
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! Where a tenant is in its tree.
+//! The place of a tenant in its tree.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,16 +7,22 @@ use std::sync::Arc;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::error::{Error, Result};
+use crate::key::Partition;
 
-/// The most tenants above one another.
+/// The partition of a tenant's identities.
+pub(crate) fn partition(tenant: &TenantPath) -> Result<Partition> {
+    Partition::new(format!("iam/{tenant}"))
+}
+
+/// The most levels of tenants.
 pub const MAX_DEPTH: usize = 10;
 
-/// A tenant's place: the numbers of its ancestors from the root down, then its
-/// own, as in `1/2/3`. Cheap to clone.
+/// The path of a tenant: the numbers of its ancestors from the root down, then
+/// its own number, as in `1/2/3`. Cheap to clone.
 ///
 /// A number is a `u64` in its shortest decimal form: `18446744073709551615` is
-/// one, `007` and `+5` are not. Paths sort bytewise, as lists do. Ancestry goes
-/// by whole numbers: `1/2` is no ancestor of `1/23`.
+/// valid, `007` and `+5` are not. Paths sort bytewise, as lists do. Ancestry is
+/// decided by whole numbers: `1/2` is not an ancestor of `1/23`.
 ///
 /// ```
 /// use store_core::tenants::TenantPath;
@@ -68,18 +74,28 @@ impl TenantPath {
             .is_some_and(|rest| rest.starts_with('/'))
     }
 
+    /// No tenant yet: what a new entity carries until the handle that creates it
+    /// sets its tenant. Not valid in a store.
+    pub(crate) fn unassigned() -> Self {
+        Self("".into())
+    }
+
+    /// Whether this is [`TenantPath::unassigned`].
+    pub(crate) fn is_unassigned(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The numbers, the root's first.
     pub fn numbers(&self) -> impl Iterator<Item = u64> {
-        let parse = |part: &str| part.parse().expect("checked when the path was made");
-        self.0.split('/').map(parse)
+        self.0.split('/').filter_map(|part| part.parse().ok())
     }
 
     /// Its own number.
     pub fn number(&self) -> u64 {
-        self.numbers().last().expect("a path has a number")
+        self.numbers().last().unwrap_or_default()
     }
 
-    /// How many numbers: 1 for a root.
+    /// How many levels: 1 for a root.
     pub fn depth(&self) -> usize {
         1 + self.0.matches('/').count()
     }
@@ -179,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn ancestry_goes_by_whole_numbers() {
+    fn ancestry_is_decided_by_whole_numbers() {
         assert!(path("1/2").is_ancestor_of(&path("1/2/3")));
         assert!(path("1").is_ancestor_of(&path("1/2/3")));
         assert!(!path("1/2").is_ancestor_of(&path("1/23")));
@@ -196,6 +212,6 @@ mod tests {
             deepest = deeper;
         }
         assert_eq!(deepest.depth(), MAX_DEPTH);
-        assert!(crate::iam::partition(&deepest).is_ok());
+        assert!(partition(&deepest).is_ok());
     }
 }

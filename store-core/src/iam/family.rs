@@ -1,0 +1,305 @@
+//! How a family of a tenant's entities describes itself to the standard
+//! implementation, [`RecordEntities`](crate::iam::RecordEntities).
+
+use crate::clock::Timestamp;
+use crate::entity::{Arn, Entity, Incarnation, Key, Meta, Tagged, Tags, TenantPath};
+use crate::error::Result;
+use crate::key::{Collection, RecordRef};
+use crate::secret::{KeyRing, SecretField};
+use crate::tenants::Quotas;
+
+/// The description of a family: data, declared once as a constant.
+///
+/// ```
+/// use store_core::Collection;
+/// use store_core::iam::Family;
+///
+/// const BADGES: Family = Family::new("badge", Collection::new("badges"), "BADG").principal();
+/// # let _ = BADGES;
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Family {
+    pub(super) kind: &'static str,
+    pub(super) collection: Collection,
+    pub(super) id_prefix: &'static str,
+    pub(super) quota: fn(&Quotas) -> Option<u64>,
+    pub(super) principal: bool,
+    pub(super) members: bool,
+    pub(super) owned: bool,
+    pub(super) owns: &'static [Owned],
+}
+
+impl Family {
+    /// A family of this kind: the name in ARNs, in usage and in messages. Its
+    /// records are in `collection`, and generated ids begin with `id_prefix`.
+    pub const fn new(kind: &'static str, collection: Collection, id_prefix: &'static str) -> Self {
+        Self {
+            kind,
+            collection,
+            id_prefix,
+            quota: |_| None,
+            principal: false,
+            members: false,
+            owned: false,
+            owns: &[],
+        }
+    }
+
+    /// The quota of the tenant that bounds how many entities there are.
+    pub const fn quota(mut self, quota: fn(&Quotas) -> Option<u64>) -> Self {
+        self.quota = quota;
+        self
+    }
+
+    /// Policies can be attached to its entities, which can be renamed. Implement
+    /// [`Principal`](crate::iam::Principal) too.
+    pub const fn principal(mut self) -> Self {
+        self.principal = true;
+        self
+    }
+
+    /// Its entities are groups of users.
+    pub(super) const fn with_members(mut self) -> Self {
+        self.members = true;
+        self
+    }
+
+    /// The credentials that its entities own.
+    pub const fn owning(mut self, owned: &'static [Owned]) -> Self {
+        self.owns = owned;
+        self
+    }
+
+    /// Its entities belong to a principal, whose family lists it with
+    /// [`Family::owning`]. They are deleted in the commit that deletes their owner.
+    pub const fn owned(mut self) -> Self {
+        self.owned = true;
+        self
+    }
+
+    /// The name in ARNs, in usage and in messages.
+    pub const fn kind(&self) -> &'static str {
+        self.kind
+    }
+
+    /// Where the records are.
+    pub const fn collection(&self) -> Collection {
+        self.collection
+    }
+
+    /// What generated ids begin with.
+    pub const fn id_prefix(&self) -> &'static str {
+        self.id_prefix
+    }
+}
+
+/// A family of credentials as its owner's family lists it.
+#[derive(Clone, Copy, Debug)]
+pub struct Owned {
+    pub(super) kind: &'static str,
+    pub(super) collection: Collection,
+    pub(super) limit: usize,
+}
+
+impl Owned {
+    /// The family of this kind and collection; one principal owns at most `limit`.
+    pub const fn new(kind: &'static str, collection: Collection, limit: usize) -> Self {
+        Self {
+            kind,
+            collection,
+            limit,
+        }
+    }
+}
+
+/// Seals secret fields of an entity that is about to be written.
+#[derive(Debug)]
+pub struct Sealer<'a> {
+    pub(super) ring: &'a KeyRing,
+    pub(super) at: RecordRef<'a>,
+}
+
+impl Sealer<'_> {
+    /// Seals `secret`, the field called `field`.
+    ///
+    /// # Errors
+    /// As [`SecretField::seal`].
+    pub fn seal(&self, field: &str, secret: &mut SecretField) -> Result<()> {
+        secret.seal(self.ring, self.at, field)
+    }
+}
+
+/// An entity of a tenant, described for the standard implementation,
+/// [`RecordEntities`](crate::iam::RecordEntities).
+pub trait TenantEntity: Entity<Key = Key<Self>, Within = TenantPath> {
+    /// The family.
+    const FAMILY: Family;
+
+    /// The fields that every entity has.
+    fn meta(&self) -> &Meta;
+
+    /// The fields that every entity has, mutable.
+    fn meta_mut(&mut self) -> &mut Meta;
+
+    /// The ARN of the policy that bounds it, for a principal that has one.
+    fn boundary(&self) -> Option<&str> {
+        None
+    }
+
+    /// Whether it matches this filter of a list.
+    fn passes(&self, filter: &Self::Filter) -> bool {
+        let _ = filter;
+        true
+    }
+
+    /// Rejects what the family does not allow, before any I/O.
+    ///
+    /// # Errors
+    /// `InvalidInput` or `LimitExceeded`, saying what to change.
+    fn check(&self) -> Result<()> {
+        Ok(())
+    }
+
+    /// Called on an entity that is about to be written: sets the fields that the
+    /// store maintains (counts, dates) from the stored entity, if there is one.
+    fn settle(&mut self, before: Option<&Self>, now: Timestamp) {
+        let _ = (before, now);
+    }
+
+    /// Why it must not be deleted, if others still use it: a text that says what
+    /// to do.
+    fn in_use(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// Seals its secret fields, if it has any.
+    ///
+    /// # Errors
+    /// Those of `sealer`.
+    fn seal(&mut self, sealer: &Sealer<'_>) -> Result<()> {
+        let _ = sealer;
+        Ok(())
+    }
+
+    /// The name, unique within the family and the tenant.
+    fn name(&self) -> &str {
+        &self.meta().name
+    }
+
+    /// The id, unique within the family and the tenant.
+    fn id(&self) -> &str {
+        &self.meta().id
+    }
+
+    /// Identifies this life of the name.
+    fn incarnation(&self) -> Incarnation {
+        self.meta().incarnation
+    }
+
+    /// Its ARN. It ends in the id, so a rename does not change it.
+    fn arn(&self) -> Arn {
+        let meta = self.meta();
+        Arn {
+            service: "iam".into(),
+            tenant: meta.tenant_id.clone(),
+            instance: meta.instance.clone(),
+            cloud: None,
+            kind: Self::FAMILY.kind.into(),
+            id: meta.id.clone(),
+        }
+    }
+
+    /// Its ARNs at the clouds that it is mapped to.
+    fn provider_arns(&self) -> Vec<String> {
+        let meta = self.meta();
+        let providers = meta.providers.iter();
+        providers
+            .map(|provider| provider.arn(Self::FAMILY.kind, &meta.path, &meta.name))
+            .collect()
+    }
+
+    /// Whether `arn` names it: its own or that of a cloud.
+    fn is_known_as(&self, arn: &str) -> bool {
+        self.arn().to_string() == arn || self.provider_arns().iter().any(|own| own == arn)
+    }
+}
+
+impl<E: TenantEntity> Tagged for E {
+    fn tags(&self) -> &Tags {
+        &self.meta().tags
+    }
+
+    fn tags_mut(&mut self) -> &mut Tags {
+        &mut self.meta_mut().tags
+    }
+}
+
+/// What the families of this crate have in common: access to the fields of
+/// [`Meta`] as if they were their own, and setters for a new entity.
+macro_rules! tenant_entity {
+    ($entity:ident) => {
+        impl std::ops::Deref for $entity {
+            type Target = $crate::entity::Meta;
+
+            fn deref(&self) -> &Self::Target {
+                &self.meta
+            }
+        }
+
+        impl std::ops::DerefMut for $entity {
+            fn deref_mut(&mut self) -> &mut Self::Target {
+                &mut self.meta
+            }
+        }
+
+        impl $entity {
+            /// Its ARN. It ends in the id, so a rename does not change it.
+            pub fn arn(&self) -> $crate::entity::Arn {
+                $crate::iam::TenantEntity::arn(self)
+            }
+
+            /// Its ARNs at the clouds that it is mapped to.
+            pub fn provider_arns(&self) -> Vec<String> {
+                $crate::iam::TenantEntity::provider_arns(self)
+            }
+
+            /// Sets the path, which begins and ends with `/`.
+            pub fn with_path(mut self, path: impl Into<String>) -> Self {
+                self.meta.path = path.into();
+                self
+            }
+
+            /// Sets an id instead of a generated one.
+            pub fn with_id(mut self, id: impl Into<String>) -> Self {
+                self.meta.id = id.into();
+                self
+            }
+
+            /// Adds a tag.
+            pub fn with_tag(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+                self.meta.tags.insert(name.into(), value.into());
+                self
+            }
+
+            /// Adds a cloud that it is mapped to.
+            pub fn with_provider(mut self, provider: $crate::entity::Provider) -> Self {
+                self.meta.providers.push(provider);
+                self
+            }
+
+            /// Sets the date of creation, for an entity that comes from elsewhere.
+            pub fn created_at(mut self, date: $crate::clock::Timestamp) -> Self {
+                self.meta.create_date = date;
+                self
+            }
+
+            /// Sets the tenant. A handle of a tenant does this itself.
+            pub fn in_tenant(mut self, tenant: &$crate::entity::TenantPath) -> Self {
+                self.meta.tenant_id = tenant.clone();
+                self
+            }
+        }
+    };
+}
+
+pub(super) use tenant_entity;
