@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::backend::{MAX_ATTEMPTS, back_off, contended};
 use crate::body::{Format, Unknown};
 use crate::entity::{Incarnation, TenantPath, partition};
 use crate::error::{Error, ErrorKind, Result};
@@ -25,7 +26,6 @@ use crate::record_store::RecordStore;
 use crate::store::Store;
 use crate::tenants::{Quotas, TenantStore, Usage};
 use crate::transaction::transact;
-use crate::backend::{MAX_ATTEMPTS, back_off, contended};
 
 pub(super) const STATE: Collection = Collection::new("tenant_state");
 
