@@ -106,6 +106,11 @@ impl RecordLayer for Flaky {
         &*self.inner
     }
 
+    /// A server answers nothing without a round trip.
+    fn get_now(&self, _: RecordRef<'_>) -> Option<Result<Option<Record>>> {
+        None
+    }
+
     async fn get(&self, at: RecordRef<'_>) -> Result<Option<Record>> {
         let lost = self.call()?;
         answered(self.inner.get(at).await?, lost)
