@@ -51,6 +51,38 @@ if failed then
     return failed
 end
 
+-- Whether no put makes its record much larger than it is. A flag that is set or
+-- a time that is added is not much.
+local function is_no_growth()
+    local at = 3
+    for i = 1, count do
+        local change = ARGV[at + 1]
+        if change ~= 'c' and change ~= 'd' then
+            local size = call('STRLEN', KEYS[i])
+            if size == 0 or #ARGV[at + 3] > size + 64 then
+                return false
+            end
+        end
+        at = at + (change == 'c' and 2 or change == 'd' and 3 or 4)
+    end
+    return true
+end
+
+-- When memory is full the server refuses the first write of a script if it may
+-- need memory, and no later one. So that a key can be disabled then, an update
+-- that needs no more memory writes first what is always allowed.
+-- https://redis.io/docs/latest/develop/programmability/lua-api/#script_flags
+local function set(key, ...)
+    local answer = redis.pcall('SET', key, ...)
+    if type(answer) == 'table' and answer.err then
+        if string.find(answer.err, '^%-?OOM') and is_no_growth() then
+            call('PERSIST', key)
+            return call('SET', key, ...)
+        end
+        return error(answer)
+    end
+end
+
 -- Whether the sorted sets change, and when each record is to be removed.
 local moved, clock, deadlines = false, nil, nil
 at = 3
@@ -63,7 +95,7 @@ for i = 1, count do
         moved = true
         at = at + 3
     elseif change == 'p' then
-        call('SET', KEYS[i], ARGV[at + 3])
+        set(KEYS[i], ARGV[at + 3])
         -- Over one that never expired, all is in place.
         moved = moved or found[i] ~= NEVER
         at = at + 4
@@ -71,7 +103,7 @@ for i = 1, count do
         clock, deadlines = clock or call('TIME'), deadlines or {}
         local life = math.floor(clock[2] / 1000) + change
         deadlines[i] = string.format('%.0f', clock[1] * 1000 + life)
-        call('SET', KEYS[i], ARGV[at + 3], 'PXAT', deadlines[i])
+        set(KEYS[i], ARGV[at + 3], 'PXAT', deadlines[i])
         moved = true
         at = at + 4
     end

@@ -1,25 +1,27 @@
-//! A cluster: which of its primaries has which slot, and following what they
-//! say of it.
+//! A cluster: which of its primaries has which slot, and following redirections.
+//!
+//! The driver has a cluster client too. It is not used because it sends commands
+//! again after a lost connection, writes too, which may then apply twice.
 
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::{Arc, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use futures_util::future::try_join_all;
+use futures_util::future::{try_join, try_join_all};
 use redis::{
     Cmd, ConnectionAddr, ConnectionInfo, RedisError, RedisResult, ServerErrorKind, Value, cmd,
 };
 use tokio::sync::Mutex;
 
 use crate::keys::SLOTS;
-use crate::servers::{Line, Settings};
+use crate::node::{Node, Settings};
 
 /// Which connection has which slot.
 struct Map {
     /// Of the primaries.
-    lines: Vec<Arc<Line>>,
-    slots: Box<[Option<Arc<Line>>]>,
+    nodes: Vec<Arc<Node>>,
+    slots: Box<[Option<Arc<Node>>]>,
     /// How often it was made.
     generation: u64,
 }
@@ -30,7 +32,7 @@ pub(crate) struct Cluster {
     settings: Settings,
     map: RwLock<Arc<Map>>,
     /// To those who have no slot yet, and are being given one.
-    newcomers: std::sync::Mutex<Vec<Arc<Line>>>,
+    newcomers: std::sync::Mutex<Vec<Arc<Node>>>,
     refreshing: Mutex<()>,
 }
 
@@ -79,7 +81,7 @@ impl Cluster {
             seeds,
             settings,
             map: RwLock::new(Arc::new(Map {
-                lines: Vec::new(),
+                nodes: Vec::new(),
                 slots: vec![None; SLOTS].into(),
                 generation: 0,
             })),
@@ -93,35 +95,41 @@ impl Cluster {
     }
 
     /// The primaries.
-    pub(crate) fn primaries(&self) -> Vec<Arc<Line>> {
-        self.map().lines.clone()
+    pub(crate) fn primaries(&self) -> Vec<Arc<Node>> {
+        self.map().nodes.clone()
     }
 
     /// Who has the slot, as far as is known.
-    pub(crate) fn owner(&self, slot: u16) -> RedisResult<Arc<Line>> {
+    pub(crate) fn owner(&self, slot: u16) -> RedisResult<Arc<Node>> {
         let owner = self.map().slots[usize::from(slot)].clone();
         owner.ok_or_else(uncovered)
     }
 
     pub(crate) async fn send(&self, slot: u16, command: &Cmd) -> RedisResult<Value> {
-        let send = |line: Arc<Line>, asking| async move { line.told(command, asking).await };
+        let send =
+            |node: Arc<Node>, asking| async move { node.send_maybe_asking(command, asking).await };
         self.send_by(slot, send).await
     }
 
-    /// The values of these keys, all of this slot, in one request; but while the
-    /// slot is being moved no server has all, and each is asked for by itself.
+    /// The values of these keys, all of this slot. While the slot is being moved
+    /// no server has all of them, so each is read by itself; and as in
+    /// [`get_all`](crate::servers::get_all) if one of them is of another type. No
+    /// transaction here, because it hides redirections.
     pub(crate) async fn get_all(&self, slot: u16, keys: &[String]) -> RedisResult<Vec<Value>> {
-        let mut all = cmd("MGET");
-        all.arg(keys);
-        let all = &all;
-        let send = |line: Arc<Line>, asking: bool| async move {
-            match line.told(all, asking).await {
-                Err(e) if matches!(next(&e), Next::Wait) => Ok(None),
-                answer => answer.map(Some),
+        let (mut get, mut count) = (cmd("MGET"), cmd("EXISTS"));
+        let (get, count) = (get.arg(keys), count.arg(keys));
+        // Both are sent together.
+        let (values, count) = try_join(
+            self.unless_moving(slot, get),
+            self.unless_moving(slot, count),
+        )
+        .await?;
+        if let (Some(values), Some(count)) = (values, count) {
+            let values: Vec<Value> = redis::from_redis_value(values)?;
+            let found = values.iter().filter(|value| **value != Value::Nil).count();
+            if count == Value::Int(i64::try_from(found).unwrap_or(i64::MAX)) {
+                return Ok(values);
             }
-        };
-        if let Some(values) = self.send_by(slot, send).await? {
-            return redis::from_redis_value(values).map_err(RedisError::from);
         }
         let each = keys.iter().map(|key| async move {
             let mut get = cmd("GET");
@@ -130,25 +138,36 @@ impl Cluster {
         try_join_all(each).await
     }
 
+    /// The answer, or `None` while the slot is being moved.
+    async fn unless_moving(&self, slot: u16, command: &Cmd) -> RedisResult<Option<Value>> {
+        let send = |node: Arc<Node>, asking: bool| async move {
+            match node.send_maybe_asking(command, asking).await {
+                Err(e) if matches!(next(&e), Next::Wait) => Ok(None),
+                answer => answer.map(Some),
+            }
+        };
+        self.send_by(slot, send).await
+    }
+
     /// Sends by `send` to whoever has the slot, as told, until it was executed
     /// or may have been.
     pub(crate) async fn send_by<T, F: Future<Output = RedisResult<T>>>(
         &self,
         slot: u16,
-        send: impl Fn(Arc<Line>, bool) -> F,
+        send: impl Fn(Arc<Node>, bool) -> F,
     ) -> RedisResult<T> {
         let deadline = Instant::now() + self.settings.timeout;
         let mut pause = Pause::default();
-        let mut redirected: Option<(Arc<Line>, bool)> = None;
+        let mut redirected: Option<(Arc<Node>, bool)> = None;
         let mut redirections = 0;
         loop {
             let map = self.map();
-            let (line, asking) = match redirected.take() {
-                Some((line, asking)) => (Some(line), asking),
+            let (node, asking) = match redirected.take() {
+                Some((node, asking)) => (Some(node), asking),
                 None => (map.slots[usize::from(slot)].clone(), false),
             };
-            let answer = match &line {
-                Some(line) => send(Arc::clone(line), asking).await,
+            let answer = match &node {
+                Some(node) => send(Arc::clone(node), asking).await,
                 None => Err(uncovered()),
             };
             let e = match answer {
@@ -164,7 +183,7 @@ impl Cluster {
             }
             match then {
                 Next::Moved(Some(address)) if !late => {
-                    let owner = self.line(&map, &near(&line, address))?;
+                    let owner = self.node(&map, &near(&node, address))?;
                     self.learn(&owner, &map).await;
                     redirected = Some((owner, false));
                 }
@@ -172,7 +191,7 @@ impl Cluster {
                     let _ = self.refresh(map.generation).await;
                 }
                 Next::Ask(address) if !late => {
-                    let importer = self.line(&map, &near(&line, address))?;
+                    let importer = self.node(&map, &near(&node, address))?;
                     redirected = Some((importer, true));
                 }
                 Next::Wait if !late => {
@@ -182,8 +201,8 @@ impl Cluster {
                 Next::Lost => {
                     let _ = self.refresh(map.generation).await;
                     let owner = self.map().slots[usize::from(slot)].clone();
-                    let moved = owner.map(|line| line.address.clone())
-                        != line.map(|line| line.address.clone());
+                    let moved = owner.map(|node| node.address.clone())
+                        != node.map(|node| node.address.clone());
                     // Nobody heard it, and somebody else has the slot by now.
                     if !(moved && e.is_connection_refusal()) || late {
                         return Err(e);
@@ -194,34 +213,34 @@ impl Cluster {
         }
     }
 
-    fn newcomers(&self) -> MutexGuard<'_, Vec<Arc<Line>>> {
+    fn newcomers(&self) -> MutexGuard<'_, Vec<Arc<Node>>> {
         self.newcomers
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The connection to `address`, a new one if there is none yet.
-    fn line(&self, map: &Map, address: &str) -> RedisResult<Arc<Line>> {
+    fn node(&self, map: &Map, address: &str) -> RedisResult<Arc<Node>> {
         let mut newcomers = self.newcomers();
-        let mut known = map.lines.iter().chain(&*newcomers);
-        if let Some(line) = known.find(|line| line.address == address) {
-            return Ok(Arc::clone(line));
+        let mut known = map.nodes.iter().chain(&*newcomers);
+        if let Some(node) = known.find(|node| node.address == address) {
+            return Ok(Arc::clone(node));
         }
-        let new = Arc::new(self.new_line(address, String::new())?);
+        let new = Arc::new(self.new_node(address, String::new())?);
         newcomers.push(Arc::clone(&new));
         Ok(new)
     }
 
     /// The same, to the server that the cluster calls so.
-    fn named_line(&self, map: &Map, address: &str, name: String) -> RedisResult<Arc<Line>> {
-        let is_it = |line: &&Arc<Line>| line.address == address && line.name == name;
-        match map.lines.iter().find(is_it) {
-            Some(line) => Ok(Arc::clone(line)),
-            None => self.new_line(address, name).map(Arc::new),
+    fn named_node(&self, map: &Map, address: &str, name: String) -> RedisResult<Arc<Node>> {
+        let is_it = |node: &&Arc<Node>| node.address == address && node.name == name;
+        match map.nodes.iter().find(is_it) {
+            Some(node) => Ok(Arc::clone(node)),
+            None => self.new_node(address, name).map(Arc::new),
         }
     }
 
-    fn new_line(&self, address: &str, name: String) -> RedisResult<Line> {
+    fn new_node(&self, address: &str, name: String) -> RedisResult<Node> {
         let wrong = || {
             RedisError::from((
                 redis::ErrorKind::Client,
@@ -245,15 +264,15 @@ impl Cluster {
             _ => ConnectionAddr::Tcp(host.into(), port),
         };
         let info = seed.clone().set_addr(address);
-        let mut line = Line::new(info, self.settings)?;
-        line.name = name;
-        Ok(line)
+        let mut node = Node::new(info, self.settings)?;
+        node.name = name;
+        Ok(node)
     }
 
     /// Asks the server that a redirection named who has which slot: it knows of
     /// that one, and others may not yet. Whoever else asks is not waited for: the
     /// call has its address.
-    async fn learn(&self, from: &Line, seen: &Map) {
+    async fn learn(&self, from: &Node, seen: &Map) {
         if let Ok(_alone) = self.refreshing.try_lock() {
             let map = self.map();
             if map.generation == seen.generation {
@@ -276,15 +295,15 @@ impl Cluster {
             return Ok(());
         }
         let mut failed = uncovered();
-        for line in &map.lines {
-            match self.ask_for_slots(line, &map).await {
+        for node in &map.nodes {
+            match self.ask_for_slots(node, &map).await {
                 Ok(()) => return Ok(()),
                 Err(e) => failed = e,
             }
         }
         for seed in &self.seeds {
-            let line = Line::new(seed.clone(), self.settings)?;
-            match self.ask_for_slots(&line, &map).await {
+            let node = Node::new(seed.clone(), self.settings)?;
+            match self.ask_for_slots(&node, &map).await {
                 Ok(()) => return Ok(()),
                 Err(e) => failed = e,
             }
@@ -292,12 +311,12 @@ impl Cluster {
         Err(failed)
     }
 
-    async fn ask_for_slots(&self, line: &Line, old: &Map) -> RedisResult<()> {
+    async fn ask_for_slots(&self, node: &Node, old: &Map) -> RedisResult<()> {
         type Range = (usize, usize, Value);
-        let answer = line.send(cmd("CLUSTER").arg("SLOTS")).await?;
+        let answer = node.send(cmd("CLUSTER").arg("SLOTS")).await?;
         let ranges: Vec<Vec<Value>> = redis::from_redis_value(answer)?;
-        let mut slots: Box<[Option<Arc<Line>>]> = vec![None; SLOTS].into();
-        let mut lines: Vec<Arc<Line>> = Vec::new();
+        let mut slots: Box<[Option<Arc<Node>>]> = vec![None; SLOTS].into();
+        let mut nodes: Vec<Arc<Node>> = Vec::new();
         for range in ranges {
             let mut range = range.into_iter();
             let (Some(first), Some(last), Some(primary)) =
@@ -316,24 +335,24 @@ impl Cluster {
                 redis::from_redis_value(Value::Array(primary))?;
             // It does not know its own name, which is then the one it was called by.
             let host = host.filter(|host| !host.is_empty() && host != "?");
-            let address = format!("{}:{port}", host.as_deref().unwrap_or(line.host()));
-            let owner = match lines.iter().find(|line| line.address == address) {
+            let address = format!("{}:{port}", host.as_deref().unwrap_or(node.host()));
+            let owner = match nodes.iter().find(|node| node.address == address) {
                 Some(known) => Arc::clone(known),
                 None => {
-                    lines.push(self.named_line(old, &address, name)?);
-                    Arc::clone(&lines[lines.len() - 1])
+                    nodes.push(self.named_node(old, &address, name)?);
+                    Arc::clone(&nodes[nodes.len() - 1])
                 }
             };
             for slot in slots.iter_mut().take(last + 1).skip(first) {
                 *slot = Some(Arc::clone(&owner));
             }
         }
-        if lines.is_empty() {
+        if nodes.is_empty() {
             return Err(uncovered());
         }
         self.newcomers().clear();
         let map = Arc::new(Map {
-            lines,
+            nodes,
             slots,
             generation: old.generation + 1,
         });
@@ -342,11 +361,11 @@ impl Cluster {
     }
 }
 
-/// An address as it was named by the server at the other end of `line`, which
+/// An address as it was named by the server at the other end of `node`, which
 /// leaves its own host out where it does not know it.
-fn near(line: &Option<Arc<Line>>, address: String) -> String {
-    match (line, address.starts_with(':')) {
-        (Some(line), true) => format!("{}{address}", line.host()),
+fn near(node: &Option<Arc<Node>>, address: String) -> String {
+    match (node, address.starts_with(':')) {
+        (Some(node), true) => format!("{}{address}", node.host()),
         _ => address,
     }
 }
@@ -361,7 +380,7 @@ fn uncovered() -> RedisError {
 impl fmt::Debug for Cluster {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let map = self.map();
-        let lines: BTreeSet<_> = map.lines.iter().map(|line| &*line.address).collect();
-        f.debug_tuple("Cluster").field(&lines).finish()
+        let nodes: BTreeSet<_> = map.nodes.iter().map(|node| &*node.address).collect();
+        f.debug_tuple("Cluster").field(&nodes).finish()
     }
 }

@@ -15,7 +15,7 @@ use store_core::{
 
 use crate::RedisStore;
 use crate::error::{BACKEND, config};
-use crate::servers::Settings;
+use crate::node::Settings;
 
 /// Options for a [`RedisStore`].
 ///
@@ -88,8 +88,10 @@ impl Builder {
     /// `rediss://` for TLS, which is by rustls and checks the certificate
     /// against the system's authorities.
     ///
-    /// Several `host:port` with commas between them are tried in this order. A
-    /// server that belongs to a cluster tells of the others.
+    /// Several `host:port`, separated by commas, are tried in this order until one
+    /// is a primary, and again after a fail-over. A server that belongs to a
+    /// cluster names the others. Sentinel is not supported: name the servers that
+    /// it watches.
     pub fn url(mut self, url: impl Into<String>) -> Self {
         self.source = Source::Url(url.into());
         self
@@ -235,6 +237,15 @@ impl Builder {
                 ));
             }
             Source::Client(client) => vec![client.get_connection_info().clone()],
+            Source::Url(url)
+                if url.starts_with("redis+sentinel") || url.starts_with("rediss+sentinel") =>
+            {
+                return Err(config(
+                    "Sentinel is not supported; name the servers themselves, as in \
+                     redis://a:6379,b:6379, of which the primary is used, or an address that \
+                     follows the primary",
+                ));
+            }
             Source::Url(url) => hosts(url)
                 .iter()
                 .map(|url| {

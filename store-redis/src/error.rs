@@ -30,12 +30,25 @@ pub(crate) fn from_redis(e: RedisError, effect: Effect, operation: &'static str)
         .with_retry(retry)
         .with_backend(BACKEND)
         .with_operation(operation);
-    match e.code() {
-        Some(code) => error.with_source(Code(code.into())),
+    match code(&e) {
+        Some(code) => error.with_source(Code(code)),
         // Of the operating system, TLS or the name service.
         None if e.is_io_error() => error.with_source(e),
         None => error,
     }
+}
+
+/// The server's code. Of several commands in one request, that of the first that
+/// failed; the driver does not report it itself if it has no name for it.
+fn code(e: &RedisError) -> Option<String> {
+    if let Some(code) = e.code() {
+        return Some(code.into());
+    }
+    if e.kind() != redis::ErrorKind::Extension {
+        return None;
+    }
+    let errors = e.clone().into_server_errors()?;
+    Some(errors.first()?.1.code().into())
 }
 
 fn classify(e: &RedisError, effect: Effect) -> (ErrorKind, Retry, &'static str) {
@@ -45,7 +58,7 @@ fn classify(e: &RedisError, effect: Effect) -> (ErrorKind, Retry, &'static str) 
         return (
             Unavailable,
             Retry::Safe,
-            "nobody listens at the server's address; nothing was sent",
+            "no server listens at the address; nothing was sent",
         );
     }
     if is_untrusted(e) {
@@ -69,7 +82,7 @@ fn classify(e: &RedisError, effect: Effect) -> (ErrorKind, Retry, &'static str) 
         redis::ErrorKind::AuthenticationFailed => REFUSED,
         redis::ErrorKind::RESP3NotSupported => TOO_OLD,
         redis::ErrorKind::Server(kind) => by_kind(kind),
-        redis::ErrorKind::Extension => by_code(e.code().unwrap_or_default()),
+        redis::ErrorKind::Extension => by_code(&code(e).unwrap_or_default()),
         redis::ErrorKind::UnexpectedReturnType => (
             Corrupt,
             Retry::Never,
@@ -114,7 +127,9 @@ fn by_kind(kind: ServerErrorKind) -> Class {
     use ServerErrorKind::*;
     let later = |advice| (Unavailable, Retry::Safe, advice);
     match kind {
-        BusyLoading => later("the server is still loading its data; nothing was written"),
+        BusyLoading => {
+            later("the server is still loading its data; nothing was written, try again")
+        }
         Moved | Ask | TryAgain => later(
             "the cluster is moving what the call needs; nothing was written, try again; \
                  if it lasts, ask redis-cli --cluster check",
@@ -122,7 +137,10 @@ fn by_kind(kind: ServerErrorKind) -> Class {
         ClusterDown | MasterDown => {
             later("the cluster cannot serve this now; nothing was written, try again")
         }
-        ReadOnly => later("the server is a replica; nothing was written, connect to the primary"),
+        ReadOnly => later(
+            "the server is a replica; nothing was written. The next call connects anew; if the \
+             address goes on leading to a replica, name the primary",
+        ),
         NoPerm => (
             PermissionDenied,
             Retry::Never,
@@ -145,10 +163,14 @@ fn by_code(code: &str) -> Class {
     use ErrorKind::*;
     let later = |advice| (Unavailable, Retry::Safe, advice);
     match code {
-        "OOM" => later("the server's memory is full; nothing was written, raise its maxmemory"),
+        // https://redis.io/docs/latest/operate/oss_and_stack/management/optimization/memory-optimization/
+        "OOM" => later(
+            "the server's memory is full; nothing was written. Raise its maxmemory, or delete \
+             records: deleting still works, and so does an update that makes no record larger",
+        ),
         "MISCONF" => later("the server cannot write to its disk; nothing was written, see its log"),
         "NOREPLICAS" => later("too few replicas are connected; nothing was written"),
-        "BUSY" => later("the server is busy with a script; nothing was written"),
+        "BUSY" => later("the server is busy with a script; nothing was written, try again"),
         "NOAUTH" | "WRONGPASS" => REFUSED,
         "NOPROTO" => TOO_OLD,
         "WRONGTYPE" => (

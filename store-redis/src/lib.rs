@@ -40,10 +40,30 @@
 //! primary on the wrong side goes on answering for `cluster-node-timeout`. Where
 //! that matters, keep those records in another backend.
 //!
+//! # Fail-over behind one address
+//! After a fail-over an open connection may still lead to the old primary. When
+//! that answers that it is a replica (`READONLY`), has lost its primary
+//! (`MASTERDOWN`), or has been loading its data for over a second (`LOADING`),
+//! the call fails with [`Retry::Safe`](store_core::Retry::Safe), and the next one
+//! connects anew, to the server that the address leads to by then. A replica
+//! answers reads without an error, so the server's role is also checked, twice a
+//! second while the store is used: reads from a demoted server end within a
+//! second, with an error if the address goes on leading to it.
+//!
+//! Of several servers in the URL that are no cluster the primary is used, and
+//! looked for again in this way. Sentinel is not supported: name the servers
+//! that it watches, or an address that follows the primary.
+//!
+//! # Full memory
+//! Writes then fail with `Unavailable` and nothing is written. Deleting works,
+//! and so does an update that makes its record at most 64 bytes larger: an API
+//! key can be disabled.
+//!
 //! # Setup
-//! [`RedisStore::setup`] makes nothing. It checks the servers' version and
-//! `maxmemory-policy`, which must be `noeviction`: any other deletes records
-//! when memory is full. It may run at every start, in many processes at once.
+//! [`RedisStore::setup`] creates nothing; it loads the scripts. The servers'
+//! version and `maxmemory-policy` are checked by `connect` and `setup`, the policy
+//! by `ping` too. It must be `noeviction`: any other deletes records when memory
+//! is full. `setup` may run at every start, in many processes at once.
 //!
 //! With an access list, a user needs the namespace's keys, as in
 //! `~store:* ~store/* &store/*`, and `+@read +@write +@scripting +@transaction
@@ -144,6 +164,7 @@ mod config;
 mod error;
 mod keys;
 mod limits;
+mod node;
 mod records;
 mod scan;
 mod script;

@@ -1,131 +1,17 @@
-//! The connections: to one server, or to each primary of a cluster.
-//!
-//! A connection is shared by all calls and makes itself anew after it was lost.
-//! A command is sent once. It is sent again only if the server said that it did
-//! not run it, or nobody listened.
+//! All servers of one opened store: one, or the primaries of a cluster.
 
-use std::fmt;
-use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::sync::Arc;
 
-use redis::aio::{ConnectionManager, ConnectionManagerConfig};
-use redis::{
-    Client, Cmd, ConnectionInfo, Pipeline, RedisError, RedisResult, ServerErrorKind, Value, cmd,
-};
+use redis::{Cmd, ConnectionInfo, Pipeline, RedisError, RedisResult, ServerErrorKind, Value, cmd};
 
 use crate::cluster::Cluster;
 use crate::keys::slot;
-
-/// How to connect to each.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Settings {
-    pub(crate) timeout: Duration,
-    pub(crate) connect_timeout: Duration,
-}
-
-impl Settings {
-    fn manager(&self, info: ConnectionInfo) -> RedisResult<ConnectionManager> {
-        let config = ConnectionManagerConfig::new()
-            .set_response_timeout(Some(self.timeout))
-            .set_connection_timeout(Some(self.connect_timeout))
-            // A call that finds nobody says so; the next one tries again.
-            .set_number_of_retries(0)
-            // Calls wait in here; the more, the more of them share a packet.
-            .set_pipeline_buffer_size(1024);
-        ConnectionManager::new_lazy_with_config(Client::open(info)?, config)
-    }
-}
-
-/// A connection to one server.
-pub(crate) struct Line {
-    /// `host:port`.
-    pub(crate) address: String,
-    /// What the cluster calls the server.
-    pub(crate) name: String,
-    manager: ConnectionManager,
-    info: ConnectionInfo,
-    settings: Settings,
-    /// For commits that wait for replicas, which holds up what comes after.
-    waiting: OnceLock<ConnectionManager>,
-}
-
-impl Line {
-    pub(crate) fn new(info: ConnectionInfo, settings: Settings) -> RedisResult<Self> {
-        Ok(Self {
-            address: info.addr().to_string(),
-            name: String::new(),
-            manager: settings.manager(info.clone())?,
-            info,
-            settings,
-            waiting: OnceLock::new(),
-        })
-    }
-
-    pub(crate) async fn send(&self, command: &Cmd) -> RedisResult<Value> {
-        let mut manager = self.manager.clone();
-        match command.query_async(&mut manager).await {
-            // Perhaps only that the last attempt to connect failed, long ago.
-            Err(e) if e.is_connection_refusal() => command.query_async(&mut manager).await,
-            answer => answer,
-        }
-    }
-
-    /// Several commands in one request.
-    pub(crate) async fn send_all(&self, commands: &Pipeline) -> RedisResult<Vec<Value>> {
-        let mut manager = self.manager.clone();
-        match commands.query_async(&mut manager).await {
-            Err(e) if e.is_connection_refusal() => commands.query_async(&mut manager).await,
-            answer => answer,
-        }
-    }
-
-    /// Sends a command, and asks how many replicas have what it wrote. Its
-    /// answer, and theirs.
-    async fn send_and_wait(&self, command: &Cmd, wait: &Cmd) -> RedisResult<Vec<Value>> {
-        let manager = match self.waiting.get() {
-            Some(manager) => manager.clone(),
-            None => {
-                let new = self.settings.manager(self.info.clone())?;
-                self.waiting.get_or_init(|| new).clone()
-            }
-        };
-        let mut commands = redis::pipe();
-        commands
-            .add_command(command.clone())
-            .add_command(wait.clone());
-        commands.query_async(&mut { manager }).await
-    }
-
-    /// The same, or to a server that a slot is being moved to.
-    pub(crate) async fn told(&self, command: &Cmd, asking: bool) -> RedisResult<Value> {
-        match asking {
-            true => self.ask(command).await,
-            false => self.send(command).await,
-        }
-    }
-
-    async fn ask(&self, command: &Cmd) -> RedisResult<Value> {
-        let mut commands = redis::pipe();
-        commands.cmd("ASKING").ignore().add_command(command.clone());
-        let mut answers = self.send_all(&commands).await?;
-        Ok(answers.pop().unwrap_or_default())
-    }
-
-    pub(crate) fn host(&self) -> &str {
-        self.address.rsplit_once(':').map_or("", |(host, _)| host)
-    }
-}
-
-impl fmt::Debug for Line {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Line").field(&self.address).finish()
-    }
-}
+use crate::node::{Node, Settings};
 
 /// All connections of one opened store.
 #[derive(Debug)]
 pub(crate) enum Servers {
-    One(Arc<Line>),
+    One(Arc<Node>),
     Cluster(Cluster),
 }
 
@@ -138,14 +24,19 @@ impl Servers {
     ) -> RedisResult<Self> {
         let mut failed =
             RedisError::from((redis::ErrorKind::InvalidClientConfig, "no server is named"));
-        for seed in &seeds {
-            let line = Line::new(seed.clone(), settings)?;
-            match line.send(cmd("INFO").arg("cluster")).await {
+        for (i, seed) in seeds.iter().enumerate() {
+            let node = Node::new(seed.clone(), settings)?;
+            match node.send(cmd("INFO").arg("cluster")).await {
                 Err(e) => failed = e,
                 Ok(info) => {
                     let info: String = redis::from_redis_value(info)?;
                     if !info.contains("cluster_enabled:1") {
-                        return Ok(Self::One(Arc::new(line)));
+                        let node = Node::primary_of(&seeds, i, settings)?;
+                        match node.send(&cmd("TIME")).await {
+                            Ok(_) => return Ok(Self::One(Arc::new(node))),
+                            Err(e) => failed = e,
+                        }
+                        continue;
                     }
                     let cluster = Cluster::new(seeds, settings);
                     cluster.refresh(0).await?;
@@ -167,7 +58,7 @@ impl Servers {
     /// Sends a command to whoever has the slot.
     pub(crate) async fn send(&self, slot: u16, command: &Cmd) -> RedisResult<Value> {
         match self {
-            Self::One(line) => line.send(command).await,
+            Self::One(node) => node.send(command).await,
             Self::Cluster(cluster) => cluster.send(slot, command).await,
         }
     }
@@ -175,16 +66,13 @@ impl Servers {
     /// The values of these keys, all of this slot.
     pub(crate) async fn get_all(&self, slot: u16, keys: &[String]) -> RedisResult<Vec<Value>> {
         match self {
-            Self::One(line) => {
-                let values = line.send(cmd("MGET").arg(keys)).await?;
-                redis::from_redis_value(values).map_err(RedisError::from)
-            }
+            Self::One(node) => get_all(node, keys).await,
             Self::Cluster(cluster) => cluster.get_all(slot, keys).await,
         }
     }
 
     /// Sends a command to whoever has the slot, and waits for replicas; see
-    /// [`Line::send_and_wait`].
+    /// [`Node::send_and_wait`].
     pub(crate) async fn send_and_wait(
         &self,
         slot: u16,
@@ -192,16 +80,16 @@ impl Servers {
         wait: &Cmd,
     ) -> RedisResult<Vec<Value>> {
         match self {
-            Self::One(line) => line.send_and_wait(command, wait).await,
+            Self::One(node) => node.send_and_wait(command, wait).await,
             Self::Cluster(cluster) => {
-                let send = |line: Arc<Line>, asking: bool| async move {
+                let send = |node: Arc<Node>, asking: bool| async move {
                     match asking {
                         // Not before the slot is where it goes.
                         true => Err(RedisError::from((
                             redis::ErrorKind::Server(ServerErrorKind::TryAgain),
                             "the slot is being moved",
                         ))),
-                        false => line.send_and_wait(command, wait).await,
+                        false => node.send_and_wait(command, wait).await,
                     }
                 };
                 cluster.send_by(slot, send).await
@@ -213,7 +101,7 @@ impl Servers {
     /// is known; nobody is asked who knows better.
     pub(crate) async fn send_all(&self, slot: u16, commands: &Pipeline) -> RedisResult<Vec<Value>> {
         match self {
-            Self::One(line) => line.send_all(commands).await,
+            Self::One(node) => node.send_all(commands).await,
             Self::Cluster(cluster) => cluster.owner(slot)?.send_all(commands).await,
         }
     }
@@ -221,7 +109,7 @@ impl Servers {
     /// Sends a command to any of them.
     pub(crate) async fn send_to_any(&self, command: &Cmd) -> RedisResult<Value> {
         match self {
-            Self::One(line) => line.send(command).await,
+            Self::One(node) => node.send(command).await,
             Self::Cluster(cluster) => cluster.send(0, command).await,
         }
     }
@@ -233,10 +121,10 @@ impl Servers {
     /// How to connect to each.
     pub(crate) fn addresses(&self) -> Vec<ConnectionInfo> {
         match self {
-            Self::One(line) => vec![line.info.clone()],
+            Self::One(node) => vec![node.info()],
             Self::Cluster(cluster) => {
-                let lines = cluster.primaries();
-                lines.iter().map(|line| line.info.clone()).collect()
+                let nodes = cluster.primaries();
+                nodes.iter().map(|node| node.info()).collect()
             }
         }
     }
@@ -251,12 +139,44 @@ impl Servers {
     /// Sends a command to every primary.
     pub(crate) async fn send_to_all(&self, command: &Cmd) -> RedisResult<Vec<Value>> {
         match self {
-            Self::One(line) => Ok(vec![line.send(command).await?]),
+            Self::One(node) => Ok(vec![node.send(command).await?]),
             Self::Cluster(cluster) => {
-                let lines = cluster.primaries();
-                let all = lines.iter().map(|line| line.send(command));
+                let nodes = cluster.primaries();
+                let all = nodes.iter().map(|node| node.send(command));
                 futures_util::future::try_join_all(all).await
             }
         }
     }
+
+    /// The same; what each answered, or how it failed.
+    pub(crate) async fn send_to_each(&self, command: &Cmd) -> Vec<RedisResult<Value>> {
+        let nodes = match self {
+            Self::One(node) => vec![Arc::clone(node)],
+            Self::Cluster(cluster) => cluster.primaries(),
+        };
+        let all = nodes.iter().map(|node| node.send(command));
+        futures_util::future::join_all(all).await
+    }
+}
+
+/// The values of these keys. `MGET` answers nil to a key of another type as to
+/// one that does not exist, so the same transaction counts the keys that do; if
+/// there are more of them, `GET` on each reports the type.
+/// <https://redis.io/docs/latest/commands/mget/>
+pub(crate) async fn get_all(node: &Node, keys: &[String]) -> RedisResult<Vec<Value>> {
+    let mut both = redis::pipe();
+    both.atomic();
+    both.cmd("MGET").arg(keys).cmd("EXISTS").arg(keys);
+    let answers = node.send_all(&both).await?;
+    let [values, count] = <[Value; 2]>::try_from(answers).unwrap_or_default();
+    let values: Vec<Value> = redis::from_redis_value(values)?;
+    let found = values.iter().filter(|value| **value != Value::Nil).count();
+    if count == Value::Int(i64::try_from(found).unwrap_or(i64::MAX)) {
+        return Ok(values);
+    }
+    let mut each = redis::pipe();
+    for key in keys {
+        each.cmd("GET").arg(key);
+    }
+    node.send_all(&each).await
 }

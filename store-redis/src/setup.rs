@@ -78,18 +78,29 @@ impl Facts {
             )
             .with_backend(BACKEND));
         }
-        if let Some(policy) = self.policies.iter().find(|policy| *policy != "noeviction") {
-            return Err(Error::new(
-                ErrorKind::Config,
-                format!(
-                    "the server's maxmemory-policy is {policy}, by which it deletes records when \
-                     its memory is full; set it to noeviction, or use a server of the store's own"
-                ),
-            )
-            .with_backend(BACKEND));
-        }
-        Ok(())
+        self.policies.iter().try_for_each(|policy| keeps(policy))
     }
+}
+
+/// Refuses a server that deletes records when its memory is full. The policy is
+/// part of `INFO memory`, which needs no right to `CONFIG`.
+/// <https://redis.io/docs/latest/develop/reference/eviction/>
+pub(crate) fn check_policy(info: &str) -> Result<()> {
+    field(info, "maxmemory_policy").map_or(Ok(()), keeps)
+}
+
+fn keeps(policy: &str) -> Result<()> {
+    if policy == "noeviction" {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::Config,
+        format!(
+            "the server's maxmemory-policy is {policy}, so it deletes records when its memory is \
+             full; set it to noeviction, or use a server of the store's own"
+        ),
+    )
+    .with_backend(BACKEND))
 }
 
 /// Loads the scripts into every primary.

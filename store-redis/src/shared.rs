@@ -12,8 +12,8 @@ use crate::error::{BACKEND, Effect, from_redis};
 use crate::keys::Namespace;
 use crate::script::{Lua, Scripts};
 use crate::servers::Servers;
-use crate::setup::{self, Facts};
-use crate::wire::{array, integer, unexpected};
+use crate::setup::{self, Facts, check_policy, field};
+use crate::wire::{integer, text, unexpected};
 
 pub(crate) struct Shared {
     /// `None` once the store is closed.
@@ -35,6 +35,7 @@ impl Shared {
             .await
             .map_err(|e| from_redis(e, Effect::Repeatable, "connect"))?;
         let facts = Facts::ask(&servers).await?;
+        facts.check()?;
         Ok(Self {
             servers: RwLock::new(Some(Arc::new(servers))),
             names,
@@ -157,19 +158,26 @@ impl Shared {
         Ok(answer)
     }
 
+    /// The server's time; and whether each server still stores what it is sent.
     pub(crate) async fn ping(&self) -> Result<Ping> {
-        let answer = self
-            .servers()?
-            .send_to_any(&cmd("TIME"))
-            .await
-            .map_err(|e| from_redis(e, Effect::Repeatable, "ping"))?;
-        let [seconds, micros] = &array(answer)?[..] else {
-            return Err(unexpected());
-        };
-        let (seconds, micros) = (integer(seconds)?, integer(micros)?);
-        let nanos = seconds.saturating_mul(1_000_000_000) + micros.saturating_mul(1_000);
-        let server = Timestamp::from_nanos(u64::try_from(nanos).unwrap_or_default());
-        Ok(Ping::at(server, self.now()))
+        let failed = |e| from_redis(e, Effect::Repeatable, "ping");
+        let servers = self.servers()?;
+        let mut info = cmd("INFO");
+        info.arg("server").arg("memory");
+        let answer = servers.send_to_any(&info).await.map_err(failed)?;
+        let answer = text(answer)?;
+        check_policy(&answer)?;
+        if servers.is_cluster() {
+            let mut memory = cmd("INFO");
+            memory.arg("memory");
+            // Of those that answer: one that is lost does not fail all the others.
+            for answer in servers.send_to_each(&memory).await.into_iter().flatten() {
+                check_policy(&text(answer)?)?;
+            }
+        }
+        let micros = field(&answer, "server_time_usec").and_then(|time| time.parse::<u64>().ok());
+        let nanos = micros.ok_or_else(unexpected)?.saturating_mul(1_000);
+        Ok(Ping::at(Timestamp::from_nanos(nanos), self.now()))
     }
 
     /// Calls that are under way end as they would have.

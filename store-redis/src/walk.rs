@@ -11,8 +11,9 @@ use redis::{RedisError, ServerErrorKind, Value, pipe};
 use store_core::{Error, ErrorKind, Partition, Record, RecordKey, Records, Result, Retry, Scan};
 
 use crate::error::{BACKEND, Effect, from_redis};
+use crate::node::Node;
 use crate::scan::ROOM;
-use crate::servers::{Line, Servers};
+use crate::servers::Servers;
 use crate::setup::field;
 use crate::shared::Shared;
 use crate::wire::{array, record, text, unexpected};
@@ -66,8 +67,8 @@ pub(crate) async fn page(shared: &Shared, scan: &Scan, prefix: &str) -> Result<R
         while !place.left.is_empty() && items.len() < scan.page_size() && room > 0 {
             let most = AT_ONCE.min(scan.page_size() - items.len());
             let names: Vec<_> = place.left.drain(..most.min(place.left.len())).collect();
-            let line = find(&servers, &place).await?;
-            for record in read(shared, scan, &line, names).await? {
+            let node = find(&servers, &place).await?;
+            for record in read(shared, scan, &node, names).await? {
                 room = room.saturating_sub(record.body().size());
                 items.push(record);
             }
@@ -83,9 +84,9 @@ pub(crate) async fn page(shared: &Shared, scan: &Scan, prefix: &str) -> Result<R
             return Ok(Records::new(items, next));
         }
         let wanted = scan.page_size() - items.len();
-        let line = find(&servers, &place).await?;
+        let node = find(&servers, &place).await?;
         let before = place.clone();
-        step(shared, scan, prefix, &servers, &line, &mut place, count).await?;
+        step(shared, scan, prefix, &servers, &node, &mut place, count).await?;
         if place.left.len() > wanted + MOST_LEFT && count > wanted {
             // More than a cursor should hold: the same again, less of it.
             (place, count) = (before, wanted);
@@ -101,9 +102,9 @@ impl Place {
         let next = match servers {
             Servers::One(_) => None,
             Servers::Cluster(cluster) => {
-                let lines = cluster.primaries();
-                let later = lines.iter().filter(|line| line.name > self.server);
-                later.map(|line| line.name.clone()).min()
+                let nodes = cluster.primaries();
+                let later = nodes.iter().filter(|node| node.name > self.server);
+                later.map(|node| node.name.clone()).min()
             }
         };
         match next {
@@ -149,18 +150,18 @@ impl Place {
 }
 
 /// The connection to the server where the walk stands; the first at first.
-async fn find(servers: &Servers, place: &Place) -> Result<Arc<Line>> {
+async fn find(servers: &Servers, place: &Place) -> Result<Arc<Node>> {
     match servers {
-        Servers::One(line) => Ok(Arc::clone(line)),
+        Servers::One(node) => Ok(Arc::clone(node)),
         Servers::Cluster(cluster) => {
             if place.server.is_empty() {
                 // Whoever joined since must be walked over too.
                 cluster.look_again().await.map_err(failed)?;
             }
-            let lines = cluster.primaries();
+            let nodes = cluster.primaries();
             let found = match &*place.server {
-                "" => lines.iter().min_by(|a, b| a.name.cmp(&b.name)),
-                name => lines.iter().find(|line| line.name == name),
+                "" => nodes.iter().min_by(|a, b| a.name.cmp(&b.name)),
+                name => nodes.iter().find(|node| node.name == name),
             };
             found.cloned().ok_or_else(changed)
         }
@@ -171,13 +172,13 @@ fn failed(e: RedisError) -> Error {
     from_redis(e, Effect::Repeatable, "scan")
 }
 
-/// One `SCAN` on `line`; what it finds is left in `place`.
+/// One `SCAN` on `node`; what it finds is left in `place`.
 async fn step(
     shared: &Shared,
     scan: &Scan,
     prefix: &str,
     servers: &Servers,
-    line: &Line,
+    node: &Node,
     place: &mut Place,
     count: usize,
 ) -> Result<()> {
@@ -194,7 +195,7 @@ async fn step(
         .arg(shared.names.pattern(collection, prefix, scan.prefix()))
         .arg("COUNT")
         .arg(count);
-    let mut answers = line.send_all(&commands).await.map_err(failed)?.into_iter();
+    let mut answers = node.send_all(&commands).await.map_err(failed)?.into_iter();
     let mut answer = || answers.next().ok_or_else(unexpected);
 
     let info = text(answer()?)?;
@@ -210,7 +211,7 @@ async fn step(
             return Err(changed());
         }
         place.cluster = seen;
-        place.server = line.name.clone();
+        place.server = node.name.clone();
     }
     let mut found = array(answer()?)?.into_iter();
     let (Some(cursor), Some(keys)) = (found.next(), found.next()) else {
@@ -233,7 +234,7 @@ async fn step(
 }
 
 /// What `CLUSTER NODES` says of the primaries and their slots, in short.
-fn topology(nodes: &str, known: &[Arc<Line>]) -> Result<String> {
+fn topology(nodes: &str, known: &[Arc<Node>]) -> Result<String> {
     let mut primaries: Vec<String> = Vec::new();
     let mut names: Vec<&str> = Vec::new();
     for line in nodes.lines() {
@@ -256,7 +257,7 @@ fn topology(nodes: &str, known: &[Arc<Line>]) -> Result<String> {
         }
     }
     names.sort_unstable();
-    let mut expected: Vec<&str> = known.iter().map(|line| &*line.name).collect();
+    let mut expected: Vec<&str> = known.iter().map(|node| &*node.name).collect();
     expected.sort_unstable();
     if names != expected {
         return Err(changed());
@@ -285,7 +286,7 @@ fn changed() -> Error {
 async fn read(
     shared: &Shared,
     scan: &Scan,
-    line: &Line,
+    node: &Node,
     names: Vec<(String, String)>,
 ) -> Result<Vec<Record>> {
     let mut found = Vec::with_capacity(names.len());
@@ -298,7 +299,7 @@ async fn read(
         commands.cmd("GET").arg(shared.names.record(at.1.at(&at.0)));
         found.push(at);
     }
-    let values: Vec<Value> = line.send_all(&commands).await.map_err(|e| match e.kind() {
+    let values: Vec<Value> = node.send_all(&commands).await.map_err(|e| match e.kind() {
         // A name that stood in a cursor, whose slot is another's by now.
         redis::ErrorKind::Server(ServerErrorKind::Moved | ServerErrorKind::Ask) => changed(),
         _ => failed(e),

@@ -81,7 +81,7 @@ impl Weather {
 }
 
 struct State {
-    server: String,
+    server: Mutex<String>,
     framing: Option<Framing>,
     requests: AtomicU64,
     cuts: AtomicU64,
@@ -114,7 +114,7 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         let state = Arc::new(State {
-            server: server.into(),
+            server: Mutex::new(server.into()),
             framing,
             requests: AtomicU64::new(0),
             cuts: AtomicU64::new(0),
@@ -175,6 +175,12 @@ impl Proxy {
         self.state.latency.store(nanos, Ordering::SeqCst);
     }
 
+    /// Leads connections that are made from now on to another server, as an address
+    /// does after a fail-over. Those that are open go on.
+    pub fn set_server(&self, server: &str) {
+        *self.state.server() = server.into();
+    }
+
     /// Ends every line at its next request and takes no new one; or serves again.
     pub fn set_down(&self, down: bool) {
         self.state.down.store(down, Ordering::SeqCst);
@@ -196,6 +202,10 @@ impl std::fmt::Debug for Proxy {
 }
 
 impl State {
+    fn server(&self) -> MutexGuard<'_, String> {
+        self.server.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn plan(&self) -> MutexGuard<'_, Plan> {
         self.plan.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -226,7 +236,8 @@ impl State {
 
 /// Returning drops both ends of the line.
 async fn serve(client: TcpStream, state: &State) -> io::Result<()> {
-    let server = TcpStream::connect(&state.server).await?;
+    let address = state.server().clone();
+    let server = TcpStream::connect(address).await?;
     client.set_nodelay(true)?;
     server.set_nodelay(true)?;
     let (from_client, to_client) = client.into_split();

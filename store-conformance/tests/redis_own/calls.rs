@@ -77,16 +77,26 @@ async fn durability_is_told_as_the_server_is_configured(_: Place) -> End {
 async fn a_server_that_evicts_is_refused(_: Place) -> End {
     let server = tokio::task::block_in_place(|| redis::killable(&Options::from_env()))?;
     let place = Place::new(server.url());
-    place.builder().connect().await?.setup().await?;
+    let opened = place.builder().connect().await?;
+    opened.setup().await?;
+    let store = Store::from(&opened);
+    store.records().ping().await?;
     for policy in ["allkeys-lru", "volatile-ttl"] {
         let mut command = cmd("CONFIG");
         command.arg("SET").arg("maxmemory-policy").arg(policy);
         place.ask::<()>(&command).await?;
-        let store = place.builder().connect().await?;
-        let error = store.setup().await.expect_err("it deletes records");
-        assert_eq!(error.kind(), ErrorKind::Config);
-        assert!(error.message().contains(policy), "{error}");
+        let by_connect = place.builder().connect().await.map(drop);
+        let by_ping = store.records().ping().await.map(drop);
+        for refused in [by_connect, by_ping] {
+            let error = refused.expect_err("it deletes records");
+            assert_eq!(error.kind(), ErrorKind::Config);
+            assert!(error.message().contains(policy), "{error}");
+        }
     }
+    let mut command = cmd("CONFIG");
+    command.arg("SET").arg("maxmemory-policy").arg("noeviction");
+    place.ask::<()>(&command).await?;
+    store.records().ping().await?;
     Ok(())
 }
 

@@ -6,10 +6,12 @@ mod changes;
 mod closures;
 mod cluster;
 mod expiry;
+mod failover;
 mod faults;
 mod large;
 mod moving;
 mod orphans;
+mod refusals;
 mod resharding;
 mod restart;
 mod storms;
@@ -96,6 +98,7 @@ fn main() -> ExitCode {
         changes::all(),
         closures::all(),
         expiry::all(),
+        failover::all(),
         faults::all(),
         large::all(),
         restart::all(),
@@ -104,6 +107,7 @@ fn main() -> ExitCode {
         cluster::all(),
         moving::all(),
         orphans::all(),
+        refusals::all(),
         resharding::all(),
         trips::all(),
     ]
