@@ -6,8 +6,9 @@ use std::sync::Arc;
 use data_encoding::BASE64URL_NOPAD;
 use serde_json::Value;
 
+use super::deployment::{Deployable, Deployment};
 use super::records::RecordLti;
-use super::registration::{Deployable, Deployment, Registerable, Registration};
+use super::registration::{Registerable, Registration};
 use super::store::{LtiStore, NonceCheck};
 use crate::error::{Error, ErrorKind, Result, Retry};
 use crate::secret::KeyRing;

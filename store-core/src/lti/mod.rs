@@ -194,6 +194,7 @@
 //! - **`Config` that names a key**: a key left the ring before
 //!   [`RecordLti::reseal`] was run.
 
+mod deployment;
 mod fields;
 mod handle;
 mod keys;
@@ -202,14 +203,14 @@ mod records;
 mod registration;
 mod store;
 
+pub use deployment::{Deployable, Deployment};
 pub use handle::{Accepted, Launch, LaunchClaims, Login, Lti, Refusal};
 pub use keys::{NewToolKey, PublicJwk, SigningKey, ToolKey};
 pub use layer::LtiLayer;
 pub(crate) use records::COLLECTIONS;
 pub use records::{NONCES, RecordLti, Resealed};
 pub use registration::{
-    Deployable, Deployment, MAX_CLIENT_ID, MAX_ID, MAX_URL, Registerable, Registration,
-    RegistrationParts, ToolJwk,
+    MAX_CLIENT_ID, MAX_ID, MAX_URL, Registerable, Registration, RegistrationParts, ToolJwk,
 };
 pub use store::{
     AccessToken, CachedJwks, LtiStore, MAX_JWKS_AGE, MAX_NONCE, NonceCheck, NonceLifetime,

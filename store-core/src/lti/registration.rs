@@ -17,7 +17,7 @@ pub const MAX_CLIENT_ID: usize = 1024;
 /// The longest key id and the longest deployment id, in bytes.
 pub const MAX_ID: usize = 255;
 
-/// What an application keeps for each platform: its own type, with its own
+/// What an application stores for each platform: its own type, with its own
 /// fields, that can say which [`Registration`] it stands for.
 ///
 /// A lookup hands it back unchanged, so that after a launch the application has
@@ -61,16 +61,6 @@ pub trait Registerable: Send + Sync + 'static {
     fn private_key(&mut self) -> Option<&mut SecretField> {
         None
     }
-}
-
-/// What an application keeps for each deployment of a platform; see
-/// [`Registerable`].
-pub trait Deployable: Send + Sync + 'static {
-    /// The deployment that this stands for.
-    ///
-    /// # Errors
-    /// `InvalidInput` if its fields make none.
-    fn to_deployment(&self) -> Result<Deployment>;
 }
 
 /// The fields of a [`Registration`], not checked yet.
@@ -302,86 +292,6 @@ impl<'de> Deserialize<'de> for Registration {
     }
 }
 
-/// One placement of the tool on a platform: a case-sensitive id of 1 to
-/// [`MAX_ID`] printable ASCII characters, which means something only together
-/// with its registration.
-///
-/// ```
-/// use store_core::lti::Deployment;
-/// assert!(Deployment::new("07940580-b309-415e-a37c-914d387c1150").is_ok());
-/// assert!(Deployment::new("").is_err());
-/// ```
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Deployment {
-    deployment_id: String,
-    #[serde(flatten)]
-    extra: Unknown,
-}
-
-impl Deployment {
-    /// The deployment of this id.
-    ///
-    /// # Errors
-    /// `InvalidInput` if the id has another form.
-    pub fn new(deployment_id: impl Into<String>) -> Result<Self> {
-        let deployment_id = deployment_id.into();
-        if !is_deployment_id(&deployment_id) {
-            return Err(Error::invalid(format!(
-                "`deployment_id` must be 1 to {MAX_ID} printable ASCII characters"
-            )));
-        }
-        Ok(Self {
-            deployment_id,
-            extra: Unknown::new(),
-        })
-    }
-
-    /// This deployment with fields of the application's own.
-    ///
-    /// # Errors
-    /// `InvalidInput` if one of them is named `deployment_id`.
-    pub fn with_extra(mut self, extra: Unknown) -> Result<Self> {
-        if extra.contains_key("deployment_id") {
-            return Err(Error::invalid(
-                "`deployment_id` is a field of its own and cannot be among the extra ones",
-            ));
-        }
-        self.extra = extra;
-        Ok(self)
-    }
-
-    /// The id.
-    pub fn deployment_id(&self) -> &str {
-        &self.deployment_id
-    }
-
-    /// The application's own fields.
-    pub fn extra(&self) -> &Unknown {
-        &self.extra
-    }
-}
-
-impl Deployable for Deployment {
-    fn to_deployment(&self) -> Result<Deployment> {
-        Ok(self.clone())
-    }
-}
-
-impl<'de> Deserialize<'de> for Deployment {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let mut fields = Unknown::deserialize(deserializer)?;
-        required(&mut fields, "deployment_id")
-            .and_then(Self::new)
-            .and_then(|deployment| deployment.with_extra(fields))
-            .map_err(|e| de::Error::custom(e.message()))
-    }
-}
-
-/// Whether a deployment can have this id at all.
-pub(super) fn is_deployment_id(id: &str) -> bool {
-    (1..=MAX_ID).contains(&id.len()) && id.bytes().all(|b| (b' '..=b'~').contains(&b))
-}
-
 const FIELDS: [&str; 7] = [
     "issuer",
     "client_id",
@@ -395,6 +305,7 @@ const FIELDS: [&str; 7] = [
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lti::Deployment;
 
     const PEM: &str = "-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY-----\n";
 
@@ -505,14 +416,41 @@ mod tests {
     }
 
     #[test]
-    fn a_deployment_id_is_printable_ascii_of_bounded_length() {
-        assert!(Deployment::new("d".repeat(255)).is_ok());
-        for wrong in ["", "ä", "a\tb", &"d".repeat(256)] {
-            assert!(Deployment::new(wrong).is_err());
+    fn http_is_accepted_for_loopback_hosts_alone_and_only_if_asked_for() {
+        let json = |host: &str, allow: bool| {
+            serde_json::json!({
+                "issuer": format!("http://{host}"),
+                "client_id": "42",
+                "auth_endpoint": format!("http://{host}/auth"),
+                "jwks_uri": format!("http://{host}/jwks"),
+                "allow_http_loopback": allow,
+            })
+            .to_string()
+        };
+        for host in ["localhost:8000", "localhost", "127.0.0.1:80", "[::1]:8000"] {
+            assert!(Registration::from_json(&json(host, false)).is_err());
+            let good = Registration::from_json(&json(host, true)).unwrap();
+            assert!(good.allows_http_loopback());
+            // It is stored with the registration, so that it can be read again.
+            let stored = serde_json::to_string(&good).unwrap();
+            assert!(serde_json::from_str::<Registration>(&stored).is_ok());
         }
-        let json = serde_json::json!({ "deployment_id": "1:abc", "site": 7 });
-        let deployment: Deployment = serde_json::from_value(json.clone()).unwrap();
-        assert_eq!(deployment.extra()["site"], 7);
-        assert_eq!(serde_json::to_value(&deployment).unwrap(), json);
+        for host in [
+            "lms.example.edu",
+            "localhost.evil.example",
+            "127.0.0.2",
+            "10.0.0.1",
+        ] {
+            assert!(
+                Registration::from_json(&json(host, true)).is_err(),
+                "{host}"
+            );
+        }
+        let https = Registration::from_json(&good().to_string()).unwrap();
+        assert!(
+            !serde_json::to_string(&https.extra())
+                .unwrap()
+                .contains("allow")
+        );
     }
 }

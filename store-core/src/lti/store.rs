@@ -7,8 +7,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde_json::Value;
 
+use super::deployment::{Deployable, Deployment};
 use super::keys::{NewToolKey, SigningKey, ToolKey};
-use super::registration::{Deployable, Deployment, Registerable, Registration};
+use super::registration::{Registerable, Registration};
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::scan::{Cursor, Page};

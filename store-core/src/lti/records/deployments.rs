@@ -14,7 +14,8 @@ use crate::batch::{Batch, MAX_ITEMS};
 use crate::body::{Body, Format, Unknown};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{Collection, Partition, RecordKey, bounded};
-use crate::lti::registration::{Deployable, Registerable, Registration, is_deployment_id};
+use crate::lti::deployment::{Deployable, is_deployment_id};
+use crate::lti::registration::{Registerable, Registration};
 use crate::record::{Record, Version};
 use crate::scan::{Cursor, Page, Scan, Unreadable};
 

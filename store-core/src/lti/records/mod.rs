@@ -35,8 +35,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::deployment::{Deployable, Deployment};
 use super::keys::{NewToolKey, SigningKey, ToolKey};
-use super::registration::{Deployable, Deployment, Registerable, Registration};
+use super::registration::{Registerable, Registration};
 use super::store::{AccessToken, CachedJwks, LtiStore, NonceCheck, NonceLifetime};
 use crate::clock::Timestamp;
 use crate::error::Result;
