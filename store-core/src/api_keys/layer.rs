@@ -20,6 +20,7 @@ layer! {
         only_if: Option<Version>,
         change: ChangeKey<'life2>
     ) -> Result<KeyEntry>;
+    async fn disable_key['life1](key: KeyRef<'life1>) -> Result<KeyEntry>;
     async fn delete_key['life1](key: KeyRef<'life1>) -> Result<()>;
     async fn list['life1](query: &'life1 ListKeys) -> Result<Page<KeyEntry>>;
     async fn invalidate['life1](key: KeyRef<'life1>) -> Result<()>;

@@ -33,7 +33,9 @@ layer! {
         nonce: &'life1 str,
         registration: &'life2 Registration
     ) -> Result<NonceCheck>;
+    async fn register[](record: <Self as LtiLayer>::R) -> Result<Arc<<Self as LtiLayer>::R>>;
     async fn upsert_registration[](record: <Self as LtiLayer>::R) -> Result<Arc<<Self as LtiLayer>::R>>;
+    async fn change_endpoints[](record: <Self as LtiLayer>::R) -> Result<Arc<<Self as LtiLayer>::R>>;
     async fn delete_registration['life1, 'life2](
         issuer: &'life1 str,
         client_id: &'life2 str
