@@ -1,21 +1,23 @@
 //! One error type for every backend and contract.
 //!
-//! An [`Error`] answers three questions: what kind of trouble it is
-//! ([`ErrorKind`]), whether the write surely did not happen ([`Retry`]), and,
+//! An [`Error`] answers three questions: what kind of error it is
+//! ([`ErrorKind`]), whether the write is known not to have happened ([`Retry`]), and,
 //! in its message, what the caller should do next. It never carries a secret:
 //! keys appear [redacted](RedactedKey), bodies not at all.
 
 use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
 
 use crate::key::RecordRef;
 use crate::record::Record;
 
-/// The result of everything in this workspace.
+/// The result type of this workspace.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What kind of trouble an [`Error`] is.
+/// The kind of an [`Error`].
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ErrorKind {
@@ -27,17 +29,17 @@ pub enum ErrorKind {
     Conflict,
     /// What the call would delete is still used; remove what uses it first.
     InUse,
-    /// Others kept winning the race until the attempts were used up; nothing was written.
+    /// Concurrent writers won every attempt; nothing was written.
     Contended,
-    /// What was begun or opened earlier has been replaced or deleted since; begin or open again.
+    /// What was begun or opened earlier has been replaced or deleted since; begin or open it again.
     Superseded,
-    /// The request can never be right as it stands; it was refused before any I/O.
+    /// The request can never succeed as it stands; it was refused before any I/O.
     InvalidInput,
-    /// A bound (records, bytes, a tenant's quota, attachments …) would be exceeded.
+    /// A limit (records, bytes, a tenant's quota, attachments …) would be exceeded.
     LimitExceeded,
-    /// The caller is known and may not do this, or the server refused our rights.
+    /// The caller is known and may not do this, or the server denied this program the right.
     PermissionDenied,
-    /// The server did not accept our credentials.
+    /// The server did not accept this program's credentials.
     Unauthenticated,
     /// This store does not offer the operation. See its capabilities.
     Unsupported,
@@ -75,7 +77,7 @@ impl ErrorKind {
         }
     }
 
-    /// What is true of this kind unless the backend knows better.
+    /// The retry class of this kind unless the backend knows better.
     fn default_retry(self) -> Retry {
         match self {
             Self::Contended => Retry::Safe,
@@ -96,9 +98,12 @@ pub enum Retry {
     Ambiguous,
 }
 
-/// Something failed. One pointer wide; cheap to return.
+/// Something failed. One pointer wide, so it is cheap to return. A clone shares
+/// its cause with the original.
+#[derive(Clone)]
 pub struct Error(Box<Inner>);
 
+#[derive(Clone)]
 struct Inner {
     kind: ErrorKind,
     retry: Retry,
@@ -107,7 +112,7 @@ struct Inner {
     operation: Option<&'static str>,
     key: Option<RedactedKey>,
     conflict: Option<Conflict>,
-    source: Option<Box<dyn StdError + Send + Sync>>,
+    source: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
 impl Error {
@@ -199,11 +204,11 @@ impl Error {
 
     /// Keeps what caused this. The cause's own text must hold no secret.
     pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
-        self.0.source = Some(source.into());
+        self.0.source = Some(Arc::from(source.into()));
         self
     }
 
-    /// What kind of trouble this is.
+    /// What kind of error this is.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
     }
@@ -239,7 +244,7 @@ impl Error {
         self.0.conflict.as_ref()
     }
 
-    /// Like [`Error::conflict`], by value; gives the error back if it is none.
+    /// Like [`Error::conflict`], by value; returns the error itself if it is not a conflict.
     pub fn into_conflict(mut self) -> Result<Conflict, Self> {
         match self.0.conflict.take() {
             Some(conflict) => Ok(conflict),
@@ -250,6 +255,50 @@ impl Error {
     /// True for an error of this kind.
     pub fn is(&self, kind: ErrorKind) -> bool {
         self.0.kind == kind
+    }
+
+    /// True if the same request may succeed later without a change by the
+    /// caller: the server was unreachable, slow or busy. Whether repeating a
+    /// *write* is safe is a separate question; ask [`Error::retry`].
+    pub fn is_transient(&self) -> bool {
+        self.0.retry == Retry::Safe
+            || matches!(
+                self.0.kind,
+                ErrorKind::Unavailable | ErrorKind::Timeout | ErrorKind::Contended
+            )
+    }
+
+    /// The HTTP status that fits an answer to a client of the service.
+    ///
+    /// It describes a request that named the record itself. A service that is
+    /// refused by its own database answers 500, not 401 or 403: those say
+    /// something about the client.
+    #[doc(alias = "status_code")]
+    pub fn http_status(&self) -> u16 {
+        match self.0.kind {
+            ErrorKind::NotFound => 404,
+            ErrorKind::AlreadyExists
+            | ErrorKind::Conflict
+            | ErrorKind::InUse
+            | ErrorKind::Superseded => 409,
+            ErrorKind::InvalidInput => 400,
+            ErrorKind::LimitExceeded => 422,
+            // Named by a backend, it is the server that refused this service.
+            ErrorKind::PermissionDenied if self.0.backend.is_none() => 403,
+            ErrorKind::Unsupported => 501,
+            ErrorKind::Contended | ErrorKind::Unavailable | ErrorKind::Closed => 503,
+            ErrorKind::Timeout => 504,
+            ErrorKind::PermissionDenied
+            | ErrorKind::Unauthenticated
+            | ErrorKind::Corrupt
+            | ErrorKind::Config => 500,
+        }
+    }
+
+    /// When a client may try again, for the HTTP header `Retry-After`; `None`
+    /// for an error that does not pass by itself. Whole seconds.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.is_transient().then_some(Duration::from_secs(1))
     }
 }
 
@@ -298,8 +347,8 @@ impl StdError for Error {
     }
 }
 
-/// A record's name for people: the collection, and a short digest of partition
-/// and id. The same record always reads the same, and neither can be read back.
+/// A record's name for logs: the collection, and a short digest of partition
+/// and id. The same record always has the same one; neither name can be recovered.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct RedactedKey {
     pub(crate) collection: &'static str,
@@ -318,8 +367,8 @@ impl fmt::Debug for RedactedKey {
     }
 }
 
-/// Which expectations of a commit did not hold, and what is there instead.
-#[derive(Debug)]
+/// Which expectations of a commit did not hold, and what was found instead.
+#[derive(Clone, Debug)]
 pub struct Conflict {
     failed: Vec<FailedItem>,
 }
@@ -342,7 +391,7 @@ impl Conflict {
 }
 
 /// One expectation that did not hold.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct FailedItem {
     index: usize,
     key: RedactedKey,
@@ -390,6 +439,44 @@ mod tests {
             Retry::Safe,
             "a backend that knows better may say so"
         );
+    }
+
+    #[test]
+    fn a_cloned_error_says_the_same_and_keeps_its_cause() {
+        let cause = std::io::Error::other("reset by peer");
+        let error = Error::new(ErrorKind::Timeout, "no answer came").with_source(cause);
+        let clone = error.clone();
+        assert_eq!(clone.to_string(), error.to_string());
+        assert_eq!(clone.retry(), error.retry());
+        assert_eq!(clone.source().unwrap().to_string(), "reset by peer");
+    }
+
+    #[test]
+    fn what_may_pass_by_itself_is_transient_and_has_a_time_to_retry() {
+        for kind in [
+            ErrorKind::Unavailable,
+            ErrorKind::Timeout,
+            ErrorKind::Contended,
+        ] {
+            let error = Error::new(kind, "later");
+            assert!(error.is_transient() && error.retry_after().is_some());
+            assert!(error.http_status() >= 500);
+        }
+        for kind in [
+            ErrorKind::InvalidInput,
+            ErrorKind::Corrupt,
+            ErrorKind::Config,
+        ] {
+            let error = Error::new(kind, "never");
+            assert!(!error.is_transient() && error.retry_after().is_none());
+        }
+    }
+
+    #[test]
+    fn a_server_that_refuses_the_service_is_no_fault_of_its_client() {
+        let refused = Error::new(ErrorKind::PermissionDenied, "no");
+        assert_eq!(refused.http_status(), 403);
+        assert_eq!(refused.with_backend("postgres").http_status(), 500);
     }
 
     #[test]

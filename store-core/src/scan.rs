@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::sync::Arc;
 
 use data_encoding::BASE64URL_NOPAD;
 
@@ -352,7 +351,7 @@ impl<T> Page<T> {
 #[derive(Clone, Debug)]
 pub struct Unreadable {
     name: String,
-    error: Arc<Error>,
+    error: Error,
 }
 
 impl Unreadable {
@@ -367,7 +366,7 @@ impl Unreadable {
         }
         Ok(Self {
             name: name.into(),
-            error: Arc::new(error),
+            error,
         })
     }
 

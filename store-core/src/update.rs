@@ -15,7 +15,8 @@ use crate::turns::Place;
 /// What the closure of an [`update`](RecordStoreExt::update) decides.
 #[derive(Debug)]
 pub enum Decided<R> {
-    /// Write this body, and answer.
+    /// Write this body, and answer. Make it with [`Body::rewrite`] from the record
+    /// that was read, so that fields of a newer release survive.
     Put(Body, Option<Timestamp>, R),
     /// Delete the record, and answer.
     Delete(R),

@@ -4,6 +4,10 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+/// How the message begins by which [`super::Body::decode`] recognizes a newer
+/// format.
+pub(super) const NEWER: &str = "written in a newer format";
+
 /// The format number of a stored struct: `format: Format<1>`.
 ///
 /// It is raised only when older code could not read what newer code writes; a
@@ -46,9 +50,9 @@ impl<const N: u32> Serialize for Format<N> {
 impl<'de, const N: u32> Deserialize<'de> for Format<N> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         if u32::deserialize(deserializer)? > N {
-            return Err(de::Error::custom(
-                "written in a newer format; update this program",
-            ));
+            return Err(de::Error::custom(format_args!(
+                "{NEWER}; upgrade this program"
+            )));
         }
         Ok(Self)
     }

@@ -1,17 +1,18 @@
-//! A record's content: a value kept typed, its JSON, or plain bytes.
+//! A record's content: a typed value, its JSON, or plain bytes.
 //!
-//! Memory and caches keep the value that was put, as an `Arc<T>`, and hand the
-//! same one out again: nothing is encoded. Network backends ask for
+//! Memory and caches hold the value that was put, as an `Arc<T>`, and return that
+//! same value: nothing is encoded. Network backends ask for
 //! [`Body::encoded`] and make a body of what they read with
 //! [`Body::from_json`], which is decoded when it is first needed, once.
 //!
 //! A value is measured and checked when the body is made, so what memory
-//! accepts every backend accepts. A number keeps its value to the last digit, not
-//! its spelling: decoded as JSON, `1e3` may come back as `1000`, and `-0.0` as
+//! accepts, every backend accepts. A number keeps its value to the last digit, not
+//! its spelling: decoded as JSON, `1e3` may be returned as `1000`, and `-0.0` as
 //! `0`. An `f64` reads what was written, but for the sign of a zero.
 
 mod check;
 mod format;
+mod rewrite;
 
 use std::any::Any;
 use std::fmt;
@@ -23,14 +24,15 @@ use serde::de::DeserializeOwned;
 
 use crate::error::{Error, Result};
 
+pub use check::MAX_NESTING;
 pub use format::Format;
 
 /// The largest body in bytes: of its JSON, or of the bytes themselves.
 pub const MAX_BODY: usize = 256 * 1024;
 
-/// Fields that this version of a format does not know, kept on rewrite so that
-/// an older process never drops what a newer one wrote. Put it into a stored
-/// struct with `#[serde(flatten)]`.
+/// Fields that this version of a format does not know, preserved on rewrite so
+/// that an older process never drops what a newer one wrote. Put it into a
+/// stored struct with `#[serde(flatten)]`, or write with [`Body::rewrite`].
 pub type Unknown = serde_json::Map<String, serde_json::Value>;
 
 /// A record's content. Cheap to clone; its `Debug` shows only its size.
@@ -91,9 +93,10 @@ impl Body {
     /// A body that holds `value`.
     ///
     /// # Errors
-    /// `InvalidInput` if its JSON is over [`MAX_BODY`] bytes, holds a NUL in a
-    /// string, a number that JSON has no form for (not finite, or beyond 64
-    /// bits), or a map whose keys are not strings.
+    /// `InvalidInput` if its JSON is over [`MAX_BODY`] bytes, is nested deeper
+    /// than [`MAX_NESTING`], holds a NUL in a string, a number that JSON has no
+    /// form for (not finite, or beyond 64 bits), a map whose keys are not
+    /// strings, or an object with two members of one name.
     pub fn json<T: Serialize + Send + Sync + 'static>(value: T) -> Result<Self> {
         Self::shared(Arc::new(value))
     }
@@ -103,7 +106,13 @@ impl Body {
     /// # Errors
     /// As [`Body::json`].
     pub fn shared<T: Serialize + Send + Sync + 'static>(value: Arc<T>) -> Result<Self> {
-        let size = check::measure(&*value)?;
+        let size = match check::measure(&*value) {
+            Ok(size) => size,
+            Err(error) => {
+                rewrite::dismantle(value);
+                return Err(error);
+            }
+        };
         check_size(size)?;
         Ok(Self(Repr::Typed(Typed {
             value,
@@ -132,6 +141,11 @@ impl Body {
     }
 
     /// The size in bytes that counts towards limits.
+    ///
+    /// A body that a backend read counts as what the backend returned, which may
+    /// be longer than what was put: PostgreSQL writes `1e308` in full. A rewrite
+    /// is measured by the value that is put, not by what was read, so a value
+    /// that could be put can be read and put again.
     pub fn size(&self) -> usize {
         match &self.0 {
             Repr::Typed(typed) => typed.size,
@@ -141,7 +155,7 @@ impl Body {
     }
 
     /// The value, as the `Arc` it is held in if it is held as a `T`; otherwise
-    /// decoded, and kept so that the next call need not decode again.
+    /// decoded, and cached, so that the next call does not decode again.
     ///
     /// # Errors
     /// `Corrupt` if the body is plain bytes or its JSON is no `T`.
@@ -176,7 +190,7 @@ impl Body {
         }
     }
 
-    /// What to store. A typed value is encoded anew by each call.
+    /// What to store. Each call encodes a typed value again.
     ///
     /// # Errors
     /// `InvalidInput` if a value refuses to be serialized the second time.
@@ -188,8 +202,8 @@ impl Body {
         }
     }
 
-    /// This body encoded and made anew from what it encodes to: what a network
-    /// backend would hand back. Memory's strict mode puts each body through it.
+    /// This body encoded and read back, as a network backend would return it.
+    /// Memory's strict mode applies it to each body.
     ///
     /// # Errors
     /// As [`Body::encoded`].
@@ -218,6 +232,12 @@ fn parse<T: DeserializeOwned>(json: &[u8]) -> Result<Arc<T>> {
 
 /// serde_json's message may quote content; its position and category do not.
 fn corrupt(e: &serde_json::Error) -> Error {
+    if e.to_string().starts_with(format::NEWER) {
+        return Error::corrupt(
+            "the record was written in a newer format by a newer version of this \
+             program; upgrade this process to read it. Nothing is damaged",
+        );
+    }
     Error::corrupt(format!(
         "the body is not of the expected form ({:?} error at line {}, column {}); \
          was it written by something else?",

@@ -1,14 +1,15 @@
-//! R6: every store keeps the same things, to the last byte and digit.
+//! R6: every store returns what was put, to the last byte and digit.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use store_core::batch::{MAX_BATCH, MAX_ITEMS};
-use store_core::body::MAX_BODY;
+use store_core::body::{MAX_BODY, MAX_NESTING};
 use store_core::key::MAX_NAME;
 use store_core::{
-    Batch, Body, ErrorKind, Expect, Partition, Record, RecordKey, RecordRef, RecordStore,
+    Batch, Body, Decided, ErrorKind, Expect, Partition, Record, RecordKey, RecordRef, RecordStore,
+    RecordStoreExt,
 };
 
 use super::tools::{Given, Space, THINGS, key, number};
@@ -19,11 +20,13 @@ pub(super) fn cases() -> Vec<Case<dyn RecordStore>> {
     vec![
         case!(any_bytes_come_back_as_they_were, "R6"),
         case!(every_json_value_comes_back_as_it_was, "R6", "4"),
+        case!(a_value_nested_to_the_bound_can_be_read, "R6"),
         case!(numbers_keep_every_digit, "R6", "37"),
         case!(a_number_keeps_its_value_and_not_its_spelling, "R6", "37"),
         case!(every_character_comes_back, "R6"),
         case!(bytes_and_values_are_not_confused, "R6"),
         case!(unknown_fields_survive_a_rewrite, "R6", "5"),
+        case!(an_update_keeps_the_fields_of_a_newer_writer, "R6", "5"),
         case!(names_and_bodies_may_be_as_large_as_promised, "R6"),
         case!(a_commit_may_be_as_large_as_promised, "R6"),
         case!(what_is_over_a_limit_is_refused_before_it_is_sent, "R6"),
@@ -67,13 +70,6 @@ async fn any_bytes_come_back_as_they_were(harness: Given) -> CaseResult {
 
 async fn every_json_value_comes_back_as_it_was(harness: Given) -> CaseResult {
     let space = Space::open(&harness).await?;
-    let deep = (0..100).fold(json!("bottom"), |inner, i| {
-        if i % 2 == 0 {
-            json!([inner])
-        } else {
-            json!({ "in": inner })
-        }
-    });
     for value in [
         json!(null),
         json!(true),
@@ -95,11 +91,32 @@ async fn every_json_value_comes_back_as_it_was(harness: Given) -> CaseResult {
             "\"quoted\"",
             "\\u0041"
         ]),
-        deep,
     ] {
         for record in through(&space, Body::json(value.clone())?).await? {
             assert_eq!(*record.decode::<Value>()?, value);
         }
+    }
+    Ok(())
+}
+
+/// `depth` arrays and objects around a text.
+fn nested(depth: usize) -> Value {
+    (0..depth).fold(json!("bottom"), |inner, i| {
+        if i % 2 == 0 {
+            json!([inner])
+        } else {
+            json!({ "in": inner })
+        }
+    })
+}
+
+async fn a_value_nested_to_the_bound_can_be_read(harness: Given) -> CaseResult {
+    let space = Space::open(&harness).await?;
+    for record in through(&space, Body::json(nested(MAX_NESTING))?).await? {
+        assert!(*record.decode::<Value>()? == nested(MAX_NESTING));
+        // Some levels more around it can still be read.
+        let wrapped = json!({"wrapped": [&*record.decode::<Value>()?]}).to_string();
+        assert!(serde_json::from_str::<Value>(&wrapped).is_ok());
     }
     Ok(())
 }
@@ -228,6 +245,31 @@ async fn unknown_fields_survive_a_rewrite(harness: Given) -> CaseResult {
     Ok(())
 }
 
+#[derive(Serialize, Deserialize)]
+struct Counted {
+    count: u64,
+}
+
+async fn an_update_keeps_the_fields_of_a_newer_writer(harness: Given) -> CaseResult {
+    let space = Space::open(&harness).await?;
+    through(
+        &space,
+        Body::json(json!({"count": 1, "added": {"later": [1]}}))?,
+    )
+    .await?;
+    let update = space.second.update(&space.partition, &key("a")?, |record| {
+        let record = record.ok_or_else(|| store_core::Error::not_found("it was written"))?;
+        let count = record.decode::<Counted>()?.count + 1;
+        let body = Body::rewrite(record.body(), Counted { count })?;
+        Ok(Decided::Put(body, None, ()))
+    });
+    update.await?;
+    let record = space.record("a").await?.ok_or("it was written")?;
+    let expected = json!({"count": 2, "added": {"later": [1]}});
+    assert_eq!(*record.decode::<Value>()?, expected);
+    Ok(())
+}
+
 async fn names_and_bodies_may_be_as_large_as_promised(harness: Given) -> CaseResult {
     let space = Space::open(&harness).await?;
     let longest = |c: char| c.to_string().repeat(MAX_NAME / c.len_utf8());
@@ -294,6 +336,9 @@ async fn what_is_over_a_limit_is_refused_before_it_is_sent(harness: Given) -> Ca
         Body::bytes(vec![0; MAX_BODY + 1]).map(drop),
         Body::json("a\0b").map(drop),
         Body::json(f64::NAN).map(drop),
+        Body::json(nested(MAX_NESTING + 1)).map(drop),
+        Body::json(nested(10_000)).map(drop),
+        Body::json(Twice::new()).map(drop),
         full.check(key("one more")?, Expect::Any).map(drop),
         twice.delete(key("a")?, Expect::Any).map(drop),
     ] {
@@ -302,6 +347,23 @@ async fn what_is_over_a_limit_is_refused_before_it_is_sent(harness: Given) -> Ca
     }
     space.first.commit(&full).await?;
     Ok(())
+}
+
+/// Serializes one name twice.
+#[derive(Serialize)]
+struct Twice {
+    role: &'static str,
+    #[serde(flatten)]
+    more: BTreeMap<&'static str, &'static str>,
+}
+
+impl Twice {
+    fn new() -> Self {
+        Self {
+            role: "reader",
+            more: BTreeMap::from([("role", "admin")]),
+        }
+    }
 }
 
 async fn many_reads_keep_order_gaps_and_duplicates(harness: Given) -> CaseResult {

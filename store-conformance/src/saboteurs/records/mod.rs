@@ -48,6 +48,7 @@ enum Flaw {
     GivesEmptyPages,
     StoresBytesAsText,
     StoresNumbersAsFloats,
+    CutsDeepValues,
     SweepsRenewed,
     AnswersAfterClose,
     PrintsIds,
@@ -271,6 +272,11 @@ pub fn all() -> Vec<Saboteur> {
             StoresNumbersAsFloats,
             "reads every number as a float",
             "numbers_keep_every_digit"
+        ),
+        flaw!(
+            CutsDeepValues,
+            "stores null for a deeply nested value",
+            "a_value_nested_to_the_bound_can_be_read"
         ),
         flaw!(
             SweepsRenewed,

@@ -231,6 +231,11 @@ impl Plain {
                 let text = String::from_utf8_lossy(&json).replace("18446744073709551615", "1.8e19");
                 Ok(Body::from_json(text.into_bytes()))
             }
+            (Some(Flaw::CutsDeepValues), Encoded::Json(json))
+                if json.iter().filter(|byte| **byte == b'[').count() > 45 =>
+            {
+                Body::json(())
+            }
             _ => body.round_trip(),
         }
     }

@@ -15,8 +15,7 @@ const NOT_TEXT: &str = "a map's keys must be text, whole numbers or booleans";
 macro_rules! quoted {
     ($($method:ident: $type:ty),* $(,)?) => {
         $(fn $method(self, v: $type) -> Checked {
-            self.0.display(v)?;
-            self.0.add(2)
+            self.0.name(&v.to_string())
         })*
     };
 }
@@ -46,10 +45,10 @@ impl ser::Serializer for MapKey<'_> {
         refuse(NOT_TEXT)
     }
     fn serialize_char(self, v: char) -> Checked {
-        self.0.serialize_char(v)
+        self.0.name(v.encode_utf8(&mut [0; 4]))
     }
     fn serialize_str(self, v: &str) -> Checked {
-        self.0.string(v)
+        self.0.name(v)
     }
     fn serialize_bytes(self, _: &[u8]) -> Checked {
         refuse(NOT_TEXT)
@@ -67,7 +66,7 @@ impl ser::Serializer for MapKey<'_> {
         refuse(NOT_TEXT)
     }
     fn serialize_unit_variant(self, _: &'static str, _: u32, variant: &'static str) -> Checked {
-        self.0.string(variant)
+        self.0.name(variant)
     }
     fn serialize_newtype_struct<T: Serialize + ?Sized>(
         self,
@@ -127,7 +126,7 @@ impl ser::Serializer for MapKey<'_> {
         Err(not_text())
     }
     fn collect_str<T: Display + ?Sized>(self, value: &T) -> Checked {
-        self.0.string(&value.to_string())
+        self.0.name(&value.to_string())
     }
 }
 
