@@ -377,8 +377,7 @@ impl Unreadable {
 
     /// Why it cannot be read, by value.
     pub(crate) fn into_error(self) -> Error {
-        Arc::try_unwrap(self.error)
-            .unwrap_or_else(|shared| Error::new(shared.kind(), shared.message().to_owned()))
+        self.error
     }
 
     /// Why it cannot be read.
