@@ -132,6 +132,10 @@ impl Counter {
     /// Refuses two equal names among those from `first` on, and forgets them.
     /// Readers differ in which of two members they take.
     fn distinct(&mut self, first: usize) -> Checked {
+        if self.names.len() <= first + 1 {
+            self.names.truncate(first);
+            return Ok(());
+        }
         let names = &mut self.names[first..];
         let repeated = if names.len() <= 8 {
             let mut rest = &*names;
@@ -246,7 +250,8 @@ impl Compound<'_> {
 
     fn field<T: Serialize + ?Sized>(&mut self, name: &'static str, value: &T) -> Checked {
         self.separator();
-        self.counter.name(name)?;
+        // A derived struct names each field once; only a map may repeat a name.
+        self.counter.string(name)?;
         self.counter.size += 1;
         value.serialize(&mut *self.counter)
     }

@@ -96,7 +96,8 @@ impl Body {
     /// `InvalidInput` if its JSON is over [`MAX_BODY`] bytes, is nested deeper
     /// than [`MAX_NESTING`], holds a NUL in a string, a number that JSON has no
     /// form for (not finite, or beyond 64 bits), a map whose keys are not
-    /// strings, or an object with two members of one name.
+    /// strings, or a map with two members of one name: a struct
+    /// with a flattened map that repeats one of its fields is such a map.
     pub fn json<T: Serialize + Send + Sync + 'static>(value: T) -> Result<Self> {
         Self::shared(Arc::new(value))
     }
