@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 
 mod map_key;
 
-use map_key::MapKey;
+use map_key::{MapKey, hash};
 
 /// The length in bytes of the JSON that `serde_json::to_vec` would write.
 pub(super) fn measure<T: Serialize + ?Sized>(value: &T) -> Result<usize> {
@@ -158,29 +158,6 @@ impl Counter {
         }
         Ok(())
     }
-}
-
-/// A hash that spreads names over 64 bits: two names that share one are so
-/// improbable that a body is refused for it.
-fn hash(name: &[u8]) -> u64 {
-    const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
-    let mix = |hash: u64, word: u64| {
-        let product = u128::from(hash ^ word) * u128::from(FACTOR | 1 << 63);
-        // Both halves of the product, so that every bit reaches all others.
-        (product as u64) ^ (product >> 64) as u64
-    };
-    let mut chunks = name.chunks_exact(8);
-    let mut hash = FACTOR ^ name.len() as u64;
-    for chunk in &mut chunks {
-        hash = mix(
-            hash,
-            u64::from_le_bytes(chunk.try_into().expect("eight bytes")),
-        );
-    }
-    let mut last = [0; 8];
-    let rest = chunks.remainder();
-    last[..rest.len()].copy_from_slice(rest);
-    mix(mix(hash, u64::from_le_bytes(last)), FACTOR)
 }
 
 /// Whether serde_json escapes anything in `text`.

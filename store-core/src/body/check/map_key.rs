@@ -1,4 +1,4 @@
-//! What a map's key becomes.
+//! What a map's key becomes, and how two equal ones are recognized.
 
 use std::fmt::Display;
 
@@ -132,4 +132,27 @@ impl ser::Serializer for MapKey<'_> {
 
 fn not_text() -> Refusal {
     Refusal(Error::invalid(NOT_TEXT))
+}
+
+/// A hash that spreads names over 64 bits: two names that share one are so
+/// improbable that a body is refused for it.
+pub(super) fn hash(name: &[u8]) -> u64 {
+    const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
+    let mix = |hash: u64, word: u64| {
+        let product = u128::from(hash ^ word) * u128::from(FACTOR | 1 << 63);
+        // Both halves of the product, so that every bit reaches all others.
+        (product as u64) ^ (product >> 64) as u64
+    };
+    let mut chunks = name.chunks_exact(8);
+    let mut hash = FACTOR ^ name.len() as u64;
+    for chunk in &mut chunks {
+        hash = mix(
+            hash,
+            u64::from_le_bytes(chunk.try_into().expect("eight bytes")),
+        );
+    }
+    let mut last = [0; 8];
+    let rest = chunks.remainder();
+    last[..rest.len()].copy_from_slice(rest);
+    mix(mix(hash, u64::from_le_bytes(last)), FACTOR)
 }
