@@ -257,7 +257,8 @@ async fn an_update_keeps_the_fields_of_a_newer_writer(harness: Given) -> CaseRes
         Body::json(json!({"count": 1, "added": {"later": [1]}}))?,
     )
     .await?;
-    let update = space.second.update(&space.partition, &key("a")?, |record| {
+    let key = key("a")?;
+    let update = space.second.update(&space.partition, &key, |record| {
         let record = record.ok_or_else(|| store_core::Error::not_found("it was written"))?;
         let count = record.decode::<Counted>()?.count + 1;
         let body = Body::rewrite(record.body(), Counted { count })?;
