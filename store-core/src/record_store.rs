@@ -126,4 +126,7 @@ pub struct Swept {
     pub removed: u64,
     /// Whether another sweep now might remove more.
     pub more: bool,
+    /// When the earliest of what waits to be removed is due, as far as the sweep
+    /// came; `None` if nothing waits, or the store does not know.
+    pub next_due: Option<Timestamp>,
 }

@@ -148,10 +148,11 @@ impl Store {
     /// # Errors
     /// The first that a part reports; the others are closed all the same.
     pub async fn close(&self) -> Result<()> {
-        let limits = self.limits.close().await;
+        // Objects first: what dropped sinks wrote is freed before the records close.
         let blobs = self.blobs.close().await;
+        let limits = self.limits.close().await;
         let records = self.records.close().await;
-        limits.and(blobs).and(records)
+        blobs.and(limits).and(records)
     }
 }
 

@@ -3,11 +3,12 @@
 
 #![allow(clippy::unwrap_used)]
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
 use store_core::blobs::{
-    BLOB_CHUNKS, BLOB_RECLAIM, BLOBS, BlobMetadata, BlobRef, BlobStoreExt, PutOptions,
+    BLOB_CHUNKS, BLOB_RECLAIM, BLOBS, BlobMetadata, BlobRef, BlobStoreExt, PutOptions, RecordBlobs,
 };
 use store_core::{
     Batch, Body, Collection, Expect, ManualClock, Partition, RecordKey, RecordRef, Store, Timestamp,
@@ -106,7 +107,8 @@ async fn what_this_release_writes_has_the_golden_form() {
     let (store, clock, golden) = golden_store().await;
     // Replacing the golden object leaves a note of its content ...
     let metadata = BlobMetadata::tagged("\"v9\"").attribute("content-type", "text/csv");
-    let put = store.blobs().put(at(), metadata, "new").await.unwrap();
+    let apart = RecordBlobs::new(Arc::clone(store.records())).inline(0);
+    let put = apart.put(at(), metadata, "new").await.unwrap();
     put.published().unwrap();
     let note = &golden["note"];
     let [partition, id] = ["partition", "id"].map(|name| note[name].as_str().unwrap());
@@ -132,6 +134,62 @@ async fn what_this_release_writes_has_the_golden_form() {
         let [partition, id] = [0, 1].map(|i| chunk[i].as_str().unwrap());
         let at = RecordRef::new(partition, BLOB_CHUNKS, id).unwrap();
         assert!(store.records().get(at).await.unwrap().is_none());
+    }
+}
+
+#[tokio::test]
+async fn small_content_is_stored_in_the_objects_record() {
+    let (store, ..) = golden_store().await;
+    let put = store.blobs().put(at(), PutOptions::default(), "new").await;
+    put.unwrap().published().unwrap();
+    let published = &pointer(&store).await["published"];
+    assert_eq!(published["inline"], "bmV3");
+    assert_eq!(published["content"]["size"], 3);
+    let (_, bytes) = store.blobs().read(at(), 100).await.unwrap().unwrap();
+    assert_eq!(&bytes[..], b"new");
+}
+
+#[tokio::test]
+async fn a_record_that_contradicts_itself_is_corrupt_and_nothing_panics() {
+    let changes: [(&str, Value); 7] = [
+        ("/next", 0.into()),
+        ("/next", u64::MAX.into()),
+        ("/next", 7.into()),
+        ("/floor", 9.into()),
+        ("/published/sequence", 9.into()),
+        ("/published/inline", "YWJj".into()),
+        ("/published/inline", "not Base64".into()),
+    ];
+    for (field, value) in changes {
+        let (store, _, golden) = golden_store().await;
+        let mut changed = golden["pointer"].clone();
+        if field == "/published/inline" {
+            changed["published"]["inline"] = Value::Null;
+        }
+        *changed.pointer_mut(field).unwrap() = value;
+        let mut batch = Batch::new(Partition::new(at().bucket()).unwrap(), store.now());
+        let key = RecordKey::new(BLOBS, at().key()).unwrap();
+        let body = Body::from_json(changed.to_string());
+        batch.put(key, Expect::Present, body).unwrap();
+        store.records().commit(&batch).await.unwrap();
+        let blobs = store.blobs();
+        let errors = [
+            blobs.stat(at()).await.map(drop).unwrap_err(),
+            blobs.delete(at()).await.map(drop).unwrap_err(),
+            blobs
+                .begin(at(), PutOptions::default())
+                .await
+                .map(drop)
+                .unwrap_err(),
+            blobs
+                .put(at(), PutOptions::default(), "x")
+                .await
+                .map(drop)
+                .unwrap_err(),
+        ];
+        for error in errors {
+            assert_eq!(error.kind(), store_core::ErrorKind::Corrupt, "{field}");
+        }
     }
 }
 

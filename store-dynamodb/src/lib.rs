@@ -270,7 +270,7 @@ impl DynamoDbStore {
     /// # Errors
     /// None; the result is for uniformity.
     pub async fn close(&self) -> Result<()> {
-        self.records.close().await
+        self.store.close().await
     }
 }
 

@@ -231,7 +231,7 @@ impl PostgresStore {
     /// # Errors
     /// None; the result is for uniformity.
     pub async fn close(&self) -> Result<()> {
-        self.records.close().await
+        self.store.close().await
     }
 }
 

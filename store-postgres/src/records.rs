@@ -177,6 +177,7 @@ async fn sweep(shared: &Shared, grace: Duration) -> Result<Swept> {
     Ok(Swept {
         removed: u64::try_from(removed).unwrap_or_default(),
         more,
+        ..Swept::default()
     })
 }
 

@@ -40,6 +40,7 @@ mod tests {
                 _ => Ok(Swept {
                     removed: 1,
                     more: number % 3 == 2,
+                    ..Swept::default()
                 }),
             };
             async { swept }

@@ -258,7 +258,7 @@ impl RedisStore {
     /// # Errors
     /// None; the result is for uniformity.
     pub async fn close(&self) -> Result<()> {
-        self.records.close().await
+        self.store.close().await
     }
 }
 

@@ -285,7 +285,7 @@ impl S3Store {
     /// # Errors
     /// None; the result is for uniformity.
     pub async fn close(&self) -> Result<()> {
-        self.records.close().await
+        self.store.close().await
     }
 }
 

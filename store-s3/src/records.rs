@@ -108,7 +108,7 @@ impl RecordStore for S3Records {
     }
 
     async fn close(&self) -> Result<()> {
-        self.shared.close();
+        self.shared.close().await;
         Ok(())
     }
 }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use store_core::blobs::DetachedTasks;
 use store_core::{Clock, Ping, Result, Timestamp, Version};
 use tokio::time::Instant;
 
@@ -28,6 +29,8 @@ pub(crate) struct Shared {
     /// Where the server is, for messages: never with credentials.
     pub(crate) place: String,
     pub(crate) walk: Mutex<Walk>,
+    /// Frees what dropped sinks wrote.
+    pub(crate) background: DetachedTasks,
     closed: AtomicBool,
 }
 
@@ -64,6 +67,7 @@ impl Shared {
             lease: builder.lease,
             place,
             walk: Mutex::default(),
+            background: DetachedTasks::default(),
             closed: AtomicBool::new(false),
         };
         // A server that was found wanting once is refused from then on.
@@ -115,7 +119,8 @@ impl Shared {
         Ok(())
     }
 
-    pub(crate) fn close(&self) {
+    pub(crate) async fn close(&self) {
+        self.background.finished().await;
         self.closed.store(true, Ordering::Release);
     }
 

@@ -200,6 +200,8 @@ async fn writes_and_sweeps_at_once_leave_what_was_published(_: Place) -> End {
                 }
                 tokio::task::yield_now().await;
             }
+            // What dropped sinks began is done then.
+            store.blobs().close().await?;
             Ok::<_, Failure>(())
         });
     }

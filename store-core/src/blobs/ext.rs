@@ -1,5 +1,8 @@
 //! Conveniences over any store of objects.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt};
@@ -7,8 +10,8 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use crate::error::{Error, ErrorKind, Result, Retry};
 
 use super::{
-    Blob, BlobReader, BlobRef, BlobSink, BlobStat, BlobStore, OpenOptions, Publication, PutMode,
-    PutOptions,
+    Blob, BlobReader, BlobRef, BlobSink, BlobStat, BlobStore, BlobSweeper, OpenOptions,
+    Publication, PutMode, PutOptions,
 };
 
 /// How much is read from a source at a time.
@@ -17,7 +20,7 @@ const PIECE: usize = 256 * 1024;
 /// Conveniences over any [`BlobStore`].
 #[async_trait]
 pub trait BlobStoreExt: BlobStore {
-    /// Writes an object that is in memory already.
+    /// Writes an object whose content is in memory.
     ///
     /// ```
     /// # use store_memory::MemoryStore;
@@ -42,10 +45,7 @@ pub trait BlobStoreExt: BlobStore {
         options: impl Into<PutOptions> + Send,
         bytes: impl Into<Bytes> + Send,
     ) -> Result<Publication> {
-        let (options, bytes) = (options.into(), bytes.into());
-        let mut sink = self.begin(at, options).await?;
-        let written = sink.write(bytes).await;
-        end(sink, written).await
+        self.put_bytes(at, options.into(), bytes.into()).await
     }
 
     /// Writes an object from `source`, which is read to its end; a piece of it
@@ -62,8 +62,8 @@ pub trait BlobStoreExt: BlobStore {
     ) -> Result<Publication> {
         let options = options.into();
         let mut sink = self.begin(at, options).await?;
-        let poured = pour_from(source, &mut sink).await;
-        end(sink, poured).await
+        let written = stream_from(source, &mut sink).await;
+        end(sink, written).await
     }
 
     /// A whole object in memory, if there is one. An object of one chunk is not
@@ -117,14 +117,28 @@ pub trait BlobStoreExt: BlobStore {
         else {
             return Ok(None);
         };
-        let options = PutOptions::from(stat.metadata).mode(mode);
+        let options = PutOptions::from(stat.metadata)
+            .mode(mode)
+            .expect_size(stat.size);
         let mut sink = self.begin(to, options).await?;
-        let poured = pour(&mut reader, &mut sink).await;
-        end(sink, poured).await.map(Some)
+        let written = stream(&mut reader, &mut sink).await;
+        end(sink, written).await.map(Some)
     }
 
-    /// Sweeps until nothing is left that is due; says for how many contents.
-    /// Call it now and then, from one process or from all.
+    /// Sweeps at once and then at every `period`, in a task, until the returned
+    /// value is dropped or the store is closed. A minute is a good period.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    fn sweep_every(self: Arc<Self>, period: Duration) -> BlobSweeper
+    where
+        Self: 'static,
+    {
+        BlobSweeper::start(self, period)
+    }
+
+    /// Sweeps until nothing is due; returns for how many contents. See
+    /// [`BlobStoreExt::sweep_every`] for doing so at intervals.
     ///
     /// # Errors
     /// The store's own. What was swept stays swept.
@@ -142,14 +156,14 @@ pub trait BlobStoreExt: BlobStore {
 
 impl<S: BlobStore + ?Sized> BlobStoreExt for S {}
 
-async fn pour(reader: &mut Box<dyn BlobReader>, sink: &mut Box<dyn BlobSink>) -> Result<()> {
+async fn stream(reader: &mut Box<dyn BlobReader>, sink: &mut Box<dyn BlobSink>) -> Result<()> {
     while let Some(piece) = reader.next().await? {
         sink.write(piece).await?;
     }
     Ok(())
 }
 
-async fn pour_from<R: AsyncRead + Unpin + Send + ?Sized>(
+async fn stream_from<R: AsyncRead + Unpin + Send + ?Sized>(
     source: &mut R,
     sink: &mut Box<dyn BlobSink>,
 ) -> Result<()> {
@@ -159,7 +173,7 @@ async fn pour_from<R: AsyncRead + Unpin + Send + ?Sized>(
         let read = source.read_buf(&mut buffer).await.map_err(|error| {
             Error::new(
                 ErrorKind::Unavailable,
-                "the source failed before its end, so nothing was published; begin it anew",
+                "the source failed before its end, so nothing was published; begin again",
             )
             .with_retry(Retry::Safe)
             .with_source(error)
@@ -171,12 +185,12 @@ async fn pour_from<R: AsyncRead + Unpin + Send + ?Sized>(
     }
 }
 
-/// Commits what was written whole, and gives up anything else.
+/// Commits if everything was written, and aborts otherwise.
 async fn end(sink: Box<dyn BlobSink>, written: Result<()>) -> Result<Publication> {
     match written {
         Ok(()) => sink.commit().await,
         Err(error) => {
-            // What matters is why; what is left behind is swept later.
+            // The first error is reported; the sweep frees what is left.
             let _ = sink.abort().await;
             Err(error)
         }

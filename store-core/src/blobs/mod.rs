@@ -1,8 +1,8 @@
-//! Streamed objects: content of any size with its metadata, published at once.
+//! Streamed objects: content of any size with its metadata, published atomically.
 //!
-//! An object is written through a sink and is not there until the sink commits.
+//! An object is written through a sink and does not exist until the sink commits.
 //! It is read in pieces, any part of it, and a reader gets the bytes of the
-//! publication that it opened, whatever happens to the object meanwhile.
+//! publication that it opened, even if the object is replaced or deleted.
 //!
 //! # Use
 //!
@@ -34,27 +34,30 @@
 //! # Ok(()) }
 //! ```
 //!
-//! [`BlobStoreExt`] writes and reads what is in memory already, pours an
-//! `AsyncRead` in, and copies; [`AsyncBlobReader`] and [`AsyncBlobWriter`] fit
+//! [`BlobStoreExt`] writes and reads content that is in memory, streams an
+//! `AsyncRead`, and copies; [`AsyncBlobReader`] and [`AsyncBlobWriter`] fit
 //! objects into code that speaks tokio's traits.
 //!
 //! Promises:
 //! - **All or nothing.** A dropped or aborted sink publishes nothing, and
-//!   neither does one that lost a write half-way. Until a commit the old object
-//!   is there as it was. Content and metadata are never of two publications.
+//!   neither does one of which a write failed. Until a commit the old object is
+//!   unchanged. Content and metadata are never of two publications. A write may
+//!   promise its length and digest ([`PutOptions::expect_size`],
+//!   [`PutOptions::expect_sha256`]); other content publishes nothing.
 //! - **Order.** Writes of one object are ordered by when they *began*. A commit
 //!   wins only over writes that began before it; a delete beats every write
-//!   that is open, without waiting for it. Who lost is told so:
+//!   that is open, without waiting for it. A commit that lost reports
 //!   [`Publication::Superseded`].
 //! - **Readers** finish what they opened, for a grace after it was replaced or
 //!   deleted. After that they get a `Superseded` error: never short data, never
 //!   bytes of another publication.
 //! - **Bounded.** However large an object is, a sink or reader holds a few
 //!   chunks of it, and a sink waits when the store is slower than its writer.
-//! - **No garbage for ever.** A write that stands still loses its lease.
-//!   [`BlobStore::sweep`] frees what abandoned writes, replacements and deletes
-//!   left behind. Nothing calls it for you: call [`BlobStoreExt::sweep_all`]
-//!   every minute or so, from one process or from all.
+//! - **Garbage is collected.** A dropped or aborted sink frees its content
+//!   immediately, if there is a runtime to do so. A write that is idle loses its
+//!   lease. [`BlobStore::sweep`] frees what crashed writers, replacements and
+//!   deletes left behind. Nothing calls it for you: use
+//!   [`BlobStoreExt::sweep_every`], in one process or in all.
 //!
 //! # Buckets and keys
 //!
@@ -87,35 +90,39 @@
 //!
 //! # Leaving memory for a server
 //!
-//! The calls are the same. What changes is what they cost: through
-//! [`RecordBlobs`], `begin` is a read and a write, `commit` a write or two after
-//! the content, `stat` one read, and content moves in chunks of 256 KiB, eight
-//! at a time ([`RecordBlobs::in_flight`]). Run the sweep from somewhere. A
-//! backend whose server streams better than it keeps records has a `BlobStore`
-//! of its own.
+//! The calls are the same; their costs differ. Through [`RecordBlobs`], content
+//! of up to 64 KiB ([`RecordBlobs::inline`]) is stored in the record with the
+//! metadata: [`BlobStoreExt::put`] is one write of a new object and two round
+//! trips over another, opening and reading it one read, a delete a read and a
+//! write. Larger content moves in chunks of 256 KiB, eight at a time
+//! ([`RecordBlobs::in_flight`]), and costs a note and a larger put. A backend
+//! whose server streams better than it stores records has a `BlobStore` of its
+//! own.
 //!
 //! # Troubleshooting
 //!
-//! - *A commit says `Superseded`, and nobody else wrote.* More time passed
-//!   between two writes than the [lease](RecordBlobs::lease) allows, or more in
-//!   all than a backend whose server removes what is not published leaves it, or
-//!   the object was deleted meanwhile.
-//! - *A reader says `Superseded`.* It was slower than the
+//! - *A commit reports `Superseded` without another writer.* The
+//!   [lease](RecordBlobs::lease) expired between two writes; the upload outlived
+//!   the backend's limit for unpublished content; or the object was deleted.
+//! - *A reader reports `Superseded`.* It was slower than the
 //!   [grace](RecordBlobs::grace) allows. Raise it; or open the object again with
 //!   [`OpenOptions::version`] unset and start over.
-//! - *Storage grows.* Is somebody calling the sweep? Content replaced often is
-//!   kept for the grace each time: lower it.
+//! - *Storage grows.* Does a process run the sweep?
+//!   [`Swept::next_due`](crate::Swept::next_due) reports when there is more to
+//!   free. Replaced content stays for the grace: lower it.
 //! - *`LimitExceeded` at `begin`.* Many writes of one object are open. Let one
 //!   caller write for all.
 //! - *A write failed with an outage.* Nothing was published; drop the sink and
 //!   begin again. Only a commit can be [`Ambiguous`](crate::Retry::Ambiguous):
-//!   `stat` tells.
+//!   `stat` the object.
 
+mod detached;
 mod ext;
 mod io;
 mod name;
 mod pointer;
 mod records;
+mod sweeper;
 mod types;
 
 use std::fmt;
@@ -129,27 +136,29 @@ use crate::record::Version;
 use crate::record_store::Swept;
 use crate::scan::{Cursor, Page, Scan};
 
+pub use detached::DetachedTasks;
 pub use ext::BlobStoreExt;
 pub use io::{AsyncBlobReader, AsyncBlobWriter};
 pub use name::{BlobRef, MAX_KEY};
 pub use pointer::{Content, Pointer};
 pub use records::{ProvisionalChunks, RecordBlobs};
+pub use sweeper::BlobSweeper;
 pub use types::{
-    Blob, BlobMetadata, BlobStat, ByteRange, MAX_METADATA, OpenOptions, Publication, PutMode,
-    PutOptions,
+    Blob, BlobMetadata, BlobStat, ByteRange, ContentCheck, MAX_METADATA, OpenOptions, Publication,
+    PutMode, PutOptions,
 };
 
-/// One record an object: what is known of it and where its content is.
+/// One record per object: its metadata, its open writes, and its content if it
+/// is small.
 pub const BLOBS: Collection = Collection::new("blobs");
 
-/// The content of objects, in pieces.
+/// The chunks of larger content.
 pub const BLOB_CHUNKS: Collection = Collection::new("blob_chunks").chunks().single_use();
 
-/// Content that may have to be removed, and when to look.
+/// Notes of content that may have to be freed, and when to check.
 pub const BLOB_RECLAIM: Collection = Collection::new("blob_reclaim").single_use();
 
-/// Keeps streamed objects. Implement the first four methods; the others have
-/// defaults.
+/// Stores streamed objects. Required are `begin`, `open`, `stat` and `delete`.
 #[async_trait]
 pub trait BlobStore: Send + Sync + fmt::Debug {
     /// Begins to write an object. Nothing of it is visible before
@@ -159,14 +168,36 @@ pub trait BlobStore: Send + Sync + fmt::Debug {
     /// [`Publication::Superseded`].
     async fn begin(&self, at: BlobRef<'_>, options: PutOptions) -> Result<Box<dyn BlobSink>>;
 
+    /// Begins a write and publishes `bytes` as its content, in as few requests as
+    /// the store can. By default it begins, writes and commits.
+    ///
+    /// # Errors
+    /// As [`BlobStore::begin`], [`BlobSink::write`] and [`BlobSink::commit`].
+    async fn put_bytes(
+        &self,
+        at: BlobRef<'_>,
+        options: PutOptions,
+        bytes: Bytes,
+    ) -> Result<Publication> {
+        let mut sink = self.begin(at, options).await?;
+        match sink.write(bytes).await {
+            Ok(()) => sink.commit().await,
+            Err(error) => {
+                // The first error is reported; the sweep frees what is left.
+                let _ = sink.abort().await;
+                Err(error)
+            }
+        }
+    }
+
     /// Opens the published object, or `None` if there is none.
     async fn open(&self, at: BlobRef<'_>, options: OpenOptions) -> Result<Option<Blob>>;
 
-    /// What is known of the published object, without touching its content.
+    /// The published object's size, version and metadata.
     async fn stat(&self, at: BlobRef<'_>) -> Result<Option<BlobStat>>;
 
-    /// Removes the object and says whether there was one. Writes that are open
-    /// are not waited for: they lose. Readers that are open may finish.
+    /// Deletes the object and returns whether there was one. It does not wait for
+    /// open writes: they lose. Open readers may finish.
     async fn delete(&self, at: BlobRef<'_>) -> Result<bool>;
 
     /// Gives the published object other metadata and a new version, if it is
@@ -192,10 +223,10 @@ pub trait BlobStore: Send + Sync + fmt::Debug {
         ))
     }
 
-    /// Frees some of the content that nobody can reach any more: replaced or
-    /// deleted longer than readers are given, or abandoned while it was
-    /// written. Says for how many contents, and whether there may be more. Safe
-    /// to run anywhere, any time, by several at once.
+    /// Frees some of the content that cannot be reached any more: replaced or
+    /// deleted longer ago than the readers' grace, or abandoned while it was
+    /// written. Returns for how many contents, whether more may be due now, and
+    /// when the next is due. Any number of processes may sweep at any time.
     async fn sweep(&self) -> Result<Swept> {
         Ok(Swept::default())
     }
@@ -206,7 +237,8 @@ pub trait BlobStore: Send + Sync + fmt::Debug {
     }
 }
 
-/// An object being written. Dropping it publishes nothing.
+/// An object being written. Dropping it publishes nothing, and frees what was
+/// written if there is a runtime to do so.
 #[async_trait]
 pub trait BlobSink: Send + fmt::Debug {
     /// Adds `bytes` to the content; waits while too much is on its way.
@@ -216,14 +248,15 @@ pub trait BlobSink: Send + fmt::Debug {
     /// alone and refuses the rest.
     async fn write(&mut self, bytes: Bytes) -> Result<()>;
 
-    /// Publishes the content with its metadata, at once and as a whole.
+    /// Publishes the content with its metadata, atomically.
     ///
     /// # Errors
-    /// With [`Retry::Ambiguous`](crate::Retry) the object may have been
-    /// published; any other error means that it was not.
+    /// `InvalidInput` if the content is not what [`PutOptions`] promised. With
+    /// [`Retry::Ambiguous`](crate::Retry) the object may have been published;
+    /// any other error means that it was not.
     async fn commit(self: Box<Self>) -> Result<Publication>;
 
-    /// Gives up and frees what was written.
+    /// Ends the write and frees its content.
     ///
     /// # Errors
     /// Nothing is published whatever this returns. After an error what was
@@ -244,7 +277,7 @@ pub trait BlobReader: Send + fmt::Debug {
     async fn next(&mut self) -> Result<Option<Bytes>>;
 }
 
-/// A question for one page of a bucket's objects.
+/// A query for one page of a bucket's objects.
 ///
 /// ```
 /// use store_core::blobs::BlobList;
@@ -258,7 +291,7 @@ impl BlobList {
     /// All objects of `bucket`.
     ///
     /// # Errors
-    /// `InvalidInput` if the bucket is no partition's name.
+    /// `InvalidInput` if the bucket is not a partition's name.
     pub fn new(bucket: impl AsRef<str>) -> Result<Self> {
         Ok(Self(Scan::partition(BLOBS, Partition::new(bucket)?)))
     }
@@ -268,7 +301,7 @@ impl BlobList {
         Self(self.0.id_prefix(prefix))
     }
 
-    /// At most so many objects; as [`Scan::limit`].
+    /// The most objects on the page; as [`Scan::limit`].
     ///
     /// # Errors
     /// `InvalidInput` for zero.
@@ -276,10 +309,10 @@ impl BlobList {
         self.0.limit(limit).map(Self)
     }
 
-    /// Goes on where the page that gave `cursor` ended.
+    /// Continues where the page that returned `cursor` ended.
     ///
     /// # Errors
-    /// `InvalidInput` if the cursor came from another question.
+    /// `InvalidInput` if the cursor came from another query.
     pub fn after(self, cursor: &Cursor) -> Result<Self> {
         self.0.after(cursor).map(Self)
     }
@@ -290,8 +323,8 @@ impl BlobList {
         name::id_prefix(self.0.prefix())
     }
 
-    /// For an implementer: the question as a scan over [`BLOBS`], whose prefix
-    /// is the keys', and which makes and reads cursors.
+    /// For an implementer: the query as a scan over [`BLOBS`], whose prefix is
+    /// that of the keys, and which makes and reads cursors.
     pub fn as_scan(&self) -> &Scan {
         &self.0
     }
@@ -302,6 +335,6 @@ impl BlobList {
 pub struct BlobEntry {
     /// Its key.
     pub key: String,
-    /// What is known of it.
+    /// Its size, version and metadata.
     pub stat: BlobStat,
 }

@@ -1,7 +1,9 @@
-//! All that is known of one object, in one small thing, so that content and
-//! metadata change together; and who wins, decided in it alone.
+//! The state of one object in one value, so that content and metadata change
+//! together, and the rules that decide which write wins.
 
-use serde::{Deserialize, Serialize};
+use bytes::Bytes;
+use data_encoding::BASE64;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::body::Unknown;
 use crate::clock::Timestamp;
@@ -16,13 +18,13 @@ const FORMAT: u32 = 1;
 /// The most writes of one object that may be open at once.
 const MAX_UPLOADS: usize = 256;
 
-/// For an implementer of [`BlobStore`](super::BlobStore): what is known of one
-/// object, its open writes included, and every rule of who wins.
+/// For an implementer of [`BlobStore`](super::BlobStore): the state of one
+/// object, its open writes included, and the rules that decide which write wins.
 ///
-/// Keep it in one place that is changed by compare-and-swap: read it, call one
-/// of its methods, write it back on condition that nobody else did meanwhile,
-/// and decide anew if somebody did. Nothing here touches content; it is named by
-/// a *generation*, which no other write ever uses.
+/// Store it in one place that is changed by compare-and-swap: read it, call one
+/// of its methods, write it back on condition that it is unchanged, and decide
+/// again if it is not. Content has a *generation* as its name, which no other
+/// write ever uses; small content may be stored here.
 ///
 /// ```
 /// use store_core::blobs::{BlobMetadata, Content, Pointer, Publication, PutMode};
@@ -46,7 +48,7 @@ const MAX_UPLOADS: usize = 256;
 /// ```
 ///
 /// The stored form is what serde makes of it. Fields that a later release adds
-/// are kept when an older one rewrites it.
+/// are preserved when an older one rewrites it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Pointer {
     format: u32,
@@ -72,6 +74,9 @@ struct Published {
     sequence: u64,
     version: Version,
     content: Content,
+    /// The content itself, if it is small; there are no chunks then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    inline: Option<Inline>,
     published_at: Timestamp,
     metadata: BlobMetadata,
     #[serde(flatten)]
@@ -96,6 +101,31 @@ impl Content {
     }
 }
 
+/// Small content, stored as Base64.
+#[derive(Clone, PartialEq)]
+struct Inline(Bytes);
+
+impl std::fmt::Debug for Inline {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} bytes", self.0.len())
+    }
+}
+
+impl Serialize for Inline {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&BASE64.encode(&self.0))
+    }
+}
+
+impl<'de> Deserialize<'de> for Inline {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let bytes = BASE64.decode(text.as_bytes());
+        let malformed = |_| de::Error::custom("the content of an object is not Base64");
+        bytes.map(|bytes| Self(bytes.into())).map_err(malformed)
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Upload {
     sequence: u64,
@@ -117,7 +147,7 @@ impl Published {
 }
 
 impl Pointer {
-    /// That there is no object of this key, and that none was ever begun.
+    /// The state of a key that was never written.
     pub fn new(key: &str) -> Self {
         Self {
             format: FORMAT,
@@ -130,21 +160,31 @@ impl Pointer {
         }
     }
 
-    /// To be called on one that was read.
+    /// Checks a pointer that was read.
     ///
     /// # Errors
     /// `Corrupt` if it is of a form that this release does not know.
     pub fn check(&self) -> Result<()> {
-        let whole = self.content().is_none_or(|content| {
-            content.chunk_size > 0 && content.chunks() <= u64::from(u32::MAX)
-        });
-        let counted = self.floor < self.next && self.next < u64::MAX;
-        if self.format == FORMAT && whole && counted {
+        let is_whole = |published: &Published| {
+            let content = published.content;
+            let inline = published.inline.as_ref();
+            content.chunk_size > 0
+                && content.chunks() <= u64::from(u32::MAX)
+                && published.sequence < self.next
+                && inline.is_none_or(|inline| inline.0.len() as u64 == content.size)
+        };
+        let numbers = self.floor < self.next
+            && self.next < u64::MAX
+            && self
+                .uploads
+                .iter()
+                .all(|upload| upload.sequence < self.next);
+        if self.format == FORMAT && numbers && self.published.as_ref().is_none_or(is_whole) {
             return Ok(());
         }
         Err(Error::corrupt(
-            "what is known of the object is of a form that this release does not know; \
-             was it written by a later one?",
+            "the object's record has a form that this release does not know; was it written by \
+             a later one, or changed by hand?",
         ))
     }
 
@@ -153,14 +193,35 @@ impl Pointer {
         &self.key
     }
 
-    /// What is known of the published object.
+    /// The published object's metadata, size and version.
     pub fn stat(&self) -> Option<BlobStat> {
         self.published.as_ref().map(Published::stat)
     }
 
-    /// Where the published object's content is.
+    /// The name and size of the published object's content.
     pub fn content(&self) -> Option<Content> {
         self.published.as_ref().map(|published| published.content)
+    }
+
+    /// The published object's content itself, if it is stored here.
+    pub fn inline(&self) -> Option<&Bytes> {
+        let inline = self.published.as_ref()?.inline.as_ref()?;
+        Some(&inline.0)
+    }
+
+    /// The published object's content, if it is stored elsewhere and has to be
+    /// freed once it is replaced.
+    pub fn stored_apart(&self) -> Option<Content> {
+        let apart = |published: &&Published| published.inline.is_none();
+        let published = self.published.as_ref().filter(apart)?;
+        (published.content.chunks() > 0).then_some(published.content)
+    }
+
+    /// Stores the content that was just published here as well.
+    pub fn set_inline(&mut self, bytes: Bytes) {
+        if let Some(published) = &mut self.published {
+            published.inline = Some(Inline(bytes));
+        }
     }
 
     /// Whether this is the published object's content.
@@ -169,15 +230,15 @@ impl Pointer {
             .is_some_and(|content| content.generation == generation)
     }
 
-    /// Nothing is published and nothing is under way: it need not be kept.
-    /// Sequence numbers may then begin anew, because a commit must find its own
-    /// write here, and there is none.
+    /// Whether nothing is published and no write is open, so that it can be
+    /// deleted. Sequence numbers may then start again, because a commit must find
+    /// its own write here, and there is none.
     pub fn is_blank(&self) -> bool {
         self.published.is_none() && self.uploads.is_empty()
     }
 
-    /// From when on it need not be kept: without a published object it matters
-    /// only to open writes. `None` if it must be kept, or is blank.
+    /// When it may expire: without a published object it matters only to open
+    /// writes. `None` if it must not expire, or is blank.
     pub fn expires_at(&self) -> Option<Timestamp> {
         let open = self.uploads.iter().map(|upload| upload.lease_until).max();
         match self.published {
@@ -272,6 +333,32 @@ impl Pointer {
             return Publication::Superseded;
         };
         let sequence = self.uploads.remove(index).sequence;
+        self.replace(sequence, content, metadata, mode, now)
+    }
+
+    /// Begins a write and publishes it, in one step.
+    pub fn publish_at_once(
+        &mut self,
+        content: Content,
+        metadata: &BlobMetadata,
+        mode: PutMode,
+        now: Timestamp,
+    ) -> Publication {
+        self.expire(now);
+        let sequence = self.next;
+        self.next += 1;
+        self.replace(sequence, content, metadata, mode, now)
+    }
+
+    /// Publishes the content of a write that is no longer open, or says why not.
+    fn replace(
+        &mut self,
+        sequence: u64,
+        content: Content,
+        metadata: &BlobMetadata,
+        mode: PutMode,
+        now: Timestamp,
+    ) -> Publication {
         if sequence <= self.beaten() {
             return Publication::Superseded;
         }
@@ -290,6 +377,7 @@ impl Pointer {
             sequence,
             version: Version::unique(),
             content,
+            inline: None,
             published_at: now,
             metadata,
             unknown: Unknown::new(),

@@ -1,9 +1,10 @@
-//! What is said about an object, and how it is put and opened.
+//! Metadata of objects, and options of writes and reads.
 
 use std::collections::BTreeMap;
 use std::ops::{Bound, Range, RangeBounds};
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use crate::body::Unknown;
 use crate::clock::Timestamp;
@@ -15,21 +16,21 @@ use super::BlobReader;
 /// The most bytes of tag and attributes of one object, names included.
 pub const MAX_METADATA: usize = 16 * 1024;
 
-/// What a writer says about an object. Published together with the content.
+/// What a writer records about an object. Published together with the content.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct BlobMetadata {
     /// The content's validator, such as an HTTP `ETag`, quotes and all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tag: Option<String>,
-    /// Remembers that there is nothing: an object without content that stands
-    /// for a "not found" of wherever the content would come from.
+    /// Marks a cached "not found": an object without content that records that
+    /// the origin has none.
     #[serde(default)]
     pub negative: bool,
     /// When the content was last known to be fresh; the moment of publication
     /// if it is left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cached_at: Option<Timestamp>,
-    /// The application's own small facts: a content type, an owner.
+    /// The application's own attributes: a content type, an owner.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub attributes: BTreeMap<String, String>,
     /// Fields of a later release.
@@ -83,7 +84,7 @@ impl BlobMetadata {
     }
 }
 
-/// What is known of a published object without touching its content.
+/// A published object's size, version and metadata.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BlobStat {
     /// The content's length in bytes.
@@ -93,19 +94,19 @@ pub struct BlobStat {
     pub version: Version,
     /// When it was published.
     pub published_at: Timestamp,
-    /// What its writer said about it; `cached_at` is always there.
+    /// What its writer recorded; `cached_at` is always set.
     pub metadata: BlobMetadata,
 }
 
 /// What must be true of the published object for a commit to replace it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum PutMode {
-    /// Nothing.
+    /// There is no condition.
     #[default]
     Overwrite,
-    /// That there is none.
+    /// There is no object.
     CreateOnly,
-    /// That it is still this one.
+    /// It is still this publication.
     IfUnchanged(Version),
 }
 
@@ -113,10 +114,16 @@ pub enum PutMode {
 #[non_exhaustive]
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct PutOptions {
-    /// What to say about it.
+    /// The metadata to publish.
     pub metadata: BlobMetadata,
     /// When to refuse. Decided at commit, atomically with publishing.
     pub mode: PutMode,
+    /// How many bytes the content must have. A commit of another length publishes
+    /// nothing, so that a source that was cut short does not pass for whole.
+    pub expected_size: Option<u64>,
+    /// The SHA-256 digest that the content must have. A commit of other bytes
+    /// publishes nothing.
+    pub expected_sha256: Option<[u8; 32]>,
 }
 
 impl PutOptions {
@@ -124,6 +131,69 @@ impl PutOptions {
     pub fn mode(mut self, mode: PutMode) -> Self {
         self.mode = mode;
         self
+    }
+
+    /// These options with a promise of how many bytes the content has.
+    pub fn expect_size(mut self, bytes: u64) -> Self {
+        self.expected_size = Some(bytes);
+        self
+    }
+
+    /// These options with a promise of the content's SHA-256 digest.
+    pub fn expect_sha256(mut self, digest: [u8; 32]) -> Self {
+        self.expected_sha256 = Some(digest);
+        self
+    }
+
+    /// What checks the content against these promises; for implementers.
+    pub fn content_check(&self) -> ContentCheck {
+        ContentCheck {
+            size: 0,
+            expected_size: self.expected_size,
+            digest: self.expected_sha256.map(|digest| (Sha256::new(), digest)),
+        }
+    }
+}
+
+/// For an implementer of [`BlobSink`](super::BlobSink): checks content against
+/// what its writer promised in [`PutOptions`].
+#[derive(Clone, Debug)]
+pub struct ContentCheck {
+    size: u64,
+    expected_size: Option<u64>,
+    digest: Option<(Sha256, [u8; 32])>,
+}
+
+impl ContentCheck {
+    /// To be called with every piece of the content, in order.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.size += bytes.len() as u64;
+        if let Some((digest, _)) = &mut self.digest {
+            digest.update(bytes);
+        }
+    }
+
+    /// To be called by a commit, before it publishes.
+    ///
+    /// # Errors
+    /// `InvalidInput` if the content is not what was promised.
+    pub fn finish(&self) -> Result<()> {
+        if let Some(expected) = self.expected_size.filter(|&size| size != self.size) {
+            return Err(Error::invalid(format!(
+                "{expected} bytes of content were promised and {} were written, so nothing was \
+                 published; was the source cut short? Begin again",
+                self.size
+            )));
+        }
+        if let Some((digest, expected)) = &self.digest
+            && digest.clone().finalize()[..] != expected[..]
+        {
+            return Err(Error::invalid(
+                "the content does not have the digest that was promised, so nothing was \
+                 published; begin again",
+            ));
+        }
+        Ok(())
     }
 }
 
@@ -144,17 +214,17 @@ pub enum Publication {
     /// The object is there for every later reader.
     Published(BlobStat),
     /// A write begun later was published, or the object was deleted, after this
-    /// write began; or the write stood still for longer than its lease, or took
-    /// longer than the store keeps what is not published.
+    /// write began; or the write was idle for longer than its lease, or took
+    /// longer than the store keeps unpublished content.
     Superseded,
-    /// [`PutMode::CreateOnly`], and there is one.
+    /// [`PutMode::CreateOnly`], and the object exists.
     AlreadyExists,
-    /// [`PutMode::IfUnchanged`], and it is not that one any more.
+    /// [`PutMode::IfUnchanged`], and another publication is there.
     Changed,
 }
 
 impl Publication {
-    /// The published object, for callers to whom anything else is an error.
+    /// The published object; anything else as an error.
     ///
     /// # Errors
     /// `Superseded`, `AlreadyExists` or `Conflict`. Nothing was published.
@@ -179,7 +249,7 @@ impl Publication {
 }
 
 /// Which part of an object to read. It is clipped to the object, as an HTTP
-/// range is; past the end it is empty, and [`Blob::range`] tells.
+/// range is; past the end it is empty. See [`Blob::range`].
 ///
 /// ```
 /// use store_core::blobs::ByteRange;
@@ -260,10 +330,10 @@ impl<R: Into<ByteRange>> From<R> for OpenOptions {
     }
 }
 
-/// An opened object: what is known of it, and its bytes.
+/// An opened object: its metadata and its bytes.
 #[derive(Debug)]
 pub struct Blob {
-    /// What is known of the whole object; of the very publication that is read.
+    /// The whole object, of the very publication that is read.
     pub stat: BlobStat,
     /// Which part of it is read.
     pub range: Range<u64>,

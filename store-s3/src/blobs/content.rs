@@ -9,7 +9,6 @@ use object_store::multipart::{MultipartStore, PartId};
 use object_store::path::Path;
 use object_store::{GetRange, MultipartUpload, ObjectStore, ObjectStoreExt, PutPayload};
 use store_core::{Error, ErrorKind, Result, Retry, Version};
-use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
 use super::Blobs;
@@ -104,8 +103,7 @@ impl Blobs {
     }
 }
 
-/// An object that is written in parts. Dropped before its end it is aborted by a
-/// task, if there is still a runtime to run one.
+/// An object that is written in parts. It must be completed or aborted.
 pub(super) struct Upload {
     bucket: Arc<Bucket>,
     name: String,
@@ -235,17 +233,10 @@ fn ended(aborted: object_store::Result<()>) -> Result<()> {
 }
 
 impl Drop for Upload {
+    /// Of a write whose task was stopped: what it leaves is what a process that
+    /// dies leaves.
     fn drop(&mut self) {
-        if let Some(way) = self.way.take()
-            && let Ok(runtime) = Handle::try_current()
-        {
-            let mut parts = std::mem::take(&mut self.on_their_way);
-            runtime.spawn(async move {
-                parts.shutdown().await;
-                // What it leaves is what a process that dies leaves.
-                let _ = way.abort().await;
-            });
-        }
+        self.on_their_way.abort_all();
     }
 }
 

@@ -62,9 +62,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use store_core::blobs::{
     BLOBS, Blob, BlobEntry, BlobList, BlobMetadata, BlobRef, BlobSink, BlobStat, BlobStore,
-    OpenOptions, Publication, PutOptions,
+    Content, OpenOptions, Publication, PutOptions,
 };
 use store_core::scan::Page;
 use store_core::{
@@ -142,6 +143,39 @@ impl Blobs {
 
     fn now(&self) -> Timestamp {
         self.shared.now()
+    }
+
+    /// Publishes small content in one change of its pointer.
+    async fn put_inline(
+        &self,
+        place: &Place,
+        options: &PutOptions,
+        bytes: Bytes,
+    ) -> Result<Publication> {
+        let generation = Version::unique();
+        let content = Content {
+            generation,
+            size: bytes.len() as u64,
+            chunk_size: self.object_size(),
+        };
+        let inline = Some((generation, bytes));
+        let published = self.change(place, Start::Glance, inline, |pointer, now, unsure| {
+            if pointer.is_published(generation) {
+                let done = pointer.stat().map(Publication::Published);
+                return Ok(done.map_or(Step::Unknown, Step::Keep));
+            }
+            // An earlier put of it may have been done and replaced since.
+            if unsure {
+                return Ok(Step::Unknown);
+            }
+            let PutOptions { metadata, mode, .. } = options;
+            let answer = pointer.publish_at_once(content, metadata, *mode, now);
+            Ok(match answer {
+                Publication::Published(_) => Step::Write(answer),
+                _ => Step::Keep(answer),
+            })
+        });
+        published.await.map(|(answer, _)| answer)
     }
 
     fn place(&self, at: BlobRef<'_>) -> Result<Place> {
@@ -233,6 +267,33 @@ impl BlobStore for S3Blobs {
         Ok(Box::new(sink))
     }
 
+    async fn put_bytes(
+        &self,
+        at: BlobRef<'_>,
+        options: PutOptions,
+        bytes: Bytes,
+    ) -> Result<Publication> {
+        self.0.check_open()?;
+        if bytes.len() > self.0.options.inline {
+            let mut sink = self.begin(at, options).await?;
+            return match sink.write(bytes).await {
+                Ok(()) => sink.commit().await,
+                Err(error) => {
+                    // The first error is reported; the sweep frees what is left.
+                    let _ = sink.abort().await;
+                    Err(error)
+                }
+            };
+        }
+        options.metadata.check()?;
+        let mut check = options.content_check();
+        check.update(&bytes);
+        check.finish()?;
+        let place = self.0.place(at)?;
+        let put = self.0.put_inline(&place, &options, bytes).await;
+        put.map_err(of("put", &place))
+    }
+
     async fn open(&self, at: BlobRef<'_>, options: OpenOptions) -> Result<Option<Blob>> {
         self.0.check_open()?;
         let place = self.0.place(at)?;
@@ -311,7 +372,7 @@ impl BlobStore for S3Blobs {
     }
 
     async fn close(&self) -> Result<()> {
-        self.0.shared.close();
+        self.0.shared.close().await;
         Ok(())
     }
 }

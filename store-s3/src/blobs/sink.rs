@@ -1,12 +1,12 @@
-//! Writing an object: small content is kept until it is published, larger goes
-//! out in parts, a few at a time.
+//! Writing an object: small content is buffered until it is published, larger
+//! content is sent in parts, a few at a time.
 
 use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use store_core::blobs::{BlobSink, Content, Publication, PutOptions};
+use store_core::blobs::{BlobSink, Content, ContentCheck, Publication, PutOptions};
 use store_core::{Error, ErrorKind, Result, Retry, Timestamp, Version};
 
 use super::change::{Start, Step};
@@ -14,13 +14,18 @@ use super::content::Upload;
 use super::head::{Inline, Known};
 use super::sweep::{Note, Reason};
 use super::{Blobs, Place, of, unpublished};
+use crate::error::closed;
 
-pub(super) struct Sink {
+/// A write; dropped before its end, it is discarded by a task.
+pub(super) struct Sink(Option<Writing>);
+
+struct Writing {
     blobs: Arc<Blobs>,
     place: Place,
     generation: Version,
     lease_until: Timestamp,
     options: PutOptions,
+    check: ContentCheck,
     /// How this write left the pointer, so that the next change need not read it.
     known: Option<Known>,
     /// At most a part.
@@ -46,11 +51,12 @@ impl Sink {
         options: PutOptions,
         known: Option<Known>,
     ) -> Self {
-        let mut sink = Self {
+        let mut writing = Writing {
             blobs,
             place,
             generation,
             lease_until,
+            check: options.content_check(),
             options,
             known: None,
             buffer: Vec::new(),
@@ -60,11 +66,17 @@ impl Sink {
             note: None,
             broken: false,
         };
-        sink.remember(known);
-        sink
+        writing.remember(known);
+        Self(Some(writing))
     }
 
-    /// Keeps how the pointer was left, but not the old content that was with it.
+    fn writing(&mut self) -> Result<&mut Writing> {
+        self.0.as_mut().ok_or_else(closed)
+    }
+}
+
+impl Writing {
+    /// Stores how the pointer was left, without the old content that was with it.
     fn remember(&mut self, known: Option<Known>) {
         self.known = known.map(|mut known| {
             if matches!(known.inline, Inline::Here(_)) {
@@ -145,8 +157,8 @@ impl Sink {
         Ok(())
     }
 
-    /// Sees to it that the lease lasts. Without one nothing is written: the
-    /// sweep may be freeing what is there.
+    /// Renews the lease if half of it is over. Without a lease nothing is written:
+    /// the sweep may be freeing what is stored.
     async fn renew(&mut self) -> Result<()> {
         let now = self.blobs.now();
         let lease = self.blobs.options.lease;
@@ -171,7 +183,7 @@ impl Sink {
         Ok(())
     }
 
-    /// Sees to it that a note covers the next object, before there is any of it.
+    /// Writes a note that covers the next object, before any of it exists.
     async fn cover(&mut self) -> Result<()> {
         let due = self.lease_until + self.blobs.options.grace;
         let note = Note::new(&self.place, self.generation, Reason::Upload, due)
@@ -184,10 +196,11 @@ impl Sink {
         }
     }
 
-    /// Writes what is left, unless it is so little that it goes with the
-    /// pointer, and waits until all of it is there.
+    /// Sends what is left, unless it is stored with the pointer, and waits until
+    /// all of it is stored.
     async fn finish(&mut self) -> Result<(Content, Option<(Version, Bytes)>)> {
         self.check_whole()?;
+        self.check.finish()?;
         let content = Content {
             generation: self.generation,
             size: self.sent + self.buffer.len() as u64,
@@ -242,7 +255,7 @@ impl Sink {
         Ok(answer)
     }
 
-    /// Removes what was written, now rather than by the sweep.
+    /// Removes what was written now, instead of leaving it to the sweep.
     async fn discard(&mut self) -> Result<()> {
         let generation = self.generation;
         let (blobs, start) = (Arc::clone(&self.blobs), self.start());
@@ -267,58 +280,89 @@ impl Sink {
         };
         blobs.remove_content(generation, note.objects()).await?;
         match self.broken {
-            // What failed may still arrive: the sweep looks again.
+            // A failed request may still arrive: the sweep checks again.
             true => Ok(()),
             false => blobs.remove_note(note).await,
         }
+    }
+
+    async fn write(&mut self, bytes: Bytes) -> Result<()> {
+        self.check_whole()?;
+        self.broken = true;
+        // Even an empty write shows that the writer is active.
+        self.renew().await?;
+        self.check.update(&bytes);
+        self.fill(bytes).await?;
+        self.broken = false;
+        Ok(())
+    }
+
+    async fn commit(&mut self) -> Result<Publication> {
+        let answer = match self.finish().await {
+            Ok((content, inline)) => self.publish(content, inline).await,
+            Err(error) if error.is(ErrorKind::Superseded) => Ok(Publication::Superseded),
+            Err(error) => Err(unpublished(error)),
+        };
+        // If this fails the sweep frees what is left.
+        let _ = match (&answer, &self.note) {
+            (Ok(Publication::Published(_)), Some(note)) => self.blobs.remove_note(note).await,
+            (Ok(Publication::Published(_)), None) => Ok(()),
+            // It may be published.
+            (Err(error), _) if error.retry() == Retry::Ambiguous => Ok(()),
+            _ => self.discard().await,
+        };
+        answer
     }
 }
 
 #[async_trait]
 impl BlobSink for Sink {
     async fn write(&mut self, bytes: Bytes) -> Result<()> {
-        self.check_whole()?;
-        self.broken = true;
-        // However little it adds: it shows that the write goes on.
-        let mut written = self.renew().await;
-        if written.is_ok() {
-            written = self.fill(bytes).await;
-        }
-        written.map_err(of("write", &self.place))?;
-        self.broken = false;
-        Ok(())
+        let writing = self.writing()?;
+        let written = writing.write(bytes).await;
+        written.map_err(of("write", &writing.place))
     }
 
     async fn commit(mut self: Box<Self>) -> Result<Publication> {
-        let answer = match self.finish().await {
-            Ok((content, inline)) => self.publish(content, inline).await,
-            Err(error) if error.is(ErrorKind::Superseded) => Ok(Publication::Superseded),
-            Err(error) => Err(unpublished(error)),
-        };
-        // What is left to tidy up, the sweep does if this cannot.
-        let _ = match (&answer, &self.note) {
-            (Ok(Publication::Published(_)), Some(note)) => self.blobs.remove_note(note).await,
-            (Ok(Publication::Published(_)), None) => Ok(()),
-            // Perhaps it is published.
-            (Err(error), _) if error.retry() == Retry::Ambiguous => Ok(()),
-            _ => self.discard().await,
-        };
-        answer.map_err(of("commit", &self.place))
+        // Taken only when it ended: if this future is dropped, the write is.
+        let writing = self.writing()?;
+        let answer = writing.commit().await;
+        let answer = answer.map_err(of("commit", &writing.place));
+        self.0 = None;
+        answer
     }
 
     async fn abort(mut self: Box<Self>) -> Result<()> {
-        self.blobs.check_open()?;
-        let aborted = self.discard().await;
-        aborted.map_err(of("abort", &self.place))
+        let writing = self.writing()?;
+        writing.blobs.check_open()?;
+        let aborted = writing.discard().await;
+        let aborted = aborted.map_err(of("abort", &writing.place));
+        self.0 = None;
+        aborted
+    }
+}
+
+impl Drop for Sink {
+    fn drop(&mut self) {
+        if let Some(mut writing) = self.0.take() {
+            let blobs = Arc::clone(&writing.blobs);
+            blobs.shared.background.spawn(async move {
+                // If this fails the sweep frees what is left.
+                let _ = writing.discard().await;
+            });
+        }
     }
 }
 
 impl fmt::Debug for Sink {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(writing) = &self.0 else {
+            return f.write_str("Sink");
+        };
         f.debug_struct("Sink")
-            .field("at", &self.place.at())
-            .field("sent", &self.sent)
-            .field("broken", &self.broken)
+            .field("at", &writing.place.at())
+            .field("sent", &writing.sent)
+            .field("broken", &writing.broken)
             .finish_non_exhaustive()
     }
 }

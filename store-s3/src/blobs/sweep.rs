@@ -9,7 +9,7 @@ use store_core::{ErrorKind, Result, Swept, Timestamp, Version};
 use super::change::{Start, Step};
 use super::{Blobs, Place, unpublished};
 use crate::error::corrupt;
-use crate::objects::Objects;
+use crate::objects::{ETag, Objects, Put, When};
 use crate::together::together;
 use crate::wire::FORMAT;
 
@@ -36,6 +36,9 @@ pub(super) struct Note {
     due: Timestamp,
     /// It has no more objects than that.
     objects: u64,
+    /// A sweep has begun to free the content, and counted it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    claimed: bool,
     /// The last of them is perhaps still an upload, of this id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     upload: Option<String>,
@@ -51,6 +54,7 @@ impl Note {
             reason,
             due,
             objects: 1,
+            claimed: false,
             upload: None,
         }
     }
@@ -84,13 +88,13 @@ impl Note {
     }
 }
 
-/// What is to be done about a note that is due.
+/// What to do about a note that is due.
 enum Verdict {
     /// The content is in use for good.
     Keep,
-    /// It is still being written: look again then.
+    /// It is still being written: check again then.
     Later(Timestamp),
-    /// Nobody can reach it any more.
+    /// It cannot be reached any more.
     Free,
 }
 
@@ -123,6 +127,7 @@ impl Blobs {
         let now = self.now().as_nanos();
         let due = |name: &&String| names.due_of(name).is_none_or(|due| due <= now);
         let due: Vec<&String> = listed.iter().take_while(due).take(BUDGET).collect();
+        let next = listed.get(due.len()).and_then(|name| names.due_of(name));
         let all = due.iter().map(|name| -> BoxFuture<'_, Result<_>> {
             Box::pin(async move {
                 match self.settle(name).await {
@@ -140,11 +145,12 @@ impl Blobs {
                 Err(error) => unreadable = Some(error),
             }
         }
+        swept.next_due = next.map(Timestamp::from_nanos);
         swept.more = more && due.len() == listed.len() && unreadable.is_none();
         unreadable.map_or(Ok(swept), Err)
     }
 
-    /// Does what a due note asks for; true if it freed the content.
+    /// Handles a note that is due; true if this sweep freed the content.
     async fn settle(&self, name: &str) -> Result<bool> {
         let Some(found) = self.shared.bucket().get(name).await? else {
             return Ok(false);
@@ -161,15 +167,32 @@ impl Blobs {
                 false
             }
             Verdict::Free => {
+                let counts = self.claim(name, &found.etag, &note).await;
                 if let (Some(id), Some(last)) = (&note.upload, note.objects.checked_sub(1)) {
                     self.abort_upload(note.generation, last, id).await?;
                 }
                 self.remove_content(note.generation, note.objects).await?;
-                true
+                counts
             }
         };
         self.shared.bucket().delete(name).await?;
         Ok(freed)
+    }
+
+    /// Whether this sweep is the one of several that counts the content. A
+    /// conditional put of the note decides it; the work is done by each.
+    async fn claim(&self, name: &str, etag: &ETag, note: &Note) -> bool {
+        if note.claimed {
+            return false;
+        }
+        let claimed = Note {
+            claimed: true,
+            ..note.clone()
+        };
+        let bytes = serde_json::to_vec(&claimed).expect("texts and numbers");
+        let when = When::Is(ETag::clone(etag));
+        let put = self.shared.bucket().put(name, &when, bytes.into()).await;
+        matches!(put, Ok(Put::Done(_)))
     }
 
     async fn judge(&self, note: &Note) -> Result<Verdict> {

@@ -26,6 +26,7 @@ pub(super) fn cases() -> Vec<Case<dyn BlobStore>> {
         ),
         case!(a_write_begun_after_a_delete_wins, "44"),
         case!(deleting_twice_is_no_error),
+        case!(first_writes_that_begin_at_once_are_all_ordered, "44", "42"),
         case!(racing_commits_end_with_the_one_begun_last, "44"),
         case!(one_of_many_racing_creates_wins),
         case!(one_of_many_racing_replacements_wins, "32"),
@@ -103,6 +104,49 @@ async fn a_write_begun_after_a_delete_wins(harness: Given) -> CaseResult {
     assert!(opened.first.delete(object()).await?);
     put(&opened.first, object(), told(3), b"again").await?;
     holds([&opened.first, &opened.second], object(), b"again").await?;
+    Ok(())
+}
+
+/// Nothing is there yet when they begin, so that their first steps meet.
+async fn first_writes_that_begin_at_once_are_all_ordered(harness: Given) -> CaseResult {
+    const WRITERS: usize = 6;
+    let opened = harness.open(()).await?;
+    for round in 0..8u64 {
+        let start = Arc::new(Barrier::new(WRITERS));
+        let mut race = JoinSet::new();
+        for number in 0..WRITERS {
+            let (store, start) = (handle(&opened, number), Arc::clone(&start));
+            race.spawn(async move {
+                start.wait().await;
+                let seed = round * 100 + number as u64;
+                let bytes = content(seed, 100);
+                let sink = written(&store, object(), told(seed), &bytes).await?;
+                Ok::<_, store_core::Error>((seed, sink))
+            });
+        }
+        let mut sinks = Vec::new();
+        while let Some(begun) = race.join_next().await {
+            sinks.push(begun??);
+        }
+        holds_none([&opened.first, &opened.second], object()).await?;
+        // Each is open and has a place in the order: the last one published is
+        // the one that is there.
+        let mut last = None;
+        for (seed, sink) in sinks {
+            match sink.commit().await? {
+                Publication::Published(_) => last = Some(seed),
+                other => superseded(&other),
+            }
+        }
+        let last = last.expect("one of them wins");
+        holds(
+            [&opened.first, &opened.second],
+            object(),
+            &content(last, 100),
+        )
+        .await?;
+        assert!(opened.first.delete(object()).await?);
+    }
     Ok(())
 }
 

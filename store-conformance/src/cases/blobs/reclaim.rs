@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use store_core::blobs::{BLOB_CHUNKS, BLOB_RECLAIM, BLOBS, BlobStoreExt, OpenOptions, Publication};
-use store_core::{BlobStore, Collection, Scan, Store};
+use store_core::blobs::{
+    BLOB_CHUNKS, BLOB_RECLAIM, BLOBS, BlobSink, BlobStoreExt, OpenOptions, Publication,
+};
+use store_core::{BlobStore, Clock, Collection, Scan, Store};
 
 use super::tools::{
     CHUNK, Given, LARGE, LONG, SEVERAL_CHUNKS, content, drain, holds, holds_none, named, object,
@@ -23,6 +25,10 @@ pub(super) fn cases() -> Vec<Case<dyn BlobStore>> {
         case!(a_write_that_was_reclaimed_can_not_commit, "49", "44"),
         case!(a_write_that_goes_on_is_not_reclaimed, "49"),
         case!(replaced_and_deleted_content_is_reclaimed, "50"),
+        case!(a_dropped_sink_frees_its_content, "50", "49"),
+        case!(two_sweeps_at_once_count_each_content_once, "50"),
+        case!(a_sweep_reports_when_the_next_content_is_due, "50"),
+        case!(content_in_more_than_a_hundred_pieces_is_freed_whole, "50"),
         case!(a_sweep_racing_commits_frees_nothing_that_is_published, "49"),
     ]
 }
@@ -34,12 +40,102 @@ pub(super) fn store_cases() -> Vec<Case<Store>> {
     ]
 }
 
+/// Leaves a write as a process that is killed does: nothing of it runs again.
+fn killed(sink: Box<dyn BlobSink>) {
+    std::mem::forget(sink);
+}
+
+/// Nothing of a dropped write waits for a sweep, as soon as the work that the
+/// drop began is done.
+async fn a_dropped_sink_frees_its_content(harness: Given) -> CaseResult {
+    let opened = harness.open(()).await?;
+    put(&opened.first, object(), told(1), b"kept").await?;
+    for length in [10, SEVERAL_CHUNKS, LONG] {
+        drop(written(&opened.first, object(), told(2), &content(2, length)).await?);
+        let freed = async {
+            while opened.second.sweep().await?.next_due.is_some() {
+                tokio::task::yield_now().await;
+            }
+            Ok::<_, store_core::Error>(())
+        };
+        let freed = tokio::time::timeout(Duration::from_secs(20), freed).await;
+        freed.map_err(|_| format!("{length} bytes wait for a sweep"))??;
+        holds([&opened.second], object(), b"kept").await?;
+    }
+    opened.clock.advance(A_DAY);
+    assert_eq!(sweep(&opened.second).await?, 0, "nothing was left");
+    Ok(())
+}
+
+async fn two_sweeps_at_once_count_each_content_once(harness: Given) -> CaseResult {
+    let opened = harness.open(()).await?;
+    for round in 0..4 {
+        for seed in 0..4 {
+            put(&opened.first, object(), told(seed), &content(seed, LARGE)).await?;
+        }
+        opened.first.delete(object()).await?;
+        opened.clock.advance(A_DAY);
+        let sweeps = [&opened.first, &opened.second].map(|store| {
+            let store = Arc::clone(store);
+            tokio::spawn(async move { sweep(&store).await })
+        });
+        let mut freed = 0;
+        for sweep in sweeps {
+            freed += sweep.await??;
+        }
+        freed += sweep(&opened.first).await?;
+        assert_eq!(freed, 4, "in round {round}");
+    }
+    Ok(())
+}
+
+async fn a_sweep_reports_when_the_next_content_is_due(harness: Given) -> CaseResult {
+    let opened = harness.open(()).await?;
+    assert_eq!(opened.first.sweep().await?.next_due, None, "nothing waits");
+    put(&opened.first, object(), told(1), &content(1, LARGE)).await?;
+    assert_eq!(opened.first.sweep().await?.next_due, None, "it is in use");
+    opened.first.delete(object()).await?;
+    let due = opened.second.sweep().await?.next_due;
+    let due = due.ok_or("deleted content waits for its readers")?;
+    let now = opened.clock.now();
+    assert!(due > now, "{due:?} is over");
+    opened.clock.advance(due.since(now));
+    assert_eq!(sweep(&opened.second).await?, 1, "it is due then");
+    assert_eq!(opened.second.sweep().await?.next_due, None);
+    Ok(())
+}
+
+/// A commit takes a hundred records: what owns more is freed in several.
+async fn content_in_more_than_a_hundred_pieces_is_freed_whole(harness: Given) -> CaseResult {
+    let opened = harness.open(()).await?;
+    let length = 130 * CHUNK + 5;
+    put(&opened.first, object(), told(1), &content(1, length)).await?;
+    let open = OpenOptions::default();
+    let blob = opened.second.open(object(), open).await?;
+    let mut reader = blob.expect("just put").reader;
+    assert!(opened.first.delete(object()).await?);
+    opened.clock.advance(A_DAY);
+    assert_eq!(sweep(&opened.first).await?, 1);
+    assert_eq!(opened.first.sweep().await?.next_due, None);
+    let mut read = 0;
+    let error = loop {
+        match reader.next().await {
+            Ok(Some(piece)) => read += piece.len(),
+            Ok(None) => return Err("short data".into()),
+            Err(error) => break error,
+        }
+    };
+    assert!(error.is(store_core::ErrorKind::Superseded), "{error:?}");
+    assert!(read < length);
+    Ok(())
+}
+
 async fn an_abandoned_write_is_reclaimed(harness: Given) -> CaseResult {
     let opened = harness.open(()).await?;
     let bytes = content(1, SEVERAL_CHUNKS);
     put(&opened.first, named("kept"), told(1), &bytes).await?;
     for key in ["a", "b"] {
-        drop(written(&opened.first, named(key), told(2), &content(2, LONG)).await?);
+        killed(written(&opened.first, named(key), told(2), &content(2, LONG)).await?);
     }
     assert_eq!(sweep(&opened.second).await?, 0, "they may still go on");
     opened.clock.advance(A_DAY);
@@ -177,13 +273,13 @@ async fn nothing_is_left_of_objects_that_are_gone(harness: Arc<dyn Harness<Store
             .await?
             .abort()
             .await?;
-        drop(written(blobs, named(key), told(5), &bytes).await?);
+        killed(written(blobs, named(key), told(5), &bytes).await?);
         let stale = written(blobs, named(key), told(6), &bytes).await?;
         put(opened.second.blobs(), named(key), told(7), &bytes).await?;
         superseded(&stale.commit().await?);
     }
-    drop(written(blobs, named("c"), told(1), &bytes).await?);
-    drop(blobs.begin(named("d"), told(1).into()).await?);
+    killed(written(blobs, named("c"), told(1), &bytes).await?);
+    killed(blobs.begin(named("d"), told(1).into()).await?);
     // One is deleted with a write open over it, both are gone in the end.
     let open = written(blobs, named("a"), told(8), &bytes).await?;
     let mut blob = blobs

@@ -3,11 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use store_core::blobs::{BlobMetadata, MAX_METADATA, Publication, PutMode, PutOptions};
+use sha2::{Digest, Sha256};
+use store_core::blobs::{
+    BlobMetadata, BlobStoreExt, MAX_METADATA, OpenOptions, Publication, PutMode, PutOptions,
+};
 use store_core::{BlobStore, Clock, ErrorKind};
 
 use super::tools::{
-    CHUNK, Given, SEVERAL_CHUNKS, content, create_only, holds, holds_none, named, object,
+    CHUNK, Given, SEVERAL_CHUNKS, content, create_only, drain, holds, holds_none, named, object,
     poll_once, put, read, told, written,
 };
 use crate::case;
@@ -17,6 +20,9 @@ pub(super) fn cases() -> Vec<Case<dyn BlobStore>> {
     vec![
         case!(what_is_committed_reads_back_whole, "46"),
         case!(a_zero_byte_object_is_an_object, "46"),
+        case!(content_other_than_promised_publishes_nothing, "40", "42"),
+        case!(a_put_of_content_in_memory_keeps_every_promise, "42", "44"),
+        case!(a_small_object_becomes_large_and_small_again, "46", "43"),
         case!(metadata_is_published_with_the_content, "42", "46"),
         case!(metadata_that_is_too_large_is_refused_before_the_write),
         case!(byte_by_byte_and_all_at_once_give_the_same_object, "46"),
@@ -48,6 +54,145 @@ async fn what_is_committed_reads_back_whole(harness: Given) -> CaseResult {
         let key = length.to_string();
         put(&opened.first, named(&key), PutOptions::default(), &bytes).await?;
         holds(handles, named(&key), &bytes).await?;
+    }
+    Ok(())
+}
+
+async fn content_other_than_promised_publishes_nothing(harness: Given) -> CaseResult {
+    let opened = harness.open(()).await?;
+    let store = &opened.first;
+    for length in [0, 10, CHUNK + 1, SEVERAL_CHUNKS] {
+        let bytes = content(1, length);
+        let digest: [u8; 32] = Sha256::digest(&bytes).into();
+        let size = length as u64;
+        let whole = || {
+            PutOptions::default()
+                .expect_size(size)
+                .expect_sha256(digest)
+        };
+        for good in [
+            PutOptions::default().expect_size(size),
+            PutOptions::default().expect_sha256(digest),
+            whole(),
+        ] {
+            put(store, object(), good.clone(), &bytes).await?;
+            holds([&opened.second], object(), &bytes).await?;
+            store
+                .put(object(), good, bytes.clone())
+                .await?
+                .published()?;
+            holds([&opened.second], object(), &bytes).await?;
+        }
+        put(store, object(), told(1), b"old").await?;
+        let mut wrong = vec![bytes.clone(), bytes.clone()];
+        wrong[0].push(0);
+        match wrong[1].last_mut() {
+            Some(last) => *last ^= 1,
+            None => wrong.truncate(1),
+        }
+        if length > 0 {
+            wrong.push(bytes[..length - 1].to_vec());
+        }
+        for bytes in wrong {
+            let sink = written(store, object(), whole(), &bytes).await?;
+            let error = sink.commit().await.expect_err("not what was promised");
+            assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error:?}");
+            let error = store.put(object(), whole(), bytes).await;
+            let error = error.expect_err("not what was promised");
+            assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error:?}");
+            holds([&opened.second], object(), b"old").await?;
+        }
+        let mut source = &bytes[..length / 2];
+        let options = PutOptions::default().expect_size(size + 1);
+        let cut = store.put_from(object(), options, &mut source).await;
+        assert!(cut.is_err(), "the source was cut short");
+        holds([&opened.second], object(), b"old").await?;
+    }
+    Ok(())
+}
+
+/// As a write that begins and ends at one moment.
+async fn a_put_of_content_in_memory_keeps_every_promise(harness: Given) -> CaseResult {
+    let opened = harness.open(()).await?;
+    let (first, second) = (&opened.first, &opened.second);
+    for length in [0, 10, 64 * 1024, 64 * 1024 + 1, SEVERAL_CHUNKS] {
+        let bytes = content(length as u64, length);
+        let earlier = written(first, object(), told(1), b"earlier").await?;
+        let stat = second
+            .put(object(), told(2), bytes.clone())
+            .await?
+            .published()?;
+        assert_eq!(
+            (stat.size, &stat.metadata.tag),
+            (length as u64, &told(2).tag)
+        );
+        let answer = earlier.commit().await?;
+        assert!(matches!(answer, Publication::Superseded), "{answer:?}");
+        holds([first, second], object(), &bytes).await?;
+
+        let only = first.put(object(), create_only(), "only").await?;
+        assert!(matches!(only, Publication::AlreadyExists), "{only:?}");
+        let unchanged = |version| PutOptions::default().mode(PutMode::IfUnchanged(version));
+        let next = second
+            .put(object(), unchanged(stat.version), "next")
+            .await?;
+        let next = next.published()?;
+        let stale = first
+            .put(object(), unchanged(stat.version), "stale")
+            .await?;
+        assert!(matches!(stale, Publication::Changed), "{stale:?}");
+        holds([first, second], object(), b"next").await?;
+
+        let later = written(first, object(), told(3), b"later").await?;
+        assert!(second.delete(object()).await?);
+        let gone = second
+            .put(object(), unchanged(next.version), "stale")
+            .await?;
+        assert!(matches!(gone, Publication::Changed), "{gone:?}");
+        first
+            .put(object(), create_only(), bytes.clone())
+            .await?
+            .published()?;
+        let answer = later.commit().await?;
+        assert!(matches!(answer, Publication::Superseded), "{answer:?}");
+        holds([first, second], object(), &bytes).await?;
+        second.delete(object()).await?;
+    }
+    Ok(())
+}
+
+/// Wherever content of either size is stored, its readers and its metadata stay
+/// what they are, and ranges are exact.
+async fn a_small_object_becomes_large_and_small_again(harness: Given) -> CaseResult {
+    let opened = harness.open(()).await?;
+    let lengths = [
+        64 * 1024,
+        SEVERAL_CHUNKS,
+        64 * 1024 + 1,
+        100,
+        0,
+        SEVERAL_CHUNKS,
+        7,
+    ];
+    let mut readers = Vec::new();
+    for (seed, length) in lengths.into_iter().enumerate() {
+        let bytes = content(seed as u64, length);
+        let stat = put(&opened.first, object(), told(seed as u64), &bytes).await?;
+        holds([&opened.first, &opened.second], object(), &bytes).await?;
+        let range = length / 3..length - length / 4;
+        let options = OpenOptions::from(range.start as u64..range.end as u64);
+        let blob = opened.second.open(object(), options).await?;
+        readers.push((bytes[range].to_vec(), blob.expect("just put")));
+        let changed = told(100 + seed as u64);
+        let restamped = opened
+            .second
+            .restamp(object(), stat.version, changed.clone())
+            .await?;
+        assert_eq!(restamped.published()?.metadata.tag, changed.tag);
+        holds([&opened.first, &opened.second], object(), &bytes).await?;
+    }
+    for (expected, mut blob) in readers {
+        assert!(drain(&mut blob.reader).await? == expected);
     }
     Ok(())
 }

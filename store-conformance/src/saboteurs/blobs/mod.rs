@@ -38,6 +38,10 @@ enum Flaw {
     ListsOpenWrites,
     CountsInCursors,
     TakesAnOutageForAMiss,
+    TrustsTheSource,
+    LeavesDroppedWrites,
+    HidesWhatWaits,
+    CountsTwice,
 }
 
 /// Opens shelves with one flaw, or none.
@@ -196,6 +200,26 @@ pub fn all() -> Vec<Saboteur> {
             CountsInCursors,
             "counts in cursors, so that a delete shifts the next page",
             "a_list_goes_on_after_its_last_object_was_deleted"
+        ),
+        flaw!(
+            TrustsTheSource,
+            "publishes content other than what was promised",
+            "content_other_than_promised_publishes_nothing"
+        ),
+        flaw!(
+            LeavesDroppedWrites,
+            "leaves a dropped write's content to the sweep",
+            "a_dropped_sink_frees_its_content"
+        ),
+        flaw!(
+            HidesWhatWaits,
+            "reports nothing of content that is due later",
+            "a_sweep_reports_when_the_next_content_is_due"
+        ),
+        flaw!(
+            CountsTwice,
+            "counts content in two sweeps",
+            "two_sweeps_at_once_count_each_content_once"
         ),
         flaw!(
             TakesAnOutageForAMiss,

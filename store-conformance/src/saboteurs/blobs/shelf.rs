@@ -10,8 +10,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use store_core::blobs::{
-    Blob, BlobEntry, BlobList, BlobMetadata, BlobReader, BlobRef, BlobSink, BlobStat, OpenOptions,
-    Publication, PutMode, PutOptions,
+    Blob, BlobEntry, BlobList, BlobMetadata, BlobReader, BlobRef, BlobSink, BlobStat, ContentCheck,
+    OpenOptions, Publication, PutMode, PutOptions,
 };
 use store_core::{
     BlobStore, Clock, Error, ErrorKind, ManualClock, Page, Result, Scope, Swept, Timestamp, Version,
@@ -38,6 +38,8 @@ pub(super) struct State {
     contents: BTreeMap<u64, Vec<u8>>,
     retired: Vec<(Timestamp, u64)>,
     closed: bool,
+    /// How many contents the last sweep freed.
+    swept: u64,
     /// Whether somebody was shown metadata and content that do not belong
     /// together: once is enough to be caught.
     torn: bool,
@@ -81,6 +83,14 @@ impl Shelf {
             return (String::new(), format!("{}:{}", at.bucket(), at.key()));
         }
         (at.bucket().into(), at.key().into())
+    }
+
+    /// Ends a write and frees its content.
+    fn discard(&self, number: u64) -> Result<()> {
+        let mut state = self.state()?;
+        state.uploads.remove(&number);
+        state.contents.remove(&number);
+        Ok(())
     }
 
     fn retire(&self, state: &mut State, content: u64) {
@@ -173,7 +183,9 @@ impl BlobStore for Shelf {
             },
         );
         let (shelf, key) = (self.clone(), at.key().to_owned());
+        let check = options.content_check();
         Ok(Box::new(Sink {
+            check,
             shelf,
             name,
             key,
@@ -316,12 +328,24 @@ impl BlobStore for Shelf {
                 upload.lease_until > now
             });
         }
+        let waits = state.retired.iter().map(|(at, _)| *at);
+        let open = state.uploads.iter();
+        let open = open.filter(|(number, _)| state.contents.contains_key(number));
+        let next_due = waits
+            .chain(open.map(|(_, upload)| upload.lease_until))
+            .min();
         let freed = due
             .iter()
             .filter(|content| state.contents.remove(content).is_some());
+        let mut removed = freed.count() as u64;
+        if self.has(Flaw::CountsTwice) {
+            // What another handle's sweep freed counts as freed by this one, too.
+            removed += std::mem::replace(&mut state.swept, removed);
+        }
         Ok(Swept {
-            removed: freed.count() as u64,
+            removed,
             more: false,
+            next_due: next_due.filter(|_| !self.has(Flaw::HidesWhatWaits)),
         })
     }
 
@@ -354,6 +378,7 @@ struct Sink {
     key: String,
     number: u64,
     options: PutOptions,
+    check: ContentCheck,
     done: bool,
 }
 
@@ -374,6 +399,7 @@ impl BlobSink for Sink {
         if !self.shelf.has(Flaw::NeverRenews) {
             upload.lease_until = now + LEASE;
         }
+        self.check.update(&bytes);
         content.extend_from_slice(&bytes);
         Ok(())
     }
@@ -381,6 +407,12 @@ impl BlobSink for Sink {
     async fn commit(mut self: Box<Self>) -> Result<Publication> {
         self.done = true;
         let shelf = self.shelf.clone();
+        if !shelf.has(Flaw::TrustsTheSource)
+            && let Err(error) = self.check.finish()
+        {
+            shelf.discard(self.number)?;
+            return Err(error);
+        }
         if !shelf.has(Flaw::TearsMetadataFromContent) {
             return Ok(shelf.publish(&mut *shelf.state()?, &self));
         }
@@ -415,16 +447,22 @@ impl BlobSink for Sink {
         let mut state = shelf.state()?;
         if shelf.has(Flaw::PublishesWhatIsAborted) {
             drop(shelf.publish(&mut state, &self).published());
-        } else {
-            state.uploads.remove(&self.number);
-            state.contents.remove(&self.number);
+            return Ok(());
         }
-        Ok(())
+        drop(state);
+        shelf.discard(self.number)
     }
 }
 
 impl Drop for Sink {
     fn drop(&mut self) {
+        if !self.done
+            && !self.shelf.has(Flaw::LeavesDroppedWrites)
+            && !self.shelf.has(Flaw::PublishesOnDrop)
+        {
+            // Of a closed shelf nothing is left to free.
+            let _ = self.shelf.discard(self.number);
+        }
         if !self.done && self.shelf.has(Flaw::PublishesOnDrop) {
             let shelf = self.shelf.clone();
             if let Ok(mut state) = shelf.state() {

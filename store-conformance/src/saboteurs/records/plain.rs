@@ -443,7 +443,7 @@ impl RecordStore for Plain {
         }
         Ok(Swept {
             removed: due.len() as u64,
-            more: false,
+            ..Swept::default()
         })
     }
 

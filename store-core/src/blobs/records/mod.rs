@@ -1,14 +1,15 @@
 //! Streamed objects as records.
 //!
-//! - A **pointer** (collection [`BLOBS`], partition = bucket) holds all that is
-//!   known of an object and names its content. Every step of a write is one
-//!   compare-and-swap of this one record, so content and metadata are never torn.
+//! - A **pointer** (collection [`BLOBS`], partition = bucket) holds the state of
+//!   an object and its content if that is small, else the content's name. Every
+//!   step of a write is one compare-and-swap of this record, so content and
+//!   metadata always belong together.
 //! - **Chunks** ([`BLOB_CHUNKS`]) are written once, under a generation that no
 //!   other write uses, spread over [`LANES`] partitions.
-//! - **Notes** ([`BLOB_RECLAIM`]) say which generation to look at and when. A
-//!   note is written before its chunks can become garbage: before the first
-//!   chunk of a write, and before the swap that replaces or deletes an object.
-//!   It is a hint: the sweep asks the pointer before it frees anything.
+//! - **Notes** ([`BLOB_RECLAIM`]) name a generation and when to check it. A note
+//!   is written before its chunks can become garbage: before the first chunk of
+//!   a write, and before the swap that replaces or deletes an object. It is a
+//!   hint: the sweep reads the pointer before it frees anything.
 
 mod chunks;
 mod in_flight;
@@ -20,13 +21,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 
 use crate::backend::{MAX_ATTEMPTS, back_off, contended};
 use crate::batch::{Batch, Expectation};
 use crate::blobs::name::Place;
 use crate::blobs::{
     BLOBS, Blob, BlobEntry, BlobList, BlobMetadata, BlobRef, BlobSink, BlobStat, BlobStore,
-    OpenOptions, Pointer, Publication, PutOptions,
+    Content, DetachedTasks, OpenOptions, Pointer, Publication, PutMode, PutOptions,
 };
 use crate::body::{Body, MAX_BODY};
 use crate::clock::Timestamp;
@@ -38,6 +40,10 @@ use crate::scan::{Cursor, Page, Scan, Scope};
 
 use reader::RecordReader;
 use sink::RecordSink;
+
+/// The most content that is stored in an object's record. As Base64, with the
+/// largest metadata and as many open writes as there may be, it fits a record.
+const MAX_INLINE: usize = 64 * 1024;
 
 /// Streamed objects over any record store. Cheap to clone.
 ///
@@ -52,13 +58,14 @@ struct Shared {
     records: Arc<dyn RecordStore>,
     options: Options,
     provisional: Option<Arc<dyn ProvisionalChunks>>,
+    background: DetachedTasks,
 }
 
 /// Gives the chunks of a write an end, until it is published: for a server that
 /// removes expired records by itself, and at less cost than a sweep.
 #[async_trait]
 pub trait ProvisionalChunks: Send + Sync + std::fmt::Debug {
-    /// When a chunk that is written at `now` goes, if nobody keeps it. A write
+    /// When a chunk that is written at `now` expires, unless it is kept. A write
     /// that takes longer is not published.
     fn end(&self, now: Timestamp) -> Timestamp;
 
@@ -67,12 +74,13 @@ pub trait ProvisionalChunks: Send + Sync + std::fmt::Debug {
     /// before the object is published, for several partitions at a time.
     ///
     /// # Errors
-    /// `Superseded` if one is gone; the store's own. Nothing is published then.
+    /// `Superseded` if one has expired; the store's own. Nothing is published then.
     async fn keep(&self, partition: &Partition, chunks: &[RecordKey]) -> Result<()>;
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Options {
+    inline: usize,
     chunk_size: usize,
     in_flight: usize,
     lease: Duration,
@@ -84,6 +92,7 @@ impl RecordBlobs {
     /// flight, a lease of an hour and a grace of five minutes.
     pub fn new(records: Arc<dyn RecordStore>) -> Self {
         let options = Options {
+            inline: MAX_INLINE,
             chunk_size: MAX_BODY,
             in_flight: 8,
             lease: Duration::from_secs(3600),
@@ -101,6 +110,7 @@ impl RecordBlobs {
             records,
             options,
             provisional,
+            background: DetachedTasks::default(),
         }))
     }
 
@@ -111,11 +121,11 @@ impl RecordBlobs {
         Self::open_with(Arc::clone(&self.0.records), options, provisional)
     }
 
-    /// Lets chunks expire until their object is published, so that those of an
-    /// abandoned write go without a sweep. Keeping them costs a call for each of
-    /// the sixteen partitions that they are spread over, or more for 400 MiB and
-    /// above. What is left of a write that ends between that and its publication
-    /// still waits for the sweep.
+    /// Makes chunks expire until their object is published, so that those of an
+    /// abandoned write are removed without a sweep. Keeping them costs a call for
+    /// each of the sixteen partitions that they are spread over, or more for
+    /// 400 MiB and above. The sweep frees what is left of a write that ends
+    /// between that and its publication.
     pub fn provisional(self, chunks: Arc<dyn ProvisionalChunks>) -> Self {
         Self::open_with(Arc::clone(&self.0.records), self.0.options, Some(chunks))
     }
@@ -126,13 +136,23 @@ impl RecordBlobs {
         self.with(|options| options.chunk_size = bytes.clamp(1, MAX_BODY))
     }
 
+    /// Content of up to so many bytes is stored in the object's record: 64 KiB by
+    /// default, which is the most; zero turns it off. A put, a read and a delete
+    /// then cost the fewest round trips, and nothing has to be freed later. In
+    /// return a list and a stat read that content too, and a bucket's publications
+    /// share the throughput of one partition. Lower it for buckets that are listed
+    /// often, or whose server charges by the bytes of a record.
+    pub fn inline(self, bytes: usize) -> Self {
+        self.with(|options| options.inline = bytes.min(MAX_INLINE))
+    }
+
     /// How many chunks a sink or reader has under way at a time; at least one.
     pub fn in_flight(self, chunks: usize) -> Self {
         self.with(|options| options.in_flight = chunks.max(1))
     }
 
-    /// How long a write may stand still before it is taken for abandoned. A
-    /// write that goes on renews its lease.
+    /// How long a write may be idle before it counts as abandoned. An active write
+    /// renews its lease.
     pub fn lease(self, lease: Duration) -> Self {
         self.with(|options| options.lease = lease)
     }
@@ -142,6 +162,15 @@ impl RecordBlobs {
     pub fn grace(self, grace: Duration) -> Self {
         self.with(|options| options.grace = grace)
     }
+}
+
+/// What a change of a pointer starts from.
+enum Start {
+    /// The record as it is now.
+    Read,
+    /// An earlier state of the record, or that there is none. It saves a read; the
+    /// commit verifies it.
+    Assume(Option<Record>),
 }
 
 /// What a change of a pointer decides.
@@ -163,57 +192,73 @@ impl Shared {
     }
 
     /// Changes a pointer by compare-and-swap. `decide` gets the current one, or
-    /// a new one, and may run again when someone else was faster. If the change
-    /// takes away published content, a note is written before.
+    /// a new one, and runs again after a conflict. If the change takes published
+    /// content away that is stored apart, a note is written before. Returns the
+    /// record as it was left, too.
     async fn change<R: Send>(
         &self,
         place: &Place,
+        start: Start,
         mut decide: impl FnMut(&mut Pointer, Timestamp) -> Result<Step<R>> + Send,
-    ) -> Result<R> {
-        let read = self.records.get(place.at()).await;
-        let mut current = read.map_err(unpublished)?;
+    ) -> Result<(R, Option<Record>)> {
+        let (mut current, mut is_fresh) = match start {
+            Start::Read => (self.read(place).await?, true),
+            Start::Assume(record) => (record, false),
+        };
         for attempt in 0..MAX_ATTEMPTS {
             let now = self.now();
             let mut pointer = match &current {
                 Some(record) => (*pointer_at(place, record)?).clone(),
                 None => Pointer::new(&place.key),
             };
-            let before = pointer.content();
+            let apart = pointer.stored_apart();
             let answer = match decide(&mut pointer, now)? {
-                Step::Keep(answer) => return Ok(answer),
-                Step::Write(answer) => answer,
+                Step::Write(answer) if current.is_some() || !pointer.is_blank() => answer,
+                Step::Write(answer) | Step::Keep(answer) if is_fresh => {
+                    return Ok((answer, current));
+                }
+                Step::Write(_) | Step::Keep(_) => {
+                    (current, is_fresh) = (self.read(place).await?, true);
+                    continue;
+                }
             };
-            if let Some(content) = before
-                && before != pointer.content()
+            if let Some(content) = apart
+                && pointer.stored_apart() != apart
             {
                 let noted = self.note_retired(place, content, now).await;
                 noted.map_err(unpublished)?;
             }
             match self.swap(place, current.as_ref(), pointer, now).await {
-                Ok(()) => return Ok(answer),
+                Ok(left) => return Ok((answer, left)),
                 Err(error) => {
                     let conflict = error.into_conflict()?;
                     current = conflict.item(0).and_then(|item| item.current()).cloned();
                 }
             }
-            back_off(attempt).await;
+            // A wrong assumption says nothing of contention.
+            if std::mem::replace(&mut is_fresh, true) {
+                back_off(attempt).await;
+            }
         }
         Err(contended().with_key(place.at()))
     }
 
+    async fn read(&self, place: &Place) -> Result<Option<Record>> {
+        self.records.get(place.at()).await.map_err(unpublished)
+    }
+
+    /// Writes the pointer if the record is still `current`. The record as it is
+    /// then.
     async fn swap(
         &self,
         place: &Place,
         current: Option<&Record>,
         pointer: Pointer,
         now: Timestamp,
-    ) -> Result<()> {
+    ) -> Result<Option<Record>> {
         let mut batch = Batch::new(place.bucket.clone(), now);
         let expected = Expectation::from(current);
         if pointer.is_blank() {
-            if current.is_none() {
-                return Ok(());
-            }
             batch.delete(place.record.clone(), expected)?;
         } else {
             let expires_at = pointer.expires_at();
@@ -224,7 +269,46 @@ impl Shared {
                 expires_at,
             )?;
         }
-        self.records.commit(&batch).await.map(drop)
+        let committed = self.records.commit(&batch).await?;
+        let record = batch.record(0);
+        Ok(match (record, committed.token(0)) {
+            (Some(record), Some(token)) => Some(record.with_token(token.clone())),
+            (record, _) => record,
+        })
+    }
+
+    /// Publishes small content in one change of its pointer.
+    async fn put_inline(
+        &self,
+        place: &Place,
+        options: &PutOptions,
+        bytes: &Bytes,
+    ) -> Result<Publication> {
+        let content = self.content(Version::unique(), bytes.len());
+        // An object that must be there is there, as far as its writer knows.
+        let start = match options.mode {
+            PutMode::IfUnchanged(_) => Start::Read,
+            PutMode::Overwrite | PutMode::CreateOnly => Start::Assume(None),
+        };
+        let published = self.change(place, start, |pointer, now| {
+            let answer = pointer.publish_at_once(content, &options.metadata, options.mode, now);
+            Ok(match answer {
+                Publication::Published(_) => {
+                    pointer.set_inline(bytes.clone());
+                    Step::Write(answer)
+                }
+                _ => Step::Keep(answer),
+            })
+        });
+        published.await.map(|(answer, _)| answer)
+    }
+
+    fn content(&self, generation: Version, size: usize) -> Content {
+        Content {
+            generation,
+            size: size as u64,
+            chunk_size: self.options.chunk_size as u64,
+        }
     }
 }
 
@@ -246,8 +330,8 @@ fn pointer_at(place: &Place, record: &Record) -> Result<Arc<Pointer>> {
     Ok(pointer)
 }
 
-/// An error of a step before the swap, which alone changes what others see:
-/// whatever became of that step, nothing was published or deleted.
+/// An error of a step before the swap that publishes or deletes: whether or not
+/// that step was done, nothing was published or deleted.
 fn unpublished(error: Error) -> Error {
     match error.retry() {
         Retry::Ambiguous => error.with_retry(Retry::Safe),
@@ -261,22 +345,43 @@ impl BlobStore for RecordBlobs {
         options.metadata.check()?;
         let place = Place::new(at)?;
         let generation = Version::unique();
-        let lease_until = self
-            .0
-            .change(&place, |pointer, now| {
-                let lease_until = now + self.0.options.lease;
-                pointer.begin(generation, lease_until, now)?;
-                Ok(Step::Write(lease_until))
-            })
-            .await?;
+        // A new object then takes one round trip, another one two.
+        let begun = self.0.change(&place, Start::Assume(None), |pointer, now| {
+            let lease_until = now + self.0.options.lease;
+            pointer.begin(generation, lease_until, now)?;
+            Ok(Step::Write(lease_until))
+        });
+        let (lease_until, left) = begun.await.map_err(unpublished)?;
         let shared = Arc::clone(&self.0);
-        Ok(Box::new(RecordSink::new(
-            shared,
-            place,
-            generation,
-            lease_until,
-            options,
-        )))
+        let sink = RecordSink::new(shared, place, generation, lease_until, options, left);
+        Ok(Box::new(sink))
+    }
+
+    async fn put_bytes(
+        &self,
+        at: BlobRef<'_>,
+        options: PutOptions,
+        bytes: Bytes,
+    ) -> Result<Publication> {
+        if bytes.len() > self.0.options.inline {
+            let mut sink = self.begin(at, options).await?;
+            return match sink.write(bytes).await {
+                Ok(()) => sink.commit().await,
+                Err(error) => {
+                    // The first error is reported; the sweep frees what is left.
+                    let _ = sink.abort().await;
+                    Err(error)
+                }
+            };
+        }
+        options.metadata.check()?;
+        let mut check = options.content_check();
+        check.update(&bytes);
+        check.finish()?;
+        let place = Place::new(at)?;
+        // Copied, so that no larger buffer of the caller's stays in memory.
+        let bytes = Bytes::copy_from_slice(&bytes);
+        self.0.put_inline(&place, &options, &bytes).await
     }
 
     async fn open(&self, at: BlobRef<'_>, options: OpenOptions) -> Result<Option<Blob>> {
@@ -299,7 +404,8 @@ impl BlobStore for RecordBlobs {
         }
         let range = options.range.within(stat.size);
         let shared = Arc::clone(&self.0);
-        let reader = RecordReader::new(shared, place, content, range.clone());
+        let inline = pointer.inline().cloned();
+        let reader = RecordReader::new(shared, place, content, inline, range.clone());
         Ok(Some(Blob {
             stat,
             range,
@@ -314,9 +420,10 @@ impl BlobStore for RecordBlobs {
 
     async fn delete(&self, at: BlobRef<'_>) -> Result<bool> {
         let place = Place::new(at)?;
-        self.0
-            .change(&place, |pointer, now| Ok(Step::Write(pointer.delete(now))))
-            .await
+        let deleted = self.0.change(&place, Start::Read, |pointer, now| {
+            Ok(Step::Write(pointer.delete(now)))
+        });
+        deleted.await.map(|(there_was_one, _)| there_was_one)
     }
 
     async fn restamp(
@@ -327,15 +434,14 @@ impl BlobStore for RecordBlobs {
     ) -> Result<Publication> {
         metadata.check()?;
         let place = Place::new(at)?;
-        self.0
-            .change(&place, |pointer, now| {
-                let answer = pointer.restamp(version, metadata.clone(), now);
-                Ok(match answer {
-                    Publication::Published(_) => Step::Write(answer),
-                    _ => Step::Keep(answer),
-                })
+        let restamped = self.0.change(&place, Start::Read, |pointer, now| {
+            let answer = pointer.restamp(version, metadata.clone(), now);
+            Ok(match answer {
+                Publication::Published(_) => Step::Write(answer),
+                _ => Step::Keep(answer),
             })
-            .await
+        });
+        restamped.await.map(|(answer, _)| answer)
     }
 
     async fn list(&self, list: &BlobList) -> Result<Page<BlobEntry>> {
@@ -370,7 +476,7 @@ impl BlobStore for RecordBlobs {
                 let next = Some(asked.cursor(next.to_string()));
                 return Ok(Page::new(items, next));
             }
-            // A page of open writes and of other prefixes alone: go on.
+            // The page held only open writes and other prefixes: read the next.
             position = Some(next);
         }
     }
@@ -380,6 +486,7 @@ impl BlobStore for RecordBlobs {
     }
 
     async fn close(&self) -> Result<()> {
+        self.0.background.finished().await;
         self.0.records.close().await
     }
 }

@@ -19,9 +19,11 @@ pub(super) struct RecordReader {
     shared: Arc<Shared>,
     place: Place,
     content: Content,
-    /// What is left to hand out.
+    /// The content itself, if it was in the object's record.
+    inline: Option<Bytes>,
+    /// What is left to return.
     range: Range<u64>,
-    /// The next chunk to ask for.
+    /// The next chunk to request.
     ahead: u64,
     in_flight: InFlight<Option<Record>>,
 }
@@ -31,12 +33,14 @@ impl RecordReader {
         shared: Arc<Shared>,
         place: Place,
         content: Content,
+        inline: Option<Bytes>,
         range: Range<u64>,
     ) -> Self {
         Self {
             shared,
             place,
             content,
+            inline,
             ahead: range.start / content.chunk_size,
             range,
             in_flight: InFlight::default(),
@@ -59,7 +63,7 @@ impl RecordReader {
         }
     }
 
-    /// The part of the next chunk that was asked for; nothing is copied.
+    /// The requested part of the next chunk; nothing is copied.
     fn cut(&mut self, chunk: &Record) -> Result<Bytes> {
         let chunk_size = self.content.chunk_size;
         let start = self.range.start / chunk_size * chunk_size;
@@ -78,12 +82,12 @@ impl RecordReader {
         Ok(bytes.slice(from as usize..to as usize))
     }
 
-    /// Why a chunk is not there.
-    async fn gone(&mut self) -> Error {
+    /// The reason why a chunk is missing.
+    async fn missing(&mut self) -> Error {
         match self.shared.pointer(&self.place).await {
             Err(error) => error,
             Ok(Some(pointer)) if pointer.is_published(self.content.generation) => {
-                Error::corrupt("a piece of the object is lost; put the object again")
+                Error::corrupt("a piece of the object is missing; put the object again")
                     .with_key(self.place.at())
             }
             Ok(_) => Error::new(
@@ -102,6 +106,11 @@ impl BlobReader for RecordReader {
         if self.range.is_empty() {
             return Ok(None);
         }
+        if let Some(bytes) = &self.inline {
+            let piece = bytes.slice(self.range.start as usize..self.range.end as usize);
+            self.range.start = self.range.end;
+            return Ok(Some(piece));
+        }
         self.read_ahead();
         let answer = match self.in_flight.first().await {
             Some(Ok(Some(chunk))) => match self.cut(&chunk) {
@@ -111,12 +120,12 @@ impl BlobReader for RecordReader {
             Some(Err(error)) => Some(error),
             Some(Ok(None)) | None => None,
         };
-        // The answer is used up: whoever calls again asks again from here.
+        // The answer is used up: the next call reads again from here.
         self.in_flight = InFlight::default();
         self.ahead = self.range.start / self.content.chunk_size;
         match answer {
             Some(error) => Err(error),
-            None => Err(self.gone().await),
+            None => Err(self.missing().await),
         }
     }
 }

@@ -1,16 +1,18 @@
 //! Notes of content that may have to be freed, and the sweep that frees it.
 //!
-//! The notes lie in a few partitions, their ids begin with the time to look, so
-//! a sweep costs what is due and not what is stored. Everything here can be
-//! repeated by anyone: a chunk is removed whether it is there or not, and a
-//! note is removed or moved only if it is still the one that was read.
+//! Notes are spread over a few partitions and their ids begin with the due time,
+//! so a sweep's cost depends on what is due and not on what is stored. Every step
+//! can be repeated by any process: a chunk is removed whether it exists or not,
+//! and a note is removed or moved only if it is unchanged since it was read. Of
+//! two sweepers that free the same content, the one that removes the note counts
+//! it.
 //!
 //! Two races are closed by making the other side's swap fail first. A write
-//! whose lease ran out is taken off the pointer before its chunks go, so its
-//! commit finds itself gone. And a note of *retired* content whose object is
-//! still published (the one who wanted to retire it was beaten, crashed, or is
-//! merely slow) goes only after the pointer was rewritten as it is, so that the
-//! slow one's swap fails and writes its note anew.
+//! whose lease expired is taken off the pointer before its chunks are removed, so
+//! its commit does not find itself there. And a note of *retired* content whose
+//! object is still published (its replacement lost, crashed, or is slow) is
+//! removed only after the pointer was rewritten unchanged, so that the swap of a
+//! slow replacement fails and its note is written again.
 
 use std::sync::Arc;
 
@@ -27,7 +29,7 @@ use crate::record::{Record, Version};
 use crate::record_store::Swept;
 use crate::scan::Scan;
 
-use super::{Shared, Step};
+use super::{Shared, Start, Step};
 
 /// Over how many partitions notes are spread; part of what is stored.
 const SHARDS: u8 = 8;
@@ -125,13 +127,13 @@ fn shard(number: u8) -> String {
     format!("blobs.reclaim.{number}")
 }
 
-/// What is to be done about a note that is due.
+/// What to do about a note that is due.
 enum Verdict {
     /// The content is in use for good.
     Keep,
-    /// It is still being written: look again then.
+    /// It is still being written: check again then.
     Later(Timestamp),
-    /// Nobody can reach it any more.
+    /// It cannot be reached any more.
     Free,
 }
 
@@ -149,9 +151,6 @@ impl Shared {
         content: Content,
         now: Timestamp,
     ) -> Result<()> {
-        if content.chunks() == 0 {
-            return Ok(());
-        }
         let due = now + self.options.grace;
         let note = Note::new(
             place,
@@ -192,11 +191,12 @@ impl Shared {
                         }
                     };
                     if note.due > self.now() {
+                        swept.next_due = earlier(swept.next_due, note.due);
                         break 'due;
                     }
-                    match self.settle(record, &note, &mut budget).await {
-                        Ok(freed) => swept.removed += u64::from(freed),
-                        // Someone else sees to this note.
+                    match self.settle(record, &note, &mut budget, &mut swept).await {
+                        Ok(()) => {}
+                        // Another process handles this note.
                         Err(error) if error.is(ErrorKind::Conflict) => {}
                         Err(error) if error.is(ErrorKind::Corrupt) => unreadable = Some(error),
                         Err(error) => return Err(error),
@@ -213,26 +213,28 @@ impl Shared {
         unreadable.map_or(Ok(swept), Err)
     }
 
-    /// Does what a due note asks for; true if it freed the content to its end.
+    /// Handles a note that is due.
     async fn settle(
         self: &Arc<Self>,
         record: &Record,
         note: &Note,
         budget: &mut u64,
-    ) -> Result<bool> {
+        swept: &mut Swept,
+    ) -> Result<()> {
         match self.judge(note).await? {
             Verdict::Keep => {
                 self.drop_note(note, record.into()).await?;
-                Ok(false)
+                Ok(())
             }
             Verdict::Later(due) => {
+                swept.next_due = earlier(swept.next_due, due);
                 self.put_note(&Note {
                     due,
                     ..note.clone()
                 })
                 .await?;
                 self.drop_note(note, record.into()).await?;
-                Ok(false)
+                Ok(())
             }
             Verdict::Free => {
                 let to = note.to.min(note.from.saturating_add(*budget));
@@ -240,7 +242,8 @@ impl Shared {
                 *budget -= to - note.from;
                 if to == note.to {
                     self.drop_note(note, record.into()).await?;
-                    return Ok(true);
+                    swept.removed += 1;
+                    return Ok(());
                 }
                 let rest = Note {
                     from: to,
@@ -249,7 +252,7 @@ impl Shared {
                 let mut batch = Batch::new(note.partition()?, self.now());
                 batch.put(note.record()?, record, Body::json(rest)?)?;
                 self.records.commit(&batch).await?;
-                Ok(false)
+                Ok(())
             }
         }
     }
@@ -257,7 +260,7 @@ impl Shared {
     async fn judge(&self, note: &Note) -> Result<Verdict> {
         let place = Place::new(BlobRef::new(&note.bucket, &note.key)?)?;
         let grace = self.options.grace;
-        self.change(&place, |pointer: &mut Pointer, now| {
+        let judged = self.change(&place, Start::Read, |pointer: &mut Pointer, now| {
             let generation = note.generation;
             if pointer.is_published(generation) {
                 return Ok(match note.reason {
@@ -273,7 +276,12 @@ impl Shared {
                     Step::Write(Verdict::Free)
                 }
             })
-        })
-        .await
+        });
+        judged.await.map(|(verdict, _)| verdict)
     }
+}
+
+/// The earlier of a time that is known and another.
+fn earlier(known: Option<Timestamp>, other: Timestamp) -> Option<Timestamp> {
+    Some(known.map_or(other, |known| known.min(other)))
 }

@@ -7,27 +7,34 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use crate::blobs::name::Place;
-use crate::blobs::{BlobSink, Content, Publication, PutOptions};
+use crate::blobs::{BlobSink, Content, ContentCheck, Publication, PutOptions};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result, Retry};
-use crate::record::Version;
+use crate::record::{Record, Version};
 
 use super::in_flight::InFlight;
 use super::reclaim::{Note, Reason};
-use super::{Shared, Step, unpublished};
+use super::{Shared, Start, Step, unpublished};
 
-/// For how many chunks the first note speaks; each later one for
-/// [`NOTE_GROWTH`] times as many, so that a long write costs few notes and the
-/// sweep of an abandoned one asks for few chunks that never were.
+/// How many chunks the first note covers; each later one covers [`NOTE_GROWTH`]
+/// times as many, so that a long write costs few notes and the sweep of an
+/// abandoned one removes few chunks that never existed.
 const FIRST_NOTE: u64 = 4;
 const NOTE_GROWTH: u64 = 4;
 
-pub(super) struct RecordSink {
+/// A write; dropped before its end, it is discarded by a task.
+pub(super) struct RecordSink(Option<Writing>);
+
+struct Writing {
     shared: Arc<Shared>,
     place: Place,
     generation: Version,
     lease_until: Timestamp,
     options: PutOptions,
+    check: ContentCheck,
+    /// The pointer's record as this write left it, so that the next change need
+    /// not read it.
+    left: Option<Record>,
     /// Less than a chunk.
     buffer: Vec<u8>,
     /// Chunks handed to the store.
@@ -49,13 +56,16 @@ impl RecordSink {
         generation: Version,
         lease_until: Timestamp,
         options: PutOptions,
+        left: Option<Record>,
     ) -> Self {
-        Self {
+        Self(Some(Writing {
             shared,
             place,
             generation,
             lease_until,
+            check: options.content_check(),
             options,
+            left,
             buffer: Vec::new(),
             chunks: 0,
             note: None,
@@ -63,6 +73,20 @@ impl RecordSink {
             in_flight: InFlight::default(),
             broken: false,
             late_chunk: false,
+        }))
+    }
+
+    fn writing(&mut self) -> Result<&mut Writing> {
+        self.0.as_mut().ok_or_else(Error::closed)
+    }
+}
+
+impl Writing {
+    /// What a change of the pointer starts from.
+    fn start(&mut self) -> Start {
+        match self.left.take() {
+            Some(record) => Start::Assume(Some(record)),
+            None => Start::Read,
         }
     }
 
@@ -136,8 +160,8 @@ impl RecordSink {
         self.fewer_in_flight(self.shared.options.in_flight).await
     }
 
-    /// Sees to it that the lease lasts. Without one nothing is written: the
-    /// sweep may be freeing what is there.
+    /// Renews the lease if half of it is over. Without a lease nothing is written:
+    /// the sweep may be freeing what is stored.
     async fn renew(&mut self) -> Result<()> {
         let now = self.shared.now();
         let lease = self.shared.options.lease;
@@ -147,22 +171,21 @@ impl RecordSink {
         if self.lease_until.since(now) > lease / 2 {
             return Ok(());
         }
-        let generation = self.generation;
-        let renewed = self
-            .shared
-            .change(&self.place, |pointer, now| {
-                let until = now + lease;
-                Ok(match pointer.renew(generation, until, now) {
-                    true => Step::Write(Some(until)),
-                    false => Step::Keep(None),
-                })
+        let (generation, start) = (self.generation, self.start());
+        let renewed = self.shared.change(&self.place, start, |pointer, now| {
+            let until = now + lease;
+            Ok(match pointer.renew(generation, until, now) {
+                true => Step::Write(Some(until)),
+                false => Step::Keep(None),
             })
-            .await?;
-        self.lease_until = renewed.ok_or_else(|| self.superseded())?;
+        });
+        let (until, left) = renewed.await?;
+        self.left = left;
+        self.lease_until = until.ok_or_else(|| self.superseded())?;
         Ok(())
     }
 
-    /// Sees to it that a note covers the next chunk.
+    /// Writes a note if none covers the next chunk.
     async fn cover(&mut self) -> Result<()> {
         if self.chunks < self.noted {
             return Ok(());
@@ -178,11 +201,18 @@ impl RecordSink {
         }
     }
 
-    /// Writes what is left of the content and waits until all of it is there.
-    async fn finish(&mut self) -> Result<Content> {
+    /// Writes what is left of the content and waits until all of it is stored.
+    /// Small content is returned instead.
+    async fn finish(&mut self) -> Result<(Content, Option<Bytes>)> {
         self.check_whole()?;
-        let tail = self.buffer.len() as u64;
-        let size = self.chunks * self.chunk_size() as u64 + tail;
+        self.check.finish()?;
+        let tail = self.buffer.len();
+        let size = self.chunks as usize * self.chunk_size() + tail;
+        let content = self.shared.content(self.generation, size);
+        if self.chunks == 0 && tail <= self.shared.options.inline {
+            let bytes = std::mem::take(&mut self.buffer).into_boxed_slice();
+            return Ok((content, Some(bytes.into())));
+        }
         if tail > 0 {
             self.flush().await?;
         }
@@ -190,41 +220,56 @@ impl RecordSink {
         self.shared
             .keep_chunks(self.generation, self.chunks)
             .await?;
-        Ok(Content {
-            generation: self.generation,
-            size,
-            chunk_size: self.chunk_size() as u64,
-        })
+        Ok((content, None))
     }
 
-    async fn publish(&mut self, content: Content) -> Result<Publication> {
-        let PutOptions { metadata, mode } = &self.options;
-        self.shared
-            .change(&self.place, |pointer, now| {
-                Ok(Step::Write(pointer.publish(content, metadata, *mode, now)))
-            })
-            .await
+    async fn publish(&mut self, content: Content, inline: Option<Bytes>) -> Result<Publication> {
+        let start = self.start();
+        let PutOptions { metadata, mode, .. } = &self.options;
+        let published = self.shared.change(&self.place, start, |pointer, now| {
+            let answer = pointer.publish(content, metadata, *mode, now);
+            if let (Publication::Published(_), Some(bytes)) = (&answer, &inline) {
+                pointer.set_inline(bytes.clone());
+            }
+            Ok(Step::Write(answer))
+        });
+        published.await.map(|(answer, _)| answer)
     }
 
-    /// Removes what was written, now rather than by the sweep.
+    async fn commit(&mut self) -> Result<Publication> {
+        let answer = match self.finish().await {
+            Ok((content, inline)) => self.publish(content, inline).await,
+            Err(error) if error.is(ErrorKind::Superseded) => Ok(Publication::Superseded),
+            Err(error) => Err(unpublished(error)),
+        };
+        // If this fails the sweep frees what is left.
+        let _ = match (&answer, &self.note) {
+            (Ok(Publication::Published(_)), Some(note)) => self.shared.remove_note(note).await,
+            (Ok(_), None) if self.chunks == 0 => Ok(()),
+            // It may be published.
+            (Err(error), _) if error.retry() == Retry::Ambiguous => Ok(()),
+            _ => self.discard().await,
+        };
+        answer
+    }
+
+    /// Removes what was written now, instead of leaving it to the sweep.
     async fn discard(&mut self) -> Result<()> {
         // Before its chunks are removed, none may be on its way.
         while let Some(answer) = self.in_flight.first().await {
             self.late_chunk |= is_ambiguous(&answer);
         }
-        let generation = self.generation;
-        let discarded = self
-            .shared
-            .change(&self.place, |pointer, _| {
-                Ok(if pointer.is_published(generation) {
-                    Step::Keep(false)
-                } else if pointer.end(generation) {
-                    Step::Write(true)
-                } else {
-                    Step::Keep(true)
-                })
+        let (generation, start) = (self.generation, self.start());
+        let discarded = self.shared.change(&self.place, start, |pointer, _| {
+            Ok(if pointer.is_published(generation) {
+                Step::Keep(false)
+            } else if pointer.end(generation) {
+                Step::Write(true)
+            } else {
+                Step::Keep(true)
             })
-            .await?;
+        });
+        let (discarded, _) = discarded.await?;
         if !discarded {
             return Ok(());
         }
@@ -248,43 +293,53 @@ fn is_ambiguous<T>(answer: &Result<T>) -> bool {
 #[async_trait]
 impl BlobSink for RecordSink {
     async fn write(&mut self, bytes: Bytes) -> Result<()> {
-        self.check_whole()?;
-        self.broken = true;
-        // However little it adds: it shows that the write goes on.
-        self.renew().await?;
-        self.fill(bytes).await?;
-        self.broken = false;
+        let writing = self.writing()?;
+        writing.check_whole()?;
+        writing.broken = true;
+        // Even an empty write shows that the writer is active.
+        writing.renew().await?;
+        writing.check.update(&bytes);
+        writing.fill(bytes).await?;
+        writing.broken = false;
         Ok(())
     }
 
     async fn commit(mut self: Box<Self>) -> Result<Publication> {
-        let answer = match self.finish().await {
-            Ok(content) => self.publish(content).await,
-            Err(error) if error.is(ErrorKind::Superseded) => Ok(Publication::Superseded),
-            Err(error) => Err(unpublished(error)),
-        };
-        // What is left to tidy up, the sweep does if this cannot.
-        let _ = match (&answer, &self.note) {
-            (Ok(Publication::Published(_)), Some(note)) => self.shared.remove_note(note).await,
-            (Ok(Publication::Published(_)), None) => Ok(()),
-            // Perhaps it is published.
-            (Err(error), _) if error.retry() == Retry::Ambiguous => Ok(()),
-            _ => self.discard().await,
-        };
+        // Taken only when it ended: if this future is dropped, the write is.
+        let answer = self.writing()?.commit().await;
+        self.0 = None;
         answer
     }
 
     async fn abort(mut self: Box<Self>) -> Result<()> {
-        self.discard().await
+        let writing = self.writing()?;
+        let aborted = writing.discard().await;
+        self.0 = None;
+        aborted
+    }
+}
+
+impl Drop for RecordSink {
+    fn drop(&mut self) {
+        if let Some(mut writing) = self.0.take() {
+            let shared = Arc::clone(&writing.shared);
+            shared.background.spawn(async move {
+                // If this fails the sweep frees what is left.
+                let _ = writing.discard().await;
+            });
+        }
     }
 }
 
 impl fmt::Debug for RecordSink {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(writing) = &self.0 else {
+            return f.write_str("RecordSink");
+        };
         f.debug_struct("RecordSink")
-            .field("at", &self.place.at())
-            .field("chunks", &self.chunks)
-            .field("broken", &self.broken)
+            .field("at", &writing.place.at())
+            .field("chunks", &writing.chunks)
+            .field("broken", &writing.broken)
             .finish_non_exhaustive()
     }
 }
