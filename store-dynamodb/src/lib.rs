@@ -264,7 +264,7 @@ impl DynamoDbStore {
         setup::setup(self.records.shared(), self.point_in_time_recovery).await
     }
 
-    /// Closes the store, as [`RecordStore::close`] says. A client that was lent
+    /// Closes the store, as [`Store::close`] says. A client that was lent
     /// can still be used.
     ///
     /// # Errors

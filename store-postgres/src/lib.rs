@@ -57,7 +57,7 @@
 //!
 //! # Change notice
 //! Off unless asked for with [`PostgresBuilder::change_notice`]; then
-//! [`RecordStore::changes`] tells, from whatever process, which records of
+//! [`RecordStore::changes`](store_core::RecordStore::changes) tells, from whatever process, which records of
 //! [cacheable](core::Collection::cacheable) collections were put or deleted, so
 //! that what was read may be remembered. See [`core::changes`] for what a notice
 //! is worth.
@@ -146,7 +146,7 @@ pub use sqlx;
 use sqlx::{PgConnection, PgPool};
 pub use store_core;
 use store_core::layers::Resolving;
-use store_core::{RecordStore, Result, Store};
+use store_core::{Result, Store};
 
 pub use config::{Config, PostgresBuilder};
 use limits::PostgresLimits;
@@ -225,7 +225,7 @@ impl PostgresStore {
         self.records.shared().server_version()
     }
 
-    /// Closes the store, as [`RecordStore::close`] says. A pool that was lent
+    /// Closes the store, as [`Store::close`] says. A pool that was lent
     /// stays open.
     ///
     /// # Errors

@@ -252,7 +252,7 @@ impl RedisStore {
         &self.records.shared().facts.version
     }
 
-    /// Closes the store, as [`RecordStore::close`] says. A client that was lent
+    /// Closes the store, as [`Store::close`] says. A client that was lent
     /// can still be used.
     ///
     /// # Errors

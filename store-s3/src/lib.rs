@@ -83,11 +83,13 @@
 //! Names sort as ids do; `/`, `.` and what S3 or XML cannot hold is escaped. Read
 //! with any tool, change only through the store.
 //!
-//! **A deleted record leaves a small object** that says so, because a conditional
-//! `DELETE` is not offered by all servers; so does a name that a commit of several
-//! records checked to be absent, and so does a deleted streamed object. Records of
+//! **A deleted record leaves a tombstone** of about 100 bytes, because a conditional
+//! `DELETE` is not offered by all servers; so does an expired one once it was swept,
+//! and a name that a commit of several records checked to be absent. A deleted
+//! streamed object leaves its pointer. Records of
 //! [single-use](core::Collection::single_use) collections, nonces among them, are
-//! removed. A scan reads and skips what is left.
+//! removed. Lists contain sizes, so a scan skips tombstones without reading them, and
+//! so does the sweep: a list of nothing costs one request per 1000 tombstones.
 //!
 //! # What a call costs
 //! | call | requests |
@@ -155,7 +157,7 @@
 //!
 //! # Sweeping
 //! Nobody depends on it, and nothing does it by itself.
-//! [`RecordStore::sweep`] finishes what died half-way
+//! [`RecordStore::sweep`](store_core::RecordStore::sweep) finishes what died half-way
 //! and removes what has expired. It reads every record, 1000 a call, and goes on
 //! where it stopped: run it from one process, as often as storage costs more than
 //! requests. [`BlobStore::sweep`](core::BlobStore::sweep) frees content that nobody
@@ -212,7 +214,7 @@ pub use object_store;
 use object_store::ObjectStore;
 pub use store_core;
 use store_core::limits::RecordLimits;
-use store_core::{RecordStore, Result, Store};
+use store_core::{Result, Store};
 
 use blobs::S3Blobs;
 pub use config::{S3Builder, S3Config};
@@ -279,7 +281,7 @@ impl S3Store {
         self.records.shared().setup().await.map_err(error)
     }
 
-    /// Closes the store, as [`RecordStore::close`] says. A client that was lent
+    /// Closes the store, as [`Store::close`] says. A client that was lent
     /// can still be used.
     ///
     /// # Errors

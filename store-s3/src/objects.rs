@@ -88,6 +88,13 @@ pub(crate) trait Objects: Send + Sync + fmt::Debug {
     async fn outwaited(&self, polls: u32, items: usize) -> bool;
 }
 
+/// An object in a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Listed {
+    pub(crate) name: String,
+    pub(crate) size: u64,
+}
+
 /// How often a read is tried while the server says that it cannot answer.
 const READS: u32 = 4;
 
@@ -152,6 +159,35 @@ impl Bucket {
             }
         };
         self.read(ask).await
+    }
+
+    /// As [`Objects::list`], with the sizes.
+    pub(crate) async fn list_sizes(
+        &self,
+        folder: &str,
+        after: Option<&str>,
+    ) -> Result<(Vec<Listed>, bool)> {
+        let folder = path(folder)?;
+        let after = after.map(path).transpose()?;
+        self.read(|| async {
+            let mut entries = match &after {
+                Some(after) => self.store.list_with_offset(Some(&folder), after),
+                None => self.store.list(Some(&folder)),
+            };
+            let mut names = Vec::new();
+            while let Some(entry) = entries.try_next().await? {
+                names.push(Listed {
+                    name: String::from(entry.location),
+                    size: entry.size,
+                });
+                // The next one may cost a request.
+                if names.len() == PAGE {
+                    return Ok((names, true));
+                }
+            }
+            Ok((names, false))
+        })
+        .await
     }
 
     /// Some bytes of an object, and how many there are in all; `None` if it is
@@ -237,24 +273,8 @@ impl Objects for Bucket {
     }
 
     async fn list(&self, folder: &str, after: Option<&str>) -> Result<(Vec<String>, bool)> {
-        let folder = path(folder)?;
-        let after = after.map(path).transpose()?;
-        self.read(|| async {
-            let mut entries = match &after {
-                Some(after) => self.store.list_with_offset(Some(&folder), after),
-                None => self.store.list(Some(&folder)),
-            };
-            let mut names = Vec::new();
-            while let Some(entry) = entries.try_next().await? {
-                names.push(String::from(entry.location));
-                // The next one may cost a request.
-                if names.len() == PAGE {
-                    return Ok((names, true));
-                }
-            }
-            Ok((names, false))
-        })
-        .await
+        let (listed, more) = self.list_sizes(folder, after).await?;
+        Ok((listed.into_iter().map(|one| one.name).collect(), more))
     }
 
     async fn pause(&self, attempt: u32) {

@@ -1,14 +1,14 @@
-//! Clearing away: transactions that nobody finished, and what has expired.
+//! The sweep of records: abandoned transactions, and expired records.
 
 use std::time::Duration;
 
 use store_core::{Result, Swept, Timestamp, Version};
 use tokio::time::Instant;
 
-use crate::objects::{Found, Objects, Put, When};
+use crate::objects::{Found, Listed, Objects, Put, When};
 use crate::protocol::Decision;
 use crate::shared::Shared;
-use crate::wire::{self, Image, Stored};
+use crate::wire::{self, Image, MAX_TOMBSTONE, Stored};
 
 /// How many objects one sweep looks at.
 const BUDGET: usize = 1000;
@@ -60,15 +60,18 @@ async fn records(shared: &Shared, grace: Duration) -> Result<Swept> {
     let mut swept = Swept::default();
     let mut looked = 0;
     loop {
-        let (names, more) = shared.bucket().list(&folder, after.as_deref()).await?;
-        for name in names {
+        let bucket = shared.bucket();
+        let (listed, more) = bucket.list_sizes(&folder, after.as_deref()).await?;
+        for Listed { name, size } in listed {
             if looked == BUDGET {
                 swept.more = true;
                 shared.walk().after = after;
                 return Ok(swept);
             }
             looked += 1;
-            if let Some(found) = shared.bucket().get(&name).await? {
+            if size <= MAX_TOMBSTONE && !may_vanish(shared, &name) {
+                // Nothing can be done about a tombstone, which is not read.
+            } else if let Some(found) = shared.bucket().get(&name).await? {
                 let expired = shared.now() - grace;
                 swept.removed += u64::from(record(shared, &name, found, expired).await?);
             }
@@ -78,6 +81,13 @@ async fn records(shared: &Shared, grace: Duration) -> Result<Swept> {
             return Ok(swept);
         }
     }
+}
+
+/// Whether objects of the record's collection may be removed: their names are
+/// never used again.
+fn may_vanish(shared: &Shared, name: &str) -> bool {
+    let collection = shared.names().collection_in(name).unwrap_or_default();
+    shared.single_use.contains(collection)
 }
 
 /// Clears one object away if it may go; true if a record expired in it.
@@ -90,8 +100,7 @@ async fn record(shared: &Shared, name: &str, found: Found, expired: Timestamp) -
             return Ok(false);
         }
     };
-    let collection = shared.names().collection_in(name).unwrap_or_default();
-    let may_vanish = shared.single_use.contains(collection);
+    let may_vanish = may_vanish(shared, name);
     if image.is_gone() {
         if may_vanish {
             shared.bucket().delete(name).await?;
@@ -105,8 +114,8 @@ async fn record(shared: &Shared, name: &str, found: Found, expired: Timestamp) -
         shared.bucket().delete(name).await?;
         return Ok(true);
     }
-    // The object must stay, so that whoever holds its ETag still learns that the
-    // record changed.
+    // A tombstone must stay, so that a writer with the record's ETag still learns
+    // that it changed.
     let gone = Stored::Record(Image::gone(Version::unique()));
     let object = wire::encode(named.name(), &gone);
     let when = When::Is(found.etag);

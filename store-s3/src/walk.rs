@@ -4,9 +4,10 @@ use futures_util::future::BoxFuture;
 use store_core::{Error, Result};
 
 use crate::keys::just_before;
-use crate::objects::{Objects, path};
+use crate::objects::path;
 use crate::shared::Shared;
 use crate::together::together;
+use crate::wire::MAX_TOMBSTONE;
 
 /// The most bytes of items on one page, but for its first.
 const ROOM: usize = 8 << 20;
@@ -43,12 +44,15 @@ impl<'a> Walk<'a> {
         let (mut items, mut last, mut room) = (Vec::new(), String::new(), ROOM);
         loop {
             let bucket = self.shared.bucket();
-            let (names, more) = bucket.list(&self.folder, after.as_deref()).await?;
-            after = names.last().cloned();
+            let (listed, more) = bucket.list_sizes(&self.folder, after.as_deref()).await?;
+            after = listed.last().map(|one| one.name.clone());
             let past = |name: &str| name > &*self.prefix && !name.starts_with(&self.prefix);
             let more = more && !after.as_deref().is_some_and(past);
-            let mut names = names
+            let mut names = listed
                 .into_iter()
+                // Tombstones are told by their size, so that they cost no request.
+                .filter(|one| one.size > MAX_TOMBSTONE)
+                .map(|one| one.name)
                 .filter(|name| name.starts_with(&self.prefix));
             loop {
                 // One more than asked for tells whether there is more.

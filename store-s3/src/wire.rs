@@ -5,7 +5,15 @@
 //! {"name":"Alice"}
 //! ```
 //!
-//! A deleted record is one whose body is `none`. While a commit of several
+//! A deleted record leaves a tombstone, which does not repeat its name:
+//!
+//! ```text
+//! {"store":1,"deleted":"0f3c…","request":"2f0c…"}
+//! ```
+//!
+//! It is shorter than any other object, so that a list tells it by its size and
+//! nothing has to read it. Within an intent, a deleted record is one whose body is
+//! `none`. While a commit of several
 //! records holds a record, `intent` stands in the place of `record`: the
 //! transaction, the record before it and the record after it, whose bodies
 //! follow in that order.
@@ -227,7 +235,43 @@ pub(crate) fn encode_once<'a>(at: impl Into<Name<'a>>, image: Image) -> Bytes {
     object(at.into(), &Stored::Record(image), Some(Version::unique()))
 }
 
+/// The most bytes of a tombstone, and fewer than any other object has.
+pub(crate) const MAX_TOMBSTONE: u64 = 110;
+
+/// That a record was deleted, by the commit or transaction of this id.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Tombstone {
+    store: u32,
+    deleted: Version,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    request: Option<Version>,
+}
+
+impl Tombstone {
+    fn encode(&self) -> Bytes {
+        let mut object = serde_json::to_vec(self).expect("texts");
+        object.push(b'\n');
+        object.into()
+    }
+
+    fn decode(object: &Bytes) -> Option<Self> {
+        let is_short = object.len() as u64 <= MAX_TOMBSTONE && object.ends_with(b"\n");
+        is_short.then(|| serde_json::from_slice(object).ok())?
+    }
+}
+
 fn object(at: Name<'_>, stored: &Stored, request: Option<Version>) -> Bytes {
+    if let Stored::Record(image) = stored
+        && image.is_gone()
+    {
+        let tombstone = Tombstone {
+            store: FORMAT,
+            deleted: image.version,
+            request,
+        };
+        return tombstone.encode();
+    }
     let mut head = Head {
         store: FORMAT,
         collection: at.collection.into(),
@@ -262,7 +306,7 @@ fn object(at: Name<'_>, stored: &Stored, request: Option<Version>) -> Bytes {
     object.freeze()
 }
 
-/// Whose object it is, and what it says.
+/// Whose object it is, and what it says. A tombstone's names are empty.
 #[derive(Debug)]
 pub(crate) struct Named {
     pub(crate) collection: String,
@@ -282,14 +326,24 @@ impl Named {
 }
 
 pub(crate) fn decode(object: &Bytes) -> Result<Named> {
+    let later = || corrupt("an object was written by a later release; update this program");
+    if let Some(tombstone) = Tombstone::decode(object) {
+        if tombstone.store > FORMAT {
+            return Err(later());
+        }
+        return Ok(Named {
+            collection: String::new(),
+            partition: String::new(),
+            id: String::new(),
+            stored: Stored::Record(Image::gone(tombstone.deleted)),
+        });
+    }
     let malformed = || corrupt("an object is not of a record's form; was it changed by hand?");
     let end = object.iter().position(|byte| *byte == b'\n');
     let end = end.ok_or_else(malformed)?;
     let head: Head = serde_json::from_slice(&object[..end]).map_err(|_| malformed())?;
     if head.store > FORMAT {
-        return Err(corrupt(
-            "an object was written by a later release; update this program",
-        ));
+        return Err(later());
     }
     let mut rest = object.slice(end + 1..);
     let mut image = |state: Option<State>| match state {
@@ -320,7 +374,8 @@ pub(crate) fn decode(object: &Bytes) -> Result<Named> {
 /// What the object of the record at `at` says.
 pub(crate) fn decode_at(at: RecordRef<'_>, object: &Bytes) -> Result<Stored> {
     let named = decode(object).map_err(|error| error.with_key(at))?;
-    if named.name() != at.into() {
+    let is_tombstone = matches!(&named.stored, Stored::Record(image) if image.is_gone());
+    if !is_tombstone && named.name() != at.into() {
         return Err(corrupt("an object under a record's name is another's").with_key(at));
     }
     Ok(named.stored)
@@ -473,11 +528,33 @@ mod tests {
 
     #[test]
     fn anothers_object_and_a_later_releases_are_refused() {
-        let stored = Stored::Record(Image::gone(Version::unique()));
+        let gone = Stored::Record(Image::gone(Version::unique()));
+        let there = Stored::Record(image(Content::Json("1".into())));
         let other = RecordRef::new("p", THINGS, "a/ä").expect("short");
-        assert!(decode_at(other, &encode(at(), &stored)).is_err());
-        let later = encode(at(), &stored);
-        let later = String::from_utf8_lossy(&later).replace("\"store\":1", "\"store\":2");
-        assert!(decode(&later.into()).is_err());
+        assert!(decode_at(other, &encode(at(), &there)).is_err());
+        for stored in [gone, there] {
+            let later = encode(at(), &stored);
+            let later = String::from_utf8_lossy(&later).replace("\"store\":1", "\"store\":2");
+            let error = decode(&later.into()).expect_err("of a later release");
+            assert!(error.message().contains("later release"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_tombstone_is_shorter_than_any_other_object() {
+        let gone = || Image::gone(Version::unique());
+        let length = |object: Bytes| object.len() as u64;
+        assert!(length(encode_once(at(), gone())) <= MAX_TOMBSTONE);
+        assert!(length(encode(at(), &Stored::Record(gone()))) <= MAX_TOMBSTONE);
+        let shortest = RecordRef::new("", Collection::new("c"), "").expect("short");
+        let mut image = image(Content::Bytes(Bytes::new()));
+        image.expires_at = None;
+        let intent = Stored::Intent(Intent {
+            transaction: Version::unique(),
+            before: None,
+            after: None,
+        });
+        assert!(length(encode(shortest, &Stored::Record(image))) > MAX_TOMBSTONE);
+        assert!(length(encode(shortest, &intent)) > MAX_TOMBSTONE);
     }
 }

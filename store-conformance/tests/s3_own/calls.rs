@@ -1,11 +1,12 @@
 //! What calls cost, counted over the wire.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::try_join_all;
 use store_conformance::proxy::{self, Proxy};
 use store_core::limits::{Quota, QuotaSet, RateLimitStoreExt, Take, Tokens};
-use store_core::{Batch, Body, Expect, Expectation, Record, Result, Scan, Store};
+use store_core::{Batch, Body, Expect, Expectation, ManualClock, Record, Result, Scan, Store};
 use store_s3::S3Store;
 use store_s3::object_store::ObjectStoreExt;
 use store_s3::object_store::memory::InMemory;
@@ -18,6 +19,7 @@ tests![
     requests_are_as_documented,
     takes_that_come_together_go_together,
     a_commit_costs_the_same_in_any_partition,
+    a_list_of_what_was_deleted_or_expired_reads_nothing,
     a_deleted_nonce_leaves_nothing,
 ];
 
@@ -129,6 +131,46 @@ async fn takes_that_come_together_go_together(place: Place) -> End {
     let requests = proxy.requests();
     println!("{requests} requests for {TAKES} takes");
     assert!(requests < TAKES, "{requests} requests");
+    Ok(())
+}
+
+async fn a_list_of_what_was_deleted_or_expired_reads_nothing(_: Place) -> End {
+    const RECORDS: usize = 100;
+    let bucket = Arc::new(InMemory::new());
+    let client = Client::new(&bucket, Manner::Sound, 0);
+    let counter = client.counter();
+    let clock = ManualClock::default();
+    let builder = S3Store::builder().object_store(Arc::new(client));
+    let store = Store::from(builder.clock(clock.clone()).connect().await?);
+    for i in 0..RECORDS {
+        let key = key(&format!("{i:02}"));
+        let expires_at = store.now() + Duration::from_secs(60);
+        let mut create = Batch::new(partition(), store.now());
+        create.put_until(
+            key.clone(),
+            Expect::Absent,
+            Body::json(i)?,
+            Some(expires_at),
+        )?;
+        store.records().commit(&create).await?;
+        if i % 2 == 0 {
+            let mut delete = Batch::new(partition(), store.now());
+            delete.delete(key, Expect::Present)?;
+            store.records().commit(&delete).await?;
+        }
+    }
+    clock.advance(Duration::from_secs(3600));
+    let swept = store.records().sweep(Duration::ZERO).await?;
+    assert_eq!(swept.removed as usize, RECORDS / 2, "the expired ones");
+    let scan = Scan::partition(crate::own::THINGS, partition()).limit(100)?;
+    counter();
+    assert!(store.records().scan(&scan).await?.items.is_empty());
+    assert_eq!(counter(), 1, "the list alone");
+    store.records().sweep(Duration::ZERO).await?;
+    assert_eq!(counter(), 2, "a list of transactions, and one of records");
+    // A tombstone is replaced as any other state is.
+    write(&store, "00", 7).await?;
+    assert_eq!(store.records().scan(&scan).await?.items.len(), 1);
     Ok(())
 }
 

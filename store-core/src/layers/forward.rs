@@ -116,6 +116,11 @@ layer! {
     /// [module](crate::layers).
     [] BlobLayer over BlobStore;
     async fn begin['life1](at: BlobRef<'life1>, options: PutOptions) -> Result<Box<dyn BlobSink>>;
+    async fn put_bytes['life1](
+        at: BlobRef<'life1>,
+        options: PutOptions,
+        bytes: Bytes
+    ) -> Result<Publication>;
     async fn open['life1](at: BlobRef<'life1>, options: OpenOptions) -> Result<Option<Blob>>;
     async fn stat['life1](at: BlobRef<'life1>) -> Result<Option<BlobStat>>;
     async fn delete['life1](at: BlobRef<'life1>) -> Result<bool>;
