@@ -93,20 +93,15 @@ impl Marker {
 
 /// Writes down what was found, unless another process did.
 pub(crate) async fn keep(objects: &dyn Objects, name: &str, marker: &Marker) -> Result<()> {
-    match objects.put(name, &When::Missing, marker.encode()).await {
-        // Even on a server that ignores conditions.
-        Ok(Put::Done(_)) => Ok(()),
-        Ok(_) => {
-            // Refused for a conflict that there was none, or another process'.
-            let found = objects.get(name).await?;
-            found.map(drop).ok_or_else(contended)
-        }
-        Err(lost) if is_lost(&lost) => {
-            let found = objects.get(name).await?;
-            found.map(drop).ok_or(lost)
-        }
-        Err(error) => Err(error),
+    if put(objects, name, &When::Missing, marker.encode())
+        .await?
+        .is_some()
+    {
+        return Ok(());
     }
+    // Another process was first, or a server ignores the condition.
+    let found = objects.get(name).await?;
+    found.map(drop).ok_or_else(contended)
 }
 
 /// Tries the server out, in a folder that is cleared away afterwards.

@@ -460,8 +460,11 @@ impl Drop for Sink {
             && !self.shelf.has(Flaw::LeavesDroppedWrites)
             && !self.shelf.has(Flaw::PublishesOnDrop)
         {
-            // Of a closed shelf nothing is left to free.
-            let _ = self.shelf.discard(self.number);
+            let (shelf, number) = (self.shelf.clone(), self.number);
+            if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+                // Of a closed shelf nothing is left to free.
+                runtime.spawn(async move { drop(shelf.discard(number)) });
+            }
         }
         if !self.done && self.shelf.has(Flaw::PublishesOnDrop) {
             let shelf = self.shelf.clone();
