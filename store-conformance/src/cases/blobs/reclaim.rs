@@ -40,9 +40,16 @@ pub(super) fn store_cases() -> Vec<Case<Store>> {
     ]
 }
 
-/// Leaves a write as a process that is killed does: nothing of it runs again.
+/// Leaves a write as a process that is killed does: what its drop begins runs on
+/// a runtime that never runs anything.
 fn killed(sink: Box<dyn BlobSink>) {
-    std::mem::forget(sink);
+    let process = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        let runtime = runtime.expect("a runtime can be made");
+        let _entered = runtime.enter();
+        drop(sink);
+    });
+    process.join().expect("a drop does not panic");
 }
 
 /// Nothing of a dropped write waits for a sweep, as soon as the work that the
