@@ -10,9 +10,9 @@ use crate::body::{Format, Unknown};
 use crate::entity::{EntityStore, Key, partition};
 use crate::error::{Error, ErrorKind, Result};
 use crate::iam::access_key::{ACCESS_KEYS, SECRET};
+use crate::iam::checks::{absent, verified};
 use crate::iam::hints::{self, Hint};
 use crate::iam::layout::{Roster, entity_key, roster_key};
-use crate::iam::transaction::{absent, verified};
 use crate::iam::{AccessKey, CredentialStatus, RecordEntities, TenantEntity, User};
 use crate::secret::Secret;
 

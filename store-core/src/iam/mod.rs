@@ -168,6 +168,7 @@
 //! [`Tenants::bind_quotas`]: crate::tenants::Tenants::bind_quotas
 
 mod access_key;
+mod checks;
 mod credentials;
 mod family;
 mod group;
@@ -177,6 +178,7 @@ mod identity;
 mod inline;
 mod layout;
 mod list;
+mod one;
 mod policy;
 mod principals;
 mod records;
@@ -191,12 +193,12 @@ pub use credentials::{Authenticated, CredentialStore};
 pub use family::{Family, Owned, Sealer, TenantEntity};
 pub use group::Group;
 pub use handle::{
-    AccessKeys, Entities, Groups, Iam, One, OneGroup, OnePolicy, OneRole, OneUser, Policies, Roles,
-    TenantIam, Users,
+    Entities, Groups, Iam, OneGroup, OnePolicy, OneRole, OneUser, Policies, Roles, TenantIam, Users,
 };
 pub use identity::Identity;
 pub use inline::{AttachedPolicy, InlinePolicy};
 pub use layout::{MAX_ATTACHED_POLICIES, MAX_GROUPS, MAX_INLINE_POLICIES};
+pub use one::{AccessKeys, One};
 pub use policy::{Policy, PolicyFilter, PolicyScope};
 pub use records::RecordEntities;
 pub use role::Role;

@@ -5,11 +5,12 @@ use std::fmt::Display;
 use crate::body::{Format, Unknown};
 use crate::entity::Incarnation;
 use crate::error::{Error, ErrorKind, Result};
+use crate::iam::checks::{absent, no_policy};
 use crate::iam::layout::{
     Held, Leftover, MAX_ATTACHED_POLICIES, MAX_GROUPS, MAX_INLINE_POLICIES, Membership, entity_key,
     held, inline_key, leftover_key, member_key, names, roster_key,
 };
-use crate::iam::transaction::{TenantTransaction, absent, no_policy};
+use crate::iam::transaction::TenantTransaction;
 use crate::iam::{Group, InlinePolicy, Policy, Principal, TenantEntity, User};
 use crate::key::{RecordKey, bounded};
 

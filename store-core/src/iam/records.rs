@@ -10,11 +10,12 @@ use crate::entity::{
     partition,
 };
 use crate::error::{Error, ErrorKind, Result};
+use crate::iam::checks::{PolicyName, absent, policy_named_by, verified};
 use crate::iam::hints;
 use crate::iam::layout::{
     ChosenId, MEMBERS, Membership, Roster, entity_key, held, id_key, inline_key, roster_key, under,
 };
-use crate::iam::transaction::{Effects, PolicyName, absent, policy_named_by, verified};
+use crate::iam::transaction::Effects;
 use crate::iam::{
     AttachedPolicy, Entities, Group, IamStore, InlinePolicy, MembershipStore, Policy, Principal,
     PrincipalStore, TenantEntity, TenantTransaction, User, Work,
