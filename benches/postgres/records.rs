@@ -22,10 +22,10 @@ fn name(i: u64, count: u64) -> (Partition, String) {
 
 impl Bench {
     fn fill(&self, collection: Collection, count: u64) {
-        let table = format!("{SCHEMA}.records_{}", collection.name());
+        let (table, collection) = (format!("{SCHEMA}.records"), collection.name());
         self.execute(format!(
-            "INSERT INTO {table} (partition, id, version, body)
-             SELECT 'p' || i % 100, 'id' || i, gen_random_uuid(), '{{\"name\": \"user\", \"age\": 7}}'
+            "INSERT INTO {table} (collection, partition, id, version, size, body)
+             SELECT '{collection}', 'p' || i % 100, 'id' || i, gen_random_uuid(), 27, '{{\"name\": \"user\", \"age\": 7}}'
              FROM generate_series(0, {count} - 1) AS i"
         ));
         self.execute(format!("VACUUM ANALYZE {table}"));
@@ -42,8 +42,8 @@ impl Bench {
         self.fill(FEW, IN_FEW);
         self.fill(MANY, IN_MANY);
         let text = format!(
-            "SELECT version, expires_at, body, bytes FROM {SCHEMA}.records_few \
-             WHERE partition = $1 AND id = $2"
+            "SELECT version, expires_at, body, bytes FROM {SCHEMA}.records \
+             WHERE collection = 'few' AND partition = $1 AND id = $2"
         );
         let text: std::sync::Arc<str> = text.into();
         let by_hand = |i| {
@@ -108,9 +108,9 @@ impl Bench {
             .run();
         println!("{measured}");
         let upsert = format!(
-            "INSERT INTO {SCHEMA}.records_few (partition, id, version, body) \
-             VALUES ($1, $2, gen_random_uuid(), to_jsonb($3::bigint)) \
-             ON CONFLICT (partition, id) DO UPDATE SET version = excluded.version, \
+            "INSERT INTO {SCHEMA}.records (collection, partition, id, version, size, body) \
+             VALUES ('few', $1, $2, gen_random_uuid(), 8, to_json($3::bigint)) \
+             ON CONFLICT (collection, partition, id) DO UPDATE SET version = excluded.version, \
              expires_at = excluded.expires_at, body = excluded.body, bytes = excluded.bytes"
         );
         let upsert: std::sync::Arc<str> = upsert.into();

@@ -38,7 +38,8 @@ pub struct Collection {
 const SINGLE_USE: u64 = 1;
 const CACHEABLE: u64 = 2;
 const CHUNKS: u64 = 4;
-const FLAGS: u64 = 7;
+const TRANSIENT: u64 = 8;
+const FLAGS: u64 = 15;
 
 impl Collection {
     /// A collection of this name: a lower-case letter, then at most 47
@@ -85,6 +86,12 @@ impl Collection {
         self.with(CHUNKS)
     }
 
+    /// Declares that records are short-lived and that losing them in a crash breaks
+    /// no promise, so that a backend may offer to write them less durably.
+    pub const fn transient(self) -> Self {
+        self.with(TRANSIENT)
+    }
+
     const fn with(mut self, flag: u64) -> Self {
         self.hash_and_flags |= flag;
         self
@@ -108,6 +115,11 @@ impl Collection {
     /// See [`Collection::chunks`].
     pub const fn is_chunks(self) -> bool {
         self.hash_and_flags & CHUNKS != 0
+    }
+
+    /// See [`Collection::transient`].
+    pub const fn is_transient(self) -> bool {
+        self.hash_and_flags & TRANSIENT != 0
     }
 
     const fn name_hash(self) -> u64 {

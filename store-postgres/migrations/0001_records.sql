@@ -1,64 +1,64 @@
--- What every collection's table needs. `{schema}` is replaced by the store's
--- schema; every name is qualified by it, since search_path does not survive a
--- connection pooler.
+-- The tables of records. `{schema}` is replaced by the store's schema; every name
+-- is qualified by it, since search_path does not survive a connection pooler.
 
 CREATE TABLE {schema}.collections (
     name text COLLATE "C" PRIMARY KEY,
-    chunks boolean NOT NULL,
+    kind text NOT NULL CHECK (kind IN ('records', 'chunks', 'transient')),
     announces boolean NOT NULL DEFAULT false,
     created_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 COMMENT ON TABLE {schema}.collections IS
-    'The store''s collections. Each one''s records are in the table records_<name>.';
+    'The collections that programs have declared, and which table holds their records.';
 COMMENT ON COLUMN {schema}.collections.name IS 'The collection''s name.';
-COMMENT ON COLUMN {schema}.collections.created_at IS 'When its table was made.';
-COMMENT ON COLUMN {schema}.collections.chunks IS
-    'Bodies are large opaque bytes, kept out of line and uncompressed.';
+COMMENT ON COLUMN {schema}.collections.kind IS
+    'The table of its records: records; chunks for large opaque bytes; transient for records that a crash may lose.';
 COMMENT ON COLUMN {schema}.collections.announces IS
-    'Each change is told by NOTIFY, on the channel store_changes/<schema>.';
+    'Whether each change is announced by NOTIFY, on the channel store_changes/<schema>.';
+COMMENT ON COLUMN {schema}.collections.created_at IS 'When it was first declared.';
 
--- Makes a collection's table, unless it is there. Called by setup; a person may
--- call it too.
-CREATE FUNCTION {schema}.create_collection(p_name text, p_chunks boolean)
-RETURNS void LANGUAGE plpgsql AS $create$
-DECLARE
-    t constant text := format('{schema}.%I', 'records_' || p_name);
+-- Creates one of the tables of records. They differ only in storage.
+CREATE FUNCTION {schema}.create_table(p_name text) RETURNS void
+LANGUAGE plpgsql AS $create$
 BEGIN
-    INSERT INTO {schema}.collections (name, chunks) VALUES (p_name, p_chunks)
-        ON CONFLICT DO NOTHING;
-    IF NOT FOUND THEN
-        RETURN;
-    END IF;
     EXECUTE format($ddl$
-        CREATE TABLE %1$s (
+        CREATE TABLE {schema}.%1$I (
+            collection text COLLATE "C" NOT NULL,
             partition text COLLATE "C" NOT NULL,
             id text COLLATE "C" NOT NULL,
             version uuid NOT NULL,
             expires_at bigint,
-            body jsonb,
+            size integer NOT NULL,
+            body json,
             bytes bytea,
-            PRIMARY KEY (partition, id),
+            PRIMARY KEY (collection, partition, id),
             CHECK (num_nonnulls(body, bytes) = 1)
         );
-        CREATE INDEX %2$I ON %1$s (expires_at) WHERE expires_at IS NOT NULL;
-        COMMENT ON TABLE %1$s IS
-            'Records of one collection. Change them through {schema}.commit_to_<name> or '
-            '{schema}.commit_many, which hold the partition''s lock.';
-        COMMENT ON COLUMN %1$s.partition IS 'The unit of atomicity; commits span one partition.';
-        COMMENT ON COLUMN %1$s.id IS 'The name within partition and collection, in bytewise order.';
-        COMMENT ON COLUMN %1$s.version IS 'Names the commit that wrote the record; never reused.';
-        COMMENT ON COLUMN %1$s.expires_at IS
-            'From then on the record counts as absent: nanoseconds since 1970, exact. '
-            '{schema}.moment() makes a timestamp of it.';
-        COMMENT ON COLUMN %1$s.body IS 'The body, if it is a value.';
-        COMMENT ON COLUMN %1$s.bytes IS 'The body, if it is plain bytes.';
-        $ddl$, t, 'records_' || p_name || '_expiry');
-    IF p_chunks THEN
-        EXECUTE format('ALTER TABLE %s ALTER COLUMN bytes SET STORAGE EXTERNAL', t);
-    END IF;
-    PERFORM {schema}.create_commit(p_name);
+        CREATE INDEX %2$I ON {schema}.%1$I (expires_at) WHERE expires_at IS NOT NULL;
+        COMMENT ON TABLE {schema}.%1$I IS
+            'Records. Change them only through {schema}.commit_to_%1$s or {schema}.commit_many, '
+            'which hold the partition''s lock.';
+        COMMENT ON COLUMN {schema}.%1$I.collection IS 'What kind of record this is.';
+        COMMENT ON COLUMN {schema}.%1$I.partition IS
+            'The unit of atomicity; a commit changes one partition.';
+        COMMENT ON COLUMN {schema}.%1$I.id IS
+            'The name within partition and collection, in bytewise order.';
+        COMMENT ON COLUMN {schema}.%1$I.version IS
+            'Identifies the commit that wrote the record; never reused.';
+        COMMENT ON COLUMN {schema}.%1$I.expires_at IS
+            'From then on the record counts as absent: nanoseconds since 1970. '
+            '{schema}.moment() converts it to a timestamp.';
+        COMMENT ON COLUMN {schema}.%1$I.size IS 'The bytes of the body, by which pages are bounded.';
+        COMMENT ON COLUMN {schema}.%1$I.body IS 'The body, if it is JSON, exactly as it was written.';
+        COMMENT ON COLUMN {schema}.%1$I.bytes IS 'The body, if it is plain bytes.'
+        $ddl$, p_name, p_name || '_expiry');
 END
 $create$;
+
+SELECT {schema}.create_table('records');
+SELECT {schema}.create_table('chunks');
+SELECT {schema}.create_table('transient');
+-- Large opaque bytes are stored out of line and uncompressed.
+ALTER TABLE {schema}.chunks ALTER COLUMN bytes SET STORAGE EXTERNAL;
 
 CREATE FUNCTION {schema}.moment(nanos bigint) RETURNS timestamptz
 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
@@ -69,4 +69,4 @@ CREATE FUNCTION {schema}.lock_of(partition text) RETURNS bigint
 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
 RETURN hashtextextended('{schema}/' || partition, 0);
 COMMENT ON FUNCTION {schema}.lock_of IS
-    'The advisory lock of a partition. Two partitions that share one merely wait for each other.';
+    'The advisory lock of a partition. Two partitions that share one only wait for each other.';

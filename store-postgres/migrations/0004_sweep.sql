@@ -1,8 +1,8 @@
 -- Removes what expired by `p_until`, at most `p_most` rows of each table,
--- passing over rows that someone is writing.
+-- skipping rows that another transaction is writing.
 CREATE FUNCTION {schema}.sweep(p_until bigint, p_most int)
 RETURNS TABLE (removed bigint, more boolean) LANGUAGE plpgsql VOLATILE
--- Nobody is told of what is swept: it was absent to all before.
+-- Removals by a sweep are not announced: the records counted as absent before.
 SET store.sweeps = 'on' AS $sweep$
 DECLARE
     t text;
@@ -10,9 +10,7 @@ DECLARE
 BEGIN
     removed := 0;
     more := false;
-    FOR t IN
-        SELECT 'records_' || c.name FROM {schema}.collections AS c UNION ALL SELECT 'buckets'
-    LOOP
+    FOREACH t IN ARRAY ARRAY['records', 'chunks', 'transient', 'buckets'] LOOP
         EXECUTE format($delete$
             DELETE FROM {schema}.%1$I WHERE ctid = ANY (ARRAY(
                 SELECT ctid FROM {schema}.%1$I WHERE expires_at <= $1

@@ -1,53 +1,65 @@
--- Notices of changes, where they were asked for: a trigger on each table whose
--- changes are worth telling sends one notice a row, so that whoever writes
--- tells, whatever its program was opened with. They leave with the commit.
+-- Change notices, where setup was asked for them: triggers on each table that
+-- holds an announced collection send one notice for each row, whichever program
+-- writes it. Notices are delivered when the transaction commits.
 --
--- A notice is `collection/octets of partition/partition and id`, which is far
--- below the 8000 bytes that NOTIFY carries. An empty one says that anything may
--- have changed. Sweeping is silent: a record says itself when it expires.
+-- A notice is `collection/octets of partition/partition and id`, far below the
+-- 8000 bytes that NOTIFY carries. An empty one says that anything may have
+-- changed. Sweeping sends none: a record carries its own expiry.
 
 CREATE FUNCTION {schema}.announce() RETURNS trigger LANGUAGE plpgsql AS $announce$
 DECLARE
+    c text;
     p text;
     i text;
     notice text := '';
 BEGIN
     IF TG_OP = 'DELETE' THEN
+        c := OLD.collection;
         p := OLD.partition;
         i := OLD.id;
     ELSIF TG_OP <> 'TRUNCATE' THEN
+        c := NEW.collection;
         p := NEW.partition;
         i := NEW.id;
     END IF;
-    -- Longer names are nobody's but a person's who wrote them by hand.
+    -- Longer names can only come from rows that were written by hand.
     IF octet_length(p) + octet_length(i) < 1000 THEN
-        notice := TG_ARGV[0] || '/' || octet_length(p) || '/' || p || i;
+        notice := c || '/' || octet_length(p) || '/' || p || i;
     END IF;
     PERFORM pg_notify('store_changes/' || TG_TABLE_SCHEMA, notice);
     RETURN NULL;
 END
 $announce$;
 COMMENT ON FUNCTION {schema}.announce IS
-    'Tells whoever listens which record was written. The commit waits its turn among all that tell.';
+    'Notifies subscribers which record was written. Commits that notify are serialized by the server.';
 
-CREATE FUNCTION {schema}.set_announcing(p_name text, p_on boolean)
-RETURNS void LANGUAGE plpgsql AS $set$
+-- Creates the triggers again from what `collections` says.
+CREATE FUNCTION {schema}.apply_announcing() RETURNS void LANGUAGE plpgsql AS $apply$
 DECLARE
-    t constant text := format('{schema}.%I', 'records_' || p_name);
+    t text;
+    names text[];
 BEGIN
-    EXECUTE format('DROP TRIGGER IF EXISTS announce ON %1$s;'
-        ' DROP TRIGGER IF EXISTS announce_all ON %1$s', t);
-    IF p_on THEN
-        EXECUTE format($ddl$
-            CREATE TRIGGER announce AFTER INSERT OR UPDATE OR DELETE ON %1$s FOR EACH ROW
-                WHEN (current_setting('store.sweeps', true) IS DISTINCT FROM 'on')
-                EXECUTE FUNCTION {schema}.announce(%2$L);
-            CREATE TRIGGER announce_all AFTER TRUNCATE ON %1$s FOR EACH STATEMENT
-                EXECUTE FUNCTION {schema}.announce(%2$L)
-            $ddl$, t, p_name);
-    END IF;
-    UPDATE {schema}.collections SET announces = p_on WHERE name = p_name;
+    FOREACH t IN ARRAY ARRAY['records', 'chunks', 'transient'] LOOP
+        EXECUTE format('DROP TRIGGER IF EXISTS announce ON {schema}.%1$I;'
+            ' DROP TRIGGER IF EXISTS announce_delete ON {schema}.%1$I;'
+            ' DROP TRIGGER IF EXISTS announce_all ON {schema}.%1$I', t);
+        SELECT array_agg(c.name ORDER BY c.name) INTO names
+        FROM {schema}.collections AS c WHERE c.kind = t AND c.announces;
+        IF names IS NOT NULL THEN
+            EXECUTE format($ddl$
+                CREATE TRIGGER announce AFTER INSERT OR UPDATE ON {schema}.%1$I FOR EACH ROW
+                    WHEN (NEW.collection = ANY (%2$L::text[]))
+                    EXECUTE FUNCTION {schema}.announce();
+                CREATE TRIGGER announce_delete AFTER DELETE ON {schema}.%1$I FOR EACH ROW
+                    WHEN (OLD.collection = ANY (%2$L::text[])
+                        AND current_setting('store.sweeps', true) IS DISTINCT FROM 'on')
+                    EXECUTE FUNCTION {schema}.announce();
+                CREATE TRIGGER announce_all AFTER TRUNCATE ON {schema}.%1$I FOR EACH STATEMENT
+                    EXECUTE FUNCTION {schema}.announce()
+                $ddl$, t, names);
+        END IF;
+    END LOOP;
 END
-$set$;
-COMMENT ON FUNCTION {schema}.set_announcing IS
-    'Begins or ends telling of a collection''s changes. Called by setup.';
+$apply$;
+COMMENT ON FUNCTION {schema}.apply_announcing IS
+    'Begins or ends announcing changes, as the column announces of collections says. Called by setup.';

@@ -4,4 +4,4 @@ SELECT current_setting('server_version') AS server_version,
        current_setting('synchronous_commit') AS synchronous_commit,
        current_setting('synchronous_standby_names') AS synchronous_standby_names,
        coalesce((SELECT relpersistence::text FROM pg_class
-           WHERE oid = to_regclass('{schema}.records_lti_nonces')), '') AS nonces_persistence
+           WHERE oid = to_regclass('{schema}.transient')), '') AS transient_persistence

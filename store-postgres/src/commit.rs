@@ -5,13 +5,10 @@ use sqlx::postgres::{PgConnection, PgRow};
 use store_core::error::FailedItem;
 use store_core::{Batch, Change, Conflict, Error, Expect, Result, Version};
 
-use crate::error::{BACKEND, in_collections};
+use crate::error::BACKEND;
 use crate::shared::Shared;
-use crate::sql::safe;
+use crate::sql::{Table, safe};
 use crate::wire::{Json, Uuid, columns, integer, nanos, record};
-
-pub(crate) const COMMIT_MANY: &str = "SELECT item, version, expires_at, body, bytes \
-    FROM {schema}.commit_many($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)";
 
 /// One item, as its columns.
 struct Row {
@@ -19,6 +16,8 @@ struct Row {
     expected: Option<Uuid>,
     change: i16,
     expires_at: Option<i64>,
+    /// The body's length in bytes.
+    size: i32,
     json: Option<Json>,
     bytes: Option<bytes::Bytes>,
 }
@@ -32,6 +31,7 @@ impl Row {
             expected,
             change: 0,
             expires_at: None,
+            size: 0,
             json: None,
             bytes: None,
         };
@@ -41,6 +41,11 @@ impl Row {
                 row.change = 1;
                 row.expires_at = expires_at.map(nanos);
                 (row.json, row.bytes) = columns(body)?;
+                let json = row.json.as_ref().map(|json| json.0.len());
+                let size = json.or(row.bytes.as_ref().map(|bytes| bytes.len()));
+                row.size = size
+                    .and_then(|size| i32::try_from(size).ok())
+                    .unwrap_or(i32::MAX);
             }
             Change::Delete => row.change = 2,
         }
@@ -79,13 +84,7 @@ pub(crate) async fn send(
         send_one(shared, connection, batch).await
     } else {
         send_many(shared, connection, batch).await
-    };
-    let failed = failed.map_err(|error| {
-        in_collections(
-            error,
-            batch.items().iter().map(|item| item.key().collection()),
-        )
-    })?;
+    }?;
     if failed.is_empty() {
         return Ok(());
     }
@@ -116,8 +115,9 @@ async fn send_one(
 ) -> Result<Vec<PgRow>> {
     let row = Row::of(batch, 0)?;
     let key = batch.items()[0].key();
-    let statements = shared.statements(key.collection());
+    let statements = shared.statements.on(Table::of(key.collection()));
     let query = sqlx::query(safe(&statements.commit))
+        .bind(key.collection().name())
         .bind(batch.partition().as_str())
         .bind(key.id())
         .bind(Uuid(batch.version()))
@@ -126,6 +126,7 @@ async fn send_one(
         .bind(row.expected)
         .bind(row.change)
         .bind(row.expires_at)
+        .bind(row.size)
         .bind(row.json)
         .bind(row.bytes.as_deref());
     shared.written("commit", connection.fetch_many(query)).await
@@ -138,39 +139,44 @@ async fn send_many(
 ) -> Result<Vec<PgRow>> {
     let items = batch.items();
     let mut order: Vec<usize> = (0..items.len()).collect();
-    order.sort_by_key(|&i| items[i].key());
+    order.sort_by_key(|&i| (Table::of(items[i].key().collection()), items[i].key()));
     let rows = order
         .iter()
         .map(|&i| Row::of(batch, i))
         .collect::<Result<Vec<_>>>()?;
 
-    let mut collections: Vec<&str> = Vec::new();
-    let mut ends: Vec<i32> = Vec::new();
+    // Each table, and where its items end.
+    let mut tables: Vec<(Table, i32)> = Vec::new();
     for (place, &i) in order.iter().enumerate() {
-        let collection = items[i].key().collection();
-        let again = place > 0 && items[order[place - 1]].key().collection() == collection;
-        if !again {
-            collections.push(collection.name());
-            ends.push(0);
-        }
+        let table = Table::of(items[i].key().collection());
         // At most a hundred.
-        *ends.last_mut().expect("pushed for the first") = place as i32 + 1;
+        let end = place as i32 + 1;
+        match tables.last_mut() {
+            Some(last) if last.0 == table => last.1 = end,
+            _ => tables.push((table, end)),
+        }
     }
+    let collection = |&i: &usize| items[i].key().collection().name();
+    let collections: Vec<&str> = order.iter().map(collection).collect();
     let ids: Vec<&str> = order.iter().map(|&i| items[i].key().id()).collect();
     let numbers: Vec<i32> = order.iter().map(|&i| i as i32).collect();
     let column = |f: fn(&Row) -> i16| rows.iter().map(f).collect::<Vec<i16>>();
-    let query = sqlx::query(safe(&shared.commit_many))
+    let text = match tables[..] {
+        [(table, _)] => &shared.statements.on(table).commit_all,
+        _ => &shared.statements.commit_many,
+    };
+    let mut query = sqlx::query(safe(text))
         .bind(batch.partition().as_str())
         .bind(Uuid(batch.version()))
         .bind(nanos(batch.now()))
-        .bind(collections)
-        .bind(ends)
         .bind(numbers)
+        .bind(collections)
         .bind(ids)
         .bind(column(|row| row.expect))
         .bind(rows.iter().map(|row| row.expected).collect::<Vec<_>>())
         .bind(column(|row| row.change))
         .bind(rows.iter().map(|row| row.expires_at).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.size).collect::<Vec<_>>())
         .bind(
             rows.iter()
                 .map(|row| row.json.as_ref().map(|json| Json(json.0.clone())))
@@ -181,5 +187,15 @@ async fn send_many(
                 .map(|row| row.bytes.as_deref())
                 .collect::<Vec<_>>(),
         );
+    if tables.len() > 1 {
+        query = query
+            .bind(
+                tables
+                    .iter()
+                    .map(|table| table.0.name())
+                    .collect::<Vec<_>>(),
+            )
+            .bind(tables.iter().map(|table| table.1).collect::<Vec<_>>());
+    }
     shared.written("commit", connection.fetch_many(query)).await
 }

@@ -9,7 +9,6 @@ use serde::Deserialize;
 use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use store_core::config::{StoreUrl, Tls};
-use store_core::lti::NONCES;
 use store_core::{
     Capabilities, Clock, Collection, Durability, Error, ErrorKind, Result, Support, SystemClock,
     collections,
@@ -19,6 +18,8 @@ use crate::PostgresStore;
 use crate::error::BACKEND;
 use crate::hosts::{Hosts, Target};
 use crate::sessions::{Limits, Sessions};
+use crate::setup::Plan;
+use crate::sql::Schema;
 use crate::url::{self, Own};
 
 /// The statements that each connection keeps prepared.
@@ -53,7 +54,7 @@ pub struct PostgresBuilder {
     pub(crate) grant_to: Option<String>,
     pub(crate) relaxed_limits: bool,
     pub(crate) change_notice: Option<bool>,
-    pub(crate) unlogged_nonces: Option<bool>,
+    pub(crate) unlogged_transient: Option<bool>,
     listener_url: Option<String>,
     tls: Tls,
     limits: Limits,
@@ -82,7 +83,7 @@ impl Default for PostgresBuilder {
             grant_to: None,
             relaxed_limits: false,
             change_notice: None,
-            unlogged_nonces: None,
+            unlogged_transient: None,
             listener_url: None,
             tls: Tls::new(),
             limits: Limits {
@@ -151,7 +152,7 @@ impl PostgresBuilder {
         self.namespace(name)
     }
 
-    /// Declares a collection of the application's own; `setup` makes its table.
+    /// Declares a collection of the application's own.
     pub fn collection(mut self, collection: Collection) -> Self {
         self.collections.push(collection);
         self
@@ -268,16 +269,17 @@ impl PostgresBuilder {
         self
     }
 
-    /// Whether nonces of LTI launches are kept out of the write-ahead log, which
-    /// makes a launch's writes cheaper. `setup` brings about what is said here,
-    /// rewriting the table under a lock; unsaid, it leaves it as it is.
+    /// Whether records of [transient](Collection::transient) collections, such as
+    /// the nonces of LTI launches, bypass the write-ahead log, which makes their
+    /// writes cheaper. `setup` applies what is said here, rewriting the table under
+    /// a lock; if nothing is said, it leaves the table as it is.
     ///
-    /// A crash of the server then empties the table, and so does a change to a
-    /// standby, which has none of it. Nonces that were out are unknown
-    /// afterwards: their launches are refused and begin anew. None is ever
+    /// A crash of the server then empties the table, and a standby that is promoted
+    /// has none of its records. Nonces that were handed out are unknown afterwards:
+    /// their launches are refused and have to be started again. None is ever
     /// accepted twice.
-    pub fn unlogged_nonces(mut self, unlogged: bool) -> Self {
-        self.unlogged_nonces = Some(unlogged);
+    pub fn unlogged_transient(mut self, unlogged: bool) -> Self {
+        self.unlogged_transient = Some(unlogged);
         self
     }
 
@@ -300,16 +302,39 @@ impl PostgresBuilder {
         self
     }
 
+    /// What `setup` would do to a database without the schema, as SQL for an
+    /// administrator to read and run. Where it was run, `setup` has nothing to do.
+    ///
+    /// # Errors
+    /// `Config` for a wrong option.
+    pub fn migration_sql(self) -> Result<String> {
+        let options = self.resolved()?;
+        options.plan(Schema::new(&options.schema)?).sql()
+    }
+
+    /// What `setup` is to do.
+    pub(crate) fn plan(&self, schema: Schema) -> Plan {
+        Plan {
+            schema,
+            collections: self.collections.clone(),
+            grant_to: self.grant_to.clone(),
+            change_notice: self.change_notice,
+            unlogged_transient: self.unlogged_transient,
+        }
+    }
+
     /// What a store of these options can do on a server of this durability.
     pub fn capabilities(&self, durability: Durability) -> Capabilities {
         self.extras().capabilities(durability)
     }
 
     pub(crate) fn extras(&self) -> Extras {
+        let transient = self.collections.iter().filter(|c| c.is_transient());
         Extras {
+            transient: transient.map(|c| c.name()).collect(),
             change_notice: self.change_notice == Some(true),
             relaxed_limits: self.relaxed_limits,
-            unlogged_nonces: self.unlogged_nonces == Some(true),
+            unlogged_transient: self.unlogged_transient == Some(true),
         }
     }
 
@@ -483,15 +508,17 @@ impl fmt::Debug for Config {
 }
 
 /// What a store has that was asked for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Extras {
+    /// The transient collections that were declared.
+    pub(crate) transient: Vec<&'static str>,
     pub(crate) change_notice: bool,
     pub(crate) relaxed_limits: bool,
-    pub(crate) unlogged_nonces: bool,
+    pub(crate) unlogged_transient: bool,
 }
 
 impl Extras {
-    pub(crate) fn capabilities(self, durability: Durability) -> Capabilities {
+    pub(crate) fn capabilities(&self, durability: Durability) -> Capabilities {
         let mut capabilities = Capabilities::new(BACKEND);
         capabilities.transactions = Support::Native;
         capabilities.ordered_scans = Support::Native;
@@ -504,13 +531,13 @@ impl Extras {
         capabilities.durability = durability;
         // A server that forgets everything at a crash makes no exceptions.
         if matches!(durability, Durability::Crash | Durability::Replicated) {
-            let weaker = [
-                (self.relaxed_limits, "rate limits"),
-                (self.unlogged_nonces, NONCES.name()),
-            ];
-            let weaker = weaker.into_iter().filter(|(asked, _)| *asked);
-            capabilities.exceptions = weaker
-                .map(|(_, part)| (part, Durability::Restart))
+            let limits = self.relaxed_limits.then_some("rate limits");
+            let transient = self.transient.iter().copied();
+            let transient = transient.filter(|_| self.unlogged_transient);
+            capabilities.exceptions = limits
+                .into_iter()
+                .chain(transient)
+                .map(|part| (part, Durability::Restart))
                 .collect();
         }
         capabilities

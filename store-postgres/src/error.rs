@@ -7,10 +7,9 @@ use std::fmt;
 
 use sqlx::error::DatabaseError;
 pub(crate) use store_core::backend::Effect;
-use store_core::{Collection, Error, ErrorKind, Retry};
+use store_core::{Error, ErrorKind, Retry};
 
 use crate::sessions::Doubt;
-use crate::sql::is_missing;
 
 const INVALID: std::io::ErrorKind = std::io::ErrorKind::InvalidData;
 
@@ -154,32 +153,6 @@ pub(crate) fn doubt(error: &Error) -> Option<Doubt> {
         code if code.starts_with("08") => Some(Doubt::Ended),
         _ => None,
     }
-}
-
-/// The error of a call on `collections`: if it is that a table or its function
-/// is missing, says whose.
-pub(crate) fn in_collections(
-    error: Error,
-    collections: impl IntoIterator<Item = Collection>,
-) -> Error {
-    let Some(missing) = std::error::Error::source(&error)
-        .and_then(|source| source.downcast_ref::<Report>())
-        .filter(|report| report.code == "42P01" || report.code == "42883")
-        .and_then(|report| {
-            let is_named = |c: &Collection| is_missing(&report.message, *c);
-            collections.into_iter().find(is_named)
-        })
-    else {
-        return error;
-    };
-    Error::new(
-        ErrorKind::Config,
-        format!(
-            "the collection `{missing:?}` has no table here; declare it with \
-             PostgresBuilder::collection and run setup once, as a role that may create tables"
-        ),
-    )
-    .with_backend(BACKEND)
 }
 
 fn from_report(report: &dyn DatabaseError, lost: Retry) -> Error {

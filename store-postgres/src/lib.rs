@@ -34,16 +34,21 @@
 //! need not call `setup`.
 //!
 //! # Collections
-//! Each collection is a table, `records_<name>`. Those of the contracts are made
-//! by `setup`; declare your own with [`PostgresBuilder::collection`]. A call on a
-//! collection without a table is refused with `Config`.
+//! Records are in three tables: `records`, `chunks` for
+//! [large opaque bytes](store_core::Collection::chunks), and `transient` for
+//! collections that [a crash may lose](store_core::Collection::transient). Declare
+//! your own collections with [`PostgresBuilder::collection`], so that `setup`
+//! knows which table they use and which changes to announce; one that was declared
+//! with other flags before is refused with `Config`.
 //!
 //! # With psql
-//! Views show what the contracts keep, in columns: `api_keys`, `rate_limits`,
+//! Views show the contracts' records in columns: `api_keys`, `rate_limits`,
 //! `objects`, `tenants`, `users`, `groups`, `policies`, `attachments`,
 //! `inline_policies`, `memberships`, `lti_registrations`, `lti_deployments`, `lti_nonces`,
-//! `lti_tool_keys`. Look, but change records only through the functions
-//! `commit_to_<name>` and `commit_many`: they hold the partition's lock, on
+//! `lti_tool_keys`. Your own are
+//! `SELECT id, body->>'name' FROM store.records WHERE collection = 'invoices'`.
+//! Read what you like, but change records only through the functions
+//! `commit_to_<table>` and `commit_many`: they hold the partition's lock, on
 //! which every promise about commits rests.
 //!
 //! # What a call costs
@@ -84,9 +89,9 @@
 //! - [`PostgresBuilder::relaxed_limits`]: changes of rate limits are acknowledged before
 //!   they are on disk. A crash forgets those of the last moments, which grants as
 //!   many again. It is a matter of each program.
-//! - [`PostgresBuilder::unlogged_nonces`]: a crash empties the table of LTI nonces.
-//!   Launches under way are refused as unknown; none passes twice. It is a matter
-//!   of the schema.
+//! - [`PostgresBuilder::unlogged_transient`]: a crash empties the table of transient
+//!   records, which holds the nonces of LTI launches. Launches under way are refused
+//!   as unknown; none is accepted twice. It is a property of the schema.
 //!
 //! What is a matter of the schema, `setup` brings about where it is said, in
 //! either direction, and leaves as it is where it is not. So say it in every
@@ -108,13 +113,28 @@
 //! # A lost connection
 //! A failed read changed nothing and is `Retry::Safe`. A commit whose answer is
 //! missing is looked up by its version; where that proves nothing the error is
-//! `Retry::Ambiguous`. A pool goes on trying to connect for
-//! [`PostgresBuilder::acquire_timeout`], so an outage is told after that long.
+//! `Retry::Ambiguous`. If the server ended the session before it executed the
+//! statement, the call is made again on another session. `connect` reports at once
+//! that nothing listens at a port; an open store goes on trying to connect for
+//! [`PostgresBuilder::acquire_timeout`] and then reports the outage.
 //!
-//! # Numbers in bodies
-//! `jsonb` keeps a number's value to the last digit, not its spelling: `1e3`
-//! comes back as `1000`, and the sign of a zero is lost. A field of type `f64`
-//! or `u64` reads back what was written, but for `-0.0`, which reads `0.0`.
+//! # Bodies
+//! A JSON body is stored in a `json` column, exactly as it was written, so that it
+//! reads back to the last digit and has the size it had. A page of a scan ends
+//! after 4 MiB of bodies.
+//!
+//! # A dropped commit
+//! A commit whose future was dropped is done wholly or not at all, but perhaps
+//! later: its statement may still wait for the partition's lock on the server, and
+//! be done after a later commit that was acknowledged. With `Expect::Any` it then
+//! overwrites that one. Expect a version where it matters;
+//! [`PostgresBuilder::statement_timeout`] bounds how late it can be.
+//!
+//! # Several hosts
+//! `postgres://a,b/db` connects to the first host on which it can write, and looks
+//! again when that one fails or is found to be read-only. A session that was opened
+//! on a standby is replaced as soon as an error shows that it is read-only, so
+//! after a promotion the next call finds the new primary.
 //!
 //! # Isolation
 //! Commits need `READ COMMITTED`, which is the default. A role or database with

@@ -14,16 +14,16 @@ use store_core::{
 use crate::changes::Listener;
 use crate::commit::{Hold, send};
 use crate::config::PostgresBuilder;
-use crate::error::{BACKEND, Effect, in_collections};
+use crate::error::{BACKEND, Effect};
 use crate::scan;
 use crate::setup::Plan;
 use crate::shared::Shared;
-use crate::sql::{many, safe};
+use crate::sql::{Table, safe};
 use crate::sweeper;
 use crate::wire::{integer, nanos, record};
 use store_core::backend::Background;
 
-/// The most records that a sweep removes of one collection.
+/// The most records that a sweep removes from one table.
 const SWEEP_BATCH: i32 = 1000;
 
 /// The records. Each commit is attempted once; a lost reply is left to
@@ -47,13 +47,7 @@ impl PostgresRecords {
                 schema,
                 &builder.collections,
             ),
-            plan: Plan {
-                schema: schema.clone(),
-                collections: builder.collections,
-                grant_to: builder.grant_to,
-                change_notice: builder.change_notice,
-                unlogged_nonces: builder.unlogged_nonces,
-            },
+            plan: builder.plan(schema.clone()),
             sweeper: builder.sweep.map(|(interval, grace)| {
                 let shared = Arc::clone(&shared);
                 sweeper::start(interval, move || {
@@ -80,7 +74,7 @@ impl PostgresRecords {
             .clone()
             .run(self.shared.sessions.pool.clone())
             .await?;
-        self.shared.was_set_up(state.unlogged_nonces);
+        self.shared.was_set_up(state.unlogged_transient);
         Ok(())
     }
 }
@@ -91,16 +85,14 @@ pub(crate) async fn get(
     connection: &mut PgConnection,
     at: RecordRef<'_>,
 ) -> Result<Option<Record>> {
-    let statements = shared.statements(at.collection());
+    let statements = shared.statements.on(Table::of(at.collection()));
     let query = sqlx::query(safe(&statements.get))
+        .bind(at.collection().name())
         .bind(at.partition())
         .bind(at.id())
         .bind(nanos(shared.now()))
         .fetch_optional(connection);
-    let row = shared
-        .answer("get", Effect::Repeatable, query)
-        .await
-        .map_err(|error| in_collections(error, [at.collection()]))?;
+    let row = shared.answer("get", Effect::Repeatable, query).await?;
     row.map_or(Ok(None), |row| {
         record(
             &row,
@@ -123,22 +115,18 @@ impl PostgresRecords {
 
     async fn read_many(&self, at: &[RecordRef<'_>]) -> Result<Vec<Option<Record>>> {
         let mut found = vec![None; at.len()];
-        let mut collections: Vec<_> = at.iter().map(|at| at.collection()).collect();
-        collections.sort();
-        collections.dedup();
-        let text = match collections[..] {
-            [collection] => Arc::clone(&self.shared.statements(collection).get_many),
-            _ => many(&self.shared.schema, &collections).into(),
+        let table = |at: &RecordRef<'_>| Table::of(at.collection());
+        let first = table(&at[0]);
+        let text = match at.iter().all(|at| table(at) == first) {
+            true => &self.shared.statements.on(first).get_many,
+            false => &self.shared.statements.get_many,
         };
-        let source = |at: &RecordRef<'_>| {
-            collections
-                .binary_search(&at.collection())
-                .map_or(-1, |place| place as i32)
-        };
+        let collection = |at: &RecordRef<'_>| at.collection().name();
         let mut connection = self.shared.connection("get_many").await?;
-        let query = sqlx::query(safe(&text))
+        let query = sqlx::query(safe(text))
             .bind((0..at.len()).map(|item| item as i32).collect::<Vec<_>>())
-            .bind(at.iter().map(source).collect::<Vec<_>>())
+            .bind(at.iter().map(|at| table(at) as i32).collect::<Vec<_>>())
+            .bind(at.iter().map(collection).collect::<Vec<_>>())
             .bind(at.iter().map(|at| at.partition()).collect::<Vec<_>>())
             .bind(at.iter().map(|at| at.id()).collect::<Vec<_>>())
             .bind(nanos(self.shared.now()))
@@ -146,8 +134,7 @@ impl PostgresRecords {
         let rows = self
             .shared
             .answer("get_many", Effect::Repeatable, query)
-            .await
-            .map_err(|error| in_collections(error, collections.iter().copied()))?;
+            .await?;
         for row in rows {
             let item = integer(&row, 4)?.and_then(|item| usize::try_from(item).ok());
             let Some((item, at)) = item.and_then(|item| Some((item, at.get(item)?))) else {
@@ -206,8 +193,7 @@ impl RecordStore for PostgresRecords {
                 Scope::Partitions(prefix) => scan::collection(&self.shared, scan, prefix).await,
             }
         };
-        let page = self.shared.call(page).await;
-        page.map_err(|error| in_collections(error, [scan.in_collection()]))
+        self.shared.call(page).await
     }
 
     async fn commit(&self, batch: &Batch) -> Result<Committed> {

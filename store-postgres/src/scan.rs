@@ -6,8 +6,8 @@ use store_core::{Error, Partition, Record, RecordKey, Records, Result, Scan, Sco
 
 use crate::error::Effect;
 use crate::shared::Shared;
-use crate::sql::{after_prefix, safe};
-use crate::wire::{nanos, record, text};
+use crate::sql::{Table, after_prefix, safe};
+use crate::wire::{integer, nanos, record, text};
 
 /// No name holds a NUL or is longer than the longest, and the server refuses
 /// the former.
@@ -20,20 +20,32 @@ pub(crate) fn matches_nothing(scan: &Scan) -> bool {
     partitions || impossible(scan.prefix())
 }
 
-/// One more than asked for tells whether there is a next page.
+/// One more than the page may hold shows whether there is a next page.
 fn wanted(scan: &Scan) -> i64 {
     // At most a thousand.
     scan.page_size() as i64 + 1
 }
 
-fn page(scan: &Scan, mut found: Vec<Record>, position: fn(&Record) -> Vec<u8>) -> Records {
-    let more = found.len() > scan.page_size();
-    found.truncate(scan.page_size());
-    let next = found
+/// The records of a page. `rows` may be fewer than were found, since a page is
+/// bounded by bytes too; each row says in column `at` how many were found.
+fn page(
+    scan: &Scan,
+    rows: &[PgRow],
+    at: usize,
+    mut records: Vec<Record>,
+    position: fn(&Record) -> Vec<u8>,
+) -> Result<Records> {
+    let found = match rows.first() {
+        Some(row) => integer(row, at)?.and_then(|found| usize::try_from(found).ok()),
+        None => None,
+    };
+    records.truncate(scan.page_size());
+    let more = found.unwrap_or_default() > records.len();
+    let next = records
         .last()
         .filter(|_| more)
         .map(|last| scan.cursor(position(last)));
-    Records::new(found, next)
+    Ok(Records::new(records, next))
 }
 
 fn expect_record(scan: &Scan, row: &PgRow, partition: Partition) -> Result<Record> {
@@ -47,11 +59,12 @@ pub(crate) async fn partition(
     scan: &Scan,
     partition: &Partition,
 ) -> Result<Records> {
-    let statements = shared.statements(scan.in_collection());
+    let statements = shared.statements.on(Table::of(scan.in_collection()));
     let after = scan.position_id()?;
     let text = after.map_or(&statements.scan, |_| &statements.scan_after);
     let mut connection = shared.connection("scan").await?;
     let query = sqlx::query(safe(text))
+        .bind(scan.in_collection().name())
         .bind(partition.as_str())
         .bind(after.unwrap_or(scan.prefix()))
         .bind(after_prefix(scan.prefix()))
@@ -63,20 +76,23 @@ pub(crate) async fn partition(
         .iter()
         .map(|row| expect_record(scan, row, partition.clone()))
         .collect::<Result<Vec<_>>>()?;
-    Ok(page(scan, found, |last| last.id().into()))
+    page(scan, &rows, 5, found, |last| last.id().into())
 }
 
 /// A page of all partitions whose name starts with `prefix`.
 pub(crate) async fn collection(shared: &Shared, scan: &Scan, prefix: &str) -> Result<Records> {
-    let statements = shared.statements(scan.in_collection());
+    let statements = shared.statements.on(Table::of(scan.in_collection()));
     let after = scan
         .position()
         .map(|at| scan.position_record(at))
         .transpose()?;
-    let statement = after.map_or(&statements.walk, |_| &statements.walk_after);
+    let statement = after.map_or(&statements.collection_scan, |_| {
+        &statements.collection_scan_after
+    });
     let (from, id) = after.unwrap_or((prefix, ""));
     let mut connection = shared.connection("scan").await?;
     let query = sqlx::query(safe(statement))
+        .bind(scan.in_collection().name())
         .bind(from)
         .bind(id)
         .bind(after_prefix(prefix))
@@ -90,5 +106,7 @@ pub(crate) async fn collection(shared: &Shared, scan: &Scan, prefix: &str) -> Re
         .iter()
         .map(|row| expect_record(scan, row, Partition::new(text(row, 5)?)?))
         .collect::<Result<Vec<_>>>()?;
-    Ok(page(scan, found, |last| Scan::record_position(last.at())))
+    page(scan, &rows, 6, found, |last| {
+        Scan::record_position(last.at())
+    })
 }

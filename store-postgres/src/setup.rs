@@ -1,13 +1,14 @@
-//! The schema: making it, and bringing an older one up to date.
+//! The schema: creating it, and bringing an older one up to date.
+
+use std::fmt::Write as _;
 
 use sqlx::postgres::PgConnection;
 use sqlx::{Connection, PgPool, Row};
-use store_core::lti::NONCES;
 use store_core::{Collection, Error, ErrorKind, Result};
 
 use crate::config::config;
 use crate::error::{BACKEND, Effect, from_sqlx};
-use crate::sql::Schema;
+use crate::sql::{Schema, Table};
 
 /// In order; a released one never changes. `{schema}` is replaced.
 const MIGRATIONS: &[(&str, &str)] = &[
@@ -16,45 +17,57 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("buckets", include_str!("../migrations/0003_buckets.sql")),
     ("sweep", include_str!("../migrations/0004_sweep.sql")),
     ("changes", include_str!("../migrations/0005_changes.sql")),
-    // The views are made anew after the last step, once every table is there; a
+    // The views are created again after the last step, once every table exists. A
     // change to them is a step without text.
     ("views", ""),
 ];
 
-/// What `setup` does, and for whom.
+/// What `setup` does, and for which role.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     pub(crate) schema: Schema,
     pub(crate) collections: Vec<Collection>,
     pub(crate) grant_to: Option<String>,
-    /// Unsaid, the schema stays as it is; likewise below.
+    /// `None` leaves the schema as it is; likewise below.
     pub(crate) change_notice: Option<bool>,
-    pub(crate) unlogged_nonces: Option<bool>,
+    pub(crate) unlogged_transient: Option<bool>,
 }
 
-/// What `setup` finds of a schema, or leaves behind.
+/// A collection that some program declared.
 #[derive(Debug)]
+struct Known {
+    name: String,
+    kind: String,
+    announces: bool,
+}
+
+/// The configuration that `setup` finds in a schema, or leaves behind.
+#[derive(Debug, Default)]
 pub(crate) struct State {
-    /// Each collection that has a table, and whether its changes are told.
-    collections: Vec<(String, bool)>,
-    pub(crate) unlogged_nonces: bool,
+    collections: Vec<Known>,
+    pub(crate) unlogged_transient: bool,
 }
 
 impl Plan {
     /// Brings the schema up to date, unless it is.
     pub(crate) async fn run(self, pool: PgPool) -> Result<State> {
-        // In a task of its own, which a caller that gives up does not cancel: a
+        // In a task of its own, which is not cancelled with the caller: a
         // transaction must not stay open on a connection of the pool.
         let task = tokio::spawn(async move {
             let mut connection = pool.acquire().await.map_err(before)?;
             if let Some(state) = self.done(&mut connection).await? {
                 return Ok(state);
             }
-            self.migrate(&mut connection).await?;
-            self.state(&mut connection).await
+            self.migrate(&mut connection).await
         });
         task.await
             .unwrap_or_else(|_| Err(config("setup was stopped with the runtime; start it again")))
+    }
+
+    /// Everything that `setup` does to a database without this schema, as text.
+    pub(crate) fn sql(&self) -> Result<String> {
+        let made = self.text(false, 0, &State::default())?;
+        Ok(format!("BEGIN;\n{made}COMMIT;\n"))
     }
 
     /// The state if there is nothing to do, which any role may find out.
@@ -63,18 +76,18 @@ impl Plan {
             return Ok(None);
         }
         let state = self.state(connection).await?;
-        Ok(self.steps(&state).is_empty().then_some(state))
+        Ok(self.steps(&state)?.is_empty().then_some(state))
     }
 
-    /// How many migrations were made.
+    /// How many migrations were applied.
     async fn version(&self, connection: &mut PgConnection) -> Result<usize> {
-        let there: bool = self
+        let exists: bool = self
             .fetch(
                 "SELECT to_regclass('{schema}.migrations') IS NOT NULL",
                 connection,
             )
             .await?;
-        if !there {
+        if !exists {
             return Ok(0);
         }
         let made: i64 = self
@@ -99,109 +112,139 @@ impl Plan {
     }
 
     async fn state(&self, connection: &mut PgConnection) -> Result<State> {
-        let text = "SELECT name, announces FROM {schema}.collections";
-        let collections = sqlx::query_as(sqlx::AssertSqlSafe(self.schema.in_text(text)))
-            .fetch_all(&mut *connection)
-            .await
-            .map_err(before)?;
+        let text = "SELECT name, kind, announces FROM {schema}.collections";
+        let rows: Vec<(String, String, bool)> =
+            sqlx::query_as(sqlx::AssertSqlSafe(self.schema.in_text(text)))
+                .fetch_all(&mut *connection)
+                .await
+                .map_err(before)?;
+        let known = |(name, kind, announces)| Known {
+            name,
+            kind,
+            announces,
+        };
+        let collections = rows.into_iter().map(known).collect();
         let text = "SELECT EXISTS (SELECT FROM pg_class WHERE relpersistence = 'u'
-            AND oid = to_regclass('{schema}.records_lti_nonces'))";
+            AND oid = to_regclass('{schema}.transient'))";
         Ok(State {
             collections,
-            unlogged_nonces: self.fetch(text, connection).await?,
+            unlogged_transient: self.fetch(text, connection).await?,
         })
     }
 
-    /// The statements that make of `state` what is declared. Names need no
-    /// escaping.
-    fn steps(&self, state: &State) -> Vec<String> {
+    /// The statements that bring `state` to the declared configuration. Names of
+    /// collections need no escaping.
+    fn steps(&self, state: &State) -> Result<Vec<String>> {
         let mut steps = Vec::new();
-        // Tables that are added tell if the others do, unless it is said.
-        let told = state.collections.iter().any(|(_, announces)| *announces);
-        let tells = self.change_notice.unwrap_or(told);
-        for collection in &self.collections {
+        let mut announcing = false;
+        // Collections that are added are announced if others are, unless it is said.
+        let others = state.collections.iter().any(|known| known.announces);
+        let notice = self.change_notice.unwrap_or(others);
+        let mut declared = self.collections.clone();
+        declared.sort();
+        declared.dedup();
+        for collection in declared {
             let name = collection.name();
-            let known = state.collections.iter().find(|(known, _)| known == name);
-            if known.is_none() {
-                let chunks = collection.is_chunks();
-                steps.push(format!(
-                    "SELECT {{schema}}.create_collection('{name}', {chunks})"
-                ));
+            let kind = Table::of(collection).name();
+            let known = state.collections.iter().find(|known| known.name == name);
+            if let Some(known) = known.filter(|known| known.kind != kind) {
+                return Err(config(format!(
+                    "the collection `{name}` was declared with other flags before: its records \
+                     are in the table `{}`, not in `{kind}`; declare it as before",
+                    known.kind
+                )));
             }
-            let announces = known.is_some_and(|(_, announces)| *announces);
+            let announces = known.is_some_and(|known| known.announces);
             let wanted = match (known, self.change_notice) {
                 (Some(_), None) => announces,
-                _ => tells && collection.is_cacheable(),
+                _ => notice && collection.is_cacheable(),
             };
-            if announces != wanted {
+            if known.is_none() || announces != wanted {
+                announcing |= announces != wanted;
                 steps.push(format!(
-                    "SELECT {{schema}}.set_announcing('{name}', {wanted})"
+                    "INSERT INTO {{schema}}.collections (name, kind, announces) \
+                     VALUES ('{name}', '{kind}', {wanted}) \
+                     ON CONFLICT (name) DO UPDATE SET announces = excluded.announces;"
                 ));
             }
         }
-        let unlogged = self.unlogged_nonces.unwrap_or(state.unlogged_nonces);
-        if unlogged != state.unlogged_nonces {
-            let kept = if unlogged { "UNLOGGED" } else { "LOGGED" };
+        if announcing {
+            steps.push("SELECT {schema}.apply_announcing();".into());
+        }
+        let unlogged = self.unlogged_transient.unwrap_or(state.unlogged_transient);
+        if unlogged != state.unlogged_transient {
+            let persistence = if unlogged { "UNLOGGED" } else { "LOGGED" };
             steps.push(format!(
-                "ALTER TABLE {{schema}}.records_{} SET {kept}",
-                NONCES.name()
+                "ALTER TABLE {{schema}}.transient SET {persistence};"
             ));
         }
-        steps
+        Ok(steps)
     }
 
-    async fn migrate(&self, connection: &mut PgConnection) -> Result<()> {
-        let mut transaction = connection.begin().await.map_err(before)?;
-        // Twenty processes may start at once: one migrates, the others find it done.
-        self.execute(
-            "SELECT pg_advisory_xact_lock(hashtextextended('{schema}', 1))",
-            &mut transaction,
-        )
-        .await?;
-        // Asked first: a role may own the schema without the right to make others.
-        let there: bool = self
-            .fetch(
-                "SELECT to_regnamespace('{schema}') IS NOT NULL",
-                &mut transaction,
-            )
-            .await?;
-        if !there {
-            self.execute("CREATE SCHEMA {schema}", &mut transaction)
-                .await?;
+    /// The statements that lead from version `made` and `state` to what is
+    /// declared; the schema too, unless it exists already.
+    fn text(&self, exists: bool, made: usize, state: &State) -> Result<String> {
+        let mut text = String::from("SET LOCAL client_min_messages = warning;\n");
+        if !exists {
+            text.push_str("CREATE SCHEMA {schema};\n");
         }
-        self.execute(
-            include_str!("../migrations/0000_migrations.sql"),
-            &mut transaction,
-        )
-        .await?;
-        let made = self.version(&mut transaction).await?;
-        for (index, (name, text)) in MIGRATIONS.iter().enumerate().skip(made) {
-            self.execute(text, &mut transaction).await?;
-            let record = self
-                .schema
-                .in_text("INSERT INTO {schema}.migrations (version, name) VALUES ($1, $2)");
-            sqlx::query(sqlx::AssertSqlSafe(record))
-                .bind(index as i64 + 1)
-                .bind(*name)
-                .execute(&mut *transaction)
-                .await
-                .map_err(before)?;
+        text.push_str(include_str!("../migrations/0000_migrations.sql"));
+        for (index, (name, step)) in MIGRATIONS.iter().enumerate().skip(made) {
+            let version = index + 1;
+            text.push_str(step);
+            // Writing to a String cannot fail.
+            let _ = writeln!(
+                text,
+                "INSERT INTO {{schema}}.migrations (version, name) VALUES ({version}, '{name}');"
+            );
         }
-        let state = self.state(&mut transaction).await?;
-        for step in self.steps(&state) {
-            self.execute(&step, &mut transaction).await?;
-        }
-        self.execute(include_str!("../migrations/views.sql"), &mut transaction)
-            .await?;
+        text.push_str(&self.steps(state)?.join("\n"));
+        text.push('\n');
+        text.push_str(include_str!("../migrations/views.sql"));
+        let mut text = self.schema.in_text(&text);
         if let Some(role) = &self.grant_to {
             let grants = self
                 .schema
                 .in_text(include_str!("../migrations/grants.sql"));
             let quoted = format!("\"{}\"", role.replace('"', "\"\""));
-            self.execute(&grants.replace("{role}", &quoted), &mut transaction)
-                .await?;
+            text.push_str(&grants.replace("{role}", &quoted));
         }
-        transaction.commit().await.map_err(before)
+        Ok(text)
+    }
+
+    async fn migrate(&self, connection: &mut PgConnection) -> Result<State> {
+        let mut transaction = connection.begin().await.map_err(before)?;
+        // Many processes may start at the same time: one migrates, the others then
+        // find nothing to do.
+        self.execute(
+            "SELECT pg_advisory_xact_lock(hashtextextended('{schema}', 1))",
+            &mut transaction,
+        )
+        .await?;
+        // Looked up first: a role may own the schema without the right to create
+        // others.
+        let exists: bool = self
+            .fetch(
+                "SELECT to_regnamespace('{schema}') IS NOT NULL",
+                &mut transaction,
+            )
+            .await?;
+        let made = match exists {
+            true => self.version(&mut transaction).await?,
+            false => 0,
+        };
+        let state = match made {
+            0 => State::default(),
+            _ => self.state(&mut transaction).await?,
+        };
+        let text = self.text(exists, made, &state)?;
+        sqlx::raw_sql(sqlx::AssertSqlSafe(text))
+            .execute(&mut *transaction)
+            .await
+            .map_err(before)?;
+        let state = self.state(&mut transaction).await?;
+        transaction.commit().await.map_err(before)?;
+        Ok(state)
     }
 
     async fn execute(&self, text: &str, connection: &mut PgConnection) -> Result<()> {
@@ -224,7 +267,7 @@ impl Plan {
     }
 }
 
-/// Setup may be repeated whatever became of it.
+/// Setup may be repeated, however it failed.
 fn before(e: sqlx::Error) -> Error {
     from_sqlx(e, Effect::Repeatable, "setup")
 }

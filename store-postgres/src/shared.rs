@@ -9,24 +9,20 @@ use std::time::Duration;
 use futures_util::{Stream, StreamExt};
 use sqlx::postgres::{PgQueryResult, PgRow};
 use sqlx::{Either, Row};
-use store_core::{
-    Capabilities, Clock, Collection, Durability, Error, Ping, Result, Retry, Timestamp,
-};
+use store_core::{Capabilities, Clock, Durability, Error, Ping, Result, Retry, Timestamp};
 
-use crate::commit::COMMIT_MANY;
 use crate::config::{Extras, PostgresBuilder, config};
 use crate::error::{BACKEND, Effect, doubt, from_sqlx, in_session, timed_out};
 use crate::limits::Texts;
 use crate::sessions::{Session, Sessions};
-use crate::sql::{Schema, StatementCache, Statements};
+use crate::sql::{AllStatements, Schema};
 use crate::wire::integer;
 
 pub(crate) struct Shared {
     pub(crate) sessions: Sessions,
     pub(crate) schema: Schema,
     pub(crate) clock: Arc<dyn Clock>,
-    statements: StatementCache,
-    pub(crate) commit_many: Arc<str>,
+    pub(crate) statements: AllStatements,
     pub(crate) sweep: Arc<str>,
     pub(crate) limits: Texts,
     timeout: Duration,
@@ -34,14 +30,14 @@ pub(crate) struct Shared {
     server: Server,
     extras: Extras,
     /// As the schema is, which another program may have set up.
-    unlogged_nonces: AtomicBool,
+    unlogged_transient: AtomicBool,
 }
 
 /// What the server said about itself when the store was opened.
 struct Server {
     version: String,
     durability: Durability,
-    unlogged_nonces: bool,
+    unlogged_transient: bool,
 }
 
 impl Shared {
@@ -51,23 +47,18 @@ impl Shared {
         let server = Server::ask(&sessions, &schema).await?;
         let text = |text: &str| -> Arc<str> { schema.in_text(text).into() };
         Ok(Self {
-            commit_many: text(COMMIT_MANY),
+            statements: AllStatements::new(&schema),
             sweep: text("SELECT removed, more FROM {schema}.sweep($1, $2)"),
             limits: Texts::new(&schema, builder.relaxed_limits),
             sessions,
             schema,
             clock: Arc::clone(&builder.clock),
-            statements: StatementCache::default(),
             timeout: builder.timeout,
             closed: AtomicBool::new(false),
             extras: builder.extras(),
-            unlogged_nonces: AtomicBool::new(server.unlogged_nonces),
+            unlogged_transient: AtomicBool::new(server.unlogged_transient),
             server,
         })
-    }
-
-    pub(crate) fn statements(&self, collection: Collection) -> Arc<Statements> {
-        self.statements.of(&self.schema, collection)
     }
 
     pub(crate) fn now(&self) -> Timestamp {
@@ -80,8 +71,8 @@ impl Shared {
 
     pub(crate) fn capabilities(&self) -> Capabilities {
         let extras = Extras {
-            unlogged_nonces: self.unlogged_nonces.load(Ordering::Relaxed),
-            ..self.extras
+            unlogged_transient: self.unlogged_transient.load(Ordering::Relaxed),
+            ..self.extras.clone()
         };
         extras.capabilities(self.server.durability)
     }
@@ -92,9 +83,9 @@ impl Shared {
     }
 
     /// What `setup` made of the schema.
-    pub(crate) fn was_set_up(&self, unlogged_nonces: bool) {
-        self.unlogged_nonces
-            .store(unlogged_nonces, Ordering::Relaxed);
+    pub(crate) fn was_set_up(&self, unlogged_transient: bool) {
+        self.unlogged_transient
+            .store(unlogged_transient, Ordering::Relaxed);
     }
 
     pub(crate) fn timeout(&self) -> Duration {
@@ -237,7 +228,7 @@ impl Server {
         Ok(Self {
             version: setting("server_version")?,
             durability,
-            unlogged_nonces: setting("nonces_persistence")? == "u",
+            unlogged_transient: setting("transient_persistence")? == "u",
         })
     }
 }

@@ -1,8 +1,6 @@
-//! The text of each statement, made once for a collection. All names are
-//! qualified by the schema.
+//! The text of each statement. All names are qualified by the schema.
 
-use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
 use sqlx::{AssertSqlSafe, SqlSafeStr, SqlStr};
 use store_core::{Collection, Error, ErrorKind, Result};
@@ -46,115 +44,165 @@ impl Schema {
     }
 }
 
-/// The table of a collection.
-pub(crate) fn table(collection: Collection) -> String {
-    format!("records_{}", collection.name())
+/// The tables of records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Table {
+    Records,
+    Chunks,
+    Transient,
 }
 
-/// Nothing but the schema's and the collections' names, whose letters are
-/// checked, is put into a statement's text; values are bound.
+impl Table {
+    pub(crate) const ALL: [Self; 3] = [Self::Records, Self::Chunks, Self::Transient];
+
+    /// The table of a collection's records, which its declaration decides.
+    pub(crate) fn of(collection: Collection) -> Self {
+        if collection.is_chunks() {
+            Self::Chunks
+        } else if collection.is_transient() {
+            Self::Transient
+        } else {
+            Self::Records
+        }
+    }
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Records => "records",
+            Self::Chunks => "chunks",
+            Self::Transient => "transient",
+        }
+    }
+}
+
+/// Of names, only the schema's is put into a statement's text, and its letters
+/// are checked; values are bound.
 pub(crate) fn safe(text: &Arc<str>) -> SqlStr {
     AssertSqlSafe(Arc::clone(text)).into_sql_str()
 }
 
-/// The function that commits one record of a collection.
-fn commit_function(collection: Collection) -> String {
-    format!("commit_to_{}", collection.name())
-}
+/// A page is cut after this many bytes of bodies, but has at least one record.
+pub(crate) const MAX_PAGE_BYTES: i64 = 4 << 20;
 
-/// Whether the server's message says that this collection's table or one of
-/// its functions is missing.
-pub(crate) fn is_missing(message: &str, collection: Collection) -> bool {
-    let name = collection.name();
-    let functions = ["commit_to", "check_in", "write_to"];
-    message.contains(&format!("{}\"", table(collection)))
-        || functions
-            .iter()
-            .any(|f| message.contains(&format!("{f}_{name}(")))
-}
-
-/// What is sent about one collection.
+/// The statements on one table.
 #[derive(Debug)]
 pub(crate) struct Statements {
     pub(crate) get: Arc<str>,
     pub(crate) get_many: Arc<str>,
     pub(crate) scan: Arc<str>,
     pub(crate) scan_after: Arc<str>,
-    pub(crate) walk: Arc<str>,
-    pub(crate) walk_after: Arc<str>,
+    pub(crate) collection_scan: Arc<str>,
+    pub(crate) collection_scan_after: Arc<str>,
     pub(crate) commit: Arc<str>,
+    pub(crate) commit_all: Arc<str>,
 }
 
 const COLUMNS: &str = "r.version, r.expires_at, r.body, r.bytes";
 
+const ALIVE: &str = "(r.expires_at IS NULL OR r.expires_at >";
+
 impl Statements {
-    fn new(schema: &Schema, collection: Collection) -> Self {
-        let from = format!("FROM {}.{} AS r", schema.quoted(), table(collection));
-        let alive = "(r.expires_at IS NULL OR r.expires_at >";
-        let scan = |lower: &str| {
+    fn new(schema: &Schema, table: Table) -> Self {
+        let (schema, name) = (schema.quoted(), table.name());
+        let from = format!("FROM {schema}.{name} AS r");
+        // The last column is the number of records that were found, of which the
+        // page may be a part.
+        let page = |columns: &str, conditions: &str, order: &str, limit: &str| {
             format!(
-                "SELECT {COLUMNS}, r.id {from} WHERE r.partition = $1 AND r.id {lower} $2 \
-                 AND r.id < $3 AND {alive} $4) ORDER BY r.id LIMIT $5"
+                "SELECT {columns}, r.found FROM (\
+                 SELECT r.*, count(*) OVER () AS found, \
+                 sum(r.size) OVER (ORDER BY {order} ROWS UNBOUNDED PRECEDING) - r.size AS before \
+                 FROM (SELECT r.* {from} WHERE r.collection = $1 AND {conditions} \
+                 ORDER BY {order} LIMIT {limit}) AS r) AS r \
+                 WHERE r.before < {MAX_PAGE_BYTES} ORDER BY {order}"
             )
         };
-        let walk = |lower: &str| {
-            format!(
-                "SELECT {COLUMNS}, r.id, r.partition {from} WHERE {lower} AND r.partition < $3 \
-                 AND r.id >= $4 AND r.id < $5 AND {alive} $6) \
-                 ORDER BY r.partition, r.id LIMIT $7"
+        let scan = |lower: &str| {
+            page(
+                &format!("{COLUMNS}, r.id"),
+                &format!("r.partition = $2 AND r.id {lower} $3 AND r.id < $4 AND {ALIVE} $5)"),
+                "r.id",
+                "$6",
+            )
+        };
+        let collection_scan = |lower: &str| {
+            page(
+                &format!("{COLUMNS}, r.id, r.partition"),
+                &format!(
+                    "{lower} AND r.partition < $4 AND r.id >= $5 AND r.id < $6 AND {ALIVE} $7)"
+                ),
+                "r.partition, r.id",
+                "$8",
             )
         };
         Self {
             get: format!(
-                "SELECT {COLUMNS} {from} WHERE r.partition = $1 AND r.id = $2 AND {alive} $3)"
+                "SELECT {COLUMNS} {from} WHERE r.collection = $1 AND r.partition = $2 \
+                 AND r.id = $3 AND {ALIVE} $4)"
             )
             .into(),
-            get_many: many(schema, &[collection]).into(),
+            get_many: many(&schema, &[table]).into(),
             scan: scan(">=").into(),
             scan_after: scan(">").into(),
-            // Both forms bind the same values, so `$2` is there in both.
-            walk: walk("(r.partition, r.id) >= ($1, $2)").into(),
-            walk_after: walk("(r.partition, r.id) > ($1, $2)").into(),
-            // The number of the batch's one item comes first.
+            // Both forms bind the same values, so `$3` is in both.
+            collection_scan: collection_scan("(r.partition, r.id) >= ($2, $3)").into(),
+            collection_scan_after: collection_scan("(r.partition, r.id) > ($2, $3)").into(),
+            // The number of the batch's only item comes first.
             commit: format!(
-                "SELECT 0, {COLUMNS} FROM {}.{}($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) AS r",
-                schema.quoted(),
-                commit_function(collection)
+                "SELECT 0, {COLUMNS} FROM {schema}.commit_to_{name}\
+                 ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) AS r"
+            )
+            .into(),
+            commit_all: format!(
+                "SELECT r.item, {COLUMNS} FROM {schema}.commit_all_to_{name}\
+                 ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, 0) AS r"
             )
             .into(),
         }
     }
 }
 
-/// A read of several records: one branch for each collection, numbered.
-pub(crate) fn many(schema: &Schema, collections: &[Collection]) -> String {
-    let branch = |(number, collection): (usize, &Collection)| {
+/// A read of several records: one branch for each table.
+fn many(schema: &str, tables: &[Table]) -> String {
+    let branch = |table: &Table| {
+        let (name, number) = (table.name(), *table as i32);
         format!(
-            "SELECT {COLUMNS}, w.item FROM unnest($1, $2, $3, $4) AS w (item, source, partition, id) \
-             JOIN {}.{} AS r ON r.partition = w.partition AND r.id = w.id \
-             WHERE w.source = {number} AND (r.expires_at IS NULL OR r.expires_at > $5)",
-            schema.quoted(),
-            table(*collection)
+            "SELECT {COLUMNS}, w.item \
+             FROM unnest($1, $2, $3, $4, $5) AS w (item, source, collection, partition, id) \
+             JOIN {schema}.{name} AS r ON r.collection = w.collection \
+             AND r.partition = w.partition AND r.id = w.id \
+             WHERE w.source = {number} AND {ALIVE} $6)"
         )
     };
-    let branches: Vec<_> = collections.iter().enumerate().map(branch).collect();
+    let branches: Vec<_> = tables.iter().map(branch).collect();
     branches.join(" UNION ALL ")
 }
 
-/// Made when a collection is first used; as many as the program declares.
-#[derive(Debug, Default)]
-pub(crate) struct StatementCache(RwLock<HashMap<Collection, Arc<Statements>>>);
+/// Every statement on records, made once.
+#[derive(Debug)]
+pub(crate) struct AllStatements {
+    tables: [Statements; 3],
+    /// A commit and a read across tables.
+    pub(crate) commit_many: Arc<str>,
+    pub(crate) get_many: Arc<str>,
+}
 
-impl StatementCache {
-    pub(crate) fn of(&self, schema: &Schema, collection: Collection) -> Arc<Statements> {
-        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(statements) = known.get(&collection) {
-            return Arc::clone(statements);
+impl AllStatements {
+    pub(crate) fn new(schema: &Schema) -> Self {
+        let quoted = schema.quoted();
+        Self {
+            tables: Table::ALL.map(|table| Statements::new(schema, table)),
+            commit_many: format!(
+                "SELECT r.item, {COLUMNS} FROM {quoted}.commit_many\
+                 ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) AS r"
+            )
+            .into(),
+            get_many: many(&quoted, &Table::ALL).into(),
         }
-        drop(known);
-        let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        let made = || Arc::new(Statements::new(schema, collection));
-        Arc::clone(known.entry(collection).or_insert_with(made))
+    }
+
+    pub(crate) fn on(&self, table: Table) -> &Statements {
+        &self.tables[table as usize]
     }
 }
 
@@ -165,13 +213,13 @@ impl StatementCache {
 pub(crate) fn after_prefix(prefix: &str) -> String {
     let mut text = prefix.to_owned();
     while let Some(last) = text.pop() {
-        // Skips the surrogates, which are no characters.
+        // Skips the surrogates, which are not characters.
         if let Some(next) = (last..=char::MAX).nth(1) {
             text.push(next);
             return text;
         }
     }
-    // Longer than any name, of the greatest character.
+    // Longer than any name, and all of the greatest character.
     char::MAX.to_string().repeat(64)
 }
 

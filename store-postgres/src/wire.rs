@@ -13,11 +13,8 @@ use store_core::{Body, Error, Partition, Record, RecordKey, Result, Timestamp, V
 /// The object ids of PostgreSQL's own types never change.
 const UUID: PgTypeInfo = PgTypeInfo::with_oid(Oid(2950));
 const UUID_ARRAY: PgTypeInfo = PgTypeInfo::with_oid(Oid(2951));
-const JSONB: PgTypeInfo = PgTypeInfo::with_oid(Oid(3802));
-const JSONB_ARRAY: PgTypeInfo = PgTypeInfo::with_oid(Oid(3807));
-
-/// `jsonb` on the wire is this byte, then text.
-const JSONB_FORMAT: u8 = 1;
+const JSON: PgTypeInfo = PgTypeInfo::with_oid(Oid(114));
+const JSON_ARRAY: PgTypeInfo = PgTypeInfo::with_oid(Oid(199));
 
 #[derive(Clone, Copy)]
 pub(crate) struct Uuid(pub(crate) Version);
@@ -45,19 +42,18 @@ pub(crate) struct Json(pub(crate) Bytes);
 
 impl Type<Postgres> for Json {
     fn type_info() -> PgTypeInfo {
-        JSONB
+        JSON
     }
 }
 
 impl PgHasArrayType for Json {
     fn array_type_info() -> PgTypeInfo {
-        JSONB_ARRAY
+        JSON_ARRAY
     }
 }
 
 impl Encode<'_, Postgres> for Json {
     fn encode_by_ref(&self, buffer: &mut PgArgumentBuffer) -> Result<IsNull, BoxDynError> {
-        buffer.push(JSONB_FORMAT);
         buffer.extend_from_slice(&self.0);
         Ok(IsNull::No)
     }
@@ -153,9 +149,7 @@ pub(crate) fn record(
     let expires_at = integer(row, first + 1)?
         .map(|nanos| Timestamp::from_nanos(u64::try_from(nanos).unwrap_or_default()));
     let body = match (body_bytes(row, first + 2)?, body_bytes(row, first + 3)?) {
-        (Some(json), None) if json.first() == Some(&JSONB_FORMAT) => {
-            Body::from_json(json.slice(1..))
-        }
+        (Some(json), None) => Body::from_json(json),
         (None, Some(bytes)) => Body::bytes(bytes).map_err(|e| {
             Error::corrupt("the stored body is larger than any may be").with_source(e)
         })?,

@@ -74,7 +74,8 @@ async fn the_background_sweep_removes_what_expired(place: Place) -> End {
         batch.put_until(key(&i.to_string()), Expect::Any, Body::json(i)?, expires_at)?;
     }
     store.records().commit(&batch).await?;
-    let left = || place.ask::<i64>("SELECT count(*) FROM {schema}.records_things");
+    let left =
+        || place.ask::<i64>("SELECT count(*) FROM {schema}.records WHERE collection = 'things'");
     while left().await? > 1 {}
     swept.close().await?;
     assert_eq!(number(&place.open().await?.into(), "0").await?, Some(0));
@@ -93,7 +94,7 @@ async fn a_store_that_closes_waits_for_its_sweep(place: Place) -> End {
         .await?;
     let mut holder = PgConnection::connect(&place.url).await?;
     let mut transaction = holder.begin().await?;
-    let hold = format!("LOCK TABLE {}.records_things", place.schema);
+    let hold = format!("LOCK TABLE {}.records", place.schema);
     sqlx::query(sqlx::AssertSqlSafe(hold))
         .execute(&mut *transaction)
         .await?;

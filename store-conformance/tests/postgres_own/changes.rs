@@ -14,7 +14,7 @@ tests![
     a_killed_listener_tells_of_a_gap_and_hears_again,
     whoever_writes_tells_whatever_its_program_was_opened_with,
     a_change_within_a_transaction_is_told_when_it_is_final,
-    setup_makes_tables_tell_as_it_is_told_and_else_leaves_them,
+    setup_changes_what_is_announced_only_if_asked,
     who_listens_where_nothing_is_told_is_refused,
     who_listens_where_nothing_is_heard_is_refused,
     a_listener_needs_no_connection_of_the_pool,
@@ -109,17 +109,18 @@ async fn whoever_writes_tells_whatever_its_program_was_opened_with(place: Place)
     assert_eq!(next(&mut changes).await?, changed("a")?);
     // A person with psql.
     place
-        .run("DELETE FROM {schema}.records_watched WHERE id = 'a'")
+        .run("DELETE FROM {schema}.records WHERE collection = 'watched' AND id = 'a'")
         .await?;
     assert_eq!(next(&mut changes).await?, changed("a")?);
-    place.run("TRUNCATE {schema}.records_watched").await?;
+    place.run("TRUNCATE {schema}.records").await?;
     assert_eq!(next(&mut changes).await?, Some(Notice::Gap));
     let far_too_long = "x".repeat(10_000);
     place
         .run(&format!(
-            "ALTER TABLE {{schema}}.records_watched DROP CONSTRAINT records_watched_pkey;
-             INSERT INTO {{schema}}.records_watched (partition, id, version, body)
-             VALUES ('p', '{far_too_long}', gen_random_uuid(), '1')"
+            "ALTER TABLE {{schema}}.records DROP CONSTRAINT records_pkey;
+             INSERT INTO {{schema}}.records
+                 (collection, partition, id, version, size, body)
+             VALUES ('watched', 'p', '{far_too_long}', gen_random_uuid(), 1, '1')"
         ))
         .await?;
     assert_eq!(next(&mut changes).await?, Some(Notice::Gap));
@@ -145,20 +146,22 @@ async fn a_change_within_a_transaction_is_told_when_it_is_final(place: Place) ->
     Ok(())
 }
 
-async fn setup_makes_tables_tell_as_it_is_told_and_else_leaves_them(place: Place) -> End {
+async fn setup_changes_what_is_announced_only_if_asked(place: Place) -> End {
     const LATER: Collection = Collection::new("later").cacheable();
-    let told = "SELECT coalesce(string_agg(DISTINCT c.relname, ' '), 'none')
-        FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
-        WHERE c.relnamespace = '{schema}'::regnamespace AND t.tgname LIKE 'announce%'
-          AND c.relname IN ('records_watched', 'records_things', 'records_later')";
+    let told = "SELECT coalesce(string_agg(c.name, ' ' ORDER BY c.name), 'none')
+        FROM {schema}.collections AS c
+        WHERE c.name IN ('watched', 'things', 'later') AND EXISTS (
+            SELECT FROM pg_trigger AS t
+            WHERE t.tgrelid = '{schema}.records'::regclass AND t.tgname = 'announce'
+              AND pg_get_triggerdef(t.oid) LIKE '%' || c.name || '%')";
     builder(&place).connect().await?.setup().await?;
     for (said, later, left) in [
         (None, false, "none"),
-        (Some(true), false, "records_watched"),
-        (None, false, "records_watched"),
-        (None, true, "records_later records_watched"),
+        (Some(true), false, "watched"),
+        (None, false, "watched"),
+        (None, true, "later watched"),
         (Some(false), true, "none"),
-        (Some(true), false, "records_watched"),
+        (Some(true), false, "watched"),
     ] {
         let mut builder = builder(&place);
         if let Some(told) = said {

@@ -14,8 +14,8 @@ use tokio::task::JoinSet;
 use crate::{End, Place, number, put, tests, write};
 
 tests![
-    setup_makes_the_nonces_table_as_it_is_told_and_else_leaves_it,
-    a_role_that_may_not_change_the_table_is_told_so,
+    setup_changes_the_transient_table_only_if_asked,
+    a_role_that_may_not_change_the_table_is_refused,
     a_crash_forgets_unlogged_nonces_and_accepts_none_twice,
     only_buckets_are_acknowledged_before_they_are_on_disk,
 ];
@@ -23,18 +23,18 @@ tests![
 const UNLOGGED: &str = "SELECT coalesce(string_agg(relname, ' '), 'none') FROM pg_class \
     WHERE relnamespace = '{schema}'::regnamespace AND relkind = 'r' AND relpersistence = 'u'";
 
-async fn setup_makes_the_nonces_table_as_it_is_told_and_else_leaves_it(place: Place) -> End {
+async fn setup_changes_the_transient_table_only_if_asked(place: Place) -> End {
     place.open().await?;
     for (said, left) in [
         (None, "none"),
-        (Some(true), "records_lti_nonces"),
-        (Some(true), "records_lti_nonces"),
-        (None, "records_lti_nonces"),
+        (Some(true), "transient"),
+        (Some(true), "transient"),
+        (None, "transient"),
         (Some(false), "none"),
         (None, "none"),
     ] {
         let builder = match said {
-            Some(unlogged) => place.builder().unlogged_nonces(unlogged),
+            Some(unlogged) => place.builder().unlogged_transient(unlogged),
             None => place.builder(),
         };
         builder.connect().await?.setup().await?;
@@ -45,13 +45,13 @@ async fn setup_makes_the_nonces_table_as_it_is_told_and_else_leaves_it(place: Pl
         schema: format!("{}_new", place.schema),
         ..place
     };
-    let builder = new.builder().unlogged_nonces(true);
+    let builder = new.builder().unlogged_transient(true);
     builder.connect().await?.setup().await?;
-    assert_eq!(new.ask::<String>(UNLOGGED).await?, "records_lti_nonces");
+    assert_eq!(new.ask::<String>(UNLOGGED).await?, "transient");
     Ok(())
 }
 
-async fn a_role_that_may_not_change_the_table_is_told_so(place: Place) -> End {
+async fn a_role_that_may_not_change_the_table_is_refused(place: Place) -> End {
     let role = format!("{}_role", place.schema);
     place.run(&format!("CREATE ROLE {role} LOGIN")).await?;
     let owner = place.builder().grant_to(&role).connect().await?;
@@ -61,14 +61,14 @@ async fn a_role_that_may_not_change_the_table_is_told_so(place: Place) -> End {
         Ok(place.builder().connect_options(options.username(&role)))
     };
     for builder in [
-        limited()?.unlogged_nonces(true),
+        limited()?.unlogged_transient(true),
         limited()?.change_notice(true),
     ] {
         let error = builder.connect().await?.setup().await.expect_err("not its");
         assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error:?}");
     }
     limited()?
-        .unlogged_nonces(false)
+        .unlogged_transient(false)
         .change_notice(false)
         .connect()
         .await?
@@ -102,7 +102,7 @@ async fn a_crash_forgets_unlogged_nonces_and_accepts_none_twice(place: Place) ->
     };
     assert_eq!(capabilities(&before), (Durability::Crash, vec![]));
 
-    let postgres = open.clone().unlogged_nonces(true).relaxed_limits(true);
+    let postgres = open.clone().unlogged_transient(true).relaxed_limits(true);
     let postgres = postgres.connect().await?;
     postgres.setup().await?;
     let weaker = ["rate limits", "lti_nonces"].map(|part| (part, Durability::Restart));
@@ -175,7 +175,7 @@ const WATCH: &str = "
     END $$;
     CREATE CONSTRAINT TRIGGER see AFTER INSERT OR UPDATE OR DELETE ON {schema}.buckets
         DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION {schema}.see();
-    CREATE CONSTRAINT TRIGGER see AFTER INSERT OR UPDATE OR DELETE ON {schema}.records_things
+    CREATE CONSTRAINT TRIGGER see AFTER INSERT OR UPDATE OR DELETE ON {schema}.records
         DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION {schema}.see()";
 
 async fn only_buckets_are_acknowledged_before_they_are_on_disk(place: Place) -> End {
@@ -234,7 +234,7 @@ async fn only_buckets_are_acknowledged_before_they_are_on_disk(place: Place) -> 
         let setting = if relaxed { "off" } else { "on" };
         // Two takes of one quota, two of two, and two closures.
         assert_eq!(seen("buckets").await?, format!("{setting} 8"));
-        assert_eq!(seen("records_things").await?, "on 6");
+        assert_eq!(seen("records").await?, "on 6");
         place.run("TRUNCATE {schema}.seen").await?;
     }
     Ok(())

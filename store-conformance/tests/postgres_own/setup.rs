@@ -2,9 +2,10 @@
 
 use store_core::api_keys::{ApiKeys, KeyData};
 use store_core::blobs::{BlobRef, BlobStoreExt, PutOptions};
+use store_core::body::Encoded;
 use store_core::limits::{Quota, QuotaSet, Take};
 use store_core::secret::KeyRing;
-use store_core::{Batch, Body, Collection, ErrorKind, Expect, Retry, Store};
+use store_core::{Batch, Body, Collection, ErrorKind, Expect, RecordKey, Retry, Scan, Store};
 use store_postgres::PostgresStore;
 use store_postgres::sqlx::postgres::PgConnectOptions;
 use tokio::task::JoinSet;
@@ -15,8 +16,10 @@ tests![
     twenty_processes_may_set_up_at_once,
     a_schema_that_a_newer_program_made_is_refused,
     a_role_without_rights_to_change_the_schema_runs_the_store,
-    a_collection_added_later_gets_its_table,
-    an_undeclared_collection_is_refused_by_name,
+    a_collection_works_without_being_declared,
+    a_collection_that_changed_its_table_is_refused_by_name,
+    what_an_administrator_ran_leaves_setup_nothing_to_do,
+    a_body_has_the_size_it_had_and_bounds_its_page,
     two_schemas_in_one_database_never_see_each_other,
     the_search_path_does_not_matter,
     every_table_and_column_says_what_it_is_for,
@@ -120,62 +123,100 @@ async fn use_every_part(store: &Store) -> End {
     Ok(())
 }
 
-async fn a_collection_added_later_gets_its_table(place: Place) -> End {
+async fn a_collection_works_without_being_declared(place: Place) -> End {
     const LATER: Collection = Collection::new("later");
-    place.open().await?;
-    let store = place.builder().collection(LATER).connect().await?;
-    store.setup().await?;
-    let at = store_core::RecordKey::new(LATER, "a")?;
+    const PIECES: Collection = Collection::new("pieces").chunks().single_use();
+    let store = Store::from(place.open().await?);
+    let (later, piece) = (RecordKey::new(LATER, "a")?, RecordKey::new(PIECES, "a")?);
+    // A commit and a read across tables.
+    let mut batch = put(&store, "a", Expect::Absent, 1)?;
+    batch.put(later.clone(), Expect::Absent, Body::json(2)?)?;
+    batch.put(piece.clone(), Expect::Absent, Body::bytes(vec![3])?)?;
+    store.records().commit(&batch).await?;
     let partition = partition();
-    assert!(
-        Store::from(&store)
-            .records()
-            .get(at.at(&partition))
-            .await?
-            .is_none()
-    );
+    let all = [&key("a"), &later, &piece].map(|key| key.at(&partition));
+    let found = store.records().get_many(&all).await?;
+    assert!(found.iter().all(Option::is_some), "{found:?}");
+    let mut batch = put(&store, "a", Expect::Present, 4)?;
+    batch.check(piece.clone(), Expect::Absent)?;
+    let error = store.records().commit(&batch).await.expect_err("it exists");
+    assert_eq!(error.kind(), ErrorKind::Conflict);
+    assert_eq!(number(&store, "a").await?, Some(1), "nothing was written");
+    let mut batch = Batch::new(partition.clone(), store.now());
+    batch.delete(later.clone(), Expect::Present)?;
+    batch.delete(piece.clone(), Expect::Present)?;
+    store.records().commit(&batch).await?;
+    let found = store.records().get_many(&all).await?;
+    assert_eq!(found.iter().flatten().count(), 1);
     Ok(())
 }
 
-async fn an_undeclared_collection_is_refused_by_name(place: Place) -> End {
-    const FORGOTTEN: Collection = Collection::new("forgotten");
+async fn a_collection_that_changed_its_table_is_refused_by_name(place: Place) -> End {
+    place.open().await?;
+    let other = PostgresStore::builder()
+        .url(&place.url)
+        .namespace(&place.schema)
+        .collection(Collection::new("things").chunks());
+    let error = other.connect().await?.setup().await;
+    let error = error.expect_err("its records are elsewhere");
+    assert_eq!(error.kind(), ErrorKind::Config);
+    assert!(error.message().contains("`things`"), "{error}");
+    Ok(())
+}
+
+async fn what_an_administrator_ran_leaves_setup_nothing_to_do(place: Place) -> End {
+    let sql = place.builder().change_notice(true).migration_sql()?;
+    place.run(&sql).await?;
+    let tables = "SELECT string_agg(oid::text, ' ' ORDER BY oid) FROM pg_class
+        WHERE relnamespace = '{schema}'::regnamespace";
+    let before: String = place.ask(tables).await?;
+    place
+        .builder()
+        .change_notice(true)
+        .connect()
+        .await?
+        .setup()
+        .await?;
+    assert_eq!(place.ask::<String>(tables).await?, before);
+    Ok(())
+}
+
+/// The JSON of a body.
+fn json(body: &Body) -> Result<impl AsRef<[u8]>, store_core::Error> {
+    match body.encoded()? {
+        Encoded::Json(json) | Encoded::Bytes(json) => Ok(json),
+    }
+}
+
+async fn a_body_has_the_size_it_had_and_bounds_its_page(place: Place) -> End {
     let store = Store::from(place.open().await?);
-    let forgotten = store_core::RecordKey::new(FORGOTTEN, "a")?;
-    let partition = partition();
-    let mut one = put(&store, "a", Expect::Any, 1)?;
-    one.check(forgotten.clone(), Expect::Absent)?;
-    let mut alone = store_core::Batch::new(partition.clone(), store.now());
-    alone.check(forgotten.clone(), Expect::Absent)?;
-    for error in [
-        store
-            .records()
-            .get(forgotten.at(&partition))
-            .await
-            .map(drop),
-        store
-            .records()
-            .get_many(&[forgotten.at(&partition)])
-            .await
-            .map(drop),
-        store
-            .records()
-            .get_many(&[forgotten.at(&partition), key("a").at(&partition)])
-            .await
-            .map(drop),
-        store.records().commit(&alone).await.map(drop),
-        store.records().commit(&one).await.map(drop),
-    ]
-    .map(|answer| answer.expect_err("there is no table"))
-    {
-        assert_eq!(error.kind(), ErrorKind::Config, "{error:?}");
-        assert_eq!(error.retry(), Retry::Never);
-        assert!(error.message().contains("forgotten"), "{error}");
+    // Printed in full, each of these numbers has 309 digits.
+    let long = Body::json(vec![1e308_f64; 37_000])?;
+    let size = json(&long)?.as_ref().len();
+    for id in 0..20 {
+        let mut batch = Batch::new(partition(), store.now());
+        batch.put(key(&format!("{id:02}")), Expect::Absent, long.clone())?;
+        store.records().commit(&batch).await?;
+    }
+    let scan = Scan::partition(THINGS, partition());
+    let page = store.records().scan(&scan).await?;
+    assert!(page.items.len() < 20 && page.next.is_some());
+    let mut seen: Vec<String> = page.items.iter().map(|r| r.id().into()).collect();
+    let mut next = page.next;
+    while let Some(cursor) = next {
+        let page = store.records().scan(&scan.clone().after(&cursor)?).await?;
+        seen.extend(page.items.iter().map(|r| String::from(r.id())));
+        next = page.next;
     }
     assert_eq!(
-        number(&store, "a").await?,
-        None,
-        "nothing of the batch was written"
+        seen,
+        (0..20).map(|id| format!("{id:02}")).collect::<Vec<_>>()
     );
+    let body = page.items[0].body().clone();
+    assert_eq!(json(&body)?.as_ref().len(), size);
+    let mut again = Batch::new(partition(), store.now());
+    again.put(key("00"), Expect::Present, body)?;
+    store.records().commit(&again).await?;
     Ok(())
 }
 
@@ -201,7 +242,7 @@ async fn two_schemas_in_one_database_never_see_each_other(place: Place) -> End {
     }
     first.records().sweep(std::time::Duration::ZERO).await?;
     let left: i64 = elsewhere
-        .ask("SELECT count(*) FROM {schema}.records_things WHERE id = 'old'")
+        .ask("SELECT count(*) FROM {schema}.records WHERE collection = 'things' AND id = 'old'")
         .await?;
     assert_eq!(left, 1, "swept by the other");
     Ok(())
@@ -234,7 +275,7 @@ async fn every_table_and_column_says_what_it_is_for(place: Place) -> End {
              LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0
              WHERE c.relnamespace = '{schema}'::regnamespace AND c.relkind IN ('r', 'v')
                AND (obj_description(c.oid, 'pg_class') IS NULL
-                    OR c.relkind = 'r' AND a.attnum IS NOT NULL
+                    OR a.attnum IS NOT NULL
                        AND col_description(c.oid, a.attnum) IS NULL)",
         )
         .await?;
@@ -243,14 +284,7 @@ async fn every_table_and_column_says_what_it_is_for(place: Place) -> End {
 }
 
 async fn chunks_are_kept_out_of_line_and_uncompressed(place: Place) -> End {
-    const PIECES: Collection = Collection::new("pieces").chunks();
-    place
-        .builder()
-        .collection(PIECES)
-        .connect()
-        .await?
-        .setup()
-        .await?;
+    place.open().await?;
     let storage = |table: &'static str| {
         let place = place.clone();
         async move {
@@ -262,8 +296,8 @@ async fn chunks_are_kept_out_of_line_and_uncompressed(place: Place) -> End {
                 .await
         }
     };
-    assert_eq!(storage("records_pieces").await?, b'e' as i8);
-    assert_eq!(storage("records_things").await?, b'x' as i8);
+    assert_eq!(storage("chunks").await?, b'e' as i8);
+    assert_eq!(storage("records").await?, b'x' as i8);
     Ok(())
 }
 

@@ -14,7 +14,7 @@ use crate::lti::store::{MAX_NONCE, NonceCheck};
 use crate::update::{Decided, RecordStoreExt};
 
 /// The collection of nonces. Losing one refuses its launch and lets none pass.
-pub const NONCES: Collection = Collection::new("lti_nonces").single_use();
+pub const NONCES: Collection = Collection::new("lti_nonces").single_use().transient();
 
 #[derive(Clone, Serialize, Deserialize)]
 struct StoredNonce {
