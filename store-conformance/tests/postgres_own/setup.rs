@@ -134,7 +134,8 @@ async fn a_collection_works_without_being_declared(place: Place) -> End {
     batch.put(piece.clone(), Expect::Absent, Body::bytes(vec![3])?)?;
     store.records().commit(&batch).await?;
     let partition = partition();
-    let all = [&key("a"), &later, &piece].map(|key| key.at(&partition));
+    let first = key("a");
+    let all = [&first, &later, &piece].map(|key| key.at(&partition));
     let found = store.records().get_many(&all).await?;
     assert!(found.iter().all(Option::is_some), "{found:?}");
     let mut batch = put(&store, "a", Expect::Present, 4)?;
