@@ -5,17 +5,16 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Deserialize;
 use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use store_core::config::{StoreUrl, Tls};
 use store_core::{
-    Capabilities, Clock, Collection, Durability, Error, ErrorKind, Result, Support, SystemClock,
-    collections,
+    Capabilities, Clock, Collection, Durability, Error, ErrorKind, Result, SystemClock, collections,
 };
 
 use crate::PostgresStore;
 use crate::error::BACKEND;
+use crate::extras::Extras;
 use crate::hosts::{Hosts, Target};
 use crate::sessions::{Limits, Sessions};
 use crate::setup::Plan;
@@ -439,108 +438,6 @@ impl PostgresBuilder {
                 .ssl_root_cert_from_pem(pem),
             None => options,
         })
-    }
-}
-
-/// What a [`PostgresStore`] is opened with, read from a configuration file.
-///
-/// ```
-/// let config: store_postgres::Config = serde_json::from_str(
-///     r#"{"url": "postgres://app@db.example.org/app", "namespace": "store"}"#,
-/// ).unwrap();
-/// let builder = config.builder();
-/// # let _ = builder;
-/// ```
-#[derive(Clone, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-#[non_exhaustive]
-pub struct Config {
-    /// See [`PostgresBuilder::url`], which lists the options that it may have.
-    pub url: String,
-    /// See [`PostgresBuilder::namespace`].
-    #[serde(alias = "schema")]
-    pub namespace: Option<String>,
-    /// See [`PostgresBuilder::max_connections`].
-    pub max_connections: Option<u32>,
-    /// See [`PostgresBuilder::timeout`], in milliseconds.
-    pub timeout_ms: Option<u64>,
-    /// See [`PostgresBuilder::connect_timeout`], in milliseconds.
-    pub connect_timeout_ms: Option<u64>,
-    /// See [`PostgresBuilder::change_notice`].
-    pub change_notice: Option<bool>,
-    /// See [`PostgresBuilder::tls`].
-    pub tls: Tls,
-}
-
-impl Config {
-    /// A builder of these options, to which others can be added.
-    pub fn builder(self) -> PostgresBuilder {
-        let mut builder = PostgresBuilder::default().url(self.url).tls(self.tls);
-        if let Some(name) = self.namespace {
-            builder = builder.namespace(name);
-        }
-        if let Some(connections) = self.max_connections {
-            builder = builder.max_connections(connections);
-        }
-        if let Some(timeout) = self.timeout_ms {
-            builder = builder.timeout(Duration::from_millis(timeout));
-        }
-        if let Some(timeout) = self.connect_timeout_ms {
-            builder = builder.connect_timeout(Duration::from_millis(timeout));
-        }
-        builder.change_notice = self.change_notice;
-        builder
-    }
-}
-
-impl fmt::Debug for Config {
-    /// Without the URL, which may hold a password.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Config")
-            .field("namespace", &self.namespace)
-            .field("max_connections", &self.max_connections)
-            .field("timeout_ms", &self.timeout_ms)
-            .field("connect_timeout_ms", &self.connect_timeout_ms)
-            .field("change_notice", &self.change_notice)
-            .field("tls", &self.tls)
-            .finish_non_exhaustive()
-    }
-}
-
-/// What a store has that was asked for.
-#[derive(Clone, Debug)]
-pub(crate) struct Extras {
-    /// The transient collections that were declared.
-    pub(crate) transient: Vec<&'static str>,
-    pub(crate) change_notice: bool,
-    pub(crate) relaxed_limits: bool,
-    pub(crate) unlogged_transient: bool,
-}
-
-impl Extras {
-    pub(crate) fn capabilities(&self, durability: Durability) -> Capabilities {
-        let mut capabilities = Capabilities::new(BACKEND);
-        capabilities.transactions = Support::Native;
-        capabilities.ordered_scans = Support::Native;
-        capabilities.collection_scans = Support::Native;
-        capabilities.blobs = Support::Emulated;
-        capabilities.rate_limits = Support::Native;
-        if self.change_notice {
-            capabilities.change_notice = Support::Native;
-        }
-        capabilities.durability = durability;
-        // A server that forgets everything at a crash makes no exceptions.
-        if matches!(durability, Durability::Crash | Durability::Replicated) {
-            let limits = self.relaxed_limits.then_some("rate limits");
-            let transient = self.transient.iter().copied();
-            let transient = transient.filter(|_| self.unlogged_transient);
-            capabilities.exceptions = limits
-                .into_iter()
-                .chain(transient)
-                .map(|part| (part, Durability::Restart))
-                .collect();
-        }
-        capabilities
     }
 }
 

@@ -146,11 +146,13 @@ mod changes;
 mod commit;
 mod config;
 mod error;
+mod extras;
 mod hosts;
 mod limits;
 mod records;
 mod scan;
 mod sessions;
+mod settings;
 mod setup;
 mod shared;
 mod sql;
@@ -168,9 +170,10 @@ pub use store_core;
 use store_core::layers::Resolving;
 use store_core::{Result, Store};
 
-pub use config::{Config, PostgresBuilder};
+pub use config::PostgresBuilder;
 use limits::PostgresLimits;
 use records::PostgresRecords;
+pub use settings::Config;
 pub use within::Within;
 
 /// Opens `postgres:` URLs for a [`Registry`](store_core::open::Registry). Their

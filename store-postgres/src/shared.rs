@@ -11,8 +11,9 @@ use sqlx::postgres::{PgQueryResult, PgRow};
 use sqlx::{Either, Row};
 use store_core::{Capabilities, Clock, Durability, Error, Ping, Result, Retry, Timestamp};
 
-use crate::config::{Extras, PostgresBuilder, config};
+use crate::config::{PostgresBuilder, config};
 use crate::error::{BACKEND, Effect, doubt, from_sqlx, in_session, timed_out};
+use crate::extras::Extras;
 use crate::limits::Texts;
 use crate::sessions::{Session, Sessions};
 use crate::sql::{AllStatements, Schema};

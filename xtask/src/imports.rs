@@ -28,10 +28,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
 ];
 
 /// Imports against the rule that are still there: the file or folder, and the module.
-const EXCEPTIONS: &[(&str, &str)] = &[
-    ("store-postgres/src/config.rs", "lti"),
-    ("store-postgres/src/setup.rs", "lti"),
-];
+const EXCEPTIONS: &[(&str, &str)] = &[];
 
 /// Names every import against the rule, and prints exceptions that are not needed.
 pub fn check(workspace: &Workspace, faults: &mut Vec<String>) -> Result {
