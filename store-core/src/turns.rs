@@ -27,7 +27,7 @@ use crate::key::{Partition, RecordKey};
 use crate::record_store::RecordStore;
 
 /// How long a queue may stand still before those in it stop waiting.
-const PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// The queues that somebody uses right now.
 static QUEUES: LazyLock<Mutex<HashMap<Place, Arc<Queue>>>> = LazyLock::new(Mutex::default);

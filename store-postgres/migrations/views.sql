@@ -3,9 +3,10 @@
 -- a sweep; `expired_after` says which those are.
 
 DROP VIEW IF EXISTS {schema}.api_keys, {schema}.rate_limits, {schema}.objects,
-    {schema}.tenants, {schema}.users, {schema}.groups, {schema}.policies,
-    {schema}.attachments, {schema}.inline_policies, {schema}.memberships, {schema}.lti_registrations,
-    {schema}.lti_deployments, {schema}.lti_nonces, {schema}.lti_tool_keys;
+    {schema}.tenants, {schema}.users, {schema}.groups, {schema}.policies, {schema}.roles,
+    {schema}.access_keys, {schema}.attachments, {schema}.inline_policies,
+    {schema}.memberships, {schema}.lti_registrations, {schema}.lti_deployments,
+    {schema}.lti_nonces, {schema}.lti_tool_keys;
 
 CREATE VIEW {schema}.api_keys AS SELECT
     body->>'id' AS id,

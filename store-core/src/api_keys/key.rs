@@ -70,9 +70,15 @@ impl ApiKey {
     /// ```
     ///
     /// # Errors
-    /// As [`ApiKey::parse`].
+    /// As [`ApiKey::parse`], and if there is a scheme and no key.
     pub fn from_header(value: impl AsRef<str>) -> Result<Self> {
-        Self::parse(key_in_header(value.as_ref()))
+        let key = key_in_header(value.as_ref());
+        if key.eq_ignore_ascii_case("bearer") {
+            return Err(Error::invalid(
+                "the header names the scheme `Bearer` and no key; send `Bearer KEY`",
+            ));
+        }
+        Self::parse(key)
     }
 
     /// The secret text: for a header, a digest, or a look-up in a table of your
@@ -200,9 +206,8 @@ mod tests {
         ] {
             assert_eq!(ApiKey::from_header(value).unwrap(), key, "{value:?}");
         }
-        for wrong in ["", " ", "Bearer", "Bearer ", "Basic some-key", "Bearer a b"] {
-            let other = ApiKey::from_header(wrong);
-            assert!(other.is_err() || wrong == "Bearer", "{wrong:?}");
+        for wrong in ["", " ", "Bearer", "bearer ", "Basic some-key", "Bearer a b"] {
+            assert!(ApiKey::from_header(wrong).is_err(), "{wrong:?}");
         }
     }
 
