@@ -53,6 +53,15 @@ use crate::record::{Record, Version};
 use crate::record_store::RecordStore;
 use crate::turns::Place;
 
+/// How often a transaction tries. A writer in its turn competes only with the
+/// first in the queue of each other process, so losing this often is rare.
+const MAX_TURN_ATTEMPTS: u32 = 4 * MAX_ATTEMPTS;
+
+/// The attempt after which pauses grow no longer: 16 ms. A writer that pauses
+/// longer than a commit takes loses to the queue of another process, whose next
+/// writer does not pause.
+const LONGEST_PAUSE: u32 = 6;
+
 /// What was found under each key, absence included.
 type Known = HashMap<RecordKey, Option<Record>>;
 
@@ -258,7 +267,7 @@ impl Transaction {
 /// # Errors
 /// Those of `work`, with nothing written; `InvalidInput` if it touches more
 /// than [`MAX_ITEMS`] records or writes too many
-/// bytes; `Contended` after [`MAX_ATTEMPTS`]; the store's own.
+/// bytes; `Contended` after 256 attempts; the store's own.
 pub async fn transact<R, F>(
     records: &dyn RecordStore,
     partition: &Partition,
@@ -298,27 +307,32 @@ where
         let batch = tx.batch(partition, writes)?;
         let conflict = match records.commit(&batch).await {
             Ok(_) => return outcome,
-            Err(error) => error.into_conflict()?,
+            // A store that gives up among many writers wrote nothing, and does
+            // not know what is there now.
+            Err(error) if error.is(ErrorKind::Contended) => None,
+            Err(error) => Some(error.into_conflict()?),
         };
         known = tx.known;
-        for failed in conflict.failed() {
+        for failed in conflict.iter().flat_map(|conflict| conflict.failed()) {
             if let Some(item) = batch.items().get(failed.index()) {
                 known.insert(item.key().clone(), failed.current().cloned());
             }
         }
-        if attempt + 1 == MAX_ATTEMPTS {
+        if attempt + 1 == MAX_TURN_ATTEMPTS {
             return Err(contended());
         }
         attempt += 1;
+        let mut stale = conflict.is_none();
         if turn.is_some() {
-            back_off(attempt - 1).await;
-            continue;
+            back_off((attempt - 1).min(LONGEST_PAUSE)).await;
+        } else {
+            let begun = place.turn().await;
+            stale |= begun.waited();
+            turn = Some(begun);
         }
-        let begun = place.turn().await;
-        if begun.waited() {
+        if stale {
             known = refresh(records, partition, known).await?;
         }
-        turn = Some(begun);
     }
 }
 

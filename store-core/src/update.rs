@@ -6,7 +6,7 @@ use crate::backend::Attempts;
 use crate::batch::Batch;
 use crate::body::Body;
 use crate::clock::Timestamp;
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::key::{Partition, RecordKey};
 use crate::record::Record;
 use crate::record_store::RecordStore;
@@ -58,8 +58,12 @@ pub trait RecordStoreExt: RecordStore {
                     answer
                 }
             };
+            let mut stale = false;
             match self.commit(&batch).await {
                 Ok(_) => return Ok(answer),
+                // A store that gives up among many writers wrote nothing, and does
+                // not know what is there now.
+                Err(error) if error.is(ErrorKind::Contended) => stale = true,
                 Err(error) => {
                     let conflict = error.into_conflict()?;
                     current = conflict.item(0).and_then(|item| item.current()).cloned();
@@ -68,13 +72,14 @@ pub trait RecordStoreExt: RecordStore {
             if turn.is_some() {
                 let more = attempts.failed().await;
                 more.map_err(|error| error.with_key(key.at(partition)))?;
-                continue;
+            } else {
+                let begun = place.turn().await;
+                stale |= begun.waited();
+                turn = Some(begun);
             }
-            let begun = place.turn().await;
-            if begun.waited() {
+            if stale {
                 current = self.get(key.at(partition)).await?;
             }
-            turn = Some(begun);
         }
     }
 }

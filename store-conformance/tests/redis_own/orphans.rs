@@ -70,8 +70,7 @@ async fn check_that_chunks_expire(places: &[Place]) -> End {
     let builder = places[0].builder().clock(clock.clone());
     let store = Store::from(builder.orphans_expire(LIFE).connect().await?);
     let mut sink = write(&store, 40).await?;
-    // Too large for the pointer, and less than a chunk.
-    sink.write(vec![7; 100_000].into()).await?;
+    sink.write(vec![7; 100].into()).await?;
     let found = chunks(places).await?;
     assert!(found.len() > 32, "{}", found.len());
     for (key, left) in &found {

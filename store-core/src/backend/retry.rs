@@ -71,7 +71,7 @@ pub fn contended() -> Error {
     Error::new(
         ErrorKind::Contended,
         format!(
-            "others changed the record {MAX_ATTEMPTS} times before this call could; \
+            "others changed the record {MAX_ATTEMPTS} times or more before this call could; \
              nothing was written, try again later or spread the load over more keys"
         ),
     )
