@@ -66,7 +66,7 @@ pub fn check(workspace: &Workspace, faults: &mut Vec<String>) -> Result {
                 let is_store = ["store", "record_store", "layers"].contains(&module);
                 let allowed = module == own
                     || may.contains(&module)
-                    || !contract && !(MODEL.contains(&own) && is_store);
+                    || !(contract || MODEL.contains(&own) && is_store);
                 judge(&file, module, allowed);
             }
         }

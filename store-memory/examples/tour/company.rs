@@ -55,7 +55,7 @@ pub async fn chapter(screen: &Screen, store: &Store) -> Tour {
         .attach_policy(policy.arn())
         .await
         .map_err(said)?;
-    screen.yes("ada may deploy", &policy.arn().to_string());
+    screen.yes("ada may deploy", policy.arn().to_string());
 
     at_rival
         .users()

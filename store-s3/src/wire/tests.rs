@@ -1,0 +1,96 @@
+//! Stored forms, written and read back.
+
+use store_core::Collection;
+
+use super::*;
+
+const THINGS: Collection = Collection::new("things");
+
+fn at() -> RecordRef<'static> {
+    RecordRef::new("p \"1\"", THINGS, "a/ä").expect("short")
+}
+
+fn image(content: Content) -> Image {
+    Image {
+        version: Version::unique(),
+        expires_at: Some(Timestamp::from_nanos(1_893_456_000_123_456_789)),
+        content,
+    }
+}
+
+#[test]
+fn what_was_written_is_read_back() {
+    let json = image(Content::Json("{\"a\":1}".into()));
+    let bytes = image(Content::Bytes("\n\0\u{ff}".into()));
+    let gone = Image::gone(Version::unique());
+    let intent = |before: Option<&Image>, after: Option<&Image>| {
+        Stored::Intent(Intent {
+            transaction: Version::unique(),
+            before: before.cloned(),
+            after: after.cloned(),
+        })
+    };
+    for stored in [
+        Stored::Record(json.clone()),
+        Stored::Record(bytes.clone()),
+        Stored::Record(gone.clone()),
+        intent(Some(&json), Some(&bytes)),
+        intent(None, Some(&gone)),
+        intent(Some(&bytes), None),
+        intent(None, None),
+    ] {
+        let object = encode(at(), &stored);
+        assert_eq!(decode_at(at(), &object).expect("just written"), stored);
+        let token = token("\"e\"", &object);
+        assert_eq!(open_token(&token), Some(("\"e\"", object.clone())));
+        for end in 0..object.len() {
+            assert!(decode(&object.slice(..end)).is_err(), "{end}");
+        }
+    }
+}
+
+#[test]
+fn people_can_read_a_record() {
+    let mut image = image(Content::Json("{\"name\":\"Alice\"}".into()));
+    image.version = Version::from_bytes([1; 16]);
+    let at = RecordRef::new("acme", THINGS, "alice").expect("short");
+    assert_eq!(
+        encode(at, &Stored::Record(image)),
+        "{\"store\":1,\"collection\":\"things\",\"partition\":\"acme\",\"id\":\"alice\",\
+         \"record\":{\"version\":\"01010101010101010101010101010101\",\
+         \"expires_at\":\"2030-01-01T00:00:00.123456789Z\",\"body\":\"json\",\"length\":16}}\n\
+         {\"name\":\"Alice\"}"
+    );
+}
+
+#[test]
+fn anothers_object_and_a_later_releases_are_refused() {
+    let gone = Stored::Record(Image::gone(Version::unique()));
+    let there = Stored::Record(image(Content::Json("1".into())));
+    let other = RecordRef::new("p", THINGS, "a/ä").expect("short");
+    assert!(decode_at(other, &encode(at(), &there)).is_err());
+    for stored in [gone, there] {
+        let later = encode(at(), &stored);
+        let later = String::from_utf8_lossy(&later).replace("\"store\":1", "\"store\":2");
+        let error = decode(&later.into()).expect_err("of a later release");
+        assert!(error.message().contains("later release"), "{error}");
+    }
+}
+
+#[test]
+fn a_tombstone_is_shorter_than_any_other_object() {
+    let gone = || Image::gone(Version::unique());
+    let length = |object: Bytes| object.len() as u64;
+    assert!(length(encode_once(at(), gone())) <= MAX_TOMBSTONE);
+    assert!(length(encode(at(), &Stored::Record(gone()))) <= MAX_TOMBSTONE);
+    let shortest = RecordRef::new("", Collection::new("c"), "").expect("short");
+    let mut image = image(Content::Bytes(Bytes::new()));
+    image.expires_at = None;
+    let intent = Stored::Intent(Intent {
+        transaction: Version::unique(),
+        before: None,
+        after: None,
+    });
+    assert!(length(encode(shortest, &Stored::Record(image))) > MAX_TOMBSTONE);
+    assert!(length(encode(shortest, &intent)) > MAX_TOMBSTONE);
+}
