@@ -105,8 +105,7 @@ impl Store {
         self.records.update(partition, key, decide).await
     }
 
-    /// Changes several records of one partition together. See
-    /// [`transact`](crate::transaction::transact).
+    /// Changes several records of one partition together. See [`transact`].
     ///
     /// # Errors
     /// As there.

@@ -95,7 +95,7 @@
 //! - **An object** is a record that points to its chunks, of 256 KiB, which are
 //!   spread over sixteen partitions; a few are under way at a time. Publishing is
 //!   one conditional write of the pointer. Chunks of what was replaced, deleted or
-//!   never finished are removed by [`sweep`](core::BlobStore::sweep), which has to
+//!   never finished are removed by [`sweep`](store_core::BlobStore::sweep), which has to
 //!   be called now and then. Those never finished carry a `remove_at` and go by
 //!   themselves if [`Builder::orphans_expire`] asks for it: taking it off when the
 //!   object is published costs as much as writing all of it again.
@@ -134,7 +134,7 @@
 //! than the grace, an hour by default. Within it a process whose clock is ahead
 //! finds records expired sooner, by as much as it is ahead, and nothing else
 //! happens. Beyond it, what is alive by the slowest clock may be gone.
-//! [`ping`](core::RecordStore::ping) says how far this process is off. A clock
+//! [`ping`](store_core::RecordStore::ping) says how far this process is off. A clock
 //! that is off as a whole when the store is opened, however far, does no harm.
 //!
 //! # A lost connection
@@ -157,7 +157,7 @@
 //! commits of several records fail.
 //!
 //! # Notices
-//! There are none: [`changes`](core::RecordStore::changes) is `Unsupported`.
+//! There are none: [`changes`](store_core::RecordStore::changes) is `Unsupported`.
 //! What caches remember needs a time to live.
 
 mod blobs;

@@ -4,7 +4,7 @@
 //! process. It never encodes a value: what was put is handed out again, as the
 //! same `Arc`. It needs no runtime of its own, holds no lock while it runs
 //! anybody else's code, and answers reads at once
-//! ([`get_now`](core::RecordStore::get_now)).
+//! ([`get_now`](store_core::RecordStore::get_now)).
 //!
 //! ```
 //! use store_memory::MemoryStore;

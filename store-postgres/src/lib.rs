@@ -63,8 +63,8 @@
 //! # Change notice
 //! Off unless asked for with [`PostgresBuilder::change_notice`]; then
 //! [`RecordStore::changes`](store_core::RecordStore::changes) tells, from whatever process, which records of
-//! [cacheable](core::Collection::cacheable) collections were put or deleted, so
-//! that what was read may be remembered. See [`core::changes`] for what a notice
+//! [cacheable](store_core::Collection::cacheable) collections were put or deleted, so
+//! that what was read may be remembered. See [`store_core::changes`] for what a notice
 //! is worth.
 //!
 //! `setup` of a store that asks for it puts a trigger on each such table, so that

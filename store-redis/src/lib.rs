@@ -25,7 +25,7 @@
 //! # What survives
 //! A server keeps its promises while it runs. What an acknowledged write
 //! survives beyond that is the server's configuration, and
-//! [`capabilities`](core::RecordStore::capabilities) tells it as it was found:
+//! [`capabilities`](store_core::RecordStore::capabilities) tells it as it was found:
 //!
 //! | configured | a restart in order | a crash of the server |
 //! |---|---|---|
@@ -109,7 +109,7 @@
 //!   it is published its chunks expire ([`Builder::orphans_expire`]): what a
 //!   process that died left behind goes by itself. One script for each of those
 //!   partitions (`keep.lua`) then lets their chunks stay, all or none. Chunks of
-//!   what was replaced or deleted are removed by [`sweep`](core::BlobStore::sweep),
+//!   what was replaced or deleted are removed by [`sweep`](store_core::BlobStore::sweep),
 //!   which has to be called now and then.
 //!
 //! # Time
@@ -128,7 +128,7 @@
 //! give much-used objects a store (and so a connection) of their own.
 //!
 //! Closures that change one bucket at the same moment
-//! ([`RateLimitStore::update`](core::RateLimitStore::update)) are folded: while one
+//! ([`RateLimitStore::update`](store_core::RateLimitStore::update)) are folded: while one
 //! write is on its way, those that come meanwhile are applied one after the
 //! other and go together in the next.
 //!
@@ -142,7 +142,7 @@
 //! # Notices
 //! With [`Builder::change_notice`] a commit tells of each record that it wrote
 //! in a cacheable collection, by `PUBLISH` in its script, and
-//! [`changes`](core::RecordStore::changes) hears it on a connection of its own.
+//! [`changes`](store_core::RecordStore::changes) hears it on a connection of its own.
 //!
 //! # Clusters
 //! Any of its servers in the URL will do; several are more likely to find one

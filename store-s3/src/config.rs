@@ -46,12 +46,12 @@ pub struct S3Builder {
 
 /// The same options as data, from a configuration file. What is missing is as
 /// in a new [`S3Builder`]. Credentials are not part of it: see
-/// [`S3S3Builder::url`].
+/// [`S3Builder::url`].
 ///
 /// ```
 /// use store_s3::{S3Builder, S3Config};
 /// let config: S3Config = serde_json::from_str(r#"{"url": "s3://bucket", "timeout_ms": 5000}"#)?;
-/// let builder = S3S3Builder::from(config);
+/// let builder = S3Builder::from(config);
 /// # let _ = builder;
 /// # Ok::<(), serde_json::Error>(())
 /// ```
@@ -59,21 +59,21 @@ pub struct S3Builder {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct S3Config {
-    /// See [`S3S3Builder::url`].
+    /// See [`S3Builder::url`].
     pub url: Option<String>,
-    /// See [`S3S3Builder::namespace`].
+    /// See [`S3Builder::namespace`].
     pub namespace: Option<String>,
-    /// See [`S3S3Builder::tls`].
+    /// See [`S3Builder::tls`].
     pub tls: Option<Tls>,
-    /// See [`S3S3Builder::timeout`], in milliseconds.
+    /// See [`S3Builder::timeout`], in milliseconds.
     pub timeout_ms: Option<u64>,
-    /// See [`S3S3Builder::connect_timeout`], in milliseconds.
+    /// See [`S3Builder::connect_timeout`], in milliseconds.
     pub connect_timeout_ms: Option<u64>,
-    /// See [`S3S3Builder::inline`].
+    /// See [`S3Builder::inline`].
     pub inline: Option<usize>,
-    /// See [`S3S3Builder::part_size`].
+    /// See [`S3Builder::part_size`].
     pub part_size: Option<usize>,
-    /// See [`S3S3Builder::in_flight`].
+    /// See [`S3Builder::in_flight`].
     pub in_flight: Option<usize>,
 }
 

@@ -87,7 +87,7 @@
 //! `DELETE` is not offered by all servers; so does an expired one once it was swept,
 //! and a name that a commit of several records checked to be absent. A deleted
 //! streamed object leaves its pointer. Records of
-//! [single-use](core::Collection::single_use) collections, nonces among them, are
+//! [single-use](store_core::Collection::single_use) collections, nonces among them, are
 //! removed. Lists contain sizes, so a scan skips tombstones without reading them, and
 //! so does the sweep: a list of nothing costs one request per 1000 tombstones.
 //!
@@ -153,14 +153,14 @@
 //! same moment in one process go together in one write, so a process grants as
 //! many as come while two requests take place; processes follow one another, some
 //! ten writes a second in all at S3's latencies. Beyond that calls end as
-//! `Contended`. Use another backend for limits of busy keys; [`Store::with_limits`](core::Store::with_limits) takes one.
+//! `Contended`. Use another backend for limits of busy keys; [`Store::with_limits`](store_core::Store::with_limits) takes one.
 //!
 //! # Sweeping
 //! Nobody depends on it, and nothing does it by itself.
 //! [`RecordStore::sweep`](store_core::RecordStore::sweep) finishes what died half-way
 //! and removes what has expired. It reads every record, 1000 a call, and goes on
 //! where it stopped: run it from one process, as often as storage costs more than
-//! requests. [`BlobStore::sweep`](core::BlobStore::sweep) frees content that nobody
+//! requests. [`BlobStore::sweep`](store_core::BlobStore::sweep) frees content that nobody
 //! can reach any more. It reads notes that are due and nothing else: run it every
 //! minute or so.
 //!

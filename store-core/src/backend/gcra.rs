@@ -1,7 +1,7 @@
 //! The arithmetic, as pure functions: what every store computes, wherever it
 //! computes it.
 //!
-//! A bucket that [`take`](super::RateLimitStore::take) writes is one moment,
+//! A bucket that [`take`](crate::RateLimitStore::take) writes is one moment,
 //! its *theoretical arrival time* (TAT): the moment at which it will be full.
 //! This is the generic cell rate algorithm, a token bucket in one integer.
 //! While time does not go backwards it decides exactly as a token bucket would whose tokens flow in one each

@@ -58,7 +58,7 @@ impl RecordLayer for Buggy {
         let answer = self.store.commit(&forgetful).await;
         match self.bug {
             Bug::GivesUp => answer.map_err(|error| match error.kind() {
-                ErrorKind::Conflict => Error::new(ErrorKind::Contended, "another was faster"),
+                ErrorKind::Conflict => Error::new(ErrorKind::Superseded, "another was faster"),
                 _ => error,
             }),
             Bug::Forgets(_) | Bug::KeepsCredentials => answer,
