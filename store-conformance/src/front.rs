@@ -16,7 +16,7 @@ pub const REPORT_FILE: &str = "STORE_CONFORMANCE_REPORT";
 ///
 /// ```no_run
 /// # use std::sync::Arc;
-/// # use store_conformance::{Harness, Opened, core::{Result, Store}};
+/// # use store_conformance::{Harness, Opened, store_core::{Result, Store}};
 /// # struct MyHarness;
 /// # #[async_trait::async_trait]
 /// # impl Harness<Store> for MyHarness {

@@ -101,7 +101,7 @@ impl<S: ?Sized, F> Case<S, F> {
 ///
 /// ```
 /// use std::sync::Arc;
-/// use store_conformance::{Case, CaseResult, Harness, case, core::Store};
+/// use store_conformance::{Case, CaseResult, Harness, case, store_core::Store};
 ///
 /// async fn it_answers_a_ping(harness: Arc<dyn Harness<Store>>) -> CaseResult {
 ///     harness.open(()).await?.first.records().ping().await?;

@@ -10,7 +10,7 @@ use crate::shared::Shared;
 /// Reads and commits inside a transaction that the application began and ends.
 ///
 /// ```no_run
-/// # use store_postgres::{PostgresStore, core::{Batch, Result}};
+/// # use store_postgres::{PostgresStore, store_core::{Batch, Result}};
 /// # async fn f(store: PostgresStore, pool: sqlx::PgPool, batch: Batch) -> Result<(), Box<dyn std::error::Error>> {
 /// let mut transaction = pool.begin().await?;
 /// sqlx::query("UPDATE orders SET paid = true WHERE id = 7")
