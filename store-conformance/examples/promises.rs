@@ -1,4 +1,4 @@
-//! Prints which cases keep which promise and which saboteurs prove the cases:
+//! Prints which cases keep which promise and which mutants prove the cases:
 //! `cargo run -p store-conformance --example promises`.
 
 fn main() {

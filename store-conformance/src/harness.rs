@@ -32,6 +32,13 @@ pub trait Harness<S: ?Sized, F = ()>: Send + Sync {
     fn unsupported(&self) -> Vec<&'static str> {
         Vec::new()
     }
+
+    /// How many tasks the largest races start. Their commits follow one another, so
+    /// a store whose commit is many requests returns fewer, for a case must end
+    /// within its deadline on a busy machine too.
+    fn most_tasks(&self) -> usize {
+        300
+    }
 }
 
 /// A fresh namespace with two handles on it.

@@ -29,12 +29,12 @@ pub mod faults;
 pub mod harness;
 pub mod history;
 #[cfg(feature = "internals")]
+pub mod mutants;
+#[cfg(feature = "internals")]
 pub mod promises;
 #[cfg(feature = "internals")]
 pub mod proxy;
 pub mod report;
-#[cfg(feature = "internals")]
-pub mod saboteurs;
 #[cfg(feature = "servers")]
 pub mod servers;
 #[cfg(feature = "internals")]

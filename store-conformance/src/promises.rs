@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use crate::saboteurs;
+use crate::mutants;
 use crate::{Suite, cases};
 
 /// One promise.
@@ -188,14 +188,14 @@ pub const PROMISES: &[Promise] = &[
 
 /// Every suite, over a backend that keeps every promise; for their lists.
 pub fn suites() -> Vec<Suite> {
-    let sound = saboteurs::sound();
+    let sound = mutants::sound();
     cases::all(sound.backend_harness().clone())
 }
 
 /// The page as Markdown: each promise with its cases, then each case with its mutants.
 pub fn table() -> String {
     let suites = suites();
-    let mutants = saboteurs::all();
+    let mutants = mutants::all();
     let count: usize = suites.iter().map(|suite| suite.cases().count()).sum();
     let mut text = format!(
         "# Promises, and the cases that check them\n\n\
@@ -223,7 +223,7 @@ pub fn table() -> String {
     text.push_str("\n## Mutants of each case\n\n");
     let mut killed: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for mutant in &mutants {
-        let case = (mutant.contract, mutant.caught_by);
+        let case = (mutant.contract, mutant.killed_by);
         killed.entry(case).or_default().push(words(mutant.name));
     }
     for ((contract, case), bugs) in killed {
@@ -312,18 +312,18 @@ mod tests {
     }
 
     #[test]
-    fn every_saboteur_is_caught_by_a_case_that_exists() {
-        let saboteurs = saboteurs::all();
-        assert!(saboteurs.len() >= 20, "only {} saboteurs", saboteurs.len());
+    fn every_mutant_is_killed_by_a_case_that_exists() {
+        let mutants = mutants::all();
+        assert!(mutants.len() >= 20, "only {} mutants", mutants.len());
         let mut names = BTreeSet::new();
-        for saboteur in &saboteurs {
+        for mutant in &mutants {
             // In its own suite: some families' cases do not run on every backend.
-            let suite = (saboteur.suite)();
-            let exists = suite.cases().any(|(name, _)| name == saboteur.caught_by);
-            assert!(exists, "{saboteur:?}");
+            let suite = (mutant.suite)();
+            let exists = suite.cases().any(|(name, _)| name == mutant.killed_by);
+            assert!(exists, "{mutant:?}");
             assert!(
-                names.insert((saboteur.contract, saboteur.name)),
-                "{saboteur:?} twice"
+                names.insert((mutant.contract, mutant.name)),
+                "{mutant:?} twice"
             );
         }
     }

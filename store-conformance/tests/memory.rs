@@ -1,29 +1,14 @@
 //! Every contract, in memory.
 
+#[path = "own/memory.rs"]
+mod memory;
+
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use store_conformance::{Harness, Opened, cases};
-use store_core::{ManualClock, Result, Store};
-use store_memory::MemoryStore;
+use store_conformance::cases;
 
-struct Memory;
-
-#[async_trait::async_trait]
-impl Harness<Store> for Memory {
-    fn backend(&self) -> String {
-        "memory".into()
-    }
-
-    async fn open(&self, (): ()) -> Result<Opened<Store>> {
-        let clock = ManualClock::default();
-        let memory = MemoryStore::builder()
-            .clock(clock.clone())
-            .strict(true)
-            .build();
-        Ok(Opened::stores(memory.clone(), memory, clock))
-    }
-}
+use memory::Memory;
 
 fn main() -> ExitCode {
     store_conformance::main(cases::all(Arc::new(Memory)))

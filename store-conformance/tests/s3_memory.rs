@@ -20,6 +20,10 @@ impl Harness<Store> for Memory {
         vec!["change notice"]
     }
 
+    fn most_tasks(&self) -> usize {
+        60
+    }
+
     async fn open(&self, (): ()) -> Result<Opened<Store>> {
         let clock = ManualClock::default();
         let builder = S3Store::builder()

@@ -4,14 +4,17 @@
 //! `cargo test` runs some seeds of each. `cargo xtask soak --simulations N` runs
 //! more. A failure names its seed, and STORE_SIMULATION_SEED=N runs that one alone.
 
+#[path = "own/memory.rs"]
+mod memory;
+
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use store_conformance::simulation::{Interleaved, World, run, scenarios};
-use store_conformance::{CaseResult, Harness, Opened, Outcome, cases};
-use store_core::{ManualClock, Result, Store};
-use store_memory::MemoryStore;
+use store_conformance::{CaseResult, Outcome, cases};
+
+use memory::Memory;
 
 /// Cases that block a thread of their own on purpose.
 const NEED_THREADS: &[&str] = &[
@@ -24,23 +27,6 @@ const NEED_THREADS: &[&str] = &[
 /// Seeds of each case, and of each scenario.
 const CASES: u64 = 1;
 const SCENARIOS: u64 = 100;
-
-struct Memory;
-
-#[async_trait::async_trait]
-impl Harness<Store> for Memory {
-    fn backend(&self) -> String {
-        "memory".into()
-    }
-
-    async fn open(&self, (): ()) -> Result<Opened<Store>> {
-        let clock = ManualClock::default();
-        let memory = MemoryStore::builder().clock(clock.clone()).strict(true);
-        let memory = memory.build();
-
-        Ok(Opened::stores(memory.clone(), memory, clock))
-    }
-}
 
 fn number(variable: &str) -> Option<u64> {
     let text = std::env::var(variable).ok()?;

@@ -5,6 +5,9 @@
 //! every run begins at another seed, prints the seeds that it covered, and
 //! stops at the first history that no order explains.
 
+#[path = "own/memory.rs"]
+mod memory;
+
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,8 +16,9 @@ use store_conformance::cases::lti::{Campus, Placement};
 use store_conformance::cases::records::Race;
 use store_conformance::cases::{api_keys, iam, limits, lti};
 use store_conformance::{CaseResult, Harness, Opened, Over};
-use store_core::{ManualClock, RateLimitStore, RecordStore, Result, Store};
-use store_memory::MemoryStore;
+use store_core::{RateLimitStore, RecordStore};
+
+use memory::Memory;
 
 const HELP: &str = "\
 Runs recorded races in memory and checks every history.
@@ -22,21 +26,6 @@ Runs recorded races in memory and checks every history.
   --seconds N   how long; 1 by default
   --seed N      where to begin; from the time by default
   --seeds N     how many seeds instead of how long";
-
-struct Memory;
-
-#[async_trait::async_trait]
-impl Harness<Store> for Memory {
-    fn backend(&self) -> String {
-        "memory".into()
-    }
-
-    async fn open(&self, (): ()) -> Result<Opened<Store>> {
-        let clock = ManualClock::default();
-        let memory = MemoryStore::builder().clock(clock.clone()).build();
-        Ok(Opened::stores(memory.clone(), memory, clock))
-    }
-}
 
 struct Arguments {
     seconds: u64,

@@ -9,10 +9,11 @@
 //! lose.
 //!
 //! The queue is an optimization: the commit's expectations alone guarantee
-//! correctness. Therefore nobody waits for a queue that stands still. If the
-//! writer whose turn it is makes no progress for [`PATIENCE`] (its future may
-//! not be polled, or its server may not answer), those behind it go on without
-//! a turn. A dropped future releases its turn, or its place in the queue.
+//! correctness. Therefore no writer waits for a queue that stands still. If one
+//! turn lasts longer than [`PATIENCE`] (its future may not be polled, or its
+//! server may not answer), those behind it go on without a turn, and so do those
+//! that arrive until that turn ends: it may itself be waiting for one of them. A
+//! dropped future releases its turn, or its place in the queue.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -26,10 +27,10 @@ use tokio::sync::{Mutex as Lock, OwnedMutexGuard};
 use crate::key::{Partition, RecordKey};
 use crate::record_store::RecordStore;
 
-/// How long a queue may stand still before those in it stop waiting.
-const PATIENCE: Duration = Duration::from_secs(15);
+/// How long one turn may last before the writers behind it stop waiting.
+const PATIENCE: Duration = Duration::from_secs(2);
 
-/// The queues that somebody uses right now.
+/// The queues in use.
 static QUEUES: LazyLock<Mutex<HashMap<Place, Arc<Queue>>>> = LazyLock::new(Mutex::default);
 
 /// How many queues there are, so that a writer without competition takes no lock.
@@ -50,6 +51,8 @@ struct Queue {
     lock: Arc<Lock<()>>,
     /// How many turns have begun.
     begun: AtomicU64,
+    /// The turn, by that number, that lasted longer than [`PATIENCE`]; 0 for none.
+    stalled: AtomicU64,
 }
 
 /// A writer's turn, or a queue that it gave up. Dropping it lets the next one in.
@@ -90,7 +93,9 @@ impl Place {
             turn.waited = true;
             turn.guard = turn.queue.wait().await;
         }
-        turn.queue.begun.fetch_add(1, Ordering::Relaxed);
+        if turn.guard.is_some() {
+            turn.queue.begun.fetch_add(1, Ordering::Relaxed);
+        }
         turn
     }
 
@@ -108,14 +113,20 @@ impl Place {
 }
 
 impl Queue {
-    /// The lock, or `None` once nothing has moved for [`PATIENCE`].
+    /// The lock, or `None` once one turn has lasted longer than [`PATIENCE`].
     async fn wait(&self) -> Option<OwnedMutexGuard<()>> {
         let mut lock = pin!(Arc::clone(&self.lock).lock_owned());
         loop {
             let begun = self.begun.load(Ordering::Relaxed);
+            if begun != 0 && self.stalled.load(Ordering::Relaxed) == begun {
+                return None;
+            }
             match tokio::time::timeout(PATIENCE, &mut lock).await {
                 Ok(guard) => return Some(guard),
-                Err(_) if self.begun.load(Ordering::Relaxed) == begun => return None,
+                Err(_) if self.begun.load(Ordering::Relaxed) == begun => {
+                    self.stalled.store(begun, Ordering::Relaxed);
+                    return None;
+                }
                 Err(_) => {}
             }
         }
@@ -212,13 +223,38 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn nobody_waits_for_a_writer_that_stands_still() {
+    async fn a_turn_that_does_not_end_delays_others_once() {
         let place = place("still");
+        let begin = tokio::time::Instant::now();
         let stuck = place.turn().await;
-        let other = place.turn().await;
-        assert!(other.guard.is_none() && other.waited());
+        for _ in 0..100 {
+            let other = place.turn().await;
+            assert!(other.guard.is_none() && other.waited());
+        }
+        assert_eq!(begin.elapsed(), PATIENCE);
         drop(stuck);
-        drop(other);
+        assert!(place.turn().await.guard.is_some());
         assert!(!is_queued(&place));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_long_queue_that_moves_is_waited_for() {
+        let place = place("moves");
+        let first = place.turn().await;
+        let turns: Vec<_> = (0..10)
+            .map(|_| {
+                let place = place.clone();
+                tokio::spawn(async move {
+                    let turn = place.turn().await;
+                    tokio::time::sleep(PATIENCE * 3 / 4).await;
+                    turn.guard.is_some()
+                })
+            })
+            .collect();
+        tokio::time::sleep(PATIENCE * 3 / 4).await;
+        drop(first);
+        for turn in turns {
+            assert!(turn.await.unwrap(), "gave up although the queue moved");
+        }
     }
 }

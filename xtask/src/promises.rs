@@ -1,19 +1,19 @@
-//! `cargo xtask promises`: which case proves which promise, and which planted
-//! bug proves the case.
+//! `cargo xtask promises`: which case proves which promise, and which mutant
+//! proves the case.
 
 use crate::generated::{Mode, settle};
 use crate::{Result, process};
 
 pub const HELP: &str = "
 Write store-conformance/PROMISES.md: each promise, the cases that prove it, and
-the saboteurs that prove the cases. It is made from the code, never by hand.
+the mutants that prove the cases. It is made from the code, never by hand.
 
 Usage: cargo xtask promises [--check]
 
 Options:
   --check   write nothing; fail if the file is out of date
 
-Example, after adding a case or a saboteur:
+Example, after adding a case or a mutant:
   cargo xtask promises && git diff store-conformance/PROMISES.md
 ";
 

@@ -33,7 +33,7 @@ const MOST_LINES: usize = 500;
 
 /// Longer files, and why they are one.
 const LONG: &[(&str, &str)] = &[(
-    "store-conformance/src/saboteurs/blobs/shelf.rs",
+    "store-conformance/src/mutants/blobs/shelf.rs",
     "to be split: the shelf, and its sweep",
 )];
 

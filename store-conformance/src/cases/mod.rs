@@ -32,6 +32,12 @@ pub fn all(backend: Arc<dyn Harness<Store>>) -> Vec<Suite> {
     contracts.iter().flat_map(|suites| suites(&over)).collect()
 }
 
+/// The cases of each family of identities over one backend. [`all`] has them for one
+/// family: what families have in common is the same code.
+pub fn families(backend: Arc<dyn Harness<Store>>) -> Vec<Suite> {
+    iam::families(&Arc::new(Over::new(backend)))
+}
+
 /// The collections of their own that the cases use, beside those of the
 /// contracts, for a backend that must know them beforehand.
 pub fn collections() -> Vec<Collection> {

@@ -76,6 +76,10 @@ impl Harness<Store> for Interleaved {
     fn unsupported(&self) -> Vec<&'static str> {
         self.inner.unsupported()
     }
+
+    fn most_tasks(&self) -> usize {
+        self.inner.most_tasks()
+    }
 }
 
 impl fmt::Debug for Interleaved {

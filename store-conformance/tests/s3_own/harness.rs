@@ -59,6 +59,10 @@ impl Harness<Store> for S3 {
         vec!["change notice"]
     }
 
+    fn most_tasks(&self) -> usize {
+        60
+    }
+
     async fn open(&self, (): ()) -> Result<Opened<Store>> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let clock = ManualClock::default();

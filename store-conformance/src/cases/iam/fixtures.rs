@@ -231,6 +231,10 @@ impl Harness<dyn IamStore, Everything> for Over {
         Ok(opened.map(|store| entities(store) as Arc<dyn IamStore>))
     }
 
+    fn most_tasks(&self) -> usize {
+        self.backend_harness().most_tasks()
+    }
+
     fn unsupported(&self) -> Vec<&'static str> {
         self.backend_harness().unsupported()
     }

@@ -1,5 +1,5 @@
-//! Planted bugs: each a way to the bucket that does one thing as a wrong
-//! implementation of the protocol would do it. The simulator must catch each.
+//! Mutants: each a connection to the bucket that does one thing as a wrong
+//! implementation of the protocol would. The simulator must kill each.
 
 use std::sync::{Arc, Mutex, PoisonError};
 

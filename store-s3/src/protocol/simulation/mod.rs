@@ -133,7 +133,7 @@ fn any_schedule_is_explained_by_some_order() {
 }
 
 #[test]
-fn every_planted_bug_is_caught() {
+fn every_mutant_is_killed() {
     for flaw in Flaw::ALL {
         let caught = (1..20_000).find_map(|seed| Some((seed, by_chance(seed, flaw).err()?)));
         let (seed, violation) = caught.unwrap_or_else(|| panic!("nobody noticed {flaw:?}"));

@@ -16,7 +16,7 @@ use tokio::sync::Barrier;
 use crate::cases::iam::{load_tenants, ring};
 use crate::cases::tenants::Fixtures;
 use crate::harness::{Harness, Opened};
-use crate::saboteurs::sound;
+use crate::mutants::sound;
 
 /// What is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

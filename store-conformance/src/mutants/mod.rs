@@ -1,4 +1,4 @@
-//! Stores with one planted bug each. The suite must catch every one, by a case
+//! Mutants: stores with one bug each. The suite must kill every one, by a case
 //! whose name says what was wrong.
 
 mod api_keys;
@@ -21,19 +21,19 @@ use crate::suite::Suite;
 
 /// A store with one bug.
 #[derive(Clone, Copy, Debug)]
-pub struct Saboteur {
+pub struct Mutant {
     /// What it does wrong, as a short name.
     pub name: &'static str,
     /// The contract whose promise it breaks.
     pub contract: &'static str,
     /// The case that must fail on it.
-    pub caught_by: &'static str,
+    pub killed_by: &'static str,
     /// The contract's suite over it.
     pub suite: fn() -> Suite,
 }
 
 /// All of them.
-pub fn all() -> Vec<Saboteur> {
+pub fn all() -> Vec<Mutant> {
     [
         records::all(),
         store::all(),

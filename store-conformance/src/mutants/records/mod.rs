@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use store_core::{ManualClock, Result, Store};
 
 use self::plain::{Plain, Space};
-use super::Saboteur;
+use super::Mutant;
 use crate::cases::records;
 use crate::harness::{Harness, Opened, Over};
 use crate::suite::Suite;
@@ -93,19 +93,19 @@ impl Harness<Store> for Flawed {
     }
 }
 
-/// A backend that keeps every promise about records, for saboteurs of the
+/// A backend that keeps every promise about records, for mutants of the
 /// contracts above it: what is wrong with them is then their own.
 pub fn sound() -> Arc<Over> {
     Flawed::backend(None)
 }
 
-/// A saboteur with this flaw, and the case that must catch it.
+/// A mutant with this flaw, and the case that must catch it.
 macro_rules! flaw {
-    ($flaw:ident, $name:literal, $caught_by:literal) => {
-        Saboteur {
+    ($flaw:ident, $name:literal, $killed_by:literal) => {
+        Mutant {
             name: $name,
             contract: "records",
-            caught_by: $caught_by,
+            killed_by: $killed_by,
             suite: || suite(Flaw::$flaw),
         }
     };
@@ -116,7 +116,7 @@ fn suite(flaw: Flaw) -> Suite {
 }
 
 /// All of them.
-pub fn all() -> Vec<Saboteur> {
+pub fn all() -> Vec<Mutant> {
     vec![
         flaw!(
             ReadsErrorsInNames,

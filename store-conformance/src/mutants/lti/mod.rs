@@ -10,7 +10,7 @@ use store_core::lti::{Deployment, LtiStore, Registration};
 use store_core::{ManualClock, Result};
 
 use self::table::{Table, Tables};
-use super::Saboteur;
+use super::Mutant;
 use crate::cases::lti::{self, Fixtures, load, needs};
 use crate::harness::{Harness, Opened};
 use crate::suite::Suite;
@@ -97,26 +97,26 @@ fn suite(flaw: Option<Flaw>) -> Suite {
     Suite::new("lti", Arc::new(Flawed(flaw)), lti::cases())
 }
 
-/// The suite over the table that the saboteurs of `lti` are made of, without a
+/// The suite over the table that the mutants of `lti` are made of, without a
 /// flaw: it must pass.
 pub fn sound() -> Suite {
     suite(None)
 }
 
-macro_rules! saboteurs {
+macro_rules! mutants {
     ($($flaw:ident: $case:literal),* $(,)?) => {
-        vec![$(Saboteur {
+        vec![$(Mutant {
             name: stringify!($flaw),
             contract: "lti",
-            caught_by: $case,
+            killed_by: $case,
             suite: || suite(Some(Flaw::$flaw)),
         }),*]
     };
 }
 
 /// All of them.
-pub fn all() -> Vec<Saboteur> {
-    saboteurs! {
+pub fn all() -> Vec<Mutant> {
+    mutants! {
         ChecksANonceThenMarksIt: "of_racing_launches_with_one_nonce_one_is_accepted",
         DeletesAUsedNonce: "a_used_nonce_is_not_an_unknown_one",
         BindsNoncesToTheClient: "a_nonce_belongs_to_the_issuer_and_not_to_a_client",

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use self::credentials::Keys;
 use self::flawed::{Flaw, Sabotaged};
-use super::Saboteur;
+use super::Mutant;
 use crate::cases::iam;
 use crate::suite::Suite;
 
@@ -18,11 +18,11 @@ pub(super) use forgetful::forgetful_of;
 
 /// A flaw that the cases of a store of users catch.
 macro_rules! users {
-    ($flaw:ident, $name:literal, $caught_by:literal) => {
-        Saboteur {
+    ($flaw:ident, $name:literal, $killed_by:literal) => {
+        Mutant {
             name: $name,
             contract: "iam",
-            caught_by: concat!("users::", $caught_by),
+            killed_by: concat!("users::", $killed_by),
             suite: || Suite::new("iam", Arc::new(Sabotaged(Flaw::$flaw)), iam::user_cases()),
         }
     };
@@ -30,11 +30,11 @@ macro_rules! users {
 
 /// A flaw that the cases of all families together catch.
 macro_rules! families {
-    ($flaw:ident, $name:literal, $caught_by:literal) => {
-        Saboteur {
+    ($flaw:ident, $name:literal, $killed_by:literal) => {
+        Mutant {
             name: $name,
             contract: "iam",
-            caught_by: $caught_by,
+            killed_by: $killed_by,
             suite: || Suite::new("iam", Arc::new(Sabotaged(Flaw::$flaw)), iam::cases()),
         }
     };
@@ -42,11 +42,11 @@ macro_rules! families {
 
 /// A commit that does not expect what was read of a collection.
 macro_rules! forgets {
-    ($collection:literal, $name:literal, $cases:ident, $caught_by:literal) => {
-        Saboteur {
+    ($collection:literal, $name:literal, $cases:ident, $killed_by:literal) => {
+        Mutant {
             name: $name,
             contract: "iam",
-            caught_by: $caught_by,
+            killed_by: $killed_by,
             suite: || Suite::new("iam", forgetful_of($collection), iam::$cases()),
         }
     };
@@ -54,11 +54,11 @@ macro_rules! forgets {
 
 /// A flaw that the cases of access keys kill.
 macro_rules! keys {
-    ($flaw:ident, $name:literal, $caught_by:literal) => {
-        Saboteur {
+    ($flaw:ident, $name:literal, $killed_by:literal) => {
+        Mutant {
             name: $name,
             contract: "iam",
-            caught_by: $caught_by,
+            killed_by: $killed_by,
             suite: || {
                 let flawed = Arc::new(Keys(credentials::Flaw::$flaw));
                 Suite::new("iam", flawed, iam::access_key_cases())
@@ -67,7 +67,7 @@ macro_rules! keys {
     };
 }
 
-/// The stores that the flaws are planted in, without one.
+/// The stores without a flaw.
 pub fn sound() -> Vec<Suite> {
     let sound = || Arc::new(Sabotaged(Flaw::Nothing));
     vec![
@@ -77,7 +77,7 @@ pub fn sound() -> Vec<Suite> {
 }
 
 /// All of them.
-pub fn all() -> Vec<Saboteur> {
+pub fn all() -> Vec<Mutant> {
     vec![
         users!(
             CreateOverwrites,
@@ -219,10 +219,10 @@ pub fn all() -> Vec<Saboteur> {
             "each page of members is the first",
             "members_are_listed_without_gap_or_repeat"
         ),
-        Saboteur {
+        Mutant {
             name: "a conflict ends the operation",
             contract: "iam",
-            caught_by: "hundreds_of_tasks_create_users_in_one_group",
+            killed_by: "hundreds_of_tasks_create_users_in_one_group",
             suite: || Suite::new("iam", giving_up(), iam::cases()),
         },
         keys!(
@@ -245,10 +245,10 @@ pub fn all() -> Vec<Saboteur> {
             "an access key is managed through another user",
             "an_access_key_is_managed_through_its_user_alone"
         ),
-        Saboteur {
+        Mutant {
             name: "a deletion leaves the access keys of a user",
             contract: "iam",
-            caught_by: "deleting_a_user_deletes_its_access_keys",
+            killed_by: "deleting_a_user_deletes_its_access_keys",
             suite: || Suite::new("iam", keeping_credentials(), iam::access_key_cases()),
         },
         forgets!(

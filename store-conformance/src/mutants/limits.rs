@@ -12,7 +12,7 @@ use store_core::limits::{
 use store_core::{Clock, Error, ManualClock, RateLimitStore, Result, Timestamp};
 use tokio::sync::Mutex;
 
-use super::Saboteur;
+use super::Mutant;
 use crate::cases::limits;
 use crate::harness::{Harness, Opened};
 use crate::suite::Suite;
@@ -385,44 +385,44 @@ pub fn sound() -> Suite {
     suite(None)
 }
 
-macro_rules! saboteurs {
-    ($($flaw:ident caught by $case:literal),* $(,)?) => {
+macro_rules! mutants {
+    ($($flaw:ident killed by $case:literal),* $(,)?) => {
         /// All of them.
-        pub fn all() -> Vec<Saboteur> {
-            vec![$(Saboteur {
+        pub fn all() -> Vec<Mutant> {
+            vec![$(Mutant {
                 name: stringify!($flaw),
                 contract: "limits",
-                caught_by: $case,
+                killed_by: $case,
                 suite: || suite(Some(Flaw::$flaw)),
             }),*]
         }
     };
 }
 
-saboteurs! {
-    ReadsThenWrites caught by "concurrent_takes_grant_exactly_the_burst",
-    TakesQuotaByQuota caught by "several_quotas_are_taken_from_all_or_nothing",
-    ConsumesWhatItDenies caught by "a_denied_take_writes_nothing",
-    ResurrectsTheDeleted caught by "a_delete_during_an_update_is_not_undone",
-    RepeatsVersions caught by "a_recreation_during_an_update_is_noticed",
-    GivesUpAsDenied caught by "an_update_that_is_always_beaten_is_contended",
-    WritesOnPeek caught by "peek_and_health_create_nothing",
-    CreatesOnPing caught by "peek_and_health_create_nothing",
-    ForgetsEarly caught by "a_bucket_is_kept_until_it_is_full",
-    ForgetsByTheLastWriter caught by "a_slow_quota_outlives_a_quick_one_of_its_key",
-    ReadsExpired caught by "an_expired_bucket_is_absent_before_any_sweep",
-    RefillsBackwards caught by "a_backward_clock_mints_nothing",
-    KeepsMilliseconds caught by "what_a_closure_writes_is_kept_to_the_last_bit",
-    KeepsSingles caught by "what_a_closure_writes_is_kept_to_the_last_bit",
-    RoundsRetryAfterDown caught by "retry_after_is_honest_to_the_nanosecond",
-    IgnoresQuotaNames caught by "a_quota_is_shared_by_key_and_name_alone",
-    FoldsKeys caught by "keys_with_odd_characters_never_collide",
-    ResetsEverything caught by "reset_fills_the_limiters_quotas_and_spares_others",
-    AnswersAfterClose caught by "after_close_everything_is_closed",
-    PromisesTooMuch caught by "takes_agree_with_an_exact_token_bucket",
-    CapsRetryAfter caught by "retry_after_is_true_after_limits_were_raised_or_lowered",
-    KeepsADayAtMost caught by "windows_of_weeks_and_months_are_counted",
-    ResetsTheFirstQuotaAlone caught by "a_reset_of_several_quotas_fills_each_and_spares_others",
-    LooksAtItsOwnCopy caught by "racing_calls_have_an_order_that_explains_them",
-    ChangesNothingByItsOwnCopy caught by "a_closure_sees_every_write_that_ended_before_it",
+mutants! {
+    ReadsThenWrites killed by "concurrent_takes_grant_exactly_the_burst",
+    TakesQuotaByQuota killed by "several_quotas_are_taken_from_all_or_nothing",
+    ConsumesWhatItDenies killed by "a_denied_take_writes_nothing",
+    ResurrectsTheDeleted killed by "a_delete_during_an_update_is_not_undone",
+    RepeatsVersions killed by "a_recreation_during_an_update_is_noticed",
+    GivesUpAsDenied killed by "an_update_that_is_always_beaten_is_contended",
+    WritesOnPeek killed by "peek_and_health_create_nothing",
+    CreatesOnPing killed by "peek_and_health_create_nothing",
+    ForgetsEarly killed by "a_bucket_is_kept_until_it_is_full",
+    ForgetsByTheLastWriter killed by "a_slow_quota_outlives_a_quick_one_of_its_key",
+    ReadsExpired killed by "an_expired_bucket_is_absent_before_any_sweep",
+    RefillsBackwards killed by "a_backward_clock_mints_nothing",
+    KeepsMilliseconds killed by "what_a_closure_writes_is_kept_to_the_last_bit",
+    KeepsSingles killed by "what_a_closure_writes_is_kept_to_the_last_bit",
+    RoundsRetryAfterDown killed by "retry_after_is_honest_to_the_nanosecond",
+    IgnoresQuotaNames killed by "a_quota_is_shared_by_key_and_name_alone",
+    FoldsKeys killed by "keys_with_odd_characters_never_collide",
+    ResetsEverything killed by "reset_fills_the_limiters_quotas_and_spares_others",
+    AnswersAfterClose killed by "after_close_everything_is_closed",
+    PromisesTooMuch killed by "takes_agree_with_an_exact_token_bucket",
+    CapsRetryAfter killed by "retry_after_is_true_after_limits_were_raised_or_lowered",
+    KeepsADayAtMost killed by "windows_of_weeks_and_months_are_counted",
+    ResetsTheFirstQuotaAlone killed by "a_reset_of_several_quotas_fills_each_and_spares_others",
+    LooksAtItsOwnCopy killed by "racing_calls_have_an_order_that_explains_them",
+    ChangesNothingByItsOwnCopy killed by "a_closure_sees_every_write_that_ended_before_it",
 }

@@ -10,7 +10,7 @@ use store_core::{Result, Store};
 use tokio::sync::OnceCell;
 
 use self::flawed::Flawed;
-use super::{Saboteur, sound};
+use super::{Mutant, sound};
 use crate::cases::api_keys::{Fixtures, cases};
 use crate::harness::{Harness, Opened, Over};
 use crate::suite::Suite;
@@ -113,24 +113,24 @@ fn suite(flaw: Flaw) -> Suite {
     Suite::new("api_keys", Arc::new(sabotaged), cases())
 }
 
-/// A saboteur with this flaw, and the case that must catch it.
+/// A mutant with this flaw, and the case that must catch it.
 macro_rules! flaw {
-    ($flaw:ident, $name:literal, $caught_by:literal) => {
-        Saboteur {
+    ($flaw:ident, $name:literal, $killed_by:literal) => {
+        Mutant {
             name: $name,
             contract: "api_keys",
-            caught_by: $caught_by,
+            killed_by: $killed_by,
             suite: || suite(Flaw::$flaw),
         }
     };
 }
 
 /// All of them.
-pub fn all() -> Vec<Saboteur> {
+pub fn all() -> Vec<Mutant> {
     [lookups(), changes(), lists()].concat()
 }
 
-fn lookups() -> Vec<Saboteur> {
+fn lookups() -> Vec<Mutant> {
     vec![
         flaw!(
             TakesDisabledForUnknown,
@@ -225,7 +225,7 @@ fn lookups() -> Vec<Saboteur> {
     ]
 }
 
-fn changes() -> Vec<Saboteur> {
+fn changes() -> Vec<Mutant> {
     vec![
         flaw!(
             InsertsOverHeldKeys,
@@ -305,7 +305,7 @@ fn changes() -> Vec<Saboteur> {
     ]
 }
 
-fn lists() -> Vec<Saboteur> {
+fn lists() -> Vec<Mutant> {
     vec![
         flaw!(
             ListsByPrefix,

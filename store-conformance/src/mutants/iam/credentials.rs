@@ -14,7 +14,7 @@ use store_core::{Error, ErrorKind, Result};
 
 use crate::cases::iam::ring;
 use crate::harness::{Harness, Opened};
-use crate::saboteurs::sound;
+use crate::mutants::sound;
 
 /// What is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

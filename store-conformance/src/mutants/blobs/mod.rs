@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use store_core::{ManualClock, Result, Store};
 
 use self::shelf::Shelf;
-use super::{Saboteur, sound};
+use super::{Mutant, sound};
 use crate::cases::blobs;
 use crate::harness::{Harness, Opened, Over};
 use crate::suite::Suite;
@@ -73,28 +73,28 @@ fn suites(flaw: Option<Flaw>) -> Vec<Suite> {
 }
 
 /// The cases over the shelf without a flaw: it passes them all, so what they
-/// ask for is no more than the contract, and the saboteurs' faults are their own.
+/// ask for is no more than the contract, and the mutants' faults are their own.
 pub fn sound_blobs() -> Suite {
     suites(None).remove(0)
 }
 
-/// A saboteur with this flaw, and the case that must catch it.
+/// A mutant with this flaw, and the case that must catch it.
 macro_rules! flaw {
-    ($flaw:ident, $name:literal, $caught_by:literal) => {
-        flaw!($flaw, $name, $caught_by, 0)
+    ($flaw:ident, $name:literal, $killed_by:literal) => {
+        flaw!($flaw, $name, $killed_by, 0)
     };
-    ($flaw:ident, $name:literal, $caught_by:literal, $suite:literal) => {
-        Saboteur {
+    ($flaw:ident, $name:literal, $killed_by:literal, $suite:literal) => {
+        Mutant {
             name: $name,
             contract: "blobs",
-            caught_by: $caught_by,
+            killed_by: $killed_by,
             suite: || suites(Some(Flaw::$flaw)).remove($suite),
         }
     };
 }
 
 /// All of them.
-pub fn all() -> Vec<Saboteur> {
+pub fn all() -> Vec<Mutant> {
     vec![
         flaw!(
             TearsMetadataFromContent,

@@ -5,18 +5,18 @@ mod flawed;
 use std::sync::Arc;
 
 use self::flawed::{Flaw, Sabotaged};
-use super::Saboteur;
+use super::Mutant;
 use super::iam::forgetful_of;
 use crate::cases::tenants;
 use crate::suite::Suite;
 
 /// A flaw in the code around tenants.
 macro_rules! flaw {
-    ($flaw:ident, $name:literal, $cases:ident, $caught_by:literal) => {
-        Saboteur {
+    ($flaw:ident, $name:literal, $cases:ident, $killed_by:literal) => {
+        Mutant {
             name: $name,
             contract: "tenants",
-            caught_by: $caught_by,
+            killed_by: $killed_by,
             suite: || {
                 Suite::new(
                     "tenants",
@@ -30,17 +30,17 @@ macro_rules! flaw {
 
 /// A commit that does not expect what was read of a collection.
 macro_rules! forgets {
-    ($collection:literal, $name:literal, $cases:ident, $caught_by:literal) => {
-        Saboteur {
+    ($collection:literal, $name:literal, $cases:ident, $killed_by:literal) => {
+        Mutant {
             name: $name,
             contract: "tenants",
-            caught_by: $caught_by,
+            killed_by: $killed_by,
             suite: || Suite::new("tenants", forgetful_of($collection), tenants::$cases()),
         }
     };
 }
 
-/// The stores that the flaws are planted in, without one.
+/// The stores without a flaw.
 pub fn sound() -> Vec<Suite> {
     let sound = || Arc::new(Sabotaged(Flaw::Nothing));
     vec![
@@ -50,7 +50,7 @@ pub fn sound() -> Vec<Suite> {
 }
 
 /// All of them.
-pub fn all() -> Vec<Saboteur> {
+pub fn all() -> Vec<Mutant> {
     vec![
         flaw!(
             AncestryByText,

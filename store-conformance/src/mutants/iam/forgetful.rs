@@ -7,7 +7,7 @@ use store_core::layers::RecordLayer;
 use store_core::{Batch, Change, Committed, Error, ErrorKind, Expect, RecordStore, Result, Store};
 
 use crate::harness::{Harness, Opened, Over};
-use crate::saboteurs::sound;
+use crate::mutants::sound;
 
 /// What is wrong with a commit.
 #[derive(Clone, Copy, Debug)]
@@ -89,17 +89,17 @@ impl Harness<Store> for WithBug {
 }
 
 /// A backend whose commits expect nothing of `collection`.
-pub(in crate::saboteurs) fn forgetful_of(collection: &'static str) -> Arc<Over> {
+pub(in crate::mutants) fn forgetful_of(collection: &'static str) -> Arc<Over> {
     with(Bug::Forgets(collection))
 }
 
 /// A backend on which a conflict is the end of an operation.
-pub(in crate::saboteurs) fn giving_up() -> Arc<Over> {
+pub(in crate::mutants) fn giving_up() -> Arc<Over> {
     with(Bug::GivesUp)
 }
 
 /// A backend that does not delete credentials.
-pub(in crate::saboteurs) fn keeping_credentials() -> Arc<Over> {
+pub(in crate::mutants) fn keeping_credentials() -> Arc<Over> {
     with(Bug::KeepsCredentials)
 }
 

@@ -9,10 +9,10 @@ use store_core::layers::RateLimitLayer;
 use store_core::limits::{Bucket, BucketUpdate, LimitKey, RecordLimits};
 use store_core::{Error, RateLimitStore, Result, Store};
 
-use super::Saboteur;
+use super::Mutant;
 use crate::cases::store;
 use crate::harness::{Harness, Opened, Over};
-use crate::saboteurs::sound;
+use crate::mutants::sound;
 use crate::suite::Suite;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,11 +96,11 @@ impl Harness<Store> for Flawed {
 
 /// A mutant with this flaw, and the case that must kill it.
 macro_rules! flaw {
-    ($flaw:ident, $name:literal, $caught_by:literal) => {
-        Saboteur {
+    ($flaw:ident, $name:literal, $killed_by:literal) => {
+        Mutant {
             name: $name,
             contract: "store",
-            caught_by: $caught_by,
+            killed_by: $killed_by,
             suite: || suite(Flaw::$flaw),
         }
     };
@@ -116,7 +116,7 @@ fn suite(flaw: Flaw) -> Suite {
 }
 
 /// All of them.
-pub fn all() -> Vec<Saboteur> {
+pub fn all() -> Vec<Mutant> {
     vec![
         flaw!(
             MakesLimitsForEachHandle,

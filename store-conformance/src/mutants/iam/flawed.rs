@@ -18,7 +18,7 @@ use store_core::{
 
 use crate::cases::iam::{Everything, Fixtures, Sample, load_tenants, ring};
 use crate::harness::{Harness, Opened};
-use crate::saboteurs::sound;
+use crate::mutants::sound;
 
 /// What is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
