@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use store_conformance::cases::lti::{Campus, Placement};
 use store_conformance::cases::records::Race;
 use store_conformance::cases::{api_keys, iam, limits, lti};
-use store_conformance::{CaseResult, Harness, Opened, Over};
+use store_conformance::{CaseResult, Harness, Over};
 use store_core::{RateLimitStore, RecordStore};
 
 use memory::Memory;

@@ -12,7 +12,7 @@
 -- single record shares it, and is atomic by its row. So a commit of several is
 -- alone in its partition, and commits of one record meet only at the row. A
 -- commit takes one advisory lock and writes rows in key order, so there is no
--- deadlock. The server grants the lock in the order in which it was asked for.
+-- deadlock. The server grants the lock in the order of the requests.
 -- Sweeping takes no lock: it removes only what already counts as absent.
 --
 -- expect: 0 any, 1 absent, 2 present, 3 this version.
@@ -45,8 +45,8 @@ LANGUAGE plpgsql VOLATILE ROWS 1 AS $commit$
 DECLARE
     writes constant boolean := p_change = 1 OR (p_change = 2 AND p_expect <> 1);
     as_expected boolean;
-    -- An expression costs less than a statement. The statements below have
-    -- snapshots of their own all the same.
+    -- An expression costs less than a statement. Each statement below still takes a
+    -- new snapshot.
     held constant boolean :=
         pg_advisory_xact_lock_shared({schema}.lock_of(p_partition)) IS NOT NULL;
 BEGIN
@@ -90,8 +90,8 @@ BEGIN
             RETURN NEXT;
             RETURN;
         END IF;
-        -- As expected. If something was to be written, another commit of this
-        -- record came between: try again.
+        -- The expectation holds. If there was something to write, another commit of
+        -- this record was faster: try again.
         IF NOT writes THEN
             RETURN;
         END IF;

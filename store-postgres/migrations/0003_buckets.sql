@@ -1,8 +1,8 @@
--- Rate limits, each quota of a key a row, so that a take is one statement.
+-- Rate limits: one row for each quota of a key, so that a take is one statement.
 --
--- Whatever concerns several rows of a key holds the key's lock alone, and then
--- the rows that are there. So a take of one quota needs no lock but its row's
--- to change a row, and shares the key's to make one.
+-- A statement on several rows of a key holds the key's lock exclusively and then
+-- locks the existing rows. So a take of one quota needs only the row's lock to
+-- change a row, and shares the key's lock to insert one.
 
 CREATE TABLE {schema}.buckets (
     key bytea NOT NULL,
@@ -13,11 +13,12 @@ CREATE TABLE {schema}.buckets (
     expires_at bigint NOT NULL,
     PRIMARY KEY (key, quota)
 -- Either tat, or tokens and last_refill. No CHECK says so, since that would cost
--- a sixth of a take: the server prepares it anew in every statement.
--- Room for a row's next version beside it, and no index on what changes.
+-- a sixth of a take: the server prepares the constraint again in every statement.
+-- The fill factor leaves room for a row's next version on its page, and no index
+-- covers a column that changes, so updates are heap-only.
 ) WITH (fillfactor = 70);
 COMMENT ON TABLE {schema}.buckets IS
-    'Rate limits as kept; the view rate_limits shows them. A quota without a row is full.';
+    'Rate limits as stored; the view rate_limits shows them. A quota without a row is full.';
 COMMENT ON COLUMN {schema}.buckets.key IS 'The limit''s key: UTF-8, any character.';
 COMMENT ON COLUMN {schema}.buckets.quota IS 'The quota''s name.';
 COMMENT ON COLUMN {schema}.buckets.tat IS
@@ -33,12 +34,13 @@ LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
 RETURN hashtextextended(encode(key, 'hex'), hashtextextended('{schema}', 2));
 COMMENT ON FUNCTION {schema}.lock_of_bucket IS 'The advisory lock of a limit''s key.';
 
--- Takes from one quota. Answers the new arrival time, which is not negative; or,
--- refused, the arrival time in the way with all its bits turned, which is; or
--- null for a row that a closure wrote and of which nothing can be decided here.
+-- Takes from one quota. Returns the new theoretical arrival time, which is not
+-- negative, if the take is allowed; the bitwise complement of the stored arrival
+-- time, which is negative, if it is denied; and null for a row that a closure wrote,
+-- on which this function cannot decide.
 --
--- Its plans are kept, and must stay good while the table grows from a few rows
--- to as many as there are attackers: hence no sequential scan.
+-- Its plans are cached and must stay good while the table grows from a few rows to
+-- very many: hence no sequential scan.
 CREATE FUNCTION {schema}.take(
     p_key bytea, p_quota text, p_now bigint, p_increment bigint,
     p_latest bigint, p_expires_at bigint
@@ -75,15 +77,15 @@ BEGIN
                 RETURN p_now + p_increment;
             END IF;
         END IF;
-        -- Another came between: look again.
+        -- Another transaction changed the row: read it again.
     END LOOP;
 END
 $take$;
 
--- Takes from several quotas of a key, or from none. Answers each one's row as
--- it was, whether the take was allowed or not; the caller decides by the same
--- arithmetic. A row that a closure wrote makes the take not happen: `p_allowed`
--- cannot be decided here.
+-- Takes from all of several quotas of a key, or from none. Returns the previous row
+-- of each, whether the take was allowed or not; the caller decides with the same
+-- arithmetic. If a closure wrote one of the rows, nothing is taken, because this
+-- function cannot decide on it.
 CREATE FUNCTION {schema}.take_many(
     p_key bytea, p_now bigint, p_quotas text[], p_increments bigint[],
     p_latest bigint[], p_expires_at bigint[]
@@ -117,9 +119,9 @@ BEGIN
 END
 $take$;
 
--- Replaces all of a key's rows if they are still as the caller saw them;
--- answers nothing then, and otherwise the rows that are there, and one without
--- a quota if there are none.
+-- Replaces all of a key's rows if they are still as the caller saw them, and then
+-- returns nothing. Otherwise it returns the stored rows, or one without a quota if
+-- there are none.
 CREATE FUNCTION {schema}.swap_bucket(
     p_key bytea, p_now bigint,
     p_old_quotas text[], p_old_tats bigint[], p_old_tokens float8[], p_old_refills bigint[],

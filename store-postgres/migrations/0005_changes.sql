@@ -1,4 +1,4 @@
--- Change notices, where setup was asked for them: triggers on each table that
+-- Change notices, if setup enables them: triggers on each table that
 -- holds an announced collection send one notice for each row, whichever program
 -- writes it. Notices are delivered when the transaction commits.
 --
@@ -33,7 +33,7 @@ $announce$;
 COMMENT ON FUNCTION {schema}.announce IS
     'Notifies subscribers which record was written. Commits that notify are serialized by the server.';
 
--- Creates the triggers again from what `collections` says.
+-- Creates the triggers again from the table `collections`.
 CREATE FUNCTION {schema}.apply_announcing() RETURNS void LANGUAGE plpgsql AS $apply$
 DECLARE
     t text;

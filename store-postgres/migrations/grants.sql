@@ -1,5 +1,5 @@
--- What running the store takes. Making and changing tables stays with the role
--- that called setup.
+-- The rights that running the store needs. Creating and changing tables stays with
+-- the role that called setup.
 GRANT USAGE ON SCHEMA {schema} TO {role};
 GRANT SELECT ON {schema}.migrations, {schema}.collections TO {role};
 GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {schema} TO {role};

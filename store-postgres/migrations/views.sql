@@ -1,4 +1,4 @@
--- For people: the records of the contracts, in columns. The store itself does not
+-- Views for people: the records of the contracts, in columns. The store does not
 -- read these views, and setup creates them again. They show expired records until
 -- a sweep; `expired_after` says which those are.
 
@@ -19,7 +19,7 @@ CREATE VIEW {schema}.api_keys AS SELECT
     body->'extra' AS extra,
     {schema}.moment(expires_at) AS expired_after
 FROM {schema}.records WHERE collection = 'api_keys';
-COMMENT ON VIEW {schema}.api_keys IS 'API keys, by their public ids; their secrets are nowhere.';
+COMMENT ON VIEW {schema}.api_keys IS 'API keys, by their public ids. Their secrets are not stored.';
 
 CREATE VIEW {schema}.rate_limits AS SELECT
     CASE WHEN position(decode('00', 'hex') IN key) = 0

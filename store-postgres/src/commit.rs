@@ -63,13 +63,13 @@ fn expectation(expect: Expect) -> (i16, Option<Uuid>) {
     }
 }
 
-/// How a commit holds its partition.
+/// How a commit locks its partition.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Hold {
     /// Shared if the batch has one item, else exclusively.
     ByItems,
-    /// Exclusively. For several commits in one transaction: one that shares a
-    /// partition and then wants it alone would meet another doing the same.
+    /// Exclusively. For several commits in one transaction: two transactions that both
+    /// share a partition and then both want it exclusively would deadlock.
     Alone,
 }
 

@@ -21,7 +21,7 @@ use crate::setup::Plan;
 use crate::sql::Schema;
 use crate::url::{self, Own};
 
-/// The statements that each connection keeps prepared.
+/// How many prepared statements each connection caches.
 const STATEMENTS: usize = 1000;
 
 /// Options for a [`PostgresStore`].
@@ -109,11 +109,11 @@ impl PostgresBuilder {
     /// fails or turns out to be read-only. `target_session_attrs` is `read-write`
     /// (the default for several hosts), `primary` or `any` (the default for one).
     ///
-    /// Options of the store's own, each like the method of its name: `namespace`
+    /// The store adds these options, each like the method of its name: `namespace`
     /// (or `schema`), `max_connections`, `min_connections`, `timeout`,
-    /// `connect_timeout` (in seconds, as libpq has it, or a duration),
-    /// `acquire_timeout`, `change_notice`. They take precedence over the
-    /// builder's. Unknown options are refused by `connect`.
+    /// `connect_timeout` (in seconds, as in libpq, or a duration), `acquire_timeout`,
+    /// `change_notice`. They take precedence over the builder's. Unknown options are
+    /// refused by `connect`.
     pub fn url(mut self, url: impl Into<String>) -> Self {
         self.source = Source::Url(url.into());
         self
@@ -131,9 +131,9 @@ impl PostgresBuilder {
         self
     }
 
-    /// A pool of the application's own. `close` leaves it open, and its own
-    /// settings apply instead of those that this builder has for a pool.
-    /// Turn its `test_before_acquire` off to save a round trip per call.
+    /// A pool that the application owns. `close` leaves it open, and its settings
+    /// apply instead of this builder's. Turn its `test_before_acquire` off to save a
+    /// round trip per call.
     pub fn pool(mut self, pool: PgPool) -> Self {
         self.source = Source::Pool(pool);
         self
@@ -146,12 +146,12 @@ impl PostgresBuilder {
         self
     }
 
-    /// The same as [`namespace`](Self::namespace), by PostgreSQL's word for it.
+    /// The same as [`namespace`](Self::namespace), under PostgreSQL's name for it.
     pub fn schema(self, name: impl Into<String>) -> Self {
         self.namespace(name)
     }
 
-    /// Declares a collection of the application's own.
+    /// Declares a collection of the application.
     pub fn collection(mut self, collection: Collection) -> Self {
         self.collections.push(collection);
         self
@@ -163,7 +163,7 @@ impl PostgresBuilder {
         self
     }
 
-    /// The clock that decides expiry and refill. The machine's by default.
+    /// The clock that decides expiry and refill. The system clock by default.
     pub fn clock(mut self, clock: impl Clock + 'static) -> Self {
         self.clock = Arc::new(clock);
         self
@@ -190,20 +190,20 @@ impl PostgresBuilder {
     }
 
     /// The server's own `statement_timeout`, set when a connection starts; none
-    /// by default. A statement it ends surely wrote nothing. A pooler must let
+    /// by default. A statement that it cancels wrote nothing. A pooler must let
     /// the startup parameter `options` pass.
     pub fn statement_timeout(mut self, timeout: Duration) -> Self {
         self.statement_timeout = Some(timeout);
         self
     }
 
-    /// The most connections, 10 by default.
+    /// The maximum number of connections, 10 by default.
     pub fn max_connections(mut self, connections: u32) -> Self {
         self.limits.max_connections = connections;
         self
     }
 
-    /// How many connections to keep open even if unused; none by default.
+    /// How many connections stay open even if unused; none by default.
     pub fn min_connections(mut self, connections: u32) -> Self {
         self.limits.min_connections = connections;
         self
@@ -235,34 +235,34 @@ impl PostgresBuilder {
         self
     }
 
-    /// Removes records that expired longer than `grace` ago, each `interval`,
-    /// in a task that the store owns and `close` stops. Off by default:
-    /// one process, or a job of the application's, is enough.
+    /// Removes records that expired longer than `grace` ago, every `interval`,
+    /// in a task that the store owns and `close` stops. Off by default: it is enough
+    /// that one process does it.
     pub fn sweep_every(mut self, interval: Duration, grace: Duration) -> Self {
         self.sweep = Some((interval, grace));
         self
     }
 
-    /// Whether changes of [cacheable](Collection::cacheable) collections are
-    /// told, by NOTIFY, to all who ask for [`changes`](store_core::RecordStore::changes).
+    /// Whether changes of [cacheable](Collection::cacheable) collections are sent by
+    /// NOTIFY to all subscribers of [`changes`](store_core::RecordStore::changes).
     ///
-    /// `setup` brings about what is said here: a trigger on each such table, so
-    /// that every program tells that writes there, whatever it was opened with.
-    /// Unsaid, `setup` leaves the schema as it is, and tables that it adds tell
-    /// if others do. Only a store that says `true` can be asked for changes.
+    /// `setup` applies this option: a trigger on each table makes every program notify
+    /// that writes there, whatever its own options. If the option is not set, `setup`
+    /// does not change the schema, and a table that it adds notifies if the others do.
+    /// Only a store opened with `true` offers `changes`.
     ///
-    /// It has a price: PostgreSQL lets only one commit at a time tell something,
+    /// It has a price: PostgreSQL lets only one commit at a time send a notification,
     /// in all of its databases, from before the commit is written to disk until
-    /// after. Collections that are not cacheable do not take part. And one
-    /// connection listens, beside the pool, once somebody asks.
-    pub fn change_notice(mut self, told: bool) -> Self {
-        self.change_notice = Some(told);
+    /// after. Collections that are not cacheable do not take part. The first
+    /// subscription opens one connection beside the pool.
+    pub fn change_notice(mut self, enabled: bool) -> Self {
+        self.change_notice = Some(enabled);
         self
     }
 
-    /// Where to listen for changes, if not where the store is: LISTEN does not
-    /// work through a pooler in transaction mode. The server's own address, and
-    /// the same database; TLS options that were called here hold there too.
+    /// Where to listen for changes, if not at the store's URL: LISTEN does not work
+    /// through a pooler in transaction mode. Name the server's own address and the same
+    /// database; the builder's TLS options apply there too.
     pub fn listener_url(mut self, url: impl Into<String>) -> Self {
         self.listener_url = Some(url.into());
         self
@@ -270,13 +270,13 @@ impl PostgresBuilder {
 
     /// Whether records of [transient](Collection::transient) collections, such as
     /// the nonces of LTI launches, bypass the write-ahead log, which makes their
-    /// writes cheaper. `setup` applies what is said here, rewriting the table under
-    /// a lock; if nothing is said, it leaves the table as it is.
+    /// writes cheaper. `setup` applies this option, rewriting the table under a lock. If
+    /// it is not set, `setup` does not change the table.
     ///
     /// A crash of the server then empties the table, and a standby that is promoted
-    /// has none of its records. Nonces that were handed out are unknown afterwards:
-    /// their launches are refused and have to be started again. None is ever
-    /// accepted twice.
+    /// has none of its records. Nonces that were issued are unknown afterwards:
+    /// their launches are refused and must be started again. None is ever accepted
+    /// twice.
     pub fn unlogged_transient(mut self, unlogged: bool) -> Self {
         self.unlogged_transient = Some(unlogged);
         self
@@ -285,24 +285,23 @@ impl PostgresBuilder {
     /// Whether a change of a rate limit is acknowledged before it is on disk, by
     /// `synchronous_commit = off` for that transaction alone. Off by default.
     ///
-    /// A crash of the server may then forget the takes of its last moments
-    /// (three times its `wal_writer_delay`, 0.6 s), which grants as many again.
-    /// It forgets them from the newest on, and never leaves one half done.
-    /// Records are not concerned.
+    /// A crash of the server may then lose the takes of the last 0.6 s (three times
+    /// its `wal_writer_delay`), which are then granted again. It loses the newest
+    /// first and never leaves one partly applied. Records are not affected.
     pub fn relaxed_limits(mut self, relaxed: bool) -> Self {
         self.relaxed_limits = relaxed;
         self
     }
 
-    /// The role that will run the store; `setup` grants it what that takes,
-    /// which is no right to change the schema.
+    /// The role that will run the store. `setup` grants it the rights that it needs,
+    /// which do not include changing the schema.
     pub fn grant_to(mut self, role: impl Into<String>) -> Self {
         self.grant_to = Some(role.into());
         self
     }
 
-    /// What `setup` would do to a database without the schema, as SQL for an
-    /// administrator to read and run. Where it was run, `setup` has nothing to do.
+    /// What `setup` does to a database without the schema, as SQL for an
+    /// administrator to read and run. `setup` has nothing to do after it was run.
     ///
     /// # Errors
     /// `Config` for a wrong option.
@@ -322,7 +321,7 @@ impl PostgresBuilder {
         }
     }
 
-    /// What a store of these options can do on a server of this durability.
+    /// The capabilities of a store with these options on a server of this durability.
     pub fn capabilities(&self, durability: Durability) -> Capabilities {
         self.extras().capabilities(durability)
     }
@@ -337,8 +336,8 @@ impl PostgresBuilder {
         }
     }
 
-    /// Opens the store. At least one connection is made, so that a wrong URL is
-    /// found here.
+    /// Opens the store. It opens at least one connection, so that a wrong URL is
+    /// reported here.
     ///
     /// # Errors
     /// `Config` for a wrong option or a server whose encoding is not UTF-8,
@@ -429,7 +428,7 @@ impl PostgresBuilder {
         if self.tls.only_this_ca {
             return Err(config(
                 "PostgreSQL's driver trusts the system's authorities too, so Tls::only_this_ca \
-                 cannot be kept; leave it out",
+                 is not supported; leave it out",
             ));
         }
         Ok(match self.tls.authorities()? {

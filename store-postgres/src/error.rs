@@ -31,7 +31,7 @@ impl std::error::Error for SessionLost {
     }
 }
 
-/// What the server reported, without the values it quotes.
+/// What the server reported, without the values that it quotes.
 #[derive(Debug)]
 struct Report {
     code: String,
@@ -75,7 +75,7 @@ pub(crate) fn from_sqlx(e: sqlx::Error, effect: Effect, operation: &'static str)
             "the connection is configured wrongly; check the URL and the TLS files",
         )
         .with_source(e),
-        // rustls says of a certificate that it is invalid data.
+        // rustls reports an invalid certificate as invalid data.
         sqlx::Error::Io(ref io) if effect == Effect::Repeatable && io.kind() == INVALID => {
             untrusted(e)
         }
@@ -129,9 +129,9 @@ fn is_unreachable(e: &std::io::Error) -> bool {
 
 /// Whether the server ended the session before it executed the statement.
 ///
-/// It sends its messages in order: had it executed the statement, the result
-/// would have come before this report. Only PostgreSQL's own report proves it, by
-/// the name of the routine; a pooler's has none.
+/// The server sends its messages in order, so the result of an executed statement
+/// comes before this report. Only a report of PostgreSQL itself proves this. It names
+/// the routine; a report of a pooler does not.
 fn is_unexecuted(report: &dyn DatabaseError) -> bool {
     let code = report.code().unwrap_or_default();
     let ends = ["57P01", "57P05", "25P03"].contains(&&*code);
@@ -141,7 +141,7 @@ fn is_unexecuted(report: &dyn DatabaseError) -> bool {
     ends && own == Some("ProcessInterrupts")
 }
 
-/// What this error says about the open sessions; `None` if nothing.
+/// What this error implies for the open sessions, if anything.
 pub(crate) fn doubt(error: &Error) -> Option<Doubt> {
     let source = std::error::Error::source(error)?;
     if source.is::<SessionLost>() {
@@ -179,7 +179,7 @@ fn classify(code: &str, lost: Retry) -> (ErrorKind, Retry, &'static str) {
     const SETUP: &str = "the store's tables or functions are missing or old; \
         run setup once, as a role that may create tables";
     match code {
-        // Shutdown, crash of another backend: whether a commit was in time is unknown.
+        // Shutdown or crash: whether a commit was in time is unknown.
         "57P01" | "57P02" => (Unavailable, lost, "the server is shutting down"),
         "57P05" | "25P03" => (
             Unavailable,

@@ -1,4 +1,4 @@
-//! The hosts of a URL, and which of them is to be connected to.
+//! The hosts of a URL, and which of them to connect to.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -27,7 +27,7 @@ pub(crate) struct Hosts {
     target: Target,
     /// Whether the one in use may no longer be the right one.
     lost: AtomicBool,
-    /// One caller looks for the right one; the others wait for what it finds.
+    /// The host in use. One caller looks for it while the others wait for the lock.
     looking: Mutex<Option<PgConnectOptions>>,
 }
 
@@ -72,7 +72,7 @@ impl Hosts {
         self.lost.load(Ordering::Acquire)
     }
 
-    /// The first host that answers within `patience` and is as wanted.
+    /// The first host that answers within `patience` and fits the target.
     pub(crate) async fn find(&self, patience: Duration) -> Result<PgConnectOptions, sqlx::Error> {
         let mut last = self.looking.lock().await;
         if !self.is_lost()
@@ -88,7 +88,7 @@ impl Hosts {
                     *last = Some(options.clone());
                     return Ok(options.clone());
                 }
-                // A server that answers says more than one that does not.
+                // The reply of a server explains more than a missing reply.
                 Ok(Ok(false)) => unfit = Some(none_fits()),
                 Ok(Err(e)) => unfit = Some(unfit.unwrap_or(e)),
                 Err(_) => unfit = Some(unfit.unwrap_or(sqlx::Error::PoolTimedOut)),
@@ -99,15 +99,13 @@ impl Hosts {
 
     async fn fits(&self, options: &PgConnectOptions) -> Result<bool, sqlx::Error> {
         let mut connection = PgConnection::connect_with(options).await?;
-        let question = match self.target {
+        let query = match self.target {
             Target::Any => "SELECT true",
             Target::ReadWrite => "SELECT current_setting('transaction_read_only') = 'off'",
             Target::Primary => "SELECT NOT pg_catalog.pg_is_in_recovery()",
         };
-        let fits = sqlx::query_scalar(question)
-            .fetch_one(&mut connection)
-            .await;
-        // The answer is known; how the session ends does not matter.
+        let fits = sqlx::query_scalar(query).fetch_one(&mut connection).await;
+        // The result is known, so an error on closing does not matter.
         let _ = connection.close().await;
         fits
     }

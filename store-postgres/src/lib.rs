@@ -26,12 +26,12 @@
 //! ```
 //!
 //! # Setup
-//! [`PostgresStore::setup`] makes the schema, or brings an older one up to
-//! date. It may run at every start and in many processes at once. It needs a
-//! role that may create a schema in the database, or one that owns the schema.
-//! Running the store needs less: `USAGE` on the schema and reading and writing
-//! its tables, which [`PostgresBuilder::grant_to`] grants. A process with such a role
-//! need not call `setup`.
+//! [`PostgresStore::setup`] creates the schema, or migrates an older one. It may
+//! run at every start and in many processes concurrently. It needs a role that may
+//! create a schema in the database, or one that owns the schema. Running the store
+//! needs less: `USAGE` on the schema and the rights to read and write its tables,
+//! which [`PostgresBuilder::grant_to`] grants. A process with such a role need not
+//! call `setup`.
 //!
 //! # Collections
 //! Records are in three tables: `records`, `chunks` for
@@ -47,64 +47,63 @@
 //! `inline_policies`, `memberships`, `lti_registrations`, `lti_deployments`, `lti_nonces`,
 //! `lti_tool_keys`. Your own are
 //! `SELECT id, body->>'name' FROM store.records WHERE collection = 'invoices'`.
-//! Read what you like, but change records only through the functions
-//! `commit_to_<table>` and `commit_many`: they hold the partition's lock, on
-//! which every promise about commits rests.
+//! Reading is always safe. Change records only through the functions
+//! `commit_to_<table>` and `commit_many`: they take the partition's lock, which
+//! makes commits serializable.
 //!
 //! # What a call costs
 //! Each read, page, commit and take is one statement and one round trip,
-//! prepared once per connection. The pool of sqlx checks a connection after its use, off
-//! the caller's path. `cargo xtask bench --backend postgres` measures them, in
-//! turns with the same done by hand with sqlx, and prints the ratios.
+//! prepared once per connection. sqlx's pool checks a connection after its use, so
+//! the caller does not wait for the check. `cargo xtask bench --backend postgres`
+//! measures each call interleaved with the same call written with sqlx alone, and
+//! prints the ratios.
 //!
-//! What each call of a contract costs is counted over the wire, in the table
+//! The round trips of each call of a contract are counted in the table
 //! [TRIPS.md](https://github.com/store-rs/store/blob/main/store-conformance/TRIPS.md).
 //!
 //! # Change notice
-//! Off unless asked for with [`PostgresBuilder::change_notice`]; then
-//! [`RecordStore::changes`](store_core::RecordStore::changes) tells, from whatever process, which records of
-//! [cacheable](store_core::Collection::cacheable) collections were put or deleted, so
-//! that what was read may be remembered. See [`store_core::changes`] for what a notice
-//! is worth.
+//! Off by default. With [`PostgresBuilder::change_notice`],
+//! [`RecordStore::changes`](store_core::RecordStore::changes) reports which records of
+//! [cacheable](store_core::Collection::cacheable) collections any process puts or
+//! deletes, so that a cache can be invalidated. See [`store_core::changes`] for what a
+//! notice guarantees.
 //!
-//! `setup` of a store that asks for it puts a trigger on each such table, so that
-//! every program tells, and a person with psql too. NOTIFY lets one commit at a
-//! time through, in the whole server, while it is written to disk; that is its
-//! price, paid only by commits that touch cacheable collections. The first who
-//! asks for changes opens one connection beside the pool, by which all of this
-//! store's listeners hear; nothing is ever asked of the pool for it afterwards.
-//! - A line that breaks is opened again, and everybody who listens is told of a
-//!   gap when it breaks and when it is back. One that breaks without a word is
-//!   found out after 30 seconds of silence.
-//! - A listener proves first that it hears. Through a pooler in transaction mode
-//!   it does not, and `changes` is refused with `Config`: name the server itself
-//!   with [`PostgresBuilder::listener_url`].
-//! - Sweeping is silent: a record says itself when it expires.
+//! `setup` of such a store creates a trigger on each table, so that every program
+//! notifies, and so does a change made with psql. NOTIFY lets only one commit at a time
+//! through, in the whole server, while it is written to disk. Only commits that touch
+//! cacheable collections pay this price. The first subscription opens one connection
+//! beside the pool, which all subscriptions of this store share.
+//! - A connection that is lost is opened again. Every subscriber receives a gap when it
+//!   is lost and another when it is restored. A connection that fails silently is
+//!   detected after 30 seconds without traffic.
+//! - A listener checks first that it receives its own notification. It does not
+//!   through a pooler in transaction mode, and `changes` then fails with `Config`: name
+//!   the server itself with [`PostgresBuilder::listener_url`].
+//! - Sweeping sends no notices: a record carries its expiry.
 //!
 //! # Durability
 //! An acknowledged commit survives a crash of the server if the server is
-//! configured so, as it is when delivered; `capabilities()` says what was found:
-//! `fsync`, `synchronous_commit`, standbys. Two exceptions can be asked for, and
-//! are told there:
+//! configured for it, as it is by default. `capabilities()` reports what `connect`
+//! found: `fsync`, `synchronous_commit`, standbys. Two options weaken this, and
+//! `capabilities()` lists them as exceptions:
 //! - [`PostgresBuilder::relaxed_limits`]: changes of rate limits are acknowledged before
-//!   they are on disk. A crash forgets those of the last moments, which grants as
-//!   many again. It is a matter of each program.
+//!   they are on disk. A crash loses the latest takes, which are then granted again.
+//!   The option applies to the process that sets it.
 //! - [`PostgresBuilder::unlogged_transient`]: a crash empties the table of transient
-//!   records, which holds the nonces of LTI launches. Launches under way are refused
-//!   as unknown; none is accepted twice. It is a property of the schema.
+//!   records, which holds the nonces of LTI launches. Launches in progress are refused
+//!   as unknown, and none is accepted twice. The option is a property of the schema.
 //!
-//! What is a matter of the schema, `setup` brings about where it is said, in
-//! either direction, and leaves as it is where it is not. So say it in every
-//! program that runs `setup`, or in one that alone does. A role that may not
-//! change the tables is refused with `PermissionDenied`, unless nothing is to be
-//! done.
+//! `setup` applies an option of the schema in either direction if it is set, and does
+//! not change the schema if it is not set. Set it in every program that runs `setup`,
+//! or run `setup` in one program only. A role that may not change the tables is
+//! refused with `PermissionDenied`, unless nothing has to change.
 //!
 //! # TLS
 //! By rustls. `sslmode=verify-full` in the URL checks the server's certificate
 //! and name against the system's authorities, or those of `sslrootcert`;
-//! [`PostgresBuilder::tls`] does both. `require` encrypts and checks nobody,
-//! and `prefer`, sqlx's default, may not even encrypt: say `verify-full`. A server
-//! that is not trusted is refused with `Config`.
+//! [`PostgresBuilder::tls`] does both. `require` encrypts without checking the
+//! server's identity, and `prefer`, sqlx's default, may not even encrypt: use
+//! `verify-full`. A server that is not trusted is refused with `Config`.
 //!
 //! # Poolers
 //! Through PgBouncer in transaction mode: 1.21 or newer with
@@ -124,11 +123,11 @@
 //! after 4 MiB of bodies.
 //!
 //! # A dropped commit
-//! A commit whose future was dropped is done wholly or not at all, but perhaps
+//! A commit whose future was dropped is applied completely or not at all, but perhaps
 //! later: its statement may still wait for the partition's lock on the server, and
-//! be done after a later commit that was acknowledged. With `Expect::Any` it then
-//! overwrites that one. Expect a version where it matters;
-//! [`PostgresBuilder::statement_timeout`] bounds how late it can be.
+//! run after a later commit that was acknowledged. With `Expect::Any` it then
+//! overwrites that one. Expect a version where this matters;
+//! [`PostgresBuilder::statement_timeout`] bounds the delay.
 //!
 //! # Several hosts
 //! `postgres://a,b/db` connects to the first host on which it can write, and looks
@@ -209,7 +208,7 @@ impl PostgresStore {
         PostgresBuilder::default()
     }
 
-    /// Opens the store over a pool that stays the application's.
+    /// Opens the store over a pool that the application owns.
     ///
     /// # Errors
     /// As [`PostgresBuilder::connect`].
@@ -225,10 +224,10 @@ impl PostgresStore {
         Ok(Self { records, store })
     }
 
-    /// Makes the schema and the tables of all declared collections, or brings
-    /// an older schema up to date. Idempotent, and safe when many processes
-    /// start at once; where nothing is to do, no right to change anything is
-    /// needed. Once begun it goes on to its end, also if the caller gives up.
+    /// Creates the schema and its tables, or migrates an older schema. Idempotent,
+    /// and safe when many processes start concurrently. If nothing has to change, it
+    /// needs no right to change anything. Once begun, it runs to its end even if the
+    /// future is dropped.
     ///
     /// # Errors
     /// `Config` if a newer program made the schema, `PermissionDenied` if the
@@ -237,18 +236,18 @@ impl PostgresStore {
         self.records.setup().await
     }
 
-    /// The store inside a transaction of the application's own, so that records
-    /// and the application's rows change together or not at all. See [`Within`].
+    /// The store inside a transaction of the application, so that records and the
+    /// application's rows change atomically. See [`Within`].
     pub fn within<'a>(&'a self, transaction: &'a mut PgConnection) -> Within<'a> {
         Within::new(self.records.shared(), transaction)
     }
 
-    /// The server's version, as it tells it: `15.18 (Debian …)`.
+    /// The server's version, as it reports it: `15.18 (Debian …)`.
     pub fn server_version(&self) -> &str {
         self.records.shared().server_version()
     }
 
-    /// Closes the store, as [`Store::close`] says. A pool that was lent
+    /// Closes the store, as [`Store::close`] says. A pool that the application owns
     /// stays open.
     ///
     /// # Errors

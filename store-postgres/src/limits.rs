@@ -1,5 +1,5 @@
-//! Rate limits: a take is one statement; a closure's change is a read and a
-//! swap.
+//! Rate limits: a take is one statement; the change of a closure is a read and a
+//! compare-and-swap.
 
 use std::sync::Arc;
 
@@ -32,10 +32,11 @@ pub(crate) struct Texts {
 const COLUMNS: &str = "quota, tat, tokens, last_refill, expires_at";
 
 impl Texts {
-    /// `relaxed` changes do not wait for the disk.
+    /// Changes that are `relaxed` do not wait for the disk.
     pub(crate) fn new(schema: &Schema, relaxed: bool) -> Self {
         let text = |text: String| -> Arc<str> { schema.in_text(&text).into() };
-        // Beside an answer of no rows it would not be evaluated; in an argument it is.
+        // The server does not evaluate it beside a result of no rows; as an argument it
+        // does.
         let key = if relaxed {
             "CASE WHEN set_config('synchronous_commit', 'off', true) = 'off' THEN $1::bytea END"
         } else {
@@ -64,11 +65,11 @@ impl Texts {
     }
 }
 
-/// Buckets in a table of their own, a row for each quota of a key.
+/// Buckets in a separate table, one row for each quota of a key.
 #[derive(Debug)]
 pub(crate) struct PostgresLimits {
     shared: Arc<Shared>,
-    /// What `close` closes: one opened store has one state.
+    /// The records of the same opened store, which has one open or closed state.
     records: Arc<PostgresRecords>,
 }
 
@@ -119,7 +120,7 @@ fn bucket(rows: &[PgRow]) -> Result<Option<Bucket>> {
                 tokens,
                 last_refill,
             }),
-            // The row that stands for none.
+            // The row that represents an empty bucket.
             (None, None, None) => continue,
             _ => return Err(malformed()),
         };
@@ -166,7 +167,7 @@ impl PostgresLimits {
         )
     }
 
-    /// Writes `new` if the bucket is still `old`; else gives what it is.
+    /// Writes `new` if the bucket is still `old`; otherwise returns the stored one.
     async fn swap(
         &self,
         key: LimitKey<'_>,
@@ -218,7 +219,7 @@ impl PostgresLimits {
         let Some(answer) = integer(row, 0)? else {
             return Ok(None);
         };
-        // See the function `take` for what the sign says.
+        // The SQL function `take` documents the meaning of the sign.
         let (taken, before) = match answer {
             0.. => (true, answer - increment(&terms)),
             _ => (false, !answer),
@@ -292,7 +293,7 @@ impl RateLimitStore for PostgresLimits {
     async fn take(&self, take: &Take<'_>) -> Result<Decision> {
         let mut quotas = take.quotas().iter();
         let decided = match (quotas.next(), quotas.next()) {
-            // At the end of time not even a full bucket has room.
+            // At the latest timestamp not even a full bucket has room.
             (Some(quota), None) if take.terms(quota).latest >= take.now() => {
                 self.shared.call(|| self.take_one(take, quota)).await?
             }

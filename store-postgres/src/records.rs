@@ -1,4 +1,4 @@
-//! Records: each primitive one statement.
+//! Records: each operation is one statement.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -235,7 +235,7 @@ impl RecordStore for PostgresRecords {
 
     async fn changes(&self) -> Result<Changes> {
         self.shared.check_open()?;
-        if !self.shared.tells() {
+        if !self.shared.notifies() {
             return Err(Error::unsupported(
                 "this store was opened without change notice; see PostgresBuilder::change_notice",
             )

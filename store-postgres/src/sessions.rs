@@ -1,11 +1,9 @@
-//! The sessions with the server: the pool, and which of its sessions are still
-//! to be trusted.
+//! The pool of sessions with the server, and which of them can still be used.
 //!
-//! A session can outlive its usefulness. One that was opened on a standby stays
-//! read-only after the standby was promoted, and one that the server ended
-//! while it was idle fails its next call. So an error that shows either marks
-//! every session opened until then: read-only ones are replaced before they are
-//! used again, possibly ended ones are tested first.
+//! A session that was opened on a standby stays read-only after the standby was
+//! promoted, and one that the server ended while it was idle fails its next call. An
+//! error that shows either marks every session opened until then: read-only ones are
+//! replaced before they are used again, and ones that may have ended are tested first.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
@@ -20,11 +18,11 @@ use tokio::time::timeout;
 
 use crate::hosts::Hosts;
 
-/// A connection that was idle for longer is tested before it is used.
+/// A connection that was idle for longer than this is tested before it is used.
 const TRUSTED_IDLE: Duration = Duration::from_secs(30);
 
-/// A call that has waited this long for a session checks whether the server is
-/// there at all.
+/// A call that has waited this long for a session checks whether the server can be
+/// reached.
 const SUSPICIOUS: Duration = Duration::from_millis(100);
 
 /// What an error says about the sessions that are open.
@@ -36,7 +34,7 @@ pub(crate) enum Doubt {
     ReadOnly,
 }
 
-/// The moments until which sessions are in doubt, in microseconds since `start`.
+/// Until when sessions are in doubt, in microseconds since `start`.
 #[derive(Debug)]
 struct Doubts {
     start: Instant,
@@ -57,7 +55,7 @@ impl Doubts {
         }
     }
 
-    /// Doubts every session that was opened until now.
+    /// Marks every session that was opened until now.
     fn raise(&self, doubt: Doubt) {
         let now = self.micros(Instant::now()).max(1);
         self.of(doubt).fetch_max(now, Ordering::AcqRel);
@@ -87,14 +85,14 @@ pub(crate) struct Limits {
 #[derive(Debug)]
 pub(crate) struct Sessions {
     pub(crate) pool: PgPool,
-    /// `None` for a pool of the application's.
+    /// `None` for a pool that the application owns.
     hosts: Option<Hosts>,
     doubts: Arc<Doubts>,
     connect_timeout: Duration,
 }
 
-/// A session in use. It is not used again if meanwhile its server was found to
-/// be read-only.
+/// A session in use. It is not used again if its server was found to be read-only
+/// during its use.
 pub(crate) struct Session {
     connection: PoolConnection<Postgres>,
     doubts: Arc<Doubts>,
@@ -124,7 +122,7 @@ impl Drop for Session {
 }
 
 impl Sessions {
-    /// Over a pool that stays the application's.
+    /// Over a pool that the application owns.
     pub(crate) fn borrowed(pool: PgPool, connect_timeout: Duration) -> Self {
         Self {
             pool,
@@ -134,7 +132,7 @@ impl Sessions {
         }
     }
 
-    /// Over a pool of its own, which opens nothing yet.
+    /// Over a new pool, which opens nothing yet.
     pub(crate) fn own(hosts: Hosts, limits: &Limits) -> Self {
         let doubts = Arc::new(Doubts::new());
         let hook = Arc::clone(&doubts);
@@ -171,7 +169,7 @@ impl Sessions {
         self.hosts.is_none()
     }
 
-    /// Notes what an error says about the sessions opened so far.
+    /// Records what an error implies for the sessions opened so far.
     pub(crate) fn raise(&self, doubt: Doubt) {
         self.doubts.raise(doubt);
         if let Some(hosts) = &self.hosts {
@@ -179,8 +177,8 @@ impl Sessions {
         }
     }
 
-    /// The first session of a store: a server that is not there is reported
-    /// without waiting for the pool, which goes on trying.
+    /// The first session of a store. A server that cannot be reached is reported at
+    /// once, without waiting for the pool's own retries.
     pub(crate) async fn first(&self) -> Result<Session, sqlx::Error> {
         if let Some(hosts) = &self.hosts
             && hosts.are_several()
@@ -235,8 +233,8 @@ impl Sessions {
                     }
                     return Ok(self.session(acquired?, read_only));
                 }
-                // Perhaps another host is the one to connect to. The pool reads
-                // its options again at each attempt.
+                // Another host may be the right one now. The pool reads its options
+                // again at each attempt.
                 () = tokio::time::sleep(SUSPICIOUS) => {
                     if self.refusal().await.is_some()
                         && let Ok(found) = hosts.find(self.connect_timeout).await
@@ -256,7 +254,7 @@ impl Sessions {
         }
     }
 
-    /// Why no connection can be made to the server's port, if that is so.
+    /// Why no connection to the server's port can be made, if none can.
     async fn refusal(&self) -> Option<std::io::Error> {
         let options = self.pool.connect_options();
         if options.get_socket().is_some() {

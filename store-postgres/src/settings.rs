@@ -1,4 +1,4 @@
-//! A store's options as a configuration file has them.
+//! The options of a store as a configuration file has them.
 
 use std::fmt;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use store_core::config::Tls;
 
 use crate::PostgresBuilder;
 
-/// What a [`PostgresStore`](crate::PostgresStore) is opened with, read from a configuration file.
+/// The options of a [`PostgresStore`](crate::PostgresStore), read from a configuration file.
 ///
 /// ```
 /// let config: store_postgres::Config = serde_json::from_str(
@@ -39,7 +39,7 @@ pub struct Config {
 }
 
 impl Config {
-    /// A builder of these options, to which others can be added.
+    /// A builder with these options, to which others can be added.
     pub fn builder(self) -> PostgresBuilder {
         let mut builder = PostgresBuilder::default().url(self.url).tls(self.tls);
         if let Some(name) = self.namespace {

@@ -1,4 +1,4 @@
-//! The schema: creating it, and bringing an older one up to date.
+//! Creates the schema, or migrates an older one.
 
 use std::fmt::Write as _;
 
@@ -10,7 +10,7 @@ use crate::config::config;
 use crate::error::{BACKEND, Effect, from_sqlx};
 use crate::sql::{Schema, Table};
 
-/// In order; a released one never changes. `{schema}` is replaced.
+/// The migrations, in order. A released one never changes. `{schema}` is replaced.
 const MIGRATIONS: &[(&str, &str)] = &[
     ("records", include_str!("../migrations/0001_records.sql")),
     ("commit", include_str!("../migrations/0002_commit.sql")),
@@ -28,12 +28,12 @@ pub(crate) struct Plan {
     pub(crate) schema: Schema,
     pub(crate) collections: Vec<Collection>,
     pub(crate) grant_to: Option<String>,
-    /// `None` leaves the schema as it is; likewise below.
+    /// `None` does not change the schema; likewise below.
     pub(crate) change_notice: Option<bool>,
     pub(crate) unlogged_transient: Option<bool>,
 }
 
-/// A collection that some program declared.
+/// A declared collection.
 #[derive(Debug)]
 struct Known {
     name: String,
@@ -41,7 +41,7 @@ struct Known {
     announces: bool,
 }
 
-/// The configuration that `setup` finds in a schema, or leaves behind.
+/// The configuration of a schema, before or after `setup`.
 #[derive(Debug, Default)]
 pub(crate) struct State {
     collections: Vec<Known>,
@@ -49,10 +49,10 @@ pub(crate) struct State {
 }
 
 impl Plan {
-    /// Brings the schema up to date, unless it is.
+    /// Migrates the schema, unless it is up to date.
     pub(crate) async fn run(self, pool: PgPool) -> Result<State> {
-        // In a task of its own, which is not cancelled with the caller: a
-        // transaction must not stay open on a connection of the pool.
+        // In a separate task, which is not cancelled with the caller: a transaction
+        // must not stay open on a connection of the pool.
         let task = tokio::spawn(async move {
             let mut connection = pool.acquire().await.map_err(before)?;
             if let Some(state) = self.done(&mut connection).await? {
@@ -70,7 +70,7 @@ impl Plan {
         Ok(format!("BEGIN;\n{made}COMMIT;\n"))
     }
 
-    /// The state if there is nothing to do, which any role may find out.
+    /// The state if nothing has to change. Any role may read it.
     async fn done(&self, connection: &mut PgConnection) -> Result<Option<State>> {
         if self.grant_to.is_some() || self.version(connection).await? < MIGRATIONS.len() {
             return Ok(None);
@@ -137,7 +137,7 @@ impl Plan {
     fn steps(&self, state: &State) -> Result<Vec<String>> {
         let mut steps = Vec::new();
         let mut announcing = false;
-        // Collections that are added are announced if others are, unless it is said.
+        // Unless the option is set, an added collection is announced if others are.
         let others = state.collections.iter().any(|known| known.announces);
         let notice = self.change_notice.unwrap_or(others);
         let mut declared = self.collections.clone();

@@ -30,11 +30,11 @@ pub(crate) struct Shared {
     closed: AtomicBool,
     server: Server,
     extras: Extras,
-    /// As the schema is, which another program may have set up.
+    /// The state of the schema, which another program may have set up.
     unlogged_transient: AtomicBool,
 }
 
-/// What the server said about itself when the store was opened.
+/// What the server reported when the store was opened.
 struct Server {
     version: String,
     durability: Durability,
@@ -78,12 +78,12 @@ impl Shared {
         extras.capabilities(self.server.durability)
     }
 
-    /// Whether changes can be asked for here.
-    pub(crate) fn tells(&self) -> bool {
+    /// Whether this store offers change notices.
+    pub(crate) fn notifies(&self) -> bool {
         self.extras.change_notice
     }
 
-    /// What `setup` made of the schema.
+    /// The state of the schema after `setup`.
     pub(crate) fn was_set_up(&self, unlogged_transient: bool) {
         self.unlogged_transient
             .store(unlogged_transient, Ordering::Relaxed);
@@ -100,7 +100,7 @@ impl Shared {
         Ok(())
     }
 
-    /// A session; nothing was sent if there is none.
+    /// A session. If it fails, nothing was sent.
     pub(crate) async fn connection(&self, operation: &'static str) -> Result<Session> {
         self.check_open()?;
         self.sessions
@@ -121,10 +121,10 @@ impl Shared {
         }
     }
 
-    /// The answer of `query`, a statement of this `effect`.
+    /// The result of `query`, a statement of this `effect`.
     ///
-    /// A statement whose answer is no longer waited for runs to its end on the
-    /// server; the pool waits for that before the connection is used again.
+    /// A statement whose result is no longer awaited runs to its end on the server.
+    /// The pool waits for that before it uses the connection again.
     pub(crate) async fn answer<T>(
         &self,
         operation: &'static str,
@@ -137,7 +137,7 @@ impl Shared {
         }
     }
 
-    /// The error for `e`; sessions that it casts doubt on are not trusted.
+    /// The error for `e`. It also marks the sessions that `e` casts doubt on.
     pub(crate) fn failed(&self, e: sqlx::Error, effect: Effect, operation: &'static str) -> Error {
         let error = in_session(e, effect, operation);
         if let Some(doubt) = doubt(&error) {
@@ -146,9 +146,9 @@ impl Shared {
         error
     }
 
-    /// Every row of the answer to a statement that writes.
+    /// Every row that a writing statement returns.
     ///
-    /// What arrived before an error shows whether the statement was executed.
+    /// The rows before an error show whether the statement was executed.
     pub(crate) async fn written(
         &self,
         operation: &'static str,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use sqlx::{AssertSqlSafe, SqlSafeStr, SqlStr};
 use store_core::{Collection, Error, ErrorKind, Result};
 
-/// A schema's name, of letters that need no escaping.
+/// The name of a schema, of characters that need no escaping.
 #[derive(Clone, Debug)]
 pub(crate) struct Schema(Arc<str>);
 
@@ -28,7 +28,7 @@ impl Schema {
         Ok(Self(name.into()))
     }
 
-    /// As it was given.
+    /// Unquoted.
     pub(crate) fn name(&self) -> &str {
         &self.0
     }
@@ -55,7 +55,7 @@ pub(crate) enum Table {
 impl Table {
     pub(crate) const ALL: [Self; 3] = [Self::Records, Self::Chunks, Self::Transient];
 
-    /// The table of a collection's records, which its declaration decides.
+    /// The table of a collection's records, by its declaration.
     pub(crate) fn of(collection: Collection) -> Self {
         if collection.is_chunks() {
             Self::Chunks
@@ -206,7 +206,7 @@ impl AllStatements {
     }
 }
 
-/// The least text greater than every name that starts with `prefix`.
+/// The smallest text greater than every name that starts with `prefix`.
 ///
 /// The order of UTF-8 is that of its characters, so the last one is replaced by
 /// the next; where there is none, the one before it.

@@ -1,4 +1,4 @@
-//! The task that removes expired records, for a store that was asked to.
+//! The task that removes expired records.
 
 use std::future::Future;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use store_core::backend::Background;
 use store_core::{Result, Swept};
 
-/// Starts the task: every `interval` it runs `sweep` until nothing more is left.
+/// Starts the task: every `interval` it runs `sweep` until nothing is left.
 pub(crate) fn start<S, F>(interval: Duration, sweep: S) -> Background
 where
     S: Fn() -> F + Send + 'static,

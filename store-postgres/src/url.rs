@@ -31,10 +31,10 @@ const LIBPQ: [&str; 12] = [
     "options",
 ];
 
-/// Options that name a file, which must be there.
+/// Options that name a file, which must exist.
 const FILES: [&str; 3] = ["sslrootcert", "sslcert", "sslkey"];
 
-/// What a URL says.
+/// The content of a URL.
 pub(crate) struct Address {
     pub(crate) hosts: Hosts,
     pub(crate) own: Own,
@@ -99,7 +99,7 @@ pub(crate) fn read(url: &StoreUrl) -> Result<Address> {
         min_connections: options.take("min_connections")?,
         timeout: options.take_duration("timeout")?,
         connect_timeout: connect_timeout(url)?.or({
-            // Taken here too, so that it is known.
+            // Also removed here, so that it is not reported as unknown.
             options.take_text("connect_timeout");
             None
         }),
@@ -138,7 +138,7 @@ fn each_host(url: &StoreUrl, options: &str) -> Result<Vec<PgConnectOptions>> {
     let path = escaped(url.path());
     let parse = |host: &str| {
         let text = format!("postgres://{user}{host}/{path}?{options}");
-        // The parser's own message may show the URL, password and all.
+        // The parser's message may show the URL with its password.
         text.parse::<PgConnectOptions>().map_err(|_| {
             config("the URL is not of the form postgres://user@host:port/database?sslmode=…")
         })

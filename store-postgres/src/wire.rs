@@ -82,11 +82,11 @@ fn raw(row: &PgRow, index: usize) -> Result<Option<&[u8]>> {
     value.as_bytes().map(Some).map_err(|_| unexpected())
 }
 
-/// A body at least this large is handed on in the buffer that it came in,
-/// which is hardly larger; a smaller one would keep much more than itself.
+/// A body at least this large stays in the buffer in which it arrived, which is hardly
+/// larger. A smaller one is copied, because it would hold a much larger buffer.
 const SHARED_FROM: usize = 64 << 10;
 
-/// A value in the buffer that it came in.
+/// A value in the buffer in which it arrived.
 struct Received(PgValue);
 
 impl AsRef<[u8]> for Received {

@@ -1,4 +1,4 @@
-//! The store inside the application's own transaction.
+//! The store inside a transaction of the application.
 
 use sqlx::PgConnection;
 use store_core::{Batch, Committed, Record, RecordRef, Result};
@@ -21,13 +21,13 @@ use crate::shared::Shared;
 /// # Ok(()) }
 /// ```
 ///
-/// A commit here is final when the transaction is. Until then it holds its
+/// A commit takes effect when the transaction commits. Until then it locks its
 /// partition, and other commits in that partition wait. Two transactions that
-/// each commit in the same two partitions in opposite order are a deadlock; the
-/// server ends one of them with `Contended`: commit in one order everywhere.
+/// commit in the same two partitions in opposite order deadlock, and the server
+/// ends one of them with `Contended`: use one order everywhere.
 ///
-/// A `Conflict` leaves the transaction usable. Any other error of the server's
-/// has ended it: roll it back.
+/// A `Conflict` leaves the transaction usable. Any other error of the server has
+/// ended it: roll it back.
 #[derive(Debug)]
 pub struct Within<'a> {
     shared: &'a Shared,
@@ -51,7 +51,7 @@ impl<'a> Within<'a> {
         get(self.shared, self.transaction, at).await
     }
 
-    /// Applies `batch` wholly or not at all, when the transaction commits.
+    /// Applies `batch` atomically, when the transaction commits.
     ///
     /// # Errors
     /// As [`RecordStore::commit`](store_core::RecordStore::commit), and
