@@ -91,6 +91,15 @@ enum Told {
     End,
 }
 
+/// The records whose change by `batch` is announced.
+pub(crate) fn announced(batch: &Batch) -> impl Iterator<Item = &RecordKey> {
+    let changed = batch.items().iter().filter(|item| {
+        let is_change = !matches!(item.change(), Change::Check);
+        is_change && item.key().collection().is_cacheable()
+    });
+    changed.map(|item| item.key())
+}
+
 /// What a backend keeps to tell all who listen to it. It never waits for them.
 #[derive(Default)]
 pub struct ChangeSender {
@@ -124,14 +133,11 @@ impl ChangeSender {
         if !self.is_heard() {
             return;
         }
-        for item in batch.items() {
-            let is_change = !matches!(item.change(), Change::Check);
-            if is_change && item.key().collection().is_cacheable() {
-                self.send(Notice::Changed {
-                    partition: batch.partition().clone(),
-                    key: item.key().clone(),
-                });
-            }
+        for key in announced(batch) {
+            self.send(Notice::Changed {
+                partition: batch.partition().clone(),
+                key: key.clone(),
+            });
         }
     }
 

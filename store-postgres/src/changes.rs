@@ -1,93 +1,72 @@
-//! Notices of changes: a connection of its own that listens, as long as the
-//! store is open.
+//! Notices of changes, by LISTEN on a connection beside the pool.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
-use store_core::changes::{ChangeSender, Changes, Notice};
-use store_core::{Collection, Error, Partition, RecordKey, Result, Version};
-use tokio::sync::Mutex;
+use store_core::backend::{ChangeListener, NoticeSource, NoticeStream};
+use store_core::changes::Changes;
+use store_core::{Collection, Error, Result};
 
 use crate::config::config;
-use crate::error::{BACKEND, Effect, from_sqlx, timed_out};
+use crate::error::{BACKEND, Effect, from_sqlx};
 use crate::shared::Shared;
-use crate::sql::Schema;
-use store_core::backend::{Background, Stop};
 
-/// After so long a silence the server is asked for a sign of life: a line that
-/// broke without a word would stay silent for ever.
-const SILENCE: Duration = Duration::from_secs(20);
-
-/// How long that sign, or anything else that proves the line, may take.
+/// How long a server may take to deliver a notice or to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long to wait before the next attempt to connect: doubled from the first
-/// to the last.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
-
-/// What a listener says to itself begins so; no collection's name does.
-const PROBE: &str = "?";
-
-/// Hears of changes for all who ask this store.
+/// Receives notices for the subscribers of one store.
 #[derive(Debug)]
 pub(crate) struct Listener {
-    place: Place,
-    /// What may be told of. Others' notices are of no use here.
-    collections: Arc<[Collection]>,
-    sender: Arc<ChangeSender>,
-    running: Mutex<Option<Background>>,
+    listener: ChangeListener,
+    shared: Arc<Shared>,
+    /// The declared collections whose changes must be announced.
+    collections: Vec<Collection>,
 }
 
 /// Where to listen.
-#[derive(Clone, Debug)]
-struct Place {
+struct Channel {
+    shared: Arc<Shared>,
     options: PgConnectOptions,
-    channel: String,
     acquire_timeout: Duration,
+}
+
+struct Subscription {
+    listener: PgListener,
+    /// A pool of one connection, so that a lost one is never used again.
+    _pool: PgPool,
 }
 
 impl Listener {
     pub(crate) fn new(
+        shared: Arc<Shared>,
         options: PgConnectOptions,
         acquire_timeout: Duration,
-        schema: &Schema,
         collections: &[Collection],
     ) -> Self {
         let cacheable = collections.iter().copied().filter(|c| c.is_cacheable());
         Self {
-            place: Place {
+            listener: ChangeListener::new(Channel {
+                shared: Arc::clone(&shared),
                 options,
-                channel: format!("store_changes/{}", schema.name()),
                 acquire_timeout,
-            },
+            }),
+            shared,
             collections: cacheable.collect(),
-            sender: Arc::default(),
-            running: Mutex::new(None),
         }
     }
 
-    /// All changes committed from the answer on. The first call connects.
-    pub(crate) async fn subscribe(&self, shared: &Shared) -> Result<Changes> {
-        let mut running = self.running.lock().await;
-        shared.check_open()?;
-        if running.is_none() {
-            self.check_announced(shared).await?;
-            let mut line = Line::open(&self.place).await?;
-            line.prove(shared).await?;
-            let heard = Heard {
-                collections: Arc::clone(&self.collections),
-                sender: Arc::clone(&self.sender),
-            };
-            let place = self.place.clone();
-            *running = Some(Background::start(|stop| listen(place, line, heard, stop)));
-        }
-        Ok(self.sender.subscribe())
+    /// See [`ChangeListener::subscribe`].
+    pub(crate) async fn subscribe(&self) -> Result<Changes> {
+        self.check_announced().await?;
+        self.listener.subscribe().await
     }
 
-    /// A schema that was never asked to tell would be silent for ever.
-    async fn check_announced(&self, shared: &Shared) -> Result<()> {
+    /// Refuses a schema whose triggers do not announce all changes.
+    async fn check_announced(&self) -> Result<()> {
+        let shared = &self.shared;
         let text = shared
             .schema
             .in_text("SELECT name FROM {schema}.collections WHERE announces");
@@ -97,202 +76,89 @@ impl Listener {
         let is_silent = |c: &Collection| !announced.iter().any(|name| name == c.name());
         if self.collections.iter().any(is_silent) {
             return Err(config(
-                "the schema does not tell of all changes yet; run setup of a store with \
+                "the schema does not announce all changes yet; run setup of a store with \
                  PostgresBuilder::change_notice(true) once, as the schema's owner",
             ));
         }
         Ok(())
     }
 
-    /// Ends what was subscribed, and the connection.
+    /// See [`ChangeListener::close`].
     pub(crate) async fn close(&self) {
-        let mut running = self.running.lock().await;
-        if let Some(running) = running.take() {
-            running.stop().await;
-        }
-        self.sender.end();
+        self.listener.close().await;
     }
 }
 
-/// A connection that listens.
-struct Line {
-    listener: PgListener,
-    channel: String,
-    /// Its own, of one connection; a broken one is never used again.
-    _pool: PgPool,
+impl Channel {
+    fn name(&self) -> String {
+        format!("store_changes/{}", self.shared.schema.name())
+    }
 }
 
-impl Line {
-    async fn open(place: &Place) -> Result<Self> {
+#[async_trait]
+impl NoticeSource for Channel {
+    fn backend(&self) -> &'static str {
+        BACKEND
+    }
+
+    async fn connect(&self) -> Result<Box<dyn NoticeStream>> {
         let pool = PgPoolOptions::new()
             .max_connections(1)
-            .acquire_timeout(place.acquire_timeout)
+            .acquire_timeout(self.acquire_timeout)
             .idle_timeout(None)
             .max_lifetime(None)
-            .connect_lazy_with(place.options.clone());
+            .connect_lazy_with(self.options.clone());
         let listen = async {
             let mut listener = PgListener::connect_with(&pool).await?;
             listener.eager_reconnect(false);
-            listener.listen(&place.channel).await?;
+            listener.listen(&self.name()).await?;
             Ok(listener)
         };
         let listener = listen
             .await
             .map_err(|e| from_sqlx(e, Effect::Repeatable, "changes"))?;
-        Ok(Self {
+        Ok(Box::new(Subscription {
             listener,
-            channel: place.channel.clone(),
             _pool: pool,
-        })
+        }))
     }
 
-    /// Says something by a connection of the store's and waits to hear it. A
-    /// pooler may give another session to each transaction; LISTEN is then
-    /// granted, and nothing is ever heard. So it is with another database.
-    async fn prove(&mut self, shared: &Shared) -> Result<()> {
-        let word = format!("{PROBE}{:?}", Version::unique());
-        let mut connection = shared.connection("changes").await?;
-        let say = sqlx::query("SELECT pg_notify($1, $2)")
-            .bind(&self.channel)
-            .bind(&word)
+    async fn send_probe(&self, probe: &str) -> Result<usize> {
+        let mut connection = self.shared.connection("changes").await?;
+        let notify = sqlx::query("SELECT pg_notify($1, $2)")
+            .bind(self.name())
+            .bind(probe)
             .execute(&mut *connection);
-        shared.answer("changes", Effect::Repeatable, say).await?;
-        let heard = async {
-            while let Some(notice) = self.listener.try_recv().await? {
-                if notice.payload() == word {
-                    return Ok(true);
-                }
-            }
-            Ok(false)
-        };
-        match tokio::time::timeout(PATIENCE.min(shared.timeout()), heard).await {
-            Ok(Ok(true)) => Ok(()),
-            Ok(Ok(false)) => Err(timed_out(Effect::Repeatable, "changes")),
-            Ok(Err(e)) => Err(from_sqlx(e, Effect::Repeatable, "changes")),
-            Err(_) => Err(config(
-                "nothing is heard where the store listens: through a pooler in transaction \
-                 mode, or in another database; name the server itself in PostgresBuilder::listener_url",
-            )),
-        }
+        let sent = self.shared.answer("changes", Effect::Repeatable, notify);
+        sent.await.map(|_| 1)
     }
 
-    /// Passes on what is heard, until the line is lost.
-    async fn hear(&mut self, heard: &Heard) {
-        loop {
-            match tokio::time::timeout(SILENCE, self.listener.try_recv()).await {
-                Ok(Ok(Some(notice))) => heard.pass_on(notice.payload()),
-                Ok(Ok(None) | Err(_)) => return,
-                Err(_) => {
-                    let sign = sqlx::query("SELECT 1").execute(&mut self.listener);
-                    match tokio::time::timeout(PATIENCE, sign).await {
-                        Ok(Ok(_)) => {}
-                        _ => return,
-                    }
-                }
-            }
-        }
+    fn patience(&self) -> Duration {
+        PATIENCE.min(self.shared.timeout())
+    }
+
+    /// A pooler in transaction mode grants LISTEN and delivers nothing, because it
+    /// gives each transaction another session. Another database does the same.
+    fn unproven(&self) -> Error {
+        config(
+            "no notice is received on the connection that listens: it leads through a pooler in \
+             transaction mode, or to another database; name the server itself in \
+             PostgresBuilder::listener_url",
+        )
     }
 }
 
-/// Listens for as long as the store is open. Whoever subscribed is told of a
-/// gap when the line is lost, and once more when notices are heard again.
-async fn listen(place: Place, mut line: Line, heard: Heard, mut stop: Stop) {
-    loop {
-        tokio::select! {
-            () = stop.requested() => return,
-            () = line.hear(&heard) => {}
-        }
-        heard.sender.send(Notice::Gap);
-        let mut pause = PAUSES.0;
-        line = loop {
-            let opened = tokio::select! {
-                () = stop.requested() => return,
-                opened = Line::open(&place) => opened,
-            };
-            if let Ok(line) = opened {
-                break line;
-            }
-            if stop.within(pause).await {
-                return;
-            }
-            pause = (pause * 2).min(PAUSES.1);
-        };
-        heard.sender.send(Notice::Gap);
-    }
-}
-
-/// What becomes of a notice.
-struct Heard {
-    collections: Arc<[Collection]>,
-    sender: Arc<ChangeSender>,
-}
-
-impl Heard {
-    fn pass_on(&self, notice: &str) {
-        if notice.starts_with(PROBE) {
-            return;
-        }
-        match self.read(notice) {
-            Ok(Some((partition, key))) => self.sender.send(Notice::Changed { partition, key }),
-            Ok(None) => {}
-            // Of a newer program perhaps, or of a person: what it means is not known.
-            Err(_) => self.sender.send(Notice::Gap),
-        }
+#[async_trait]
+impl NoticeStream for Subscription {
+    async fn next(&mut self) -> Option<String> {
+        let notice = self.listener.try_recv().await.ok()??;
+        Some(notice.payload().to_owned())
     }
 
-    /// The record that a notice names; `None` for a collection that this store
-    /// does not know.
-    fn read(&self, notice: &str) -> Result<Option<(Partition, RecordKey)>> {
-        let parts = || {
-            let (collection, rest) = notice.split_once('/')?;
-            let (octets, names) = rest.split_once('/')?;
-            let (partition, id) = names.split_at_checked(octets.parse().ok()?)?;
-            Some((collection, partition, id))
-        };
-        let unknown = || Error::corrupt("a notice of another form").with_backend(BACKEND);
-        let (name, partition, id) = parts().ok_or_else(unknown)?;
-        let known = self.collections.iter().find(|c| c.name() == name);
-        known
-            .map(|&collection| Ok((Partition::new(partition)?, RecordKey::new(collection, id)?)))
-            .transpose()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const THINGS: Collection = Collection::new("things").cacheable();
-
-    #[tokio::test]
-    async fn what_is_not_understood_is_a_gap_and_never_a_panic() {
-        let heard = Heard {
-            collections: [THINGS].into(),
-            sender: Arc::default(),
-        };
-        let mut changes = heard.sender.subscribe();
-        let long = format!("things/0/{}", "x".repeat(256));
-        let notices = [
-            "",
-            "things",
-            "things/1",
-            "things/x/ab",
-            "things/9/ab",
-            "things/1/é",
-            "things/-1/a",
-            &long,
-        ];
-        for notice in notices {
-            heard.pass_on(notice);
-            assert_eq!(changes.next().await, Some(Notice::Gap), "{notice}");
-        }
-        heard.pass_on("?its own word");
-        heard.pass_on("others/1/ab");
-        heard.pass_on("things/2/a/b/c");
-        let told = Notice::Changed {
-            partition: Partition::new("a/").expect("short"),
-            key: RecordKey::new(THINGS, "b/c").expect("short"),
-        };
-        assert_eq!(changes.next().await, Some(told));
+    async fn ping(&mut self) -> bool {
+        sqlx::query("SELECT 1")
+            .execute(&mut self.listener)
+            .await
+            .is_ok()
     }
 }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use sqlx::postgres::PgRow;
 use sqlx::{Executor, Row};
+use store_core::backend::Attempts;
 use store_core::backend::gcra::Terms;
-use store_core::backend::{MAX_ATTEMPTS, back_off, contended};
 use store_core::limits::{
     Bucket, BucketUpdate, Decision, Decisions, Entry, LimitKey, Quota, RateLimitStore, State, Take,
     Tokens, take_by_update,
@@ -271,7 +271,8 @@ impl RateLimitStore for PostgresLimits {
             .shared
             .call(|| self.read(key, self.shared.now()))
             .await?;
-        for attempt in 0..MAX_ATTEMPTS {
+        let mut attempts = Attempts::new();
+        loop {
             let now = self.shared.now();
             if let Some(bucket) = &mut current {
                 bucket.forget_expired(now);
@@ -285,9 +286,11 @@ impl RateLimitStore for PostgresLimits {
                 Ok(()) => return Ok((!new.is_empty()).then_some(new)),
                 Err(found) => current = found,
             }
-            back_off(attempt).await;
+            attempts
+                .failed()
+                .await
+                .map_err(|error| error.with_backend(BACKEND).with_operation("update"))?;
         }
-        Err(contended().with_backend(BACKEND).with_operation("update"))
     }
 
     async fn take(&self, take: &Take<'_>) -> Result<Decision> {

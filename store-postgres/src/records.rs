@@ -39,15 +39,14 @@ pub(crate) struct PostgresRecords {
 impl PostgresRecords {
     pub(crate) async fn open(builder: PostgresBuilder) -> Result<Self> {
         let shared = Arc::new(Shared::open(&builder).await?);
-        let schema = &shared.schema;
         Ok(Self {
             listener: Listener::new(
+                Arc::clone(&shared),
                 builder.listener_options(&shared.sessions)?,
                 builder.patience(),
-                schema,
                 &builder.collections,
             ),
-            plan: builder.plan(schema.clone()),
+            plan: builder.plan(shared.schema.clone()),
             sweeper: builder.sweep.map(|(interval, grace)| {
                 let shared = Arc::clone(&shared);
                 sweeper::start(interval, move || {
@@ -241,6 +240,6 @@ impl RecordStore for PostgresRecords {
             )
             .with_backend(BACKEND));
         }
-        self.listener.subscribe(&self.shared).await
+        self.listener.subscribe().await
     }
 }

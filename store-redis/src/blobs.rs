@@ -68,7 +68,7 @@ impl ProvisionalChunks for Expiring {
         };
         if answer != Value::Nil {
             let advice = "the write took longer than its chunks live, so that nothing was \
-                          published; see Builder::orphans_expire";
+                          published; see RedisBuilder::orphans_expire";
             return Err(Error::new(ErrorKind::Superseded, advice)
                 .with_backend(BACKEND)
                 .with_operation("keep"));

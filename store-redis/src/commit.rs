@@ -2,11 +2,11 @@
 //! large record that must be new, as a transaction that no script copies it in.
 
 use redis::{Cmd, ServerErrorKind, Value};
+use store_core::backend::change_messages;
 use store_core::batch::Item;
 use store_core::error::FailedItem;
 use store_core::{Batch, Change, Collection, Conflict, Error, Expect, Result};
 
-use crate::changes::messages;
 use crate::config::Strict;
 use crate::error::{BACKEND, Effect, from_redis};
 use crate::shared::{Script, Shared};
@@ -57,7 +57,7 @@ async fn create_large(shared: &Shared, request: &Request<'_>) -> Result<bool> {
     let [Some((stored, life))] = &request.puts[..] else {
         return Ok(false);
     };
-    let told = shared.tells && item.key().collection().is_cacheable();
+    let told = shared.announces && item.key().collection().is_cacheable();
     let is_new = matches!(item.expect(), Expect::Absent);
     if !is_new || stored.len() < LARGE || told || strict(shared, request.batch).is_some() {
         return Ok(false);
@@ -149,8 +149,8 @@ impl<'a> Request<'a> {
             collections,
             puts,
             told: shared
-                .tells
-                .then(|| (shared.names.channel(), messages(batch))),
+                .announces
+                .then(|| (shared.names.channel(), change_messages(batch))),
         })
     }
 

@@ -1,21 +1,22 @@
 //! How to open a store in Redis.
 
+use std::borrow::Cow;
 use std::fmt;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use redis::io::tcp::TcpSettings;
-use redis::{
-    Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, ProtocolVersion, TlsCertificates,
-};
+use redis::{Client, ConnectionAddr, ConnectionInfo};
+use serde::Deserialize;
+use store_core::config::{StoreUrl, Tls};
 use store_core::{
-    Capabilities, Clock, Collection, Durability, Result, Support, SystemClock, collections,
+    Capabilities, Clock, Collection, Durability, Error, ErrorKind, Result, Support, SystemClock,
 };
 
-use crate::RedisStore;
-use crate::error::{BACKEND, config};
+use crate::error::BACKEND;
 use crate::node::Settings;
+use crate::url::{self, Own};
+use crate::{RedisStore, tls};
 
 /// Options for a [`RedisStore`].
 ///
@@ -35,22 +36,50 @@ use crate::node::Settings;
 /// ```
 #[derive(Clone)]
 #[must_use = "a builder opens nothing until `connect`"]
-pub struct Builder {
+pub struct RedisBuilder {
     source: Source,
-    credentials: Option<(Option<String>, String)>,
-    ca: Option<PathBuf>,
+    credentials: Option<(String, String)>,
+    tls: Tls,
     pub(crate) namespace: String,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) grace: Duration,
     pub(crate) orphans: Duration,
     pub(crate) strict: Option<Strict>,
     pub(crate) change_notice: bool,
-    pub(crate) collections: Vec<Collection>,
     timeout: Duration,
     connect_timeout: Duration,
 }
 
-/// What a commit of nonces waits for.
+/// The same options as data, from a configuration file. What is missing is as
+/// in a new [`RedisBuilder`].
+///
+/// ```
+/// use store_redis::{RedisBuilder, RedisConfig};
+/// let config: RedisConfig =
+///     serde_json::from_str(r#"{"url": "redis://cache.example.org", "namespace": "app"}"#)?;
+/// let builder = RedisBuilder::from(config);
+/// # let _ = builder;
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+#[derive(Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct RedisConfig {
+    /// See [`RedisBuilder::url`], which lists the options that it may have.
+    pub url: Option<String>,
+    /// See [`RedisBuilder::namespace`].
+    pub namespace: Option<String>,
+    /// See [`RedisBuilder::timeout`], in milliseconds.
+    pub timeout_ms: Option<u64>,
+    /// See [`RedisBuilder::connect_timeout`], in milliseconds.
+    pub connect_timeout_ms: Option<u64>,
+    /// See [`RedisBuilder::change_notice`].
+    pub change_notice: Option<bool>,
+    /// See [`RedisBuilder::tls`].
+    pub tls: Option<Tls>,
+}
+
+/// How many replicas must confirm a commit of single-use records.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Strict {
     pub(crate) replicas: u32,
@@ -60,115 +89,181 @@ pub(crate) struct Strict {
 #[derive(Clone)]
 enum Source {
     None,
+    /// Parsed by `connect`, which reports what is wrong.
     Url(String),
+    Parsed(Box<StoreUrl>),
     Client(Box<Client>),
 }
 
-impl Default for Builder {
+impl Default for RedisBuilder {
     fn default() -> Self {
         Self {
             source: Source::None,
             credentials: None,
-            ca: None,
+            tls: Tls::new(),
             namespace: "store".into(),
             clock: Arc::new(SystemClock),
             grace: Duration::from_secs(300),
             orphans: Duration::from_secs(24 * 3600),
             strict: None,
             change_notice: false,
-            collections: collections::all(),
             timeout: Duration::from_secs(5),
             connect_timeout: Duration::from_secs(2),
         }
     }
 }
 
-impl Builder {
+impl From<RedisConfig> for RedisBuilder {
+    fn from(config: RedisConfig) -> Self {
+        let mut builder = Self::default();
+        if let Some(url) = config.url {
+            builder = builder.url(url);
+        }
+        builder.tls = config.tls.unwrap_or(builder.tls);
+        builder.with(Own {
+            namespace: config.namespace,
+            timeout: config.timeout_ms.map(Duration::from_millis),
+            connect_timeout: config.connect_timeout_ms.map(Duration::from_millis),
+            change_notice: config.change_notice,
+        })
+    }
+}
+
+impl RedisBuilder {
     /// Where the server is: `redis://user:password@host:port/database`, or
-    /// `rediss://` for TLS, which is by rustls and checks the certificate
-    /// against the system's authorities.
+    /// `rediss://` for TLS. `valkey:` and `valkeys:` mean the same. A Unix socket
+    /// is used through [`client`](Self::client).
     ///
     /// Several `host:port`, separated by commas, are tried in this order until one
     /// is a primary, and again after a fail-over. A server that belongs to a
     /// cluster names the others. Sentinel is not supported: name the servers that
-    /// it watches.
+    /// it monitors.
+    ///
+    /// Options of the store, each like the method of its name: `namespace`,
+    /// `timeout`, `connect_timeout`, `change_notice`. They take precedence over the
+    /// builder's. Unknown options are refused by `connect`.
     pub fn url(mut self, url: impl Into<String>) -> Self {
         self.source = Source::Url(url.into());
         self
     }
 
-    /// The same as the driver's own client, instead of a URL. The store makes
-    /// connections of its own from it.
+    /// The same as a URL that was parsed already.
+    pub fn store_url(mut self, url: StoreUrl) -> Self {
+        self.source = Source::Parsed(Box::new(url));
+        self
+    }
+
+    /// The address in a client of the application's own, instead of a URL. The
+    /// store makes its own connections with it.
     pub fn client(mut self, client: Client) -> Self {
         self.source = Source::Client(Box::new(client));
         self
     }
 
-    /// User and password, if the URL has none. The user `default` is there
-    /// without an access list.
+    /// User and password, instead of those in the URL. The user of a server
+    /// without an access list is `default`.
     pub fn credentials(mut self, user: impl Into<String>, password: impl Into<String>) -> Self {
-        self.credentials = Some((Some(user.into()), password.into()));
+        self.credentials = Some((user.into(), password.into()));
         self
     }
 
-    /// The file of the certificate authorities to trust instead of the
-    /// system's, in PEM. The URL must begin with `rediss`.
-    pub fn ca_certificate(mut self, file: impl AsRef<Path>) -> Self {
-        self.ca = Some(file.as_ref().into());
+    /// Which certificate authorities to trust beside the system's, or instead of
+    /// them. The URL must begin with `rediss:`.
+    pub fn tls(mut self, tls: Tls) -> Self {
+        self.tls = tls;
         self
     }
 
-    /// What all keys begin with; `store` by default. Two namespaces on one
-    /// server are two stores.
+    /// The prefix of all keys; `store` by default. Two namespaces on one server
+    /// are two stores.
     pub fn namespace(mut self, name: impl Into<String>) -> Self {
         self.namespace = name.into();
         self
     }
 
-    /// The clock that decides expiry and refill. The machine's by default.
+    /// Accepted because other backends need it, and without effect: collections in
+    /// Redis need no declaration.
+    pub fn collection(self, collection: Collection) -> Self {
+        self.collections([collection])
+    }
+
+    /// The same for several collections.
+    pub fn collections(self, collections: impl IntoIterator<Item = Collection>) -> Self {
+        drop(collections);
+        self
+    }
+
+    /// The clock that decides expiry and refill. The system clock by default.
     pub fn clock(mut self, clock: impl Clock + 'static) -> Self {
         self.clock = Arc::new(clock);
         self
     }
 
-    /// How long the server keeps what has expired by the clock, 5 minutes by
-    /// default; a limit's buckets half as long again at most. It must be more than
-    /// any two clocks of processes on one store are apart: one that is behind
-    /// still sees what has expired by another.
+    /// The same for a clock that is shared.
+    pub fn shared_clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// How long the server stores what has expired by the clock, 5 minutes by
+    /// default; the buckets of a limit at most half as long again. It must exceed
+    /// the difference between the clocks of any two processes on one store: a
+    /// process whose clock is behind still reads what has expired for another.
     pub fn grace(mut self, grace: Duration) -> Self {
         self.grace = grace;
         self
     }
 
-    /// How long the server keeps the chunks of an object that is not published:
-    /// of a process that died while it wrote, or gave up without a word. A day by
-    /// default. It must be longer than any object takes to be written: one that
-    /// takes longer is not published, and says
+    /// How long the server stores the chunks of an object that is not published,
+    /// because its writer crashed or was dropped. A day by default. It must be
+    /// longer than it takes to write any object: an object that takes longer is
+    /// not published, and its writer gets
     /// [`Superseded`](store_core::blobs::Publication::Superseded).
     pub fn orphans_expire(mut self, life: Duration) -> Self {
         self.orphans = life;
         self
     }
 
-    /// Tells all who listen of every change in a
-    /// [cacheable](store_core::Collection::cacheable) collection
-    /// ([`changes`](store_core::RecordStore::changes)); off by default. Each
-    /// process tells of its own commits, so open the store alike in all of them.
-    /// It costs a `PUBLISH` in the commit, and in a cluster a message to every
-    /// server.
-    pub fn change_notice(mut self, told: bool) -> Self {
-        self.change_notice = told;
+    /// Whether commits announce the changes that they make in
+    /// [cacheable](store_core::Collection::cacheable) collections to the subscribers
+    /// of [`changes`](store_core::RecordStore::changes); off by default. Each
+    /// process announces its own commits, so open the store with the same setting
+    /// in all of them. It costs a `PUBLISH` in the commit, and in a cluster a
+    /// message to every server.
+    pub fn change_notice(mut self, announced: bool) -> Self {
+        self.change_notice = announced;
         self
     }
 
-    /// Declares collections of the application's own, so that it is told of
-    /// changes in them. Nothing else needs them declared.
-    pub fn collections(mut self, collections: impl IntoIterator<Item = Collection>) -> Self {
-        self.collections.extend(collections);
+    /// Acknowledges a commit in a [single-use](store_core::Collection::single_use)
+    /// collection, such as that of nonces, only when this many replicas have
+    /// received it (`WAIT`), so that a fail-over to one of them keeps the record
+    /// that a nonce was used. If they do not confirm it in time, the commit fails
+    /// with `Timeout` and is ambiguous, and a launch is refused. Off by default.
+    ///
+    /// Such commits share a connection of their own and run one after another;
+    /// each takes as long as a replica does. A fail-over to a replica that had not
+    /// confirmed still loses the record: the cluster should have no more replicas
+    /// than are required here.
+    pub fn strict_nonces(mut self, replicas: u32, timeout: Duration) -> Self {
+        self.strict = (replicas > 0).then_some(Strict { replicas, timeout });
         self
     }
 
-    /// What a store opened so can do, on a server of this durability.
+    /// How long a call may wait for the server's reply, 5 s by default. A commit
+    /// or a take that takes longer fails with `Timeout` and is ambiguous.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// How long to wait for a connection, 2 s by default.
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = timeout;
+        self
+    }
+
+    /// What a store of these options can do on a server of this durability.
     pub fn capabilities(&self, durability: Durability) -> Capabilities {
         let mut capabilities = Capabilities::new(BACKEND);
         capabilities.transactions = Support::Native;
@@ -184,41 +279,36 @@ impl Builder {
         capabilities
     }
 
-    /// Acknowledges a commit in a [single-use](store_core::Collection::single_use)
-    /// collection, such as that of nonces, only once so many replicas have it
-    /// too (`WAIT`), so that a fail-over to one of them forgets no used nonce. If
-    /// they do not confirm it in time the commit is `Timeout` and ambiguous, and
-    /// a launch refused. Off by default.
-    ///
-    /// Such commits share a connection of their own and follow one another, each
-    /// as long as a replica takes. A fail-over to a replica that was left behind
-    /// still forgets: let the cluster's other replicas be no more than these.
-    pub fn strict_nonces(mut self, replicas: u32, timeout: Duration) -> Self {
-        self.strict = (replicas > 0).then_some(Strict { replicas, timeout });
-        self
-    }
-
-    /// How long a call may wait for the server's answer, 5 s by default. A
-    /// commit or a take that takes longer is `Timeout` and ambiguous.
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = timeout;
-        self
-    }
-
-    /// How long to wait for a connection, 2 s by default.
-    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
-        self.connect_timeout = timeout;
-        self
-    }
-
-    /// Opens the store. A server is asked what it is, so that a wrong URL is
-    /// found here.
+    /// Opens the store. It connects to the server, so a wrong URL is reported
+    /// here.
     ///
     /// # Errors
     /// `Config` for a wrong option or a server that is too old,
     /// `Unauthenticated`, or `Unavailable`.
     pub async fn connect(self) -> Result<RedisStore> {
-        RedisStore::open(self).await
+        RedisStore::open(self.resolved()?).await
+    }
+
+    /// These options, with those of the URL applied.
+    fn resolved(mut self) -> Result<Self> {
+        if let Source::Url(text) = &self.source {
+            self.source = Source::Parsed(Box::new(text.parse()?));
+        }
+        match &self.source {
+            Source::Parsed(url) => {
+                let own = url::options(url)?;
+                Ok(self.with(own))
+            }
+            _ => Ok(self),
+        }
+    }
+
+    fn with(mut self, own: Own) -> Self {
+        self.namespace = own.namespace.unwrap_or(self.namespace);
+        self.timeout = own.timeout.unwrap_or(self.timeout);
+        self.connect_timeout = own.connect_timeout.unwrap_or(self.connect_timeout);
+        self.change_notice = own.change_notice.unwrap_or(self.change_notice);
+        self
     }
 
     pub(crate) fn settings(&self) -> Settings {
@@ -228,99 +318,74 @@ impl Builder {
         }
     }
 
-    /// Where to connect to, and how.
+    /// How to connect to each server that is named.
     pub(crate) fn seeds(&self) -> Result<Vec<ConnectionInfo>> {
         let seeds = match &self.source {
             Source::None => {
                 return Err(config(
-                    "no server is named; call Builder::url or Builder::client",
+                    "no server is named; call RedisBuilder::url or RedisBuilder::client",
                 ));
             }
             Source::Client(client) => vec![client.get_connection_info().clone()],
-            Source::Url(url)
-                if url.starts_with("redis+sentinel") || url.starts_with("rediss+sentinel") =>
-            {
-                return Err(config(
-                    "Sentinel is not supported; name the servers themselves, as in \
-                     redis://a:6379,b:6379, of which the primary is used, or an address that \
-                     follows the primary",
-                ));
-            }
-            Source::Url(url) => hosts(url)
-                .iter()
-                .map(|url| {
-                    let info = url.as_str().into_connection_info().map_err(|_| {
-                        // The parser's own words may hold the URL, password and all.
-                        config(
-                            "the URL is not of the form redis://user:password@host:port/database",
-                        )
-                    })?;
-                    // Tells at once when a connection is lost.
-                    let redis = info.redis_settings().clone();
-                    Ok(info.set_redis_settings(redis.set_protocol(ProtocolVersion::RESP3)))
-                })
-                .collect::<Result<_>>()?,
+            Source::Url(text) => url::addresses(&text.parse()?)?,
+            Source::Parsed(url) => url::addresses(url)?,
         };
+        let authorities = tls::authorities(&self.tls)?;
+        let seeds = seeds.into_iter();
         seeds
-            .into_iter()
-            .map(|seed| self.configured(seed))
+            .map(|seed| self.configured(seed, authorities.as_deref()))
             .collect()
     }
 
-    fn configured(&self, mut seed: ConnectionInfo) -> Result<ConnectionInfo> {
+    fn configured(
+        &self,
+        mut seed: ConnectionInfo,
+        authorities: Option<&[u8]>,
+    ) -> Result<ConnectionInfo> {
         if let Some((user, password)) = &self.credentials {
-            let mut redis = seed.redis_settings().clone();
-            if let Some(user) = user {
-                redis = redis.set_username(user);
-            }
-            seed = seed.set_redis_settings(redis.set_password(password));
+            let redis = seed.redis_settings().clone();
+            seed = seed.set_redis_settings(redis.set_username(user).set_password(password));
         }
-        if let Some(file) = &self.ca {
-            let root_cert = std::fs::read(file).map_err(|e| {
-                config("the file of certificate authorities cannot be read").with_source(e)
-            })?;
-            let certificates = TlsCertificates {
-                client_tls: None,
-                root_cert: Some(root_cert),
-            };
-            let client = Client::build_with_tls(seed, certificates).map_err(|_| {
-                config("certificate authorities need a URL that begins with rediss, and a PEM file")
-            })?;
-            seed = client.get_connection_info().clone();
+        if let Some(pem) = authorities {
+            seed = tls::trusting(seed, pem)?;
         }
         if matches!(seed.addr(), ConnectionAddr::TcpTls { .. }) {
-            // Unless the application chose another.
+            // The driver needs a default. This fails if the application has chosen one,
+            // which is then used.
             let _ = rustls::crypto::ring::default_provider().install_default();
         }
         Ok(seed.set_tcp_settings(TcpSettings::default().set_nodelay(true)))
     }
 }
 
-/// The URL, once for each of its hosts.
-fn hosts(url: &str) -> Vec<String> {
-    let Some((scheme, rest)) = url.split_once("://") else {
-        return vec![url.into()];
-    };
-    let end = rest.find(['/', '?']).unwrap_or(rest.len());
-    let (authority, path) = rest.split_at(end);
-    let (user, hosts) = match authority.rsplit_once('@') {
-        Some((user, hosts)) => (format!("{user}@"), hosts),
-        None => (String::new(), authority),
-    };
-    hosts
-        .split(',')
-        .map(|host| format!("{scheme}://{user}{host}{path}"))
-        .collect()
+pub(crate) fn config(message: impl Into<Cow<'static, str>>) -> Error {
+    Error::new(ErrorKind::Config, message).with_backend(BACKEND)
 }
 
-impl fmt::Debug for Builder {
-    /// Without the URL, which may hold a password.
+impl fmt::Debug for RedisBuilder {
+    /// Without the URL and the credentials, which are secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Builder")
+        f.debug_struct("RedisBuilder")
             .field("namespace", &self.namespace)
             .field("clock", &self.clock)
             .field("grace", &self.grace)
             .field("timeout", &self.timeout)
+            .field("connect_timeout", &self.connect_timeout)
+            .field("change_notice", &self.change_notice)
+            .field("tls", &self.tls)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for RedisConfig {
+    /// Without the URL, which may hold a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisConfig")
+            .field("namespace", &self.namespace)
+            .field("timeout_ms", &self.timeout_ms)
+            .field("connect_timeout_ms", &self.connect_timeout_ms)
+            .field("change_notice", &self.change_notice)
+            .field("tls", &self.tls)
             .finish_non_exhaustive()
     }
 }
@@ -330,21 +395,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn several_hosts_share_the_rest_of_the_url() {
-        assert_eq!(
-            hosts("rediss://u:p@a:1,b:2/0?protocol=resp3"),
-            [
-                "rediss://u:p@a:1/0?protocol=resp3",
-                "rediss://u:p@b:2/0?protocol=resp3"
-            ]
-        );
-        assert_eq!(hosts("redis://a"), ["redis://a"]);
+    fn neither_a_builder_nor_its_error_shows_a_password() {
+        let builder = RedisStore::builder()
+            .url("redis://app:hunter2@h:x")
+            .credentials("app", "hunter2");
+        let error = builder.clone().resolved().expect_err("a malformed port");
+        assert!(!format!("{builder:?} {error:?} {error}").contains("hunter2"));
     }
 
     #[test]
-    fn neither_a_builder_nor_its_error_shows_the_password() {
-        let builder = RedisStore::builder().url("redis:// :hunter2@ /x");
-        let error = builder.seeds().unwrap_err();
-        assert!(!format!("{builder:?} {error:?} {error}").contains("hunter2"));
+    fn the_urls_options_take_precedence_over_the_builders() {
+        let config: RedisConfig = serde_json::from_str(
+            r#"{"url": "redis://h?namespace=url&timeout=1s", "namespace": "config",
+                "connect_timeout_ms": 7}"#,
+        )
+        .expect("well-formed");
+        let builder = RedisBuilder::from(config).resolved().expect("well-formed");
+        assert_eq!(builder.namespace, "url");
+        assert_eq!(builder.timeout, Duration::from_secs(1));
+        assert_eq!(builder.connect_timeout, Duration::from_millis(7));
     }
 }

@@ -65,14 +65,14 @@ fn classify(e: &RedisError, effect: Effect) -> (ErrorKind, Retry, &'static str) 
         return (
             Config,
             Retry::Never,
-            "the server's certificate is not trusted; check the host's name and Builder::ca_certificate",
+            "the server's certificate is not trusted; check the host's name and RedisBuilder::tls",
         );
     }
     match e.kind() {
         redis::ErrorKind::Io if e.is_timeout() => (
             Timeout,
             effect.if_lost(),
-            "the server did not answer in time; see Builder::timeout",
+            "the server did not answer in time; see RedisBuilder::timeout",
         ),
         redis::ErrorKind::Io | redis::ErrorKind::Parse => (
             Unavailable,
@@ -184,10 +184,6 @@ fn by_code(code: &str) -> Class {
             "the server refused the command; see the source's code",
         ),
     }
-}
-
-pub(crate) fn config(message: &'static str) -> Error {
-    Error::new(ErrorKind::Config, message).with_backend(BACKEND)
 }
 
 #[cfg(test)]

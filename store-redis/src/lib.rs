@@ -68,7 +68,7 @@
 //! With an access list, a user needs the namespace's keys, as in
 //! `~store:* ~store/* &store/*`, and `+@read +@write +@scripting +@transaction
 //! +@connection +info +time`; in a cluster `+cluster|slots +cluster|nodes`; for notices
-//! `+publish +subscribe`; for [`Builder::strict_nonces`] `+wait`; and
+//! `+publish +subscribe`; for [`RedisBuilder::strict_nonces`] `+wait`; and
 //! `+config|get`, without which the store cannot tell what survives.
 //!
 //! # How it is kept
@@ -106,7 +106,7 @@
 //!   seconds and nanoseconds, each of which a double holds exactly.
 //! - **An object** is a record that points to its chunks, of 256 KiB, which are
 //!   spread over sixteen partitions, and so over the servers of a cluster. Until
-//!   it is published its chunks expire ([`Builder::orphans_expire`]): what a
+//!   it is published its chunks expire ([`RedisBuilder::orphans_expire`]): what a
 //!   process that died left behind goes by itself. One script for each of those
 //!   partitions (`keep.lua`) then lets their chunks stay, all or none. Chunks of
 //!   what was replaced or deleted are removed by [`sweep`](store_core::BlobStore::sweep),
@@ -114,7 +114,7 @@
 //!
 //! # Time
 //! The store's clock alone decides what has expired; it is sent along. The
-//! server's own expiry only clears away, later by [`Builder::grace`]. With it go
+//! server's own expiry only clears away, later by [`RedisBuilder::grace`]. With it go
 //! the ids: each commit forgets some whose records are gone, and a sorted set
 //! whose members all expire goes with the last of them. So of records there is
 //! nothing to sweep.
@@ -140,7 +140,7 @@
 //! loading, a replica, out of memory) surely did not happen.
 //!
 //! # Notices
-//! With [`Builder::change_notice`] a commit tells of each record that it wrote
+//! With [`RedisBuilder::change_notice`] a commit tells of each record that it wrote
 //! in a cacheable collection, by `PUBLISH` in its script, and
 //! [`changes`](store_core::RecordStore::changes) hears it on a connection of its own.
 //!
@@ -148,7 +148,7 @@
 //! Any of its servers in the URL will do; several are more likely to find one
 //! that is up. Redirections are followed, each to the server that it names. While
 //! a slot is being moved its records can be read, alone or together, and a write
-//! waits for what it needs, up to [`Builder::timeout`]. A command is never sent
+//! waits for what it needs, up to [`RedisBuilder::timeout`]. A command is never sent
 //! again after it may have been run. Only primaries are asked.
 //!
 //! Calls that keep failing on moved slots after the resharding has ended mean
@@ -171,6 +171,8 @@ mod script;
 mod servers;
 mod setup;
 mod shared;
+mod tls;
+mod url;
 mod walk;
 mod wire;
 
@@ -183,9 +185,18 @@ pub use store_core;
 use store_core::layers::{Recourse, Resolving};
 use store_core::{RecordStore, Result, Store};
 
-pub use config::Builder;
+pub use config::{RedisBuilder, RedisConfig};
 use limits::RedisLimits;
 use records::RedisRecords;
+
+/// Opens `redis:` URLs for a [`Registry`](store_core::open::Registry). Their
+/// options are those of [`RedisBuilder::url`].
+pub const OPENER: store_core::open::Opener = store_core::open::Opener::new(url::SCHEMES, |url| {
+    Box::pin(async move {
+        let store = RedisStore::builder().store_url(url).connect().await?;
+        Ok(store.into())
+    })
+});
 
 /// A store in Redis. Cheap to clone; clones share everything.
 #[derive(Clone)]
@@ -196,28 +207,28 @@ pub struct RedisStore {
 
 impl RedisStore {
     /// Opens the store in the namespace `store` of the server, or the cluster,
-    /// at `url`; see [`Builder::url`].
+    /// at `url`; see [`RedisBuilder::url`].
     ///
     /// # Errors
-    /// As [`Builder::connect`].
+    /// As [`RedisBuilder::connect`].
     pub async fn connect(url: impl Into<String>) -> Result<Self> {
         Self::builder().url(url).connect().await
     }
 
     /// Options: namespace, timeouts, TLS, user and password, the clock.
-    pub fn builder() -> Builder {
-        Builder::default()
+    pub fn builder() -> RedisBuilder {
+        RedisBuilder::default()
     }
 
     /// Opens the store at the server that `client` names.
     ///
     /// # Errors
-    /// As [`Builder::connect`].
+    /// As [`RedisBuilder::connect`].
     pub async fn from_client(client: Client) -> Result<Self> {
         Self::builder().client(client).connect().await
     }
 
-    async fn open(builder: Builder) -> Result<Self> {
+    async fn open(builder: RedisBuilder) -> Result<Self> {
         let records = Arc::new(RedisRecords::open(&builder).await?);
         let limits = RedisLimits::new(Arc::clone(&records));
         let shared = Arc::clone(records.shared());

@@ -7,15 +7,16 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::future::try_join_all;
 use redis::cmd;
+use store_core::backend::ChangeListener;
 use store_core::changes::Changes;
 use store_core::{
     Batch, Capabilities, Clock, Committed, Error, Partition, Ping, Record, RecordKey, RecordRef,
     RecordStore, Records, Result, Scan, Swept,
 };
 
-use crate::changes::Listener;
+use crate::changes::Channel;
 use crate::commit;
-use crate::config::Builder;
+use crate::config::RedisBuilder;
 use crate::error::{BACKEND, Effect, from_redis};
 use crate::scan;
 use crate::shared::Shared;
@@ -26,15 +27,15 @@ use crate::wire::record;
 #[derive(Debug)]
 pub(crate) struct RedisRecords {
     shared: Arc<Shared>,
-    listener: Listener,
+    listener: ChangeListener,
     capabilities: Capabilities,
 }
 
 impl RedisRecords {
-    pub(crate) async fn open(builder: &Builder) -> Result<Self> {
+    pub(crate) async fn open(builder: &RedisBuilder) -> Result<Self> {
         let shared = Arc::new(Shared::open(builder).await?);
         Ok(Self {
-            listener: Listener::new(shared.names.channel(), &builder.collections),
+            listener: ChangeListener::new(Channel(Arc::clone(&shared))),
             capabilities: builder.capabilities(shared.facts.durability),
             shared,
         })
@@ -145,12 +146,12 @@ impl RecordStore for RedisRecords {
 
     async fn changes(&self) -> Result<Changes> {
         self.shared.servers()?;
-        if !self.shared.tells {
+        if !self.shared.announces {
             return Err(Error::unsupported(
-                "this store was opened without change notice; see Builder::change_notice",
+                "this store was opened without change notice; see RedisBuilder::change_notice",
             )
             .with_backend(BACKEND));
         }
-        self.listener.subscribe(&self.shared).await
+        self.listener.subscribe().await
     }
 }

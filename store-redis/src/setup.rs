@@ -1,9 +1,10 @@
 //! What the servers say of themselves, and whether they will do.
 
 use redis::{Value, cmd};
-use store_core::{Durability, Error, ErrorKind, Result};
+use store_core::{Durability, Result};
 
-use crate::error::{BACKEND, Effect, config, from_redis};
+use crate::config::config;
+use crate::error::{Effect, from_redis};
 use crate::script::Scripts;
 use crate::servers::Servers;
 use crate::wire::text;
@@ -69,14 +70,10 @@ impl Facts {
     /// Refuses servers that cannot keep what the store promises.
     pub(crate) fn check(&self) -> Result<()> {
         if self.major < OLDEST {
-            return Err(Error::new(
-                ErrorKind::Config,
-                format!(
-                    "the server is {} and must be Redis 7.0 or newer, or Valkey",
-                    self.version
-                ),
-            )
-            .with_backend(BACKEND));
+            return Err(config(format!(
+                "the server is {} and must be Redis 7.0 or newer, or Valkey",
+                self.version
+            )));
         }
         self.policies.iter().try_for_each(|policy| keeps(policy))
     }
@@ -93,14 +90,10 @@ fn keeps(policy: &str) -> Result<()> {
     if policy == "noeviction" {
         return Ok(());
     }
-    Err(Error::new(
-        ErrorKind::Config,
-        format!(
-            "the server's maxmemory-policy is {policy}, so it deletes records when its memory is \
-             full; set it to noeviction, or use a server of the store's own"
-        ),
-    )
-    .with_backend(BACKEND))
+    Err(config(format!(
+        "the server's maxmemory-policy is {policy}, so it deletes records when its memory is full; \
+         set it to noeviction, or use a separate server for the store"
+    )))
 }
 
 /// Loads the scripts into every primary.

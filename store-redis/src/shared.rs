@@ -7,7 +7,7 @@ use std::time::Duration;
 use redis::{Cmd, ServerErrorKind, Value, cmd};
 use store_core::{Clock, Error, ErrorKind, Ping, Result, Timestamp};
 
-use crate::config::{Builder, Strict};
+use crate::config::{RedisBuilder, Strict};
 use crate::error::{BACKEND, Effect, from_redis};
 use crate::keys::Namespace;
 use crate::script::{Lua, Scripts};
@@ -23,13 +23,14 @@ pub(crate) struct Shared {
     pub(crate) scripts: Scripts,
     pub(crate) facts: Facts,
     pub(crate) strict: Option<Strict>,
-    /// Whether commits tell of changes.
-    pub(crate) tells: bool,
+    /// Whether commits announce changes.
+    pub(crate) announces: bool,
+    pub(crate) connect_timeout: Duration,
     grace: Duration,
 }
 
 impl Shared {
-    pub(crate) async fn open(builder: &Builder) -> Result<Self> {
+    pub(crate) async fn open(builder: &RedisBuilder) -> Result<Self> {
         let names = Namespace::new(&builder.namespace)?;
         let servers = Servers::connect(builder.seeds()?, builder.settings())
             .await
@@ -43,7 +44,8 @@ impl Shared {
             scripts: Scripts::new(),
             facts,
             strict: builder.strict,
-            tells: builder.change_notice,
+            announces: builder.change_notice,
+            connect_timeout: builder.settings().connect_timeout,
             grace: builder.grace,
         })
     }

@@ -19,7 +19,7 @@ tests![
 const PRICES: Collection = Collection::new("prices").cacheable();
 
 async fn a_lost_line_is_a_gap_and_notices_come_again(place: Place) -> End {
-    let builder = place.builder().change_notice(true).collections([PRICES]);
+    let builder = place.builder().change_notice(true);
     let store = Store::from(builder.connect().await?);
     let mut changes = store.records().changes().await?;
     let write = |id: &'static str| {

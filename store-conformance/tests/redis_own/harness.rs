@@ -57,7 +57,6 @@ impl Harness<Store> for Redis {
         let mut builder = RedisStore::builder()
             .url(&self.url)
             .namespace(format!("test-{}-{number}", self.run))
-            .collections(cases::collections())
             .change_notice(true)
             .clock(clock.clone());
         if let Some(timeout) = self.timeout {

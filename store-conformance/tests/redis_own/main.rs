@@ -30,7 +30,7 @@ use store_conformance::servers::{Options, missing, redis};
 use store_core::{ManualClock, Result, Store};
 use store_redis::redis::aio::MultiplexedConnection;
 use store_redis::redis::{Client, Cmd, FromRedisValue, RedisResult};
-use store_redis::{Builder, RedisStore};
+use store_redis::{RedisBuilder, RedisStore};
 
 /// A namespace that nobody used, on a server.
 #[derive(Clone)]
@@ -47,7 +47,7 @@ impl Place {
         }
     }
 
-    fn builder(&self) -> Builder {
+    fn builder(&self) -> RedisBuilder {
         RedisStore::builder()
             .url(&self.url)
             .namespace(&self.namespace)

@@ -4,9 +4,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use store_conformance::servers::{Options, redis};
+use store_core::config::Tls;
 use store_core::limits::{Quota, QuotaSet, Take};
 use store_core::{Batch, Body, ErrorKind, Expect, Scan, Store};
-use store_redis::Builder;
+use store_redis::RedisBuilder;
 use store_redis::redis::cmd;
 use tokio::task::block_in_place;
 
@@ -56,7 +57,7 @@ async fn serve(place: &Place, authority: &Authority, host: &str, port: u16) -> E
     Ok(place.ask::<()>(&command).await?)
 }
 
-async fn refused(what: &str, builder: Builder) -> End {
+async fn refused(what: &str, builder: RedisBuilder) -> End {
     let error = builder.connect().await.expect_err(what);
     assert_eq!(error.kind(), ErrorKind::Config, "{what}: {error:?}");
     Ok(())
@@ -70,21 +71,27 @@ async fn a_server_is_trusted_by_its_certificate_alone(_: Place) -> End {
         .port();
     let secret = || place.builder().url(format!("rediss://127.0.0.1:{port}"));
     let (ours, theirs) = (Authority::new()?, Authority::new()?);
+    let [ours_only, theirs_only] =
+        [&ours, &theirs].map(|authority| Tls::new().ca_file(authority.root()).only_this_ca());
     serve(&place, &ours, "127.0.0.1", port).await?;
-    let store = Store::from(secret().ca_certificate(ours.root()).connect().await?);
-    write(&store, "a", 1).await?;
-    assert_eq!(number(&store, "a").await?, Some(1));
-    refused("another authority", secret().ca_certificate(theirs.root())).await?;
-    refused("the machine's authorities", secret()).await?;
-    refused("no such file", secret().ca_certificate("/nowhere.pem")).await?;
-    let plain = place.builder().ca_certificate(ours.root());
+    let beside_the_systems = Tls::new().ca_file(ours.root());
+    for tls in [beside_the_systems, ours_only.clone()] {
+        let store = Store::from(secret().tls(tls).connect().await?);
+        write(&store, "a", 1).await?;
+        assert_eq!(number(&store, "a").await?, Some(1));
+    }
+    refused("another authority", secret().tls(theirs_only)).await?;
+    refused("the system's authorities", secret()).await?;
+    let missing = Tls::new().ca_file("/nowhere.pem");
+    refused("a file that does not exist", secret().tls(missing)).await?;
+    let plain = place.builder().tls(ours_only.clone());
     refused("an authority without TLS", plain).await?;
     serve(&place, &ours, "redis.example.org", port).await?;
-    refused("another host", secret().ca_certificate(ours.root())).await
+    refused("a certificate of another host", secret().tls(ours_only)).await
 }
 
 /// The user `app` with these rights.
-async fn user(place: &Place, rights: &str) -> Result<Builder, Failure> {
+async fn user(place: &Place, rights: &str) -> Result<RedisBuilder, Failure> {
     let mut command = cmd("ACL");
     command
         .arg("SETUSER")

@@ -8,7 +8,8 @@
 //! | the numbers of a rate limit, for its server | [`gcra::Terms`] |
 //! | to write a hot bucket less often | [`coalesce::Coalescer`] |
 //! | chunks that expire until their object is published | [`ProvisionalChunks`] |
-//! | to notify subscribers of changes | [`ChangeSender`] |
+//! | to notify subscribers in its own process of changes | [`ChangeSender`] |
+//! | to receive notices of changes from a server | [`ChangeListener`] |
 //! | a task that `close` stops | [`Background`] |
 //!
 //! Users of a store need none of this: everything for them is at the crate's root.
@@ -17,11 +18,13 @@ mod background;
 pub mod coalesce;
 mod effect;
 pub mod gcra;
+mod listener;
 mod lost_reply;
 mod retry;
 
 pub use background::{Background, Stop};
 pub use effect::Effect;
+pub use listener::{ChangeListener, NoticeSource, NoticeStream, change_messages};
 pub use lost_reply::resolve_lost_reply;
 pub use retry::{Attempts, MAX_ATTEMPTS, back_off, contended};
 
