@@ -1,16 +1,11 @@
-//! Lists: which records to walk over, a page of them, and where to go on.
+//! Scans: queries for the records of a collection, page by page.
 
 use std::fmt;
-use std::str::FromStr;
 
-use data_encoding::BASE64URL_NOPAD;
-
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::key::{Collection, MAX_NAME, Partition, RecordRef};
+use crate::page::{Cursor, Page, PageRequest, foreign_cursor};
 use crate::record::Record;
-
-/// The most records on one page.
-pub const MAX_PAGE: usize = 1000;
 
 /// The records that a scan may walk over.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,7 +56,7 @@ impl Scan {
             collection,
             scope,
             id_prefix: String::new(),
-            limit: 100,
+            limit: PageRequest::DEFAULT_LIMIT,
             position: None,
         }
     }
@@ -72,25 +67,31 @@ impl Scan {
         self
     }
 
-    /// At most this many records; more than [`MAX_PAGE`] means [`MAX_PAGE`].
-    /// 100 if never called. A page may be shorter and still have a cursor.
+    /// At most this many records on the page. See [`PageRequest::limit`].
     ///
     /// # Errors
     /// `InvalidInput` for zero.
     pub fn limit(mut self, limit: usize) -> Result<Self> {
-        if limit == 0 {
-            return Err(Error::invalid(
-                "a page of zero records was asked for; ask for at least one",
-            ));
-        }
-        self.limit = limit.min(MAX_PAGE);
+        self.limit = PageRequest::new().limit(limit)?.size();
         Ok(self)
     }
 
-    /// Goes on where the page that gave `cursor` ended.
+    /// This query for the page that `page` requests.
     ///
     /// # Errors
-    /// `InvalidInput` if the cursor came from another question.
+    /// `InvalidInput` if its cursor came from another query.
+    pub fn page(mut self, page: &PageRequest) -> Result<Self> {
+        self.limit = page.size();
+        match page.cursor() {
+            Some(cursor) => self.after(cursor),
+            None => Ok(self),
+        }
+    }
+
+    /// Continues after the page that returned `cursor`.
+    ///
+    /// # Errors
+    /// `InvalidInput` if the cursor came from another query.
     pub fn after(mut self, cursor: &Cursor) -> Result<Self> {
         let Some((bound, position)) = cursor.0.split_at_checked(FINGERPRINT) else {
             return Err(foreign_cursor());
@@ -117,7 +118,7 @@ impl Scan {
         &self.id_prefix
     }
 
-    /// The most records to return, from 1 to [`MAX_PAGE`].
+    /// The most records to return, from 1 to [`MAX_PAGE`](crate::page::MAX_PAGE).
     pub fn page_size(&self) -> usize {
         self.limit
     }
@@ -226,10 +227,6 @@ fn is_name(text: &str) -> bool {
     text.len() <= MAX_NAME && !text.contains('\0')
 }
 
-fn foreign_cursor() -> Error {
-    Error::invalid("the cursor belongs to another question; pass one that this list returned")
-}
-
 impl fmt::Debug for Scan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Scan")
@@ -237,152 +234,6 @@ impl fmt::Debug for Scan {
             .field("limit", &self.limit)
             .field("resumed", &self.position.is_some())
             .finish_non_exhaustive()
-    }
-}
-
-/// Where a list goes on. Opaque; its text can be handed to a client and back.
-///
-/// It fits only the question that it came from. It names ids of that question's
-/// partition and is not secret from whoever may ask it.
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub struct Cursor(Vec<u8>);
-
-impl fmt::Display for Cursor {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&BASE64URL_NOPAD.encode(&self.0))
-    }
-}
-
-impl fmt::Debug for Cursor {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Cursor({} bytes)", self.0.len())
-    }
-}
-
-impl FromStr for Cursor {
-    type Err = Error;
-    fn from_str(text: &str) -> Result<Self> {
-        BASE64URL_NOPAD
-            .decode(text.as_bytes())
-            .map(Self)
-            .map_err(|_| foreign_cursor())
-    }
-}
-
-/// Some of a list, and where it goes on.
-///
-/// A page with a cursor is never empty (it holds an item or an unreadable entry),
-/// and a page without a cursor is the last.
-#[derive(Clone, Debug)]
-pub struct Page<T> {
-    /// The items.
-    pub items: Vec<T>,
-    /// Entries of a contract's list that are stored but cannot be read, so that
-    /// one damaged record does not hide the others. Always empty for a scan of
-    /// records, whose bodies are not read.
-    pub unreadable: Vec<Unreadable>,
-    /// Where the next page begins; `None` at the end.
-    pub next: Option<Cursor>,
-}
-
-impl<T> Page<T> {
-    /// A page of these items.
-    pub fn new(items: Vec<T>, next: Option<Cursor>) -> Self {
-        Self {
-            items,
-            unreadable: Vec::new(),
-            next,
-        }
-    }
-
-    /// The last page of a list.
-    pub fn last(items: Vec<T>) -> Self {
-        Self::new(items, None)
-    }
-
-    /// This page, reporting these entries as unreadable.
-    pub fn with_unreadable(mut self, unreadable: Vec<Unreadable>) -> Self {
-        self.unreadable = unreadable;
-        self
-    }
-
-    /// True if the page holds neither an item nor an unreadable entry.
-    pub fn is_empty(&self) -> bool {
-        self.items.is_empty() && self.unreadable.is_empty()
-    }
-
-    /// This page with each item converted.
-    ///
-    /// # Errors
-    /// The first error of `f`.
-    pub fn try_map<U>(self, f: impl FnMut(T) -> Result<U>) -> Result<Page<U>> {
-        Ok(Page {
-            items: self.items.into_iter().map(f).collect::<Result<_>>()?,
-            unreadable: self.unreadable,
-            next: self.next,
-        })
-    }
-
-    /// This page with each item decoded; an item that is
-    /// [`Corrupt`](crate::ErrorKind::Corrupt) is moved to [`Page::unreadable`]
-    /// under the name that `name` gives it.
-    ///
-    /// # Errors
-    /// The first error of `f` that is not `Corrupt`.
-    pub fn decode<U>(
-        self,
-        name: impl Fn(&T) -> String,
-        mut f: impl FnMut(&T) -> Result<U>,
-    ) -> Result<Page<U>> {
-        let mut page = Page::new(Vec::with_capacity(self.items.len()), self.next);
-        page.unreadable = self.unreadable;
-        for item in &self.items {
-            match f(item) {
-                Ok(decoded) => page.items.push(decoded),
-                Err(error) => page.unreadable.push(Unreadable::new(name(item), error)?),
-            }
-        }
-        Ok(page)
-    }
-}
-
-/// An entry of a list that is stored but cannot be read: damaged, edited by
-/// hand, or written by a newer release.
-#[derive(Clone, Debug)]
-pub struct Unreadable {
-    name: String,
-    error: Error,
-}
-
-impl Unreadable {
-    /// The entry called `name`, which could not be read because of `error`.
-    ///
-    /// # Errors
-    /// `error` itself if it is not [`Corrupt`](crate::ErrorKind::Corrupt): an
-    /// outage makes the whole list fail.
-    pub fn new(name: impl Into<String>, error: Error) -> Result<Self> {
-        if !error.is(ErrorKind::Corrupt) {
-            return Err(error);
-        }
-        Ok(Self {
-            name: name.into(),
-            error,
-        })
-    }
-
-    /// The entry's name, by which the contract that listed it can delete it.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// Why it cannot be read, by value.
-    pub(crate) fn into_error(self) -> Error {
-        self.error
-    }
-
-    /// Why it cannot be read.
-    pub fn error(&self) -> &Error {
-        &self.error
     }
 }
 
@@ -416,11 +267,5 @@ mod tests {
         }
         assert!(scan("p").after(&Cursor(vec![1, 2])).is_err());
         assert!("not a cursor!".parse::<Cursor>().is_err());
-    }
-
-    #[test]
-    fn a_page_of_zero_is_refused_and_a_huge_one_is_capped() {
-        assert!(scan("p").limit(0).is_err());
-        assert_eq!(scan("p").limit(usize::MAX).unwrap().page_size(), MAX_PAGE);
     }
 }

@@ -9,6 +9,7 @@ use crate::error::Result;
 use crate::key::{Partition, RecordKey, RecordRef};
 use crate::layers::Layer;
 use crate::limits::{RateLimitStore, RecordLimits};
+use crate::page::Items;
 use crate::record::Record;
 use crate::record_store::RecordStore;
 use crate::scan::{Records, Scan};
@@ -83,6 +84,11 @@ impl Store {
     /// The store's own.
     pub async fn scan(&self, scan: &Scan) -> Result<Records> {
         self.records.scan(scan).await
+    }
+
+    /// The records of this page of a scan and of all after it.
+    pub fn scan_stream(&self, scan: Scan) -> Items<'_, Record> {
+        self.records.scan_stream(scan)
     }
 
     /// Applies `batch` wholly or not at all. See [`RecordStore::commit`].

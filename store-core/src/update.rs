@@ -8,8 +8,10 @@ use crate::body::Body;
 use crate::clock::Timestamp;
 use crate::error::{ErrorKind, Result};
 use crate::key::{Partition, RecordKey};
+use crate::page::{Items, PageRequest};
 use crate::record::Record;
 use crate::record_store::RecordStore;
+use crate::scan::Scan;
 use crate::turns::Place;
 
 /// What the closure of an [`update`](RecordStoreExt::update) decides.
@@ -27,6 +29,18 @@ pub enum Decided<R> {
 /// Conveniences over any [`RecordStore`].
 #[async_trait]
 pub trait RecordStoreExt: RecordStore {
+    /// The records of this page of a scan and of all after it. See
+    /// [`RecordStore::scan`].
+    fn scan_stream(&self, scan: Scan) -> Items<'_, Record> {
+        PageRequest::new().stream(move |page| {
+            let scan = match page.cursor() {
+                Some(cursor) => scan.clone().after(cursor),
+                None => Ok(scan.clone()),
+            };
+            async move { self.scan(&scan?).await }
+        })
+    }
+
     /// Changes one record by compare-and-swap, losing no other's change.
     ///
     /// `decide` sees the current record (`None` if absent) and may run again

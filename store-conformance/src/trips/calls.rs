@@ -7,14 +7,14 @@ use serde_json::json;
 use store_core::api_keys::{ApiKeys, KeyData, ListKeys};
 use store_core::blobs::{BlobList, BlobRef, BlobStoreExt, PutOptions};
 use store_core::entity::Listing;
-use store_core::iam::{Group, Iam, Identity, Paging, Policy, User};
+use store_core::iam::{Group, Iam, Identity, Policy, User};
 use store_core::limits::{Bucket, LimitKey, Quota, QuotaSet, Take};
 use store_core::lti::{
     AccessToken, Deployment, LaunchClaims, Lti, NewToolKey, PublicJwk, Registration,
 };
 use store_core::secret::{KeyRing, Secret};
 use store_core::tenants::{Tenant, TenantPath};
-use store_core::{Result, Store};
+use store_core::{PageRequest, Result, Store};
 
 use super::{Counter, Failure, Notes, Trip};
 use crate::suite::CaseResult;
@@ -261,13 +261,13 @@ async fn lti(notes: &mut Notes<'_>, store: &Store, round: u32) -> CaseResult {
     notes
         .cost(
             "list registrations, a page",
-            lti.list_registrations(None, None, 10),
+            lti.list_registrations(None, &page),
         )
         .await?;
     notes
         .cost(
             "list deployments, a page",
-            lti.list_deployments(&lms, None, 10),
+            lti.list_deployments(&lms, &page),
         )
         .await?;
     notes
@@ -352,9 +352,9 @@ async fn iam(notes: &mut Notes<'_>, store: &Store, round: u32) -> CaseResult {
     notes
         .cost("attach policy", eve.attach_policy(policy.arn()))
         .await?;
-    let paging = Paging::default();
+    let page = PageRequest::default();
     notes
-        .cost("attached policies, a page", eve.attached_policies(&paging))
+        .cost("attached policies, a page", eve.attached_policies(&page))
         .await?;
     notes
         .cost("put inline policy", eve.put_inline_policy("i", "{}"))
@@ -364,11 +364,9 @@ async fn iam(notes: &mut Notes<'_>, store: &Store, round: u32) -> CaseResult {
         .await?;
     notes.cost("add member", group.add_member("eve")).await?;
     notes
-        .cost("groups of a user, a page", eve.groups(&paging))
+        .cost("groups of a user, a page", eve.groups(&page))
         .await?;
-    notes
-        .cost("members, a page", group.members(&paging))
-        .await?;
+    notes.cost("members, a page", group.members(&page)).await?;
     notes
         .cost("remove member", group.remove_member("eve"))
         .await?;

@@ -12,8 +12,8 @@ use crate::api_keys::{
     RecordApiKeys,
 };
 use crate::error::Result;
+use crate::page::{Items, Page};
 use crate::record::Version;
-use crate::scan::Page;
 use crate::secret::KeyRing;
 use crate::store::Store;
 
@@ -234,6 +234,11 @@ impl ApiKeys {
     /// As there.
     pub async fn list(&self, query: &ListKeys) -> Result<Page<KeyEntry>> {
         self.store.list(query).await
+    }
+
+    /// See [`ApiKeyStoreExt::list_stream`].
+    pub fn list_stream(&self, query: ListKeys) -> Items<'_, KeyEntry> {
+        self.store.list_stream(query)
     }
 
     /// See [`ApiKeyStore::invalidate`].

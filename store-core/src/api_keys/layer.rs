@@ -5,8 +5,8 @@ use crate::api_keys::{
 };
 use crate::error::Result;
 use crate::layers::layer;
+use crate::page::Page;
 use crate::record::Version;
-use crate::scan::Page;
 
 layer! {
     /// A layer over an [`ApiKeyStore`], and by that an `ApiKeyStore` itself. See

@@ -46,7 +46,7 @@
 //! let access = keys.check(Some(secret.expose()), "orders", "read").await?;
 //! assert!(matches!(access, Access::Disabled(_)));
 //!
-//! let page = keys.list(&ListKeys::of_tenant("initech").limit(50)).await?;
+//! let page = keys.list(&ListKeys::of_tenant("initech").limit(50)?).await?;
 //! assert_eq!(page.items[0].data().extra["plan"], "gold");
 //! keys.delete(entry.id()).await?;
 //! # Ok(()) }

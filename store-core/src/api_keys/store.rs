@@ -6,8 +6,8 @@ use serde_json::{Map, Value};
 use crate::api_keys::{ApiKey, KeyData, KeyEntry, KeyId};
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
+use crate::page::{Items, Page, PageRequest, paged};
 use crate::record::Version;
-use crate::scan::{Cursor, Page};
 
 /// What a store knows about a key. `Err` beside it means that there is no
 /// answer: an outage is never `Unknown`.
@@ -76,8 +76,7 @@ impl<'a> From<&'a KeyId> for KeyRef<'a> {
 #[derive(Clone, Debug)]
 pub struct ListKeys {
     tenant: Option<String>,
-    limit: usize,
-    after: Option<Cursor>,
+    page: PageRequest,
 }
 
 impl ListKeys {
@@ -95,37 +94,15 @@ impl ListKeys {
     fn new(tenant: Option<String>) -> Self {
         Self {
             tenant,
-            limit: 100,
-            after: None,
+            page: PageRequest::new(),
         }
     }
 
-    /// At most this many keys on the page; 100 if never called. A page may be
-    /// shorter and still have a cursor. Zero is refused by the store.
-    pub fn limit(mut self, limit: usize) -> Self {
-        self.limit = limit;
-        self
-    }
-
-    /// Goes on where the page that gave `cursor` ended.
-    pub fn after(mut self, cursor: Cursor) -> Self {
-        self.after = Some(cursor);
-        self
-    }
+    paged!();
 
     /// Whose keys; `None` for all.
     pub fn tenant(&self) -> Option<&str> {
         self.tenant.as_deref()
-    }
-
-    /// The most keys to return.
-    pub fn page_size(&self) -> usize {
-        self.limit
-    }
-
-    /// Where to go on.
-    pub fn cursor(&self) -> Option<&Cursor> {
-        self.after.as_ref()
     }
 }
 
@@ -311,6 +288,14 @@ pub trait ApiKeyStoreExt: ApiKeyStore {
     /// As [`ApiKeyStore::update_key`].
     async fn disable<'k, K: Into<KeyRef<'k>> + Send>(&self, key: K) -> Result<KeyEntry> {
         self.disable_key(key.into()).await
+    }
+
+    /// The keys of this page and of all after it. See [`ApiKeyStore::list`].
+    fn list_stream(&self, query: ListKeys) -> Items<'_, KeyEntry> {
+        query.page_request().clone().stream(move |page| {
+            let query = query.clone().page(page);
+            async move { self.list(&query).await }
+        })
     }
 
     /// Whether a key is enabled, expired or not.

@@ -8,10 +8,11 @@ use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 use crate::error::{Error, ErrorKind, Result, Retry};
+use crate::page::Items;
 
 use super::{
-    Blob, BlobReader, BlobRef, BlobSink, BlobStat, BlobStore, BlobSweeper, OpenOptions,
-    Publication, PutMode, PutOptions,
+    Blob, BlobEntry, BlobList, BlobReader, BlobRef, BlobSink, BlobStat, BlobStore, BlobSweeper,
+    OpenOptions, Publication, PutMode, PutOptions,
 };
 
 /// How much is read from a source at a time.
@@ -123,6 +124,14 @@ pub trait BlobStoreExt: BlobStore {
         let mut sink = self.begin(to, options).await?;
         let written = stream(&mut reader, &mut sink).await;
         end(sink, written).await.map(Some)
+    }
+
+    /// The objects of this page and of all after it. See [`BlobStore::list`].
+    fn list_stream(&self, list: BlobList) -> Items<'_, BlobEntry> {
+        list.page_request().clone().stream(move |page| {
+            let list = list.clone().page(page);
+            async move { self.list(&list).await }
+        })
     }
 
     /// Sweeps at once and then at every `period`, in a task, until the returned

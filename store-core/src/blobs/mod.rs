@@ -132,9 +132,10 @@ use bytes::Bytes;
 
 use crate::error::{Error, Result};
 use crate::key::{Collection, Partition};
+use crate::page::{Page, PageRequest, paged};
 use crate::record::Version;
 use crate::record_store::Swept;
-use crate::scan::{Cursor, Page, Scan};
+use crate::scan::Scan;
 
 pub use detached::DetachedTasks;
 pub use ext::BlobStoreExt;
@@ -285,7 +286,10 @@ pub trait BlobReader: Send + fmt::Debug {
 /// # let _ = list; Ok::<(), store_core::Error>(())
 /// ```
 #[derive(Clone, Debug)]
-pub struct BlobList(Scan);
+pub struct BlobList {
+    scan: Scan,
+    page: PageRequest,
+}
 
 impl BlobList {
     /// All objects of `bucket`.
@@ -293,40 +297,33 @@ impl BlobList {
     /// # Errors
     /// `InvalidInput` if the bucket is not a partition's name.
     pub fn new(bucket: impl AsRef<str>) -> Result<Self> {
-        Ok(Self(Scan::partition(BLOBS, Partition::new(bucket)?)))
+        Ok(Self {
+            scan: Scan::partition(BLOBS, Partition::new(bucket)?),
+            page: PageRequest::new(),
+        })
     }
 
     /// Only keys that start with this text, taken literally.
-    pub fn prefix(self, prefix: impl Into<String>) -> Self {
-        Self(self.0.id_prefix(prefix))
+    pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.scan = self.scan.id_prefix(prefix);
+        self
     }
 
-    /// The most objects on the page; as [`Scan::limit`].
-    ///
-    /// # Errors
-    /// `InvalidInput` for zero.
-    pub fn limit(self, limit: usize) -> Result<Self> {
-        self.0.limit(limit).map(Self)
-    }
-
-    /// Continues where the page that returned `cursor` ended.
-    ///
-    /// # Errors
-    /// `InvalidInput` if the cursor came from another query.
-    pub fn after(self, cursor: &Cursor) -> Result<Self> {
-        self.0.after(cursor).map(Self)
-    }
+    paged!();
 
     /// For an implementer: what the [ids](BlobRef::id) of all objects that are
     /// asked for begin with. Others may begin so too: look at their keys.
     pub fn id_prefix(&self) -> &str {
-        name::id_prefix(self.0.prefix())
+        name::id_prefix(self.scan.prefix())
     }
 
     /// For an implementer: the query as a scan over [`BLOBS`], whose prefix is
     /// that of the keys, and which makes and reads cursors.
-    pub fn as_scan(&self) -> &Scan {
-        &self.0
+    ///
+    /// # Errors
+    /// `InvalidInput` if the cursor came from another query.
+    pub fn to_scan(&self) -> Result<Scan> {
+        self.scan.clone().page(&self.page)
     }
 }
 

@@ -17,7 +17,7 @@ mod store;
 
 pub use arn::{Arn, Cloud, Provider, resource_name};
 pub use incarnation::Incarnation;
-pub use listing::{Listing, Paging};
+pub use listing::Listing;
 pub use meta::{DEFAULT_INSTANCE, Meta};
 pub use name::{Key, MAX_ENTITY_NAME, MAX_PATH};
 pub use path::{MAX_DEPTH, TenantPath};

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 
 use crate::entity::Listing;
 use crate::error::{Error, ErrorKind, Result};
-use crate::scan::Page;
+use crate::page::{Items, Page};
 
 /// The most tags on one entity.
 pub const MAX_TAGS: usize = 50;
@@ -142,16 +142,21 @@ pub trait EntityStoreExt<E: Entity>: EntityStore<E> {
     /// # Errors
     /// As [`EntityStore::list`].
     async fn list_all(&self, within: &E::Within, listing: Listing<E>) -> Result<Vec<Arc<E>>> {
-        let mut listing = listing;
+        let mut entities = self.list_stream(within, listing);
         let mut all = Vec::new();
-        loop {
-            let page = self.list(within, &listing).await?;
-            all.extend(page.items);
-            match page.next {
-                Some(cursor) => listing = listing.after(cursor),
-                None => return Ok(all),
-            }
+        while let Some(entity) = entities.next().await {
+            all.push(entity?);
         }
+        Ok(all)
+    }
+
+    /// The entities of this page and of all after it. See [`EntityStore::list`].
+    fn list_stream(&self, within: &E::Within, listing: Listing<E>) -> Items<'_, Arc<E>> {
+        let within = within.clone();
+        listing.page_request().clone().stream(move |page| {
+            let (within, listing) = (within.clone(), listing.clone().page(page));
+            async move { self.list(&within, &listing).await }
+        })
     }
 }
 

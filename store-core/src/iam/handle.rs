@@ -4,13 +4,13 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::entity::{EntityStore, Key, Listing, TenantPath};
+use crate::entity::{EntityStore, EntityStoreExt, Key, Listing, TenantPath};
 use crate::error::{Error, Result};
 use crate::iam::{
     AccessKeys, Authenticated, CredentialStore, Group, IamStore, One, Policy, RecordEntities, Role,
     TenantEntity, TenantTransaction, User,
 };
-use crate::scan::Page;
+use crate::page::{Items, Page};
 use crate::secret::{KeyRing, Secret};
 use crate::store::Store;
 
@@ -297,6 +297,11 @@ impl<E: TenantEntity, S: EntityStore<E> + ?Sized> Entities<E, S> {
     /// `InvalidInput` with a cursor of another query.
     pub async fn list(&self, listing: &Listing<E>) -> Result<Page<Arc<E>>> {
         self.store.list(&self.tenant, listing).await
+    }
+
+    /// The entities of this page and of all after it. See [`Self::list`].
+    pub fn list_stream(&self, listing: Listing<E>) -> Items<'_, Arc<E>> {
+        self.store.list_stream(&self.tenant, listing)
     }
 }
 

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use crate::entity::{Listing, TenantPath, partition};
 use crate::error::Result;
 use crate::iam::{RecordEntities, TenantEntity};
+use crate::page::{Cursor, Page};
 use crate::record::Record;
-use crate::scan::{Cursor, Page, Scan};
+use crate::scan::Scan;
 
 /// How many records are read at a time when only some of them match.
 const CHUNK: usize = 200;
@@ -23,18 +24,13 @@ impl RecordEntities {
         let all = Scan::partition(E::FAMILY.collection, partition(tenant)?);
         // Binds the cursor to the whole query, not only to its scan.
         let narrowed = format!("{}\0{:?}", listing.prefix(), listing.family_filter());
-        let query = all.clone().id_prefix(narrowed);
-        let mut from = match listing.cursor() {
-            None => None,
-            Some(cursor) => {
-                let resumed = query.clone().after(cursor)?;
-                resumed
-                    .position_text()?
-                    .map(str::parse::<Cursor>)
-                    .transpose()?
-            }
-        };
-        let limit = listing.page_size();
+        let query = all
+            .clone()
+            .id_prefix(narrowed)
+            .page(listing.page_request())?;
+        let from = query.position_text()?;
+        let mut from = from.map(str::parse::<Cursor>).transpose()?;
+        let limit = query.page_size();
         let mut chunk = limit;
         let mut items: Vec<Arc<E>> = Vec::new();
         loop {

@@ -7,7 +7,8 @@
 //! key ring, which comes from the environment or a file in a real service.
 //!
 //! ```
-//! use store_core::iam::{Group, Identity, Paging, Policy, User};
+//! use store_core::PageRequest;
+//! use store_core::iam::{Group, Identity, Policy, User};
 //! use store_core::secret::KeyRing;
 //! use store_core::tenants::{Tenant, TenantPath};
 //! # #[tokio::main] async fn main() -> store_core::Result<()> {
@@ -33,9 +34,9 @@
 //!
 //! // A rename keeps everything; a deletion leaves nothing behind.
 //! acme.user("ada").rename("lovelace").await?;
-//! assert_eq!(acme.user("lovelace").groups(&Paging::new()).await?.items.len(), 1);
+//! assert_eq!(acme.user("lovelace").groups(&PageRequest::new()).await?.items.len(), 1);
 //! acme.user("lovelace").delete().await?;
-//! assert!(acme.group("engineers").members(&Paging::new()).await?.items.is_empty());
+//! assert!(acme.group("engineers").members(&PageRequest::new()).await?.items.is_empty());
 //! assert!(identity.iam.authenticate(key.access_key_id(), &secret).await.is_err());
 //! # Ok(()) }
 //! ```
@@ -45,7 +46,8 @@
 //! concurrent transactions have the effect of one after the other:
 //!
 //! ```
-//! # use store_core::iam::{Group, Identity, Paging, Policy, User};
+//! # use store_core::PageRequest;
+//! use store_core::iam::{Group, Identity, Policy, User};
 //! # use store_core::tenants::{Tenant, TenantPath};
 //! # #[tokio::main] async fn main() -> store_core::Result<()> {
 //! # let ring = store_core::secret::KeyRing::random();
@@ -206,5 +208,4 @@ pub use store::{IamStore, MembershipStore, Principal, PrincipalStore, Work};
 pub use transaction::TenantTransaction;
 pub use user::User;
 
-pub use crate::entity::Paging;
 pub(crate) use layout::COLLECTIONS;

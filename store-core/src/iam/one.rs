@@ -3,13 +3,13 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::entity::{EntityStore, EntityStoreExt, Key, Paging, Tags};
+use crate::entity::{EntityStore, EntityStoreExt, Key, Tags};
 use crate::error::Result;
 use crate::iam::{
     AccessKey, AttachedPolicy, CredentialStatus, CredentialStore, Group, InlinePolicy,
     MembershipStore, OneGroup, OneUser, Principal, PrincipalStore, TenantEntity, User,
 };
-use crate::scan::Page;
+use crate::page::{Items, Page, PageRequest};
 use crate::secret::Secret;
 
 /// One entity of a tenant, by name: [`OneUser`], [`OneGroup`] …
@@ -125,8 +125,13 @@ impl<P: Principal, S: PrincipalStore<P> + ?Sized> One<P, S> {
     ///
     /// # Errors
     /// `NotFound` without the principal.
-    pub async fn attached_policies(&self, paging: &Paging) -> Result<Page<AttachedPolicy>> {
-        self.store.attached_policies(&self.key, paging).await
+    pub async fn attached_policies(&self, page: &PageRequest) -> Result<Page<AttachedPolicy>> {
+        self.store.attached_policies(&self.key, page).await
+    }
+
+    /// The items of this page and of all after it. See [`Self::attached_policies`].
+    pub fn attached_policies_stream(&self, page: PageRequest) -> Items<'_, AttachedPolicy> {
+        page.stream(move |page| async move { self.attached_policies(&page).await })
     }
 
     /// Gives it an inline policy, or replaces the document of one.
@@ -164,8 +169,13 @@ impl<P: Principal, S: PrincipalStore<P> + ?Sized> One<P, S> {
     ///
     /// # Errors
     /// `NotFound` without the principal.
-    pub async fn inline_policies(&self, paging: &Paging) -> Result<Page<String>> {
-        self.store.inline_policies(&self.key, paging).await
+    pub async fn inline_policies(&self, page: &PageRequest) -> Result<Page<String>> {
+        self.store.inline_policies(&self.key, page).await
+    }
+
+    /// The items of this page and of all after it. See [`Self::inline_policies`].
+    pub fn inline_policies_stream(&self, page: PageRequest) -> Items<'_, String> {
+        page.stream(move |page| async move { self.inline_policies(&page).await })
     }
 }
 
@@ -174,8 +184,13 @@ impl OneUser {
     ///
     /// # Errors
     /// `NotFound` without the user.
-    pub async fn groups(&self, paging: &Paging) -> Result<Page<Arc<Group>>> {
-        self.store.groups_of(&self.key, paging).await
+    pub async fn groups(&self, page: &PageRequest) -> Result<Page<Arc<Group>>> {
+        self.store.groups_of(&self.key, page).await
+    }
+
+    /// The items of this page and of all after it. See [`Self::groups`].
+    pub fn groups_stream(&self, page: PageRequest) -> Items<'_, Arc<Group>> {
+        page.stream(move |page| async move { self.groups(&page).await })
     }
 }
 
@@ -202,8 +217,13 @@ impl OneGroup {
     ///
     /// # Errors
     /// `NotFound` without the group.
-    pub async fn members(&self, paging: &Paging) -> Result<Page<Arc<User>>> {
-        self.store.members_of(&self.key, paging).await
+    pub async fn members(&self, page: &PageRequest) -> Result<Page<Arc<User>>> {
+        self.store.members_of(&self.key, page).await
+    }
+
+    /// The items of this page and of all after it. See [`Self::members`].
+    pub fn members_stream(&self, page: PageRequest) -> Items<'_, Arc<User>> {
+        page.stream(move |page| async move { self.members(&page).await })
     }
 }
 

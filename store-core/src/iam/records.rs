@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::entity::{
-    DEFAULT_INSTANCE, Edit, EntityStore, Incarnation, Key, Listing, Paging, TenantPath, check_name,
+    DEFAULT_INSTANCE, Edit, EntityStore, Incarnation, Key, Listing, TenantPath, check_name,
     partition,
 };
 use crate::error::{Error, ErrorKind, Result};
@@ -21,8 +21,9 @@ use crate::iam::{
     PrincipalStore, TenantEntity, TenantTransaction, User, Work,
 };
 use crate::key::RecordKey;
+use crate::page::{Page, PageRequest};
 use crate::record_store::RecordStore;
-use crate::scan::{Page, Scan};
+use crate::scan::Scan;
 use crate::secret::KeyRing;
 use crate::store::Store;
 use crate::tenants::{RecordTenants, TenantGates, TenantStore};
@@ -176,22 +177,18 @@ impl RecordEntities {
         &self,
         key: &Key<P>,
         kind: &str,
-        paging: &Paging,
+        page: &PageRequest,
     ) -> Result<Page<String>> {
         let roster = self.roster_of(key).await?;
         // Only binds cursors to this list.
         let query = Scan::partition(P::FAMILY.collection, partition(key.tenant())?)
             .id_prefix(format!("{kind}/{}", key.name()));
-        let resumed = paging.cursor().map(|cursor| query.clone().after(cursor));
-        let resumed = resumed.transpose()?;
-        let after = match &resumed {
-            Some(scan) => scan.position_text()?,
-            None => None,
-        };
+        let query = query.page(page)?;
+        let after = query.position_text()?;
         let mut rest = roster
             .names(kind)
             .skip_while(|name| after.is_some_and(|after| name.as_str() <= after));
-        let items: Vec<String> = rest.by_ref().take(paging.page_size()).cloned().collect();
+        let items: Vec<String> = rest.by_ref().take(query.page_size()).cloned().collect();
         let next = match (rest.next(), items.last()) {
             (Some(_), Some(last)) => Some(query.cursor(last)),
             _ => None,
@@ -338,9 +335,9 @@ impl<P: Principal> PrincipalStore<P> for RecordEntities {
     async fn attached_policies(
         &self,
         key: &Key<P>,
-        paging: &Paging,
+        page: &PageRequest,
     ) -> Result<Page<AttachedPolicy>> {
-        let page = self.held_page(key, held::POLICIES, paging).await?;
+        let page = self.held_page(key, held::POLICIES, page).await?;
         let policies = self.named::<Policy>(key.tenant(), &page.items).await?;
         let shown = policies
             .iter()
@@ -369,8 +366,8 @@ impl<P: Principal> PrincipalStore<P> for RecordEntities {
         .await
     }
 
-    async fn inline_policies(&self, key: &Key<P>, paging: &Paging) -> Result<Page<String>> {
-        self.held_page(key, held::INLINE, paging).await
+    async fn inline_policies(&self, key: &Key<P>, page: &PageRequest) -> Result<Page<String>> {
+        self.held_page(key, held::INLINE, page).await
     }
 }
 
@@ -392,21 +389,18 @@ impl MembershipStore for RecordEntities {
         .await
     }
 
-    async fn groups_of(&self, user: &Key<User>, paging: &Paging) -> Result<Page<Arc<Group>>> {
-        let page = self.held_page(user, held::GROUPS, paging).await?;
+    async fn groups_of(&self, user: &Key<User>, page: &PageRequest) -> Result<Page<Arc<Group>>> {
+        let page = self.held_page(user, held::GROUPS, page).await?;
         let groups = page.items.iter().map(|group| group.parse());
         let groups = self.of_incarnations(user.tenant(), groups).await?;
         Ok(Page::new(groups, page.next))
     }
 
-    async fn members_of(&self, group: &Key<Group>, paging: &Paging) -> Result<Page<Arc<User>>> {
+    async fn members_of(&self, group: &Key<Group>, page: &PageRequest) -> Result<Page<Arc<User>>> {
         let incarnation = self.principal(group).await?.incarnation();
-        let mut scan = Scan::partition(MEMBERS, partition(group.tenant())?)
+        let scan = Scan::partition(MEMBERS, partition(group.tenant())?)
             .id_prefix(under(incarnation))
-            .limit(paging.page_size())?;
-        if let Some(cursor) = paging.cursor() {
-            scan = scan.after(cursor)?;
-        }
+            .page(page)?;
         let page = self.records().scan(&scan).await?;
         let users = page.items.iter();
         let users = users.map(|record| Ok(record.decode::<Membership>()?.user));

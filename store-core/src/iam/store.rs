@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::entity::{EntityStore, Key, Paging, TenantPath};
+use crate::entity::{EntityStore, Key, TenantPath};
 use crate::error::{Error, Result};
 use crate::iam::{
     AttachedPolicy, Group, InlinePolicy, Policy, RecordEntities, Role, TenantEntity,
     TenantTransaction, User,
 };
-use crate::scan::Page;
+use crate::page::{Page, PageRequest};
 
 /// A family whose entities policies can be attached to.
 pub trait Principal: TenantEntity {}
@@ -40,7 +40,7 @@ pub trait PrincipalStore<P: Principal>: EntityStore<P> {
     async fn attached_policies(
         &self,
         key: &Key<P>,
-        paging: &Paging,
+        page: &PageRequest,
     ) -> Result<Page<AttachedPolicy>>;
 
     /// Gives it an inline policy, or replaces the document of one.
@@ -53,7 +53,7 @@ pub trait PrincipalStore<P: Principal>: EntityStore<P> {
     async fn delete_inline_policy(&self, key: &Key<P>, name: &str) -> Result<()>;
 
     /// The names of its inline policies, in bytewise order.
-    async fn inline_policies(&self, key: &Key<P>, paging: &Paging) -> Result<Page<String>>;
+    async fn inline_policies(&self, key: &Key<P>, page: &PageRequest) -> Result<Page<String>>;
 }
 
 /// Which users are in which groups.
@@ -69,10 +69,10 @@ pub trait MembershipStore: EntityStore<User> + EntityStore<Group> {
     async fn remove_member(&self, group: &Key<Group>, user: &Key<User>) -> Result<()>;
 
     /// The groups that a user is in, in a stable order.
-    async fn groups_of(&self, user: &Key<User>, paging: &Paging) -> Result<Page<Arc<Group>>>;
+    async fn groups_of(&self, user: &Key<User>, page: &PageRequest) -> Result<Page<Arc<Group>>>;
 
     /// The users that are in a group, in a stable order.
-    async fn members_of(&self, group: &Key<Group>, paging: &Paging) -> Result<Page<Arc<User>>>;
+    async fn members_of(&self, group: &Key<Group>, page: &PageRequest) -> Result<Page<Arc<User>>>;
 }
 
 /// What [`IamStore::transact`] runs.

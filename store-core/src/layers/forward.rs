@@ -21,9 +21,10 @@ use crate::clock::Clock;
 use crate::error::Result;
 use crate::key::RecordRef;
 use crate::limits::{Bucket, BucketUpdate, Decision, LimitKey, QuotaSet, RateLimitStore, Take};
+use crate::page::Page;
 use crate::record::{Record, Version};
 use crate::record_store::{Ping, RecordStore, Swept};
-use crate::scan::{Page, Records, Scan};
+use crate::scan::{Records, Scan};
 
 /// The future of a forwarded call: the one that the store under the layer returned.
 pub type Forwarded<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

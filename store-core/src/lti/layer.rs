@@ -11,7 +11,7 @@ use crate::lti::{
     AccessToken, CachedJwks, Deployable, LtiStore, NewToolKey, NonceCheck, NonceLifetime,
     Registerable, Registration, SigningKey, ToolKey,
 };
-use crate::scan::{Cursor, Page};
+use crate::page::{Page, PageRequest};
 
 layer! {
     /// A layer over an [`LtiStore`], and by that an `LtiStore` itself. See the
@@ -46,8 +46,7 @@ layer! {
     ) -> Result<()>;
     async fn list_registrations['life1, 'life2](
         issuer: Option<&'life1 str>,
-        after: Option<&'life2 Cursor>,
-        limit: usize
+        page: &'life2 PageRequest
     ) -> Result<Page<Arc<<Self as LtiLayer>::R>>>;
     async fn upsert_deployment['life1](
         registration: &'life1 Registration,
@@ -59,8 +58,7 @@ layer! {
     ) -> Result<bool>;
     async fn list_deployments['life1, 'life2](
         registration: &'life1 Registration,
-        after: Option<&'life2 Cursor>,
-        limit: usize
+        page: &'life2 PageRequest
     ) -> Result<Page<Arc<<Self as LtiLayer>::D>>>;
     async fn signing_key['life1](registration: &'life1 Registration) -> Result<Option<SigningKey>>;
     async fn add_key[](key: NewToolKey) -> Result<()>;

@@ -213,5 +213,6 @@ pub use registration::{
     MAX_CLIENT_ID, MAX_ID, MAX_URL, Registerable, Registration, RegistrationParts, ToolJwk,
 };
 pub use store::{
-    AccessToken, CachedJwks, LtiStore, MAX_JWKS_AGE, MAX_NONCE, NonceCheck, NonceLifetime,
+    AccessToken, CachedJwks, LtiStore, LtiStoreExt, MAX_JWKS_AGE, MAX_NONCE, NonceCheck,
+    NonceLifetime,
 };

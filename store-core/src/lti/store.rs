@@ -12,7 +12,7 @@ use super::keys::{NewToolKey, SigningKey, ToolKey};
 use super::registration::{Registerable, Registration};
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
-use crate::scan::{Cursor, Page};
+use crate::page::{Items, Page, PageRequest};
 use crate::secret::Secret;
 
 /// Stores what LTI launches need. Implement the first four methods and launches
@@ -142,7 +142,7 @@ pub trait LtiStore<R: Registerable = Registration, D: Deployable = Deployment>:
         Err(unsupported("set_default_registration"))
     }
 
-    /// A page of at most `limit` registrations of `issuer`, or of all issuers.
+    /// A page of registrations of `issuer`, or of all issuers.
     /// One issuer's come in order of client id, as far as those are short
     /// enough to be stored as they are; all of them come in no order. One that
     /// cannot be decoded is reported in [`Page::unreadable`] as
@@ -150,10 +150,9 @@ pub trait LtiStore<R: Registerable = Registration, D: Deployable = Deployment>:
     async fn list_registrations(
         &self,
         issuer: Option<&str>,
-        after: Option<&Cursor>,
-        limit: usize,
+        page: &PageRequest,
     ) -> Result<Page<Arc<R>>> {
-        let _ = (issuer, after, limit);
+        let _ = (issuer, page);
         Err(unsupported("list_registrations"))
     }
 
@@ -177,16 +176,15 @@ pub trait LtiStore<R: Registerable = Registration, D: Deployable = Deployment>:
         Err(unsupported("delete_deployment"))
     }
 
-    /// A page of at most `limit` deployments of `registration`. A page may be
+    /// A page of deployments of `registration`. A page may be
     /// shorter, even empty, and still have a cursor. One that cannot be decoded
     /// is reported in [`Page::unreadable`] by its id.
     async fn list_deployments(
         &self,
         registration: &Registration,
-        after: Option<&Cursor>,
-        limit: usize,
+        page: &PageRequest,
     ) -> Result<Page<Arc<D>>> {
-        let _ = (registration, after, limit);
+        let _ = (registration, page);
         Err(unsupported("list_deployments"))
     }
 
@@ -273,6 +271,31 @@ pub trait LtiStore<R: Registerable = Registration, D: Deployable = Deployment>:
         Err(unsupported("get_token"))
     }
 }
+
+/// Conveniences over any [`LtiStore`].
+pub trait LtiStoreExt<R: Registerable, D: Deployable>: LtiStore<R, D> {
+    /// The registrations of this page and of all after it. See
+    /// [`LtiStore::list_registrations`].
+    fn list_registrations_stream<'a>(
+        &'a self,
+        issuer: Option<&'a str>,
+        page: PageRequest,
+    ) -> Items<'a, Arc<R>> {
+        page.stream(move |page| async move { self.list_registrations(issuer, &page).await })
+    }
+
+    /// The deployments of this page and of all after it. See
+    /// [`LtiStore::list_deployments`].
+    fn list_deployments_stream<'a>(
+        &'a self,
+        registration: &'a Registration,
+        page: PageRequest,
+    ) -> Items<'a, Arc<D>> {
+        page.stream(move |page| async move { self.list_deployments(registration, &page).await })
+    }
+}
+
+impl<R: Registerable, D: Deployable, S: LtiStore<R, D> + ?Sized> LtiStoreExt<R, D> for S {}
 
 fn unsupported(operation: &'static str) -> Error {
     Error::unsupported(

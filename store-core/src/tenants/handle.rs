@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::entity::{Listing, TenantPath};
+use crate::entity::{EntityStoreExt, Listing, TenantPath};
 use crate::error::Result;
-use crate::scan::Page;
+use crate::page::{Items, Page};
 use crate::store::Store;
 use crate::tenants::{Among, Quotas, RecordTenants, Tenant, TenantStore, Usage};
 
@@ -79,6 +79,11 @@ impl Tenants {
         self.store.list(&Among::All, listing).await
     }
 
+    /// The tenants of this page and of all after it. See [`Self::list`].
+    pub fn list_stream(&self, listing: Listing<Tenant>) -> Items<'_, Arc<Tenant>> {
+        self.store.list_stream(&Among::All, listing)
+    }
+
     /// The tenants directly below `path`.
     ///
     /// # Errors
@@ -93,6 +98,16 @@ impl Tenants {
             .await
     }
 
+    /// The tenants of this page and of all after it. See [`Self::children`].
+    pub fn children_stream(
+        &self,
+        path: &TenantPath,
+        listing: Listing<Tenant>,
+    ) -> Items<'_, Arc<Tenant>> {
+        self.store
+            .list_stream(&Among::Children(path.clone()), listing)
+    }
+
     /// The tenants below `path` at any depth.
     ///
     /// # Errors
@@ -105,6 +120,16 @@ impl Tenants {
         self.store
             .list(&Among::Descendants(path.clone()), listing)
             .await
+    }
+
+    /// The tenants of this page and of all after it. See [`Self::descendants`].
+    pub fn descendants_stream(
+        &self,
+        path: &TenantPath,
+        listing: Listing<Tenant>,
+    ) -> Items<'_, Arc<Tenant>> {
+        self.store
+            .list_stream(&Among::Descendants(path.clone()), listing)
     }
 
     /// The tenants above `path`, the root first, without the tenant itself.

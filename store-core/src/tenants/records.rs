@@ -15,8 +15,9 @@ use crate::clock::Timestamp;
 use crate::entity::{Edit, EntityStore, Incarnation, Listing, TenantPath};
 use crate::error::{Error, ErrorKind, Result, Retry};
 use crate::key::{Collection, Partition, RecordKey};
+use crate::page::{Cursor, MAX_PAGE, Page};
 use crate::record_store::RecordStore;
-use crate::scan::{Cursor, MAX_PAGE, Page, Scan};
+use crate::scan::Scan;
 use crate::store::Store;
 use crate::tenants::gate::{TenantGates, no_tenant};
 use crate::tenants::store::resolve;
@@ -272,10 +273,7 @@ impl EntityStore<Tenant> for RecordTenants {
                 "tenants have no path to list by; list the children or descendants of a tenant",
             ));
         }
-        let scan = |scan: Scan| match listing.cursor() {
-            Some(cursor) => scan.limit(listing.page_size())?.after(cursor),
-            None => scan.limit(listing.page_size()),
-        };
+        let scan = |scan: Scan| scan.page(listing.page_request());
         let page = match among {
             Among::All => {
                 self.records
@@ -298,21 +296,14 @@ impl RecordTenants {
         path: &TenantPath,
         listing: &Listing<Tenant>,
     ) -> Result<Page<crate::Record>> {
-        let query = below(path, ' ')?;
-        let mut from = (true, None);
-        if let Some(cursor) = listing.cursor() {
-            let resumed = query.clone().after(cursor)?;
-            let position = resumed.position_text()?.unwrap_or_default();
-            let inner = position.get(1..).filter(|inner| !inner.is_empty());
-            from = (
-                position.starts_with('/'),
-                inner.map(str::parse::<Cursor>).transpose()?,
-            );
-        }
-        let (mut deep, mut inner) = from;
+        let query = below(path, ' ')?.page(listing.page_request())?;
+        let position = query.position_text()?.unwrap_or("/");
+        let mut deep = position.starts_with('/');
+        let inner = position.get(1..).filter(|inner| !inner.is_empty());
+        let mut inner = inner.map(str::parse::<Cursor>).transpose()?;
         let mut items = Vec::new();
         loop {
-            let room = listing.page_size() - items.len();
+            let room = query.page_size() - items.len();
             let mut scan = below(path, if deep { '/' } else { ':' })?.limit(room.max(1))?;
             if let Some(cursor) = &inner {
                 scan = scan.after(cursor)?;

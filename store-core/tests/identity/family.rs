@@ -3,9 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 use store_core::entity::{Entity, Key, Listing, Meta};
-use store_core::iam::{
-    Family, Identity, Owned, Paging, Policy, Principal, TenantEntity, TenantIam,
-};
+use store_core::iam::{Family, Identity, Owned, Policy, Principal, TenantEntity, TenantIam};
 use store_core::secret::KeyRing;
 use store_core::tenants::{Quotas, Tenant, TenantPath};
 use store_core::{Collection, ErrorKind, Result, Store};
@@ -117,7 +115,13 @@ async fn a_family_that_was_only_described_keeps_every_promise() -> Result<()> {
     badges.one("door").rename("gate").await?;
     let gate = badges.one("gate");
     assert_eq!(gate.tags().await?["floor"], "2");
-    assert_eq!(gate.attached_policies(&Paging::new()).await?.items.len(), 1);
+    assert_eq!(
+        gate.attached_policies(&PageRequest::new())
+            .await?
+            .items
+            .len(),
+        1
+    );
     assert_eq!(badges.list(&Listing::new()).await?.items.len(), 1);
     let found = badges.get_by_id(door.id()).await?.expect("by id");
     assert_eq!((found.name(), &*found.color), ("gate", "red"));
@@ -125,7 +129,7 @@ async fn a_family_that_was_only_described_keeps_every_promise() -> Result<()> {
     gate.delete().await?;
     badges.create(badge("gate")).await?;
     assert!(
-        gate.attached_policies(&Paging::new())
+        gate.attached_policies(&PageRequest::new())
             .await?
             .items
             .is_empty()

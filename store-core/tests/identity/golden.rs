@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use store_core::entity::{Listing, Provider};
-use store_core::iam::{Group, Identity, Paging, Policy, Role, User};
+use store_core::iam::{Group, Identity, Policy, Role, User};
 use store_core::secret::KeyRing;
 use store_core::tenants::{Quotas, Tenant, TenantPath};
 use store_core::{
@@ -197,7 +197,7 @@ async fn what_format_1_wrote_is_read_changed_and_removed() -> Result<()> {
     let team = identity.iam.tenant(&path);
     team.user("ada").rename("lovelace").await?;
     team.user("lovelace").tag([("title", "countess")]).await?;
-    let all = Paging::new();
+    let all = PageRequest::new();
     let attached = team.user("lovelace").attached_policies(&all).await?.items;
     assert_eq!(attached[0].policy_name, "read");
     assert_eq!(

@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use store_core::layers::RecordLayer;
 use store_core::lti::{Deployment, LtiStore, NonceCheck, RecordLti};
 use store_core::{
-    Batch, Collection, Committed, Error, ErrorKind, Record, RecordRef, RecordStore, Records,
-    Result, Retry, Scan, Store,
+    Batch, Collection, Committed, Error, ErrorKind, PageRequest, Record, RecordRef, RecordStore,
+    Records, Result, Retry, Scan, Store,
 };
 use store_memory::MemoryStore;
 
@@ -188,7 +188,10 @@ async fn a_deletion_that_stopped_half_way_is_out_of_reach_and_finished_later() {
     // The next registration of this name inherits none, and loses none.
     lti.upsert_registration(lms()).await.unwrap();
     assert!(lti.get_deployment(&lms(), "d").await.unwrap().is_none());
-    let page = lti.list_deployments(&lms(), None, 1000).await.unwrap();
+    let page = lti
+        .list_deployments(&lms(), &PageRequest::new())
+        .await
+        .unwrap();
     assert!(page.items.is_empty());
     let deployment = Deployment::new("d").unwrap();
     lti.upsert_deployment(&lms(), deployment).await.unwrap();

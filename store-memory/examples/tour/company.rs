@@ -1,6 +1,6 @@
 //! A small company, and its neighbour.
 
-use store_core::iam::{Group, Identity, Paging, Policy, User};
+use store_core::iam::{Group, Identity, Policy, User};
 use store_core::secret::KeyRing;
 use store_core::tenants::{Quotas, Tenant, TenantPath};
 use store_core::{ErrorKind, Store};
@@ -83,7 +83,7 @@ pub async fn chapter(screen: &Screen, store: &Store) -> Tour {
         .map_err(said)?;
     let inherited = at_acme
         .user("ada")
-        .attached_policies(&Paging::new())
+        .attached_policies(&PageRequest::new())
         .await
         .map_err(said)?;
     must(

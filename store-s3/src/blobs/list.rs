@@ -2,7 +2,8 @@
 
 use futures_util::future::BoxFuture;
 use store_core::blobs::{BlobEntry, BlobList};
-use store_core::scan::{Page, Scope};
+use store_core::page::Page;
+use store_core::scan::Scope;
 use store_core::{Error, Result};
 
 use super::Blobs;
@@ -13,7 +14,7 @@ const ENTRY: usize = 1024;
 
 impl Blobs {
     pub(super) async fn list(&self, list: &BlobList) -> Result<Page<BlobEntry>> {
-        let asked = list.as_scan();
+        let asked = list.to_scan()?;
         let Scope::Partition(bucket) = asked.scope() else {
             return Err(Error::invalid("a list of objects names one bucket"));
         };

@@ -67,7 +67,7 @@ use store_core::blobs::{
     BLOBS, Blob, BlobEntry, BlobList, BlobMetadata, BlobRef, BlobSink, BlobStat, BlobStore,
     Content, OpenOptions, Publication, PutOptions,
 };
-use store_core::scan::Page;
+use store_core::page::Page;
 use store_core::{
     Error, ErrorKind, Partition, RecordKey, RecordRef, Result, Retry, Swept, Timestamp, Version,
 };

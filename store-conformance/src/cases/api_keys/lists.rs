@@ -52,7 +52,7 @@ async fn pages(store: &dyn ApiKeyStore, query: ListKeys) -> Result<Vec<Vec<KeyEn
     let mut after = query.clone();
     loop {
         let page = store.list(&after).await?;
-        assert!(page.items.len() <= query.page_size());
+        assert!(page.items.len() <= query.page_request().size());
         assert!(
             page.next.is_none() || !page.items.is_empty(),
             "an empty page has a cursor"
@@ -124,14 +124,14 @@ async fn pages_hold_every_key_once(given: Given) -> CaseResult {
     let space = Space::open(&given, &fixtures).await?;
     let expected = ids(&space, &fixtures).await?;
     for size in [1, 3, 5, 12, 13] {
-        let query = ListKeys::of_tenant("acme").limit(size);
+        let query = ListKeys::of_tenant("acme").limit(size)?;
         assert_eq!(
             listed(&space.second, query).await?,
             expected,
             "in pages of {size}"
         );
     }
-    let exact = ListKeys::of_tenant("acme").limit(12);
+    let exact = ListKeys::of_tenant("acme").limit(12)?;
     let page = space.first.list(&exact).await?;
     assert_eq!(page.items.len(), 12);
     assert!(page.next.is_none(), "nothing follows an exactly full page");
@@ -154,7 +154,7 @@ async fn a_page_of_zero_is_refused_and_a_huge_one_served(given: Given) -> CaseRe
 async fn a_cursor_fits_only_its_own_list(given: Given) -> CaseResult {
     let fixtures = [of("acme", 3), of("other", 3)].concat();
     let space = Space::open(&given, &fixtures).await?;
-    let query = ListKeys::of_tenant("acme").limit(1);
+    let query = ListKeys::of_tenant("acme").limit(1)?;
     let cursor = space.first.list(&query).await?.next;
     let cursor = cursor.expect("two more follow");
     for other in [ListKeys::of_tenant("other"), ListKeys::all()] {
@@ -162,7 +162,7 @@ async fn a_cursor_fits_only_its_own_list(given: Given) -> CaseResult {
         let error = answer.expect_err("a cursor of another list");
         assert_eq!(error.kind(), ErrorKind::InvalidInput);
     }
-    let rest = space.second.list(&query.limit(9).after(cursor)).await?;
+    let rest = space.second.list(&query.limit(9)?.after(cursor)).await?;
     assert_eq!(rest.items.len(), 2);
     Ok(())
 }
@@ -172,7 +172,7 @@ async fn pages_neither_skip_nor_repeat_while_keys_are_deleted(given: Given) -> C
     let space = Space::open(&given, &fixtures).await?;
     let all = ids(&space, &fixtures).await?;
     let (mut seen, mut deleted) = (BTreeSet::new(), BTreeSet::new());
-    let query = ListKeys::of_tenant("acme").limit(4);
+    let query = ListKeys::of_tenant("acme").limit(4)?;
     let mut after = query.clone();
     loop {
         let page = space.first.list(&after).await?;

@@ -179,7 +179,7 @@ async fn a_hint_without_its_key_lists_nothing(given: Given) -> CaseResult {
         assert_eq!(plain.get_key(secret).await?, Lookup::Unknown);
     }
     assert_eq!(count(&opened.first).await?, [0, 0, 4]);
-    let page = plain.list(&ListKeys::of_tenant("acme").limit(1)).await?;
+    let page = plain.list(&ListKeys::of_tenant("acme").limit(1)?).await?;
     assert!(page.items.is_empty() && page.next.is_none());
 
     plain.insert(&secrets[0], data()).await?;
@@ -198,7 +198,7 @@ async fn a_hint_without_its_key_lists_nothing(given: Given) -> CaseResult {
         })
         .await?;
     assert_eq!(count(&opened.first).await?, [1, 1, 7]);
-    let mut query = ListKeys::of_tenant("acme").limit(1);
+    let mut query = ListKeys::of_tenant("acme").limit(1)?;
     let mut listed = 0;
     loop {
         let page = plain.list(&query).await?;

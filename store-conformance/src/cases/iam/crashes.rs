@@ -6,9 +6,9 @@
 use std::sync::Arc;
 
 use store_core::entity::{EntityStore, Key};
-use store_core::iam::{Group, Identity, Paging, Policy, RecordEntities, User};
+use store_core::iam::{Group, Identity, Policy, RecordEntities, User};
 use store_core::tenants::Tenant;
-use store_core::{ErrorKind, Result, Store};
+use store_core::{ErrorKind, PageRequest, Result, Store};
 
 use super::fixtures::{path, ring};
 use crate::case;
@@ -60,10 +60,10 @@ async fn an_interrupted_deletion_hands_nothing_on(harness: Backend) -> CaseResul
     let opened = harness.open(()).await?;
     let one = interrupted(&opened).await?.iam.tenant(&path("1"));
     assert!(one.users().get("ada").await?.is_none());
-    let members = one.group("devs").members(&Paging::new()).await?;
+    let members = one.group("devs").members(&PageRequest::new()).await?;
     assert!(members.items.is_empty());
     one.users().create(User::new("ada")).await?;
-    let all = Paging::new();
+    let all = PageRequest::new();
     assert!(
         one.user("ada")
             .attached_policies(&all)

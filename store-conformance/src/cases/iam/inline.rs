@@ -1,10 +1,8 @@
 //! Policies that one principal alone has.
 
 use store_core::entity::Key;
-use store_core::iam::{
-    Group, IamStore, InlinePolicy, MAX_INLINE_POLICIES, Paging, PrincipalStore, User,
-};
-use store_core::{ErrorKind, Result};
+use store_core::iam::{Group, IamStore, InlinePolicy, MAX_INLINE_POLICIES, PrincipalStore, User};
+use store_core::{ErrorKind, PageRequest, Result};
 
 use super::fixtures::{Everything, key};
 use super::tools::{kind, pages};
@@ -92,11 +90,11 @@ async fn inline_policies_are_listed_in_order(harness: Iam) -> CaseResult {
     let listed = pages(|cursor| {
         let iam = &second;
         async move {
-            let mut paging = Paging::new().limit(2)?;
+            let mut page = PageRequest::new().limit(2)?;
             if let Some(cursor) = cursor {
-                paging = paging.after(cursor);
+                page = page.after(cursor);
             }
-            PrincipalStore::<User>::inline_policies(&**iam, &key("ada"), &paging).await
+            PrincipalStore::<User>::inline_policies(&**iam, &key("ada"), &page).await
         }
     })
     .await?;

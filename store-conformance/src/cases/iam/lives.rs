@@ -3,10 +3,8 @@
 use std::sync::Arc;
 
 use store_core::entity::{EntityStore, EntityStoreExt, Listing, Tags};
-use store_core::iam::{
-    Group, IamStore, InlinePolicy, Paging, Policy, Principal, PrincipalStore, User,
-};
-use store_core::{ErrorKind, Result};
+use store_core::iam::{Group, IamStore, InlinePolicy, Policy, Principal, PrincipalStore, User};
+use store_core::{ErrorKind, PageRequest, Result};
 
 use super::fixtures::{Everything, Sample, key, path};
 use super::policies::{arn, attached, count};
@@ -53,20 +51,22 @@ where
     assert_eq!(attached::<P>(iam, name).await?, policies, "attached");
     let own = iam.inline_policy(&key::<P>(name), "own").await?;
     assert_eq!(own.is_some(), all, "inline");
-    let names = iam.inline_policies(&key::<P>(name), &Paging::new()).await?;
+    let names = iam
+        .inline_policies(&key::<P>(name), &PageRequest::new())
+        .await?;
     assert_eq!(names.items.len(), usize::from(all), "inline, listed");
     Ok(())
 }
 
 async fn groups(iam: &Arc<dyn IamStore>, user: &str) -> Result<Vec<String>> {
-    let page = iam.groups_of(&key(user), &Paging::new()).await?;
+    let page = iam.groups_of(&key(user), &PageRequest::new()).await?;
     let mut names: Vec<_> = page.items.iter().map(|g| g.name.clone()).collect();
     names.sort_unstable();
     Ok(names)
 }
 
 async fn members(iam: &Arc<dyn IamStore>, group: &str) -> Result<Vec<String>> {
-    let page = iam.members_of(&key(group), &Paging::new()).await?;
+    let page = iam.members_of(&key(group), &PageRequest::new()).await?;
     let mut names: Vec<_> = page.items.iter().map(|u| u.name.clone()).collect();
     names.sort_unstable();
     Ok(names)

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use store_core::entity::{EntityStore, Key};
-use store_core::iam::{Group, IamStore, Paging, User};
+use store_core::iam::{Group, IamStore, User};
 use store_core::tenants::Tenant;
-use store_core::{ErrorKind, Result};
+use store_core::{ErrorKind, PageRequest, Result};
 
 use super::fixtures::{Everything, key, path};
 use super::tools::{kind, pages, race, won};
@@ -27,11 +27,11 @@ pub(super) fn cases() -> Cases {
 
 async fn members(iam: &Arc<dyn IamStore>, group: &str, limit: usize) -> Result<Vec<String>> {
     let pages = pages(|cursor| async move {
-        let mut paging = Paging::new().limit(limit)?;
+        let mut page = PageRequest::new().limit(limit)?;
         if let Some(cursor) = cursor {
-            paging = paging.after(cursor);
+            page = page.after(cursor);
         }
-        iam.members_of(&key(group), &paging).await
+        iam.members_of(&key(group), &page).await
     })
     .await?;
     assert!(pages.iter().rev().skip(1).all(|page| page.len() == limit));
@@ -45,7 +45,7 @@ async fn joining_is_idempotent(harness: Iam) -> CaseResult {
         iam.add_member(&key("devs"), &key("ada")).await?;
     }
     assert_eq!(members(&second, "devs", 5).await?, ["ada"]);
-    let groups = second.groups_of(&key("ada"), &Paging::new()).await?;
+    let groups = second.groups_of(&key("ada"), &PageRequest::new()).await?;
     assert_eq!(groups.items.len(), 1);
     assert_eq!(groups.items[0].name, "devs");
     for iam in [&first, &second] {
@@ -73,11 +73,11 @@ async fn a_membership_needs_both_in_one_tenant(harness: Iam) -> CaseResult {
     let no_group = second.add_member(&key("nobody"), &key("ada")).await;
     assert_eq!(kind(no_group), ErrorKind::NotFound);
     assert_eq!(
-        kind(second.members_of(&key("nobody"), &Paging::new()).await),
+        kind(second.members_of(&key("nobody"), &PageRequest::new()).await),
         ErrorKind::NotFound
     );
     assert_eq!(
-        kind(second.groups_of(&key("nobody"), &Paging::new()).await),
+        kind(second.groups_of(&key("nobody"), &PageRequest::new()).await),
         ErrorKind::NotFound
     );
     assert!(members(&second, "devs", 5).await?.is_empty());
@@ -99,7 +99,7 @@ async fn members_are_listed_without_gap_or_repeat(harness: Iam) -> CaseResult {
         assert_eq!(distinct, BTreeSet::from(names));
     }
     let page = second
-        .members_of(&key("devs"), &Paging::new().limit(6)?)
+        .members_of(&key("devs"), &PageRequest::new().limit(6)?)
         .await?;
     assert!(page.next.is_none(), "there is no seventh");
     Ok(())
@@ -127,7 +127,7 @@ async fn both_sides_of_a_membership_agree_after_any_race(harness: Iam) -> CaseRe
         for group in groups {
             for user in users {
                 let in_group = members(&first, group, 9).await?.contains(&user.to_owned());
-                let page = second.groups_of(&key(user), &Paging::new()).await?;
+                let page = second.groups_of(&key(user), &PageRequest::new()).await?;
                 let of_user = page.items.iter().any(|g| g.name == group);
                 assert_eq!(in_group, of_user, "{user} in {group}");
             }
@@ -136,7 +136,7 @@ async fn both_sides_of_a_membership_agree_after_any_race(harness: Iam) -> CaseRe
     EntityStore::<User>::delete(&*first, &key("a")).await?;
     EntityStore::<Group>::delete(&*second, &key("x")).await?;
     for user in ["b", "c"] {
-        let page = second.groups_of(&key(user), &Paging::new()).await?;
+        let page = second.groups_of(&key(user), &PageRequest::new()).await?;
         assert!(page.items.iter().all(|group| group.name == "y"));
     }
     assert!(!members(&first, "y", 9).await?.contains(&"a".to_owned()));

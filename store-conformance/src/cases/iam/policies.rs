@@ -4,11 +4,10 @@ use std::sync::Arc;
 
 use store_core::entity::{EntityStore, Key, Listing, Provider};
 use store_core::iam::{
-    Group, IamStore, MAX_ATTACHED_POLICIES, Paging, Policy, PolicyFilter, PolicyScope,
-    PrincipalStore, User,
+    Group, IamStore, MAX_ATTACHED_POLICIES, Policy, PolicyFilter, PolicyScope, PrincipalStore, User,
 };
 use store_core::tenants::Tenant;
-use store_core::{ErrorKind, Result};
+use store_core::{ErrorKind, PageRequest, Result};
 
 use super::fixtures::{Everything, key, path, policy};
 use super::tools::{kind, pages, race, won};
@@ -51,11 +50,11 @@ where
     dyn IamStore: PrincipalStore<P>,
 {
     let pages = pages(|cursor| async move {
-        let mut paging = Paging::new().limit(3)?;
+        let mut page = PageRequest::new().limit(3)?;
         if let Some(cursor) = cursor {
-            paging = paging.after(cursor);
+            page = page.after(cursor);
         }
-        PrincipalStore::<P>::attached_policies(&**iam, &key(name), &paging).await
+        PrincipalStore::<P>::attached_policies(&**iam, &key(name), &page).await
     })
     .await?;
     Ok(pages.concat().into_iter().map(|p| p.policy_name).collect())
@@ -310,7 +309,7 @@ async fn attached_policies_are_listed_in_order(harness: Iam) -> CaseResult {
     first.attach_policy(&key::<User>("adam"), &arn("a")).await?;
     names.sort_unstable();
     assert_eq!(attached::<User>(&second, "ada").await?, names);
-    let exactly = Paging::new().limit(7)?;
+    let exactly = PageRequest::new().limit(7)?;
     let page = PrincipalStore::<User>::attached_policies(&*second, &key("ada"), &exactly).await?;
     assert!(page.next.is_none(), "there is no eighth");
     assert!(

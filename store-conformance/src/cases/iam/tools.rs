@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use store_core::entity::{EntityStore, Listing};
 use store_core::iam::TenantEntity;
-use store_core::scan::{Cursor, Page};
+use store_core::page::{Cursor, Page};
 use store_core::tenants::TenantPath;
 use store_core::{Error, ErrorKind, Result};
 

@@ -10,7 +10,7 @@ use store_core::lti::{
     RegistrationParts, ToolJwk,
 };
 use store_core::secret::{KeyRing, Secret, SecretField};
-use store_core::{Batch, Body, Collection, ErrorKind, Record, Result, Scan, Store};
+use store_core::{Batch, Body, Collection, ErrorKind, PageRequest, Record, Result, Scan, Store};
 
 use super::fixtures::{lms, parts, platform};
 use super::interference::Interfering;
@@ -167,7 +167,7 @@ async fn a_damaged_registration_hides_no_other_and_can_be_replaced(given: Given)
             let error = found.expect_err("it cannot be decoded");
             assert_eq!(error.kind(), ErrorKind::Corrupt);
             for issuer in [Some(ISSUER), None] {
-                let page = lti.list_registrations(issuer, None, 10).await?;
+                let page = lti.list_registrations(issuer, &PageRequest::new()).await?;
                 let names: Vec<_> = page.items.iter().map(|row| row.client_id()).collect();
                 assert_eq!(names, ["good"]);
                 let [unreadable] = &page.unreadable[..] else {
@@ -205,7 +205,7 @@ async fn a_damaged_deployment_hides_no_other_and_can_be_replaced(given: Given) -
             lti.upsert_deployment(&owner, row.clone()).await?;
             let record = find(store, DEPLOYMENTS, |body| body["deployment_id"] == "bad").await?;
             damage(store, &record, how).await?;
-            let page = lti.list_deployments(&owner, None, 10).await?;
+            let page = lti.list_deployments(&owner, &PageRequest::new()).await?;
             assert_eq!(page.items.len(), 1);
             let [unreadable] = &page.unreadable[..] else {
                 return Err("one is unreadable".into());

@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use store_core::ErrorKind;
 use store_core::body::Unknown;
 use store_core::lti::{Deployment, Registration, RegistrationParts, ToolJwk};
 use store_core::secret::{Secret, SecretField};
+use store_core::{Collection, ErrorKind, PageRequest, Scan};
 use tokio::sync::Barrier;
 
 use super::fixtures::{Cases, Fixtures, Given, Platform, Site, Tool, lms, parts, platform};
@@ -53,10 +53,18 @@ async fn managing_is_declined<R: Platform, D: Site>(harness: Given<R, D>) -> Cas
     refused(tool.first.change_endpoints(R::from(lms()?)).await)?;
     refused(tool.first.delete_registration(ISSUER, "tool-1").await)?;
     refused(tool.first.set_default_registration(ISSUER, "tool-1").await)?;
-    refused(tool.first.list_registrations(None, None, 10).await)?;
+    refused(
+        tool.first
+            .list_registrations(None, &PageRequest::new())
+            .await,
+    )?;
     refused(tool.first.upsert_deployment(&lms()?, deployment).await)?;
     refused(tool.first.delete_deployment(&lms()?, "d").await)?;
-    refused(tool.first.list_deployments(&lms()?, None, 10).await)
+    refused(
+        tool.first
+            .list_deployments(&lms()?, &PageRequest::new())
+            .await,
+    )
 }
 
 async fn sealing_is_declined<R: Platform, D: Site>(harness: Given<R, D>) -> CaseResult {
@@ -121,7 +129,9 @@ async fn concurrent_upserts_of_a_registration_leave_one_row<R: Platform, D: Site
         // First they create it, then they replace it.
         race_upserts(&tool, &client_id, 0).await?;
         race_upserts(&tool, &client_id, TASKS).await?;
-        let page = tool.second.list_registrations(Some(ISSUER), None, 100);
+        let page = tool
+            .second
+            .list_registrations(Some(ISSUER), &PageRequest::new());
         let rows = page.await?.items;
         assert_eq!(rows.len(), round + 2, "{rows:?}");
     }
@@ -152,7 +162,10 @@ async fn concurrent_upserts_of_a_deployment_leave_one_row<R: Platform, D: Site>(
         for task in tasks {
             task.await??;
         }
-        let page = tool.second.list_deployments(&lms()?, None, 100).await?;
+        let page = tool
+            .second
+            .list_deployments(&lms()?, &PageRequest::new())
+            .await?;
         assert_eq!(page.items.len(), round / 2 + 1, "{:?}", page.items);
         let mut held = Vec::new();
         for handle in [&tool.first, &tool.second] {
@@ -327,43 +340,39 @@ async fn lists_give_every_row_once<R: Platform, D: Site>(harness: Given<R, D>) -
     let tool = Tool::<R, D>::open(&harness, fixtures).await?;
     for limit in [1, 2, 7, 1000] {
         for (issuer, expected) in [(Some(ISSUER), 7), (None, 8)] {
-            let (mut names, mut next) = (Vec::new(), None);
+            let (mut names, mut request) = (Vec::new(), PageRequest::new().limit(limit)?);
             loop {
-                let page = tool
-                    .second
-                    .list_registrations(issuer, next.as_ref(), limit)
-                    .await?;
+                let page = tool.second.list_registrations(issuer, &request).await?;
                 assert!(page.items.len() <= limit);
                 for row in page.items {
                     let row = row.to_registration()?;
                     names.push((row.issuer().to_owned(), row.client_id().to_owned()));
                 }
-                next = page.next;
-                if next.is_none() {
-                    break;
+                match page.next {
+                    Some(next) => request = request.after(next),
+                    None => break,
                 }
             }
             let distinct: BTreeSet<_> = names.iter().collect();
             assert_eq!((names.len(), distinct.len()), (expected, expected));
         }
-        let (mut ids, mut next) = (Vec::new(), None);
+        let (mut ids, mut request) = (Vec::new(), PageRequest::new().limit(limit)?);
         loop {
-            let page = tool
-                .second
-                .list_deployments(&owner, next.as_ref(), limit)
-                .await?;
+            let page = tool.second.list_deployments(&owner, &request).await?;
             for row in page.items {
                 ids.push(row.to_deployment()?.deployment_id().to_owned());
             }
-            next = page.next;
-            if next.is_none() {
-                break;
+            match page.next {
+                Some(next) => request = request.after(next),
+                None => break,
             }
         }
         assert_eq!(ids, ["d-0", "d-1", "d-2", "d-3", "d-4"]);
     }
-    let error = tool.first.list_registrations(None, None, 0).await;
-    let error = error.expect_err("a page of nothing");
+    let foreign =
+        PageRequest::new().after(Scan::collection(Collection::new("other"), "").cursor("1"));
+    let error = tool.first.list_registrations(None, &foreign).await;
+    let error = error.expect_err("a cursor of another query");
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use store_core::scan::MAX_PAGE;
+use store_core::page::MAX_PAGE;
 use store_core::{Batch, Body, Cursor, ErrorKind, Expect, Partition, RecordStore, Scan, Version};
 
 use super::names::strange_names;

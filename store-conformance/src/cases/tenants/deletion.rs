@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use store_core::ErrorKind;
 use store_core::entity::Listing;
-use store_core::iam::{Group, Identity, Paging, Policy, User};
+use store_core::iam::{Group, Identity, Policy, User};
 use store_core::tenants::{Quotas, Tenant, Usage};
+use store_core::{ErrorKind, PageRequest};
 
 use super::tree::at;
 use super::{Fixtures, Identities};
@@ -137,7 +137,7 @@ async fn a_recreated_tenant_inherits_nothing(harness: Identities) -> CaseResult 
     }
     team.policies().create(Policy::new("read", "{}")).await?;
     team.groups().create(Group::new("devs")).await?;
-    let all = Paging::new();
+    let all = PageRequest::new();
     assert!(
         team.user("ada")
             .attached_policies(&all)

@@ -204,17 +204,11 @@ impl Flawed {
             Collection::new("sabotage"),
             Partition::new(query.tenant().unwrap_or_default())?,
         )
-        .limit(query.page_size())?;
-        let from: usize = match query.cursor() {
-            Some(cursor) => {
-                let scan = scan.clone().after(cursor)?;
-                let position = scan.position_text()?.unwrap_or_default();
-                position.parse().unwrap_or_default()
-            }
-            None => 0,
-        };
-        let to = all.len().min(from.saturating_add(query.page_size()));
-        let full = to - from.min(to) == query.page_size();
+        .page(query.page_request())?;
+        let position = scan.position_text()?.unwrap_or_default();
+        let from: usize = position.parse().unwrap_or_default();
+        let to = all.len().min(from.saturating_add(scan.page_size()));
+        let full = to - from.min(to) == scan.page_size();
         let more = to < all.len() || (full && self.flaw == Flaw::GivesACursorToAFullPage);
         let next = more.then(|| -> Cursor { scan.cursor(to.to_string()) });
         let items = all.get(from..to).unwrap_or_default().to_vec();

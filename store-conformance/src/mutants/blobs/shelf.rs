@@ -275,7 +275,7 @@ impl BlobStore for Shelf {
     }
 
     async fn list(&self, list: &BlobList) -> Result<Page<BlobEntry>> {
-        let scan = list.as_scan();
+        let scan = list.to_scan()?;
         let Scope::Partition(bucket) = scan.scope() else {
             return Err(Error::unsupported("one bucket at a time"));
         };

@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use store_core::entity::{Edit, EntityStore, EntityStoreExt, Key, Listing};
 use store_core::iam::{
-    AttachedPolicy, Group, IamStore, InlinePolicy, MembershipStore, Paging, Policy, Principal,
+    AttachedPolicy, Group, IamStore, InlinePolicy, MembershipStore, Policy, Principal,
     PrincipalStore, RecordEntities, TenantEntity, User, Work,
 };
-use store_core::scan::Page;
+use store_core::page::{Page, PageRequest};
 use store_core::tenants::{Tenant, TenantPath};
 use store_core::{
     Batch, Body, Collection, Error, ErrorKind, Expect, Partition, RecordKey, RecordStore, Result,
@@ -128,7 +128,8 @@ impl Flawed {
     async fn attached_to<E: TenantEntity>(&self, key: &Key<E>) -> Vec<AttachedPolicy> {
         let user = Key::<User>::new(key.tenant(), key.name());
         let page =
-            PrincipalStore::<User>::attached_policies(&self.inner, &user, &Paging::new()).await;
+            PrincipalStore::<User>::attached_policies(&self.inner, &user, &PageRequest::new())
+                .await;
         page.map(|page| page.items).unwrap_or_default()
     }
 }
@@ -261,7 +262,7 @@ impl<E: TenantEntity> EntityStore<E> for Flawed {
                 Ok(Page::last(items.collect()))
             }
             Flaw::IgnoresCursors => {
-                let first = everything().limit(listing.page_size())?;
+                let first = everything().limit(listing.page_request().size())?;
                 self.inner.list(&own, &first).await
             }
             Flaw::SortsIgnoringCase => {
@@ -320,8 +321,9 @@ impl<P: Principal> PrincipalStore<P> for Flawed {
         let policy = policy.map(|policy| policy.name.clone()).unwrap_or_default();
         let held = match self.flaw {
             Flaw::CountsTwice => {
-                let page = PrincipalStore::<P>::attached_policies(&self.inner, key, &Paging::new())
-                    .await?;
+                let page =
+                    PrincipalStore::<P>::attached_policies(&self.inner, key, &PageRequest::new())
+                        .await?;
                 page.items
                     .iter()
                     .any(|attached| attached.policy_name == policy)
@@ -357,9 +359,9 @@ impl<P: Principal> PrincipalStore<P> for Flawed {
     async fn attached_policies(
         &self,
         key: &Key<P>,
-        paging: &Paging,
+        page: &PageRequest,
     ) -> Result<Page<AttachedPolicy>> {
-        self.inner.attached_policies(key, paging).await
+        self.inner.attached_policies(key, page).await
     }
 
     async fn put_inline_policy(&self, key: &Key<P>, policy: InlinePolicy) -> Result<()> {
@@ -374,8 +376,8 @@ impl<P: Principal> PrincipalStore<P> for Flawed {
         self.inner.delete_inline_policy(key, name).await
     }
 
-    async fn inline_policies(&self, key: &Key<P>, paging: &Paging) -> Result<Page<String>> {
-        self.inner.inline_policies(key, paging).await
+    async fn inline_policies(&self, key: &Key<P>, page: &PageRequest) -> Result<Page<String>> {
+        self.inner.inline_policies(key, page).await
     }
 }
 
@@ -396,16 +398,16 @@ impl MembershipStore for Flawed {
         self.inner.remove_member(group, user).await
     }
 
-    async fn groups_of(&self, user: &Key<User>, paging: &Paging) -> Result<Page<Arc<Group>>> {
-        self.inner.groups_of(user, paging).await
+    async fn groups_of(&self, user: &Key<User>, page: &PageRequest) -> Result<Page<Arc<Group>>> {
+        self.inner.groups_of(user, page).await
     }
 
-    async fn members_of(&self, group: &Key<Group>, paging: &Paging) -> Result<Page<Arc<User>>> {
+    async fn members_of(&self, group: &Key<Group>, page: &PageRequest) -> Result<Page<Arc<User>>> {
         if self.has(Flaw::IgnoresCursors) {
-            let first = Paging::new().limit(paging.page_size())?;
+            let first = PageRequest::new().limit(page.size())?;
             return self.inner.members_of(group, &first).await;
         }
-        self.inner.members_of(group, paging).await
+        self.inner.members_of(group, page).await
     }
 }
 

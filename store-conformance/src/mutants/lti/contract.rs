@@ -9,7 +9,7 @@ use store_core::lti::{
     AccessToken, CachedJwks, Deployment, LtiStore, MAX_JWKS_AGE, MAX_NONCE, NewToolKey, NonceCheck,
     Registration, SigningKey, ToolKey,
 };
-use store_core::scan::{Cursor, Page};
+use store_core::page::{Page, PageRequest};
 use store_core::{Clock, Error, ErrorKind, Result};
 
 use super::Flaw;
@@ -172,8 +172,7 @@ impl LtiStore for Table {
     async fn list_registrations(
         &self,
         issuer: Option<&str>,
-        after: Option<&Cursor>,
-        limit: usize,
+        request: &PageRequest,
     ) -> Result<Page<Arc<Registration>>> {
         let wanted = |row: &&Arc<Registration>| issuer.is_none_or(|issuer| row.issuer() == issuer);
         let mut rows: Vec<_> = self
@@ -184,7 +183,7 @@ impl LtiStore for Table {
             .cloned()
             .collect();
         rows.sort_by(|a, b| (a.issuer(), a.client_id()).cmp(&(b.issuer(), b.client_id())));
-        page(self.flaw, &rows, after, limit)
+        page(self.flaw, &rows, request)
     }
 
     async fn upsert_deployment(
@@ -230,8 +229,7 @@ impl LtiStore for Table {
     async fn list_deployments(
         &self,
         registration: &Registration,
-        after: Option<&Cursor>,
-        limit: usize,
+        request: &PageRequest,
     ) -> Result<Page<Arc<Deployment>>> {
         let mut rows: Vec<_> = self
             .tables()
@@ -243,7 +241,7 @@ impl LtiStore for Table {
             .map(|(_, _, row)| Arc::clone(row))
             .collect();
         rows.sort_by(|a, b| a.deployment_id().cmp(b.deployment_id()));
-        page(self.flaw, &rows, after, limit)
+        page(self.flaw, &rows, request)
     }
 
     async fn signing_key(&self, registration: &Registration) -> Result<Option<SigningKey>> {

@@ -10,7 +10,7 @@ use store_core::lti::{
     AccessToken, CachedJwks, Deployment, LtiStore, NonceCheck, Registration, RegistrationParts,
     ToolKey,
 };
-use store_core::scan::{Cursor, Page};
+use store_core::page::{Page, PageRequest};
 use store_core::secret::Secret;
 use store_core::{Clock, Collection, Error, ManualClock, Partition, Result, Scan, Timestamp};
 
@@ -186,21 +186,17 @@ impl Table {
 pub(super) fn page<T: Clone>(
     flaw: Option<Flaw>,
     rows: &[T],
-    after: Option<&Cursor>,
-    limit: usize,
+    request: &PageRequest,
 ) -> Result<Page<T>> {
     const ROWS: Collection = Collection::new("rows");
-    let scan = Scan::partition(ROWS, Partition::new("rows")?).limit(limit)?;
-    let start: usize = match after {
-        Some(after) => {
-            let scan = scan.clone().after(after)?;
-            let text = scan.position_text()?.unwrap_or_default().to_owned();
-            text.parse()
-                .map_err(|_| Error::invalid("pass a cursor that a list returned"))?
-        }
+    let scan = Scan::partition(ROWS, Partition::new("rows")?).page(request)?;
+    let start: usize = match scan.position_text()? {
+        Some(text) => text
+            .parse()
+            .map_err(|_| Error::invalid("pass a cursor that a list returned"))?,
         None => 0,
     };
-    let end = (start + limit).min(rows.len());
+    let end = (start + request.size()).min(rows.len());
     let next = match flaw {
         Some(Flaw::RepeatsThePage) => end.saturating_sub(1).max(start + 1),
         _ => end,

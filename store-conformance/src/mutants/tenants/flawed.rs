@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use store_core::entity::{Edit, EntityStore, EntityStoreExt, Incarnation, Listing};
 use store_core::iam::Identity;
-use store_core::scan::Page;
+use store_core::page::Page;
 use store_core::tenants::{Among, Quotas, RecordTenants, Tenant, TenantPath, TenantStore, Usage};
 use store_core::{
     Batch, Body, Collection, Error, ErrorKind, Expect, Partition, RecordKey, RecordStore, Result,
@@ -150,7 +150,7 @@ impl EntityStore<Tenant> for Flawed {
                 Ok(Page::last(all.into_iter().filter(below).collect()))
             }
             (Flaw::IgnoresCursors, _) => {
-                let first = Listing::new().limit(listing.page_size())?;
+                let first = Listing::new().limit(listing.page_request().size())?;
                 self.inner.list(among, &first).await
             }
             (Flaw::ListsOneTree, Among::All) => {

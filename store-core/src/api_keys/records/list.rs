@@ -9,8 +9,9 @@ use crate::api_keys::records::{RecordApiKeys, entry};
 use crate::api_keys::store::ListKeys;
 use crate::error::Result;
 use crate::key::RecordRef;
+use crate::page::{MAX_PAGE, Page, Unreadable};
 use crate::record::Record;
-use crate::scan::{MAX_PAGE, Page, Scan, Unreadable};
+use crate::scan::Scan;
 
 /// Where a list found a key's id.
 struct Lead {
@@ -21,24 +22,23 @@ struct Lead {
 
 impl RecordApiKeys {
     pub(super) async fn list_keys(&self, query: &ListKeys) -> Result<Page<KeyEntry>> {
-        let mut cursor = query.cursor().cloned();
+        let mut request = query.page_request().clone();
+        let all = match query.tenant() {
+            Some(tenant) => Scan::partition(API_KEY_HINTS, tenant_partition(tenant)?),
+            None => Scan::collection(API_KEY_IDS, PARTITIONS),
+        };
         loop {
-            let mut scan = match query.tenant() {
-                Some(tenant) => Scan::partition(API_KEY_HINTS, tenant_partition(tenant)?),
-                None => Scan::collection(API_KEY_IDS, PARTITIONS),
-            }
-            .limit(query.page_size())?;
-            if let Some(cursor) = &cursor {
-                scan = scan.after(cursor)?;
-            }
-            let page = self.records.scan(&scan).await?;
+            let page = self.records.scan(&all.clone().page(&request)?).await?;
             let mut found = self.follow(query, leads(&page.items)).await?;
             found.next = page.next;
             // Leads that lead nowhere may fill a page, which must not be empty.
-            if !found.is_empty() || found.next.is_none() {
-                return Ok(found);
+            match found.next {
+                Some(next) if found.is_empty() => request = request.after(next),
+                next => {
+                    found.next = next;
+                    return Ok(found);
+                }
             }
-            cursor = found.next;
         }
     }
 

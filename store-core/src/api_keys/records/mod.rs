@@ -28,9 +28,10 @@ use crate::backend::{MAX_ATTEMPTS, back_off, contended};
 use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::key::{Partition, RecordRef};
+use crate::page::Page;
 use crate::record::{Record, Version};
 use crate::record_store::RecordStore;
-use crate::scan::{Page, Scan};
+use crate::scan::Scan;
 use crate::secret::{Digester, KeyRing};
 
 pub use names::{API_KEY_HINTS, API_KEY_IDS, API_KEYS};

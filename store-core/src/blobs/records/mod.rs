@@ -34,9 +34,10 @@ use crate::body::{Body, MAX_BODY};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result, Retry};
 use crate::key::{Partition, RecordKey};
+use crate::page::{Cursor, Page};
 use crate::record::{Record, Version};
 use crate::record_store::{RecordStore, Swept};
-use crate::scan::{Cursor, Page, Scan, Scope};
+use crate::scan::{Scan, Scope};
 
 use reader::RecordReader;
 use sink::RecordSink;
@@ -445,7 +446,7 @@ impl BlobStore for RecordBlobs {
     }
 
     async fn list(&self, list: &BlobList) -> Result<Page<BlobEntry>> {
-        let asked = list.as_scan();
+        let asked = list.to_scan()?;
         let Scope::Partition(bucket) = asked.scope() else {
             return Err(Error::invalid("a list of objects names one bucket"));
         };

@@ -16,8 +16,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::key::{Collection, Partition, RecordKey, bounded};
 use crate::lti::deployment::{Deployable, is_deployment_id};
 use crate::lti::registration::{Registerable, Registration};
+use crate::page::{Page, PageRequest, Unreadable};
 use crate::record::{Record, Version};
-use crate::scan::{Cursor, Page, Scan, Unreadable};
+use crate::scan::Scan;
 
 pub(super) const DEPLOYMENTS: Collection = Collection::new("lti_deployments").cacheable();
 
@@ -156,14 +157,10 @@ where
     pub(super) async fn page_of_deployments(
         &self,
         registration: &Registration,
-        after: Option<&Cursor>,
-        limit: usize,
+        page: &PageRequest,
     ) -> Result<Page<Arc<D>>> {
         let partition = client_partition(registration.issuer(), registration.client_id())?;
-        let mut scan = Scan::partition(DEPLOYMENTS, partition).limit(limit)?;
-        if let Some(after) = after {
-            scan = scan.after(after)?;
-        }
+        let scan = Scan::partition(DEPLOYMENTS, partition).page(page)?;
         let Some(incarnation) = self.incarnation(registration).await? else {
             return Ok(Page::last(Vec::new()));
         };

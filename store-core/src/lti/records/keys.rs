@@ -12,8 +12,9 @@ use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{Collection, Partition, RecordKey, bounded};
 use crate::lti::keys::{NewToolKey, PublicJwk, SigningKey, ToolKey};
+use crate::page::Page;
 use crate::record::Record;
-use crate::scan::{Page, Scan};
+use crate::scan::Scan;
 use crate::secret::Sealed;
 use crate::update::{Decided, RecordStoreExt};
 

@@ -42,8 +42,8 @@ use super::store::{AccessToken, CachedJwks, LtiStore, NonceCheck, NonceLifetime}
 use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::key::{Collection, Partition, bounded, join};
+use crate::page::{Page, PageRequest};
 use crate::record_store::RecordStore;
-use crate::scan::{Cursor, Page};
 use crate::secret::KeyRing;
 use crate::store::Store;
 
@@ -205,10 +205,9 @@ where
     async fn list_registrations(
         &self,
         issuer: Option<&str>,
-        after: Option<&Cursor>,
-        limit: usize,
+        page: &PageRequest,
     ) -> Result<Page<Arc<R>>> {
-        self.page_of_registrations(issuer, after, limit).await
+        self.page_of_registrations(issuer, page).await
     }
 
     async fn upsert_deployment(&self, registration: &Registration, record: D) -> Result<Arc<D>> {
@@ -226,10 +225,9 @@ where
     async fn list_deployments(
         &self,
         registration: &Registration,
-        after: Option<&Cursor>,
-        limit: usize,
+        page: &PageRequest,
     ) -> Result<Page<Arc<D>>> {
-        self.page_of_deployments(registration, after, limit).await
+        self.page_of_deployments(registration, page).await
     }
 
     async fn signing_key(&self, registration: &Registration) -> Result<Option<SigningKey>> {

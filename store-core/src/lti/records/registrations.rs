@@ -15,8 +15,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::key::{Collection, Partition, RecordKey, bounded};
 use crate::lti::keys::SigningKey;
 use crate::lti::registration::{Registerable, Registration, ToolJwk};
+use crate::page::{Page, PageRequest};
 use crate::record::{Record, Version};
-use crate::scan::{Cursor, Page, Scan};
+use crate::scan::Scan;
 use crate::secret::KeyRing;
 use crate::update::{Decided, RecordStoreExt};
 
@@ -266,17 +267,13 @@ where
     pub(super) async fn page_of_registrations(
         &self,
         issuer: Option<&str>,
-        after: Option<&Cursor>,
-        limit: usize,
+        page: &PageRequest,
     ) -> Result<Page<Arc<R>>> {
-        let mut scan = match issuer {
+        let scan = match issuer {
             Some(issuer) => Scan::partition(REGISTRATIONS, Partition::new(bounded(issuer))?),
             None => Scan::collection(REGISTRATIONS, ""),
         }
-        .limit(limit)?;
-        if let Some(after) = after {
-            scan = scan.after(after)?;
-        }
+        .page(page)?;
         let page = self.records().scan(&scan).await?;
         page.decode(readable::name, |record| {
             Ok(Arc::clone(&Self::stored(record)?.record))

@@ -11,8 +11,9 @@ use crate::body::Body;
 use crate::error::Result;
 use crate::key::Collection;
 use crate::lti::registration::Registerable;
+use crate::page::Unreadable;
 use crate::record::Record;
-use crate::scan::{Scan, Unreadable};
+use crate::scan::Scan;
 use crate::update::{Decided, RecordStoreExt};
 
 impl<R, D> RecordLti<R, D>
