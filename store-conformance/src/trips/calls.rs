@@ -258,6 +258,7 @@ async fn lti(notes: &mut Notes<'_>, store: &Store, round: u32) -> CaseResult {
         .cost("store token", lti.store_token(&lms, &["a"], token))
         .await?;
     notes.cost("get token", lti.get_token(&lms, &["a"])).await?;
+    let page = PageRequest::new();
     notes
         .cost(
             "list registrations, a page",

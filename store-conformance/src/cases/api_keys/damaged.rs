@@ -183,7 +183,7 @@ async fn a_key_that_cannot_be_decoded_hides_no_other_from_a_list(given: Given) -
         for (query, readable) in all {
             let acme = query.tenant() != Some("other");
             let (mut items, mut unreadable) = (Vec::new(), Vec::new());
-            let mut query = query.limit(1);
+            let mut query = query.limit(1)?;
             loop {
                 let page = keys.list(&query).await?;
                 assert!(page.next.is_none() || !page.is_empty());

@@ -129,9 +129,8 @@ async fn concurrent_upserts_of_a_registration_leave_one_row<R: Platform, D: Site
         // First they create it, then they replace it.
         race_upserts(&tool, &client_id, 0).await?;
         race_upserts(&tool, &client_id, TASKS).await?;
-        let page = tool
-            .second
-            .list_registrations(Some(ISSUER), &PageRequest::new());
+        let request = PageRequest::new();
+        let page = tool.second.list_registrations(Some(ISSUER), &request);
         let rows = page.await?.items;
         assert_eq!(rows.len(), round + 2, "{rows:?}");
     }
