@@ -6,7 +6,7 @@ use store_core::entity::{Entity, Key, Listing, Meta};
 use store_core::iam::{Family, Identity, Owned, Policy, Principal, TenantEntity, TenantIam};
 use store_core::secret::KeyRing;
 use store_core::tenants::{Quotas, Tenant, TenantPath};
-use store_core::{Collection, ErrorKind, Result, Store};
+use store_core::{Collection, ErrorKind, PageRequest, Result, Store};
 use store_memory::MemoryStore;
 
 /// Pins of one badge.

@@ -6,7 +6,8 @@ use store_core::iam::{Group, Identity, Policy, Role, User};
 use store_core::secret::KeyRing;
 use store_core::tenants::{Quotas, Tenant, TenantPath};
 use store_core::{
-    Batch, Body, Collection, Expect, ManualClock, Partition, RecordKey, Result, Scan, Store,
+    Batch, Body, Collection, Expect, ManualClock, PageRequest, Partition, RecordKey, Result, Scan,
+    Store,
 };
 use store_memory::MemoryStore;
 

@@ -3,7 +3,7 @@
 use store_core::iam::{Group, Identity, Policy, User};
 use store_core::secret::KeyRing;
 use store_core::tenants::{Quotas, Tenant, TenantPath};
-use store_core::{ErrorKind, Store};
+use store_core::{ErrorKind, PageRequest, Store};
 
 use crate::screen::Screen;
 use crate::{Tour, must, said};
