@@ -116,7 +116,10 @@ async fn streams_of_identities_yield_every_page() -> Outcome {
     );
     assert_eq!(users.await, numbered("u"));
     let attached = user.attached_policies_stream(in_twos());
-    assert_eq!(names(attached, |policy| policy.name).await, numbered("p"));
+    assert_eq!(
+        names(attached, |policy| policy.policy_name).await,
+        numbered("p")
+    );
     let inline = user.inline_policies_stream(in_twos());
     assert_eq!(names(inline, |name| name).await, numbered("i"));
     assert_eq!(
