@@ -58,10 +58,8 @@ async fn streams_of_api_keys_and_objects_yield_every_page() -> Outcome {
         data.tenant = Some("acme".into());
         issued.insert(keys.issue(data).await?.1.id().to_string());
         let at = BlobRef::new("bucket", &key)?;
-        store
-            .blobs()
-            .put(at, BlobMetadata::default(), "content")
-            .await?;
+        let put = store.blobs().put(at, BlobMetadata::default(), "content");
+        put.await?.published()?;
     }
     let query = ListKeys::of_tenant("acme").page(in_twos());
     let listed = names(keys.list_stream(query), |key| key.id().to_string()).await;
