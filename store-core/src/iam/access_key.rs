@@ -2,10 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::entity::{Entity, Key, Meta, TenantPath};
+use crate::entity::Meta;
 use crate::error::Result;
-use crate::iam::family::{Owned, Sealer, tenant_entity};
-use crate::iam::{Family, TenantEntity};
+use crate::iam::family::{Owned, Sealer};
+use crate::iam::{CredentialStatus, Family, TenantEntity, tenant_entity};
 use crate::key::Collection;
 use crate::secret::{Secret, SecretField};
 
@@ -35,16 +35,6 @@ pub struct AccessKey {
     pub secret_access_key: SecretField,
 }
 
-/// Whether a credential can be used.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum CredentialStatus {
-    /// It can be used.
-    #[default]
-    Active,
-    /// It is disabled.
-    Inactive,
-}
-
 impl AccessKey {
     /// An active key of this public id and secret.
     pub fn new(access_key_id: impl Into<String>, secret: Secret) -> Self {
@@ -65,28 +55,10 @@ impl AccessKey {
 
 tenant_entity!(AccessKey);
 
-impl Entity for AccessKey {
-    type Key = Key<Self>;
-    type Within = TenantPath;
-    type Filter = ();
-
-    fn key(&self) -> Key<Self> {
-        self.meta.key()
-    }
-}
-
 impl TenantEntity for AccessKey {
     const FAMILY: Family = Family::new(KIND, COLLECTION, "AKIA")
         .quota(|quotas| quotas.max_access_keys)
         .owned();
-
-    fn meta(&self) -> &Meta {
-        &self.meta
-    }
-
-    fn meta_mut(&mut self) -> &mut Meta {
-        &mut self.meta
-    }
 
     fn seal(&mut self, sealer: &Sealer<'_>) -> Result<()> {
         sealer.seal(SECRET, &mut self.secret_access_key)

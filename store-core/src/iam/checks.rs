@@ -62,6 +62,17 @@ pub(super) fn check<E: TenantEntity>(entity: &E) -> Result<()> {
     entity.check()
 }
 
+/// Refuses a policy or a role without a document. The store does not read it.
+pub(super) fn check_document(document: &str) -> Result<()> {
+    if document.is_empty() {
+        return Err(Error::invalid(
+            "the document of a policy is empty; give it one",
+        ));
+    }
+    Ok(())
+}
+
+/// `NotFound`, for an entity that does not exist or was deleted.
 pub(super) fn absent<E: TenantEntity>() -> Error {
     Error::not_found(format!(
         "there is no such {} in this tenant; check its name",

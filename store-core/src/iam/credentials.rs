@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use data_encoding::{BASE32_NOPAD, BASE64};
+use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
 
 use crate::body::{Format, Unknown};
@@ -13,8 +14,18 @@ use crate::iam::access_key::{ACCESS_KEYS, SECRET};
 use crate::iam::checks::{absent, verified};
 use crate::iam::hints::{self, Hint};
 use crate::iam::layout::{Roster, entity_key, roster_key};
-use crate::iam::{AccessKey, CredentialStatus, RecordEntities, TenantEntity, User};
+use crate::iam::{AccessKey, RecordEntities, TenantEntity, User};
 use crate::secret::Secret;
+
+/// Whether a credential can be used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CredentialStatus {
+    /// It can be used.
+    #[default]
+    Active,
+    /// It is disabled.
+    Inactive,
+}
 
 /// A user who was authenticated, and the access key.
 #[non_exhaustive]

@@ -1,6 +1,8 @@
 //! How a family of a tenant's entities describes itself to the standard
 //! implementation, [`RecordEntities`](crate::iam::RecordEntities).
 
+use std::ops::DerefMut;
+
 use crate::clock::Timestamp;
 use crate::entity::{Arn, Entity, Incarnation, Key, Meta, Tagged, Tags, TenantPath};
 use crate::error::Result;
@@ -14,7 +16,7 @@ use crate::tenants::Quotas;
 /// use store_core::Collection;
 /// use store_core::iam::Family;
 ///
-/// const BADGES: Family = Family::new("badge", Collection::new("badges"), "BADG").principal();
+/// const BADGES: Family = Family::new("badge", Collection::new("badges"), "BADG");
 /// # let _ = BADGES;
 /// ```
 #[derive(Clone, Copy, Debug)]
@@ -23,7 +25,6 @@ pub struct Family {
     pub(super) collection: Collection,
     pub(super) id_prefix: &'static str,
     pub(super) quota: fn(&Quotas) -> Option<u64>,
-    pub(super) principal: bool,
     pub(super) members: bool,
     pub(super) owned: bool,
     pub(super) owns: &'static [Owned],
@@ -38,7 +39,6 @@ impl Family {
             collection,
             id_prefix,
             quota: |_| None,
-            principal: false,
             members: false,
             owned: false,
             owns: &[],
@@ -48,13 +48,6 @@ impl Family {
     /// The quota of the tenant that bounds how many entities there are.
     pub const fn quota(mut self, quota: fn(&Quotas) -> Option<u64>) -> Self {
         self.quota = quota;
-        self
-    }
-
-    /// Policies can be attached to its entities, which can be renamed. Implement
-    /// [`Principal`](crate::iam::Principal) too.
-    pub const fn principal(mut self) -> Self {
-        self.principal = true;
         self
     }
 
@@ -70,7 +63,7 @@ impl Family {
         self
     }
 
-    /// Its entities belong to a principal, whose family lists it with
+    /// Its entities belong to a principal, whose family lists this one with
     /// [`Family::owning`]. They are deleted in the commit that deletes their owner.
     pub const fn owned(mut self) -> Self {
         self.owned = true;
@@ -130,16 +123,23 @@ impl Sealer<'_> {
 }
 
 /// An entity of a tenant, described for the standard implementation,
-/// [`RecordEntities`](crate::iam::RecordEntities).
-pub trait TenantEntity: Entity<Key = Key<Self>, Within = TenantPath> {
+/// [`RecordEntities`](crate::iam::RecordEntities). The macro
+/// [`tenant_entity!`](crate::iam::tenant_entity) implements the supertraits.
+pub trait TenantEntity:
+    Entity<Key = Key<Self>, Within = TenantPath> + DerefMut<Target = Meta>
+{
     /// The family.
     const FAMILY: Family;
 
     /// The fields that every entity has.
-    fn meta(&self) -> &Meta;
+    fn meta(&self) -> &Meta {
+        self
+    }
 
     /// The fields that every entity has, mutable.
-    fn meta_mut(&mut self) -> &mut Meta;
+    fn meta_mut(&mut self) -> &mut Meta {
+        self
+    }
 
     /// The ARN of the policy that bounds it, for a principal that has one.
     fn boundary(&self) -> Option<&str> {
@@ -233,73 +233,3 @@ impl<E: TenantEntity> Tagged for E {
         &mut self.meta_mut().tags
     }
 }
-
-/// What the families of this crate have in common: access to the fields of
-/// [`Meta`] as if they were their own, and setters for a new entity.
-macro_rules! tenant_entity {
-    ($entity:ident) => {
-        impl std::ops::Deref for $entity {
-            type Target = $crate::entity::Meta;
-
-            fn deref(&self) -> &Self::Target {
-                &self.meta
-            }
-        }
-
-        impl std::ops::DerefMut for $entity {
-            fn deref_mut(&mut self) -> &mut Self::Target {
-                &mut self.meta
-            }
-        }
-
-        impl $entity {
-            /// Its ARN. It ends in the id, so a rename does not change it.
-            pub fn arn(&self) -> $crate::entity::Arn {
-                $crate::iam::TenantEntity::arn(self)
-            }
-
-            /// Its ARNs at the clouds that it is mapped to.
-            pub fn provider_arns(&self) -> Vec<String> {
-                $crate::iam::TenantEntity::provider_arns(self)
-            }
-
-            /// Sets the path, which begins and ends with `/`.
-            pub fn with_path(mut self, path: impl Into<String>) -> Self {
-                self.meta.path = path.into();
-                self
-            }
-
-            /// Sets an id instead of a generated one.
-            pub fn with_id(mut self, id: impl Into<String>) -> Self {
-                self.meta.id = id.into();
-                self
-            }
-
-            /// Adds a tag.
-            pub fn with_tag(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-                self.meta.tags.insert(name.into(), value.into());
-                self
-            }
-
-            /// Adds a cloud that it is mapped to.
-            pub fn with_provider(mut self, provider: $crate::entity::Provider) -> Self {
-                self.meta.providers.push(provider);
-                self
-            }
-
-            /// Sets the date of creation, for an entity that comes from elsewhere.
-            pub fn created_at(mut self, date: $crate::clock::Timestamp) -> Self {
-                self.meta.create_date = date;
-                self
-            }
-
-            /// Sets the tenant. A handle of a tenant does this itself.
-            pub fn in_tenant(mut self, tenant: &$crate::entity::TenantPath) -> Self {
-                self.meta.tenant_id = tenant.clone();
-                self
-            }
-        }
-    };
-}
-
-pub(super) use tenant_entity;

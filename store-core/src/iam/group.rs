@@ -2,9 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::entity::{Entity, Key, Meta, TenantPath, WithPath};
-use crate::iam::family::tenant_entity;
-use crate::iam::{Family, Principal, TenantEntity};
+use crate::entity::Meta;
+use crate::iam::{Family, TenantEntity, tenant_entity};
 use crate::key::Collection;
 
 /// Users that share policies.
@@ -27,33 +26,10 @@ impl Group {
     }
 }
 
-tenant_entity!(Group);
-
-impl Entity for Group {
-    type Key = Key<Self>;
-    type Within = TenantPath;
-    type Filter = ();
-
-    fn key(&self) -> Key<Self> {
-        self.meta.key()
-    }
-}
+tenant_entity!(Group: WithPath, Principal);
 
 impl TenantEntity for Group {
     const FAMILY: Family = Family::new("group", Collection::new("iam_groups").cacheable(), "AGPA")
         .quota(|quotas| quotas.max_groups)
-        .principal()
         .with_members();
-
-    fn meta(&self) -> &Meta {
-        &self.meta
-    }
-
-    fn meta_mut(&mut self) -> &mut Meta {
-        &mut self.meta
-    }
 }
-
-impl WithPath for Group {}
-
-impl Principal for Group {}

@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::body::{Format, Unknown};
 use crate::entity::check_name;
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::iam::checks::check_document;
 
 /// A managed policy that is attached to a principal.
 #[non_exhaustive]
@@ -55,9 +56,6 @@ impl InlinePolicy {
 
     pub(super) fn check(&self) -> Result<()> {
         check_name(&self.policy_name)?;
-        if self.policy_document.is_empty() {
-            return Err(Error::invalid("a policy has no document; give it one"));
-        }
-        Ok(())
+        check_document(&self.policy_document)
     }
 }

@@ -104,8 +104,8 @@
 //! ```
 //! use serde::{Deserialize, Serialize};
 //! use store_core::Collection;
-//! use store_core::entity::{Entity, Key, Meta};
-//! use store_core::iam::{Family, Identity, TenantEntity};
+//! use store_core::entity::Meta;
+//! use store_core::iam::{Family, Identity, TenantEntity, tenant_entity};
 //! use store_core::tenants::{Tenant, TenantPath};
 //!
 //! #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -115,26 +115,10 @@
 //!     color: String,
 //! }
 //!
-//! impl Entity for Badge {
-//!     type Key = Key<Self>;
-//!     type Within = TenantPath;
-//!     type Filter = ();
-//!
-//!     fn key(&self) -> Key<Self> {
-//!         self.meta.key()
-//!     }
-//! }
+//! tenant_entity!(Badge);
 //!
 //! impl TenantEntity for Badge {
 //!     const FAMILY: Family = Family::new("badge", Collection::new("badges"), "BADG");
-//!
-//!     fn meta(&self) -> &Meta {
-//!         &self.meta
-//!     }
-//!
-//!     fn meta_mut(&mut self) -> &mut Meta {
-//!         &mut self.meta
-//!     }
 //! }
 //! # #[tokio::main] async fn main() -> store_core::Result<()> {
 //! # let ring = store_core::secret::KeyRing::random();
@@ -172,6 +156,7 @@
 mod access_key;
 mod checks;
 mod credentials;
+mod declare;
 mod family;
 mod group;
 mod handle;
@@ -182,6 +167,7 @@ mod layout;
 mod list;
 mod one;
 mod policy;
+mod policy_filter;
 mod principals;
 mod records;
 mod role;
@@ -190,8 +176,9 @@ mod sweep;
 mod transaction;
 mod user;
 
-pub use access_key::{AccessKey, CredentialStatus, MAX_ACCESS_KEYS};
-pub use credentials::{Authenticated, CredentialStore};
+pub use access_key::{AccessKey, MAX_ACCESS_KEYS};
+pub use credentials::{Authenticated, CredentialStatus, CredentialStore};
+pub use declare::tenant_entity;
 pub use family::{Family, Owned, Sealer, TenantEntity};
 pub use group::Group;
 pub use handle::{
@@ -201,7 +188,8 @@ pub use identity::Identity;
 pub use inline::{AttachedPolicy, InlinePolicy};
 pub use layout::{MAX_ATTACHED_POLICIES, MAX_GROUPS, MAX_INLINE_POLICIES};
 pub use one::{AccessKeys, One};
-pub use policy::{Policy, PolicyFilter, PolicyScope};
+pub use policy::Policy;
+pub use policy_filter::{PolicyFilter, PolicyScope};
 pub use records::RecordEntities;
 pub use role::Role;
 pub use store::{IamStore, MembershipStore, Principal, PrincipalStore, Work};

@@ -3,11 +3,13 @@
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
-use crate::entity::{Entity, Key, Meta, TenantPath, WithPath};
-use crate::error::{Error, Result};
-use crate::iam::family::tenant_entity;
-use crate::iam::{Family, TenantEntity};
+use crate::entity::Meta;
+use crate::error::Result;
+use crate::iam::checks::check_document;
+use crate::iam::{Family, PolicyFilter, TenantEntity, tenant_entity};
 use crate::key::Collection;
+
+const POLICIES: Collection = Collection::new("iam_policies").cacheable();
 
 /// Permissions that are defined once and attached to many principals.
 ///
@@ -53,69 +55,18 @@ impl Policy {
     }
 }
 
-tenant_entity!(Policy);
-
-/// Which policies a list includes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct PolicyFilter {
-    /// Where they come from.
-    pub scope: PolicyScope,
-    /// Only those that are attached to a principal.
-    pub only_attached: bool,
-}
-
-/// Where policies come from.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum PolicyScope {
-    /// Anywhere.
-    #[default]
-    All,
-    /// Policies of the tenant alone: mapped to no provider.
-    Local,
-    /// Policies that are mapped to at least one provider.
-    Provider,
-}
-
-impl Entity for Policy {
-    type Key = Key<Self>;
-    type Within = TenantPath;
-    type Filter = PolicyFilter;
-
-    fn key(&self) -> Key<Self> {
-        self.meta.key()
-    }
-}
+tenant_entity!(Policy: WithPath; filter = PolicyFilter);
 
 impl TenantEntity for Policy {
-    const FAMILY: Family = Family::new(
-        "policy",
-        Collection::new("iam_policies").cacheable(),
-        "ANPA",
-    )
-    .quota(|quotas| quotas.max_policies);
-
-    fn meta(&self) -> &Meta {
-        &self.meta
-    }
-
-    fn meta_mut(&mut self) -> &mut Meta {
-        &mut self.meta
-    }
+    const FAMILY: Family =
+        Family::new("policy", POLICIES, "ANPA").quota(|quotas| quotas.max_policies);
 
     fn passes(&self, filter: &PolicyFilter) -> bool {
-        let of_scope = match filter.scope {
-            PolicyScope::All => true,
-            PolicyScope::Local => self.providers.is_empty(),
-            PolicyScope::Provider => !self.providers.is_empty(),
-        };
-        of_scope && (!filter.only_attached || self.attachment_count > 0)
+        filter.includes(self)
     }
 
     fn check(&self) -> Result<()> {
-        if self.policy_document.is_empty() {
-            return Err(Error::invalid("a policy has no document; give it one"));
-        }
-        Ok(())
+        check_document(&self.policy_document)
     }
 
     fn settle(&mut self, before: Option<&Self>, now: Timestamp) {
@@ -129,14 +80,10 @@ impl TenantEntity for Policy {
     }
 
     fn in_use(&self) -> Option<&'static str> {
-        if self.attachment_count > 0 {
-            return Some("the policy is attached; detach it everywhere first");
+        match (self.attachment_count, self.permissions_boundary_usage_count) {
+            (0, 0) => None,
+            (0, _) => Some("the policy bounds a principal; remove the boundary first"),
+            _ => Some("the policy is attached; detach it everywhere first"),
         }
-        if self.permissions_boundary_usage_count > 0 {
-            return Some("the policy bounds a principal; remove the boundary first");
-        }
-        None
     }
 }
-
-impl WithPath for Policy {}

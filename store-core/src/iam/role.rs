@@ -2,10 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::entity::{Entity, Key, Meta, TenantPath, WithPath};
-use crate::error::{Error, Result};
-use crate::iam::family::tenant_entity;
-use crate::iam::{Family, Principal, TenantEntity};
+use crate::entity::Meta;
+use crate::error::Result;
+use crate::iam::checks::check_document;
+use crate::iam::{Family, TenantEntity, tenant_entity};
 use crate::key::Collection;
 
 /// Permissions that a principal can assume for a time.
@@ -43,45 +43,17 @@ impl Role {
     }
 }
 
-tenant_entity!(Role);
-
-impl Entity for Role {
-    type Key = Key<Self>;
-    type Within = TenantPath;
-    type Filter = ();
-
-    fn key(&self) -> Key<Self> {
-        self.meta.key()
-    }
-}
+tenant_entity!(Role: WithPath, Principal);
 
 impl TenantEntity for Role {
     const FAMILY: Family = Family::new("role", Collection::new("iam_roles").cacheable(), "AROA")
-        .quota(|quotas| quotas.max_roles)
-        .principal();
-
-    fn meta(&self) -> &Meta {
-        &self.meta
-    }
-
-    fn meta_mut(&mut self) -> &mut Meta {
-        &mut self.meta
-    }
+        .quota(|quotas| quotas.max_roles);
 
     fn boundary(&self) -> Option<&str> {
         self.permissions_boundary.as_deref()
     }
 
     fn check(&self) -> Result<()> {
-        if self.assume_role_policy_document.is_empty() {
-            return Err(Error::invalid(
-                "a role has no document that says who may assume it; give it one",
-            ));
-        }
-        Ok(())
+        check_document(&self.assume_role_policy_document)
     }
 }
-
-impl WithPath for Role {}
-
-impl Principal for Role {}

@@ -3,10 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
-use crate::entity::{Entity, Key, Meta, TenantPath, WithPath};
+use crate::entity::Meta;
 use crate::iam::access_key::ACCESS_KEYS;
-use crate::iam::family::tenant_entity;
-use crate::iam::{Family, Principal, TenantEntity};
+use crate::iam::{Family, TenantEntity, tenant_entity};
 use crate::key::Collection;
 
 /// A person or a program that acts in a tenant.
@@ -37,37 +36,14 @@ impl User {
     }
 }
 
-tenant_entity!(User);
-
-impl Entity for User {
-    type Key = Key<Self>;
-    type Within = TenantPath;
-    type Filter = ();
-
-    fn key(&self) -> Key<Self> {
-        self.meta.key()
-    }
-}
+tenant_entity!(User: WithPath, Principal);
 
 impl TenantEntity for User {
     const FAMILY: Family = Family::new("user", Collection::new("iam_users").cacheable(), "AIDA")
         .quota(|quotas| quotas.max_users)
-        .principal()
         .owning(&[ACCESS_KEYS]);
-
-    fn meta(&self) -> &Meta {
-        &self.meta
-    }
-
-    fn meta_mut(&mut self) -> &mut Meta {
-        &mut self.meta
-    }
 
     fn boundary(&self) -> Option<&str> {
         self.permissions_boundary.as_deref()
     }
 }
-
-impl WithPath for User {}
-
-impl Principal for User {}

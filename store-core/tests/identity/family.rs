@@ -2,8 +2,10 @@
 //! the standard implementation like users.
 
 use serde::{Deserialize, Serialize};
-use store_core::entity::{Entity, Key, Listing, Meta};
-use store_core::iam::{Family, Identity, Owned, Policy, Principal, TenantEntity, TenantIam};
+use store_core::entity::{Listing, Meta};
+use store_core::iam::{
+    Family, Identity, Owned, Policy, TenantEntity, TenantIam, tenant_entity,
+};
 use store_core::secret::KeyRing;
 use store_core::tenants::{Quotas, Tenant, TenantPath};
 use store_core::{Collection, ErrorKind, PageRequest, Result, Store};
@@ -19,32 +21,13 @@ struct Badge {
     color: String,
 }
 
-impl Entity for Badge {
-    type Key = Key<Self>;
-    type Within = TenantPath;
-    type Filter = ();
-
-    fn key(&self) -> Key<Self> {
-        self.meta.key()
-    }
-}
+tenant_entity!(Badge: WithPath, Principal);
 
 impl TenantEntity for Badge {
     const FAMILY: Family = Family::new("badge", Collection::new("badges"), "BADG")
         .quota(|quotas| quotas.max_roles)
-        .principal()
         .owning(&[PINS]);
-
-    fn meta(&self) -> &Meta {
-        &self.meta
-    }
-
-    fn meta_mut(&mut self) -> &mut Meta {
-        &mut self.meta
-    }
 }
-
-impl Principal for Badge {}
 
 /// A credential of a badge.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -53,26 +36,10 @@ struct Pin {
     meta: Meta,
 }
 
-impl Entity for Pin {
-    type Key = Key<Self>;
-    type Within = TenantPath;
-    type Filter = ();
-
-    fn key(&self) -> Key<Self> {
-        self.meta.key()
-    }
-}
+tenant_entity!(Pin);
 
 impl TenantEntity for Pin {
     const FAMILY: Family = Family::new("pin", Collection::new("pins"), "PIN").owned();
-
-    fn meta(&self) -> &Meta {
-        &self.meta
-    }
-
-    fn meta_mut(&mut self) -> &mut Meta {
-        &mut self.meta
-    }
 }
 
 fn badge(name: &str) -> Badge {

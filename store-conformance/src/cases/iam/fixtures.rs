@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
-use store_core::entity::{Entity, EntityStore, Key, Meta, WithPath};
+use store_core::entity::{EntityStore, Key, Meta, WithPath};
 use store_core::iam::{
-    Family, Group, IamStore, Policy, Principal, RecordEntities, Role, TenantEntity, User,
+    Family, Group, IamStore, Policy, RecordEntities, Role, TenantEntity, User, tenant_entity,
 };
 use store_core::secret::KeyRing;
 use store_core::tenants::{Tenant, TenantPath, Tenants};
@@ -58,40 +58,19 @@ pub struct Badge {
     pub color: String,
 }
 
-impl Entity for Badge {
-    type Key = Key<Self>;
-    type Within = TenantPath;
-    type Filter = ();
-
-    fn key(&self) -> Key<Self> {
-        self.meta.key()
-    }
-}
+tenant_entity!(Badge: WithPath, Principal);
 
 impl TenantEntity for Badge {
-    const FAMILY: Family = Family::new("badge", BADGES, "BADG").principal();
-
-    fn meta(&self) -> &Meta {
-        &self.meta
-    }
-
-    fn meta_mut(&mut self) -> &mut Meta {
-        &mut self.meta
-    }
+    const FAMILY: Family = Family::new("badge", BADGES, "BADG");
 }
-
-impl WithPath for Badge {}
-
-impl Principal for Badge {}
 
 impl Sample for Badge {
     fn sample(tenant: &TenantPath, name: &str) -> Self {
-        let mut meta = Meta::new(name);
-        meta.tenant_id = tenant.clone();
-        Self {
-            meta,
+        let badge = Self {
+            meta: Meta::new(name),
             color: "red".into(),
-        }
+        };
+        badge.in_tenant(tenant)
     }
 }
 
