@@ -9,6 +9,7 @@
 
 mod arn;
 mod incarnation;
+mod layer;
 mod listing;
 mod meta;
 mod name;
@@ -17,6 +18,7 @@ mod store;
 
 pub use arn::{Arn, Cloud, Provider, resource_name};
 pub use incarnation::Incarnation;
+pub use layer::EntityLayer;
 pub use listing::Listing;
 pub use meta::{DEFAULT_INSTANCE, Meta};
 pub use name::{Key, MAX_ENTITY_NAME, MAX_PATH};

@@ -163,6 +163,7 @@ mod handle;
 mod hints;
 mod identity;
 mod inline;
+mod layer;
 mod layout;
 mod list;
 mod one;
@@ -186,6 +187,7 @@ pub use handle::{
 };
 pub use identity::Identity;
 pub use inline::{AttachedPolicy, InlinePolicy};
+pub use layer::{CredentialLayer, IamLayer, MembershipLayer, PrincipalLayer};
 pub use layout::{MAX_ATTACHED_POLICIES, MAX_GROUPS, MAX_INLINE_POLICIES};
 pub use one::{AccessKeys, One};
 pub use policy::Policy;

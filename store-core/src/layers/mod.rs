@@ -10,6 +10,10 @@
 //! | [`RateLimitStore`] | [`RateLimitLayer`] |
 //! | [`ApiKeyStore`](crate::api_keys::ApiKeyStore) | [`ApiKeyLayer`](crate::api_keys::ApiKeyLayer) |
 //! | [`LtiStore`](crate::lti::LtiStore) | [`LtiLayer`](crate::lti::LtiLayer) |
+//! | [`EntityStore`](crate::entity::EntityStore) | [`Layered`] and [`EntityLayer`](crate::entity::EntityLayer) |
+//! | [`TenantStore`](crate::tenants::TenantStore) | besides, [`TenantLayer`](crate::tenants::TenantLayer) |
+//! | [`IamStore`](crate::iam::IamStore) | besides, [`IamLayer`](crate::iam::IamLayer) and those that it sums up |
+//! | [`CredentialStore`](crate::iam::CredentialStore) | [`Layered`] and [`CredentialLayer`](crate::iam::CredentialLayer) |
 //!
 //! A layer names the store under it and implements only the calls that it
 //! changes; all others are forwarded, and a forwarded call returns the future of
@@ -71,12 +75,15 @@
 //! call that is added later cannot be forgotten.
 
 mod forward;
+mod layered;
 mod resolving;
 
 use std::sync::Arc;
 
 pub(crate) use forward::layer;
 pub use forward::{BlobLayer, Forwarded, RateLimitLayer, RecordLayer};
+pub use layered::Layered;
+pub(crate) use layered::layered;
 pub use resolving::{Recourse, Resolving};
 
 use crate::blobs::BlobStore;

@@ -74,6 +74,7 @@
 
 mod gate;
 mod handle;
+mod layer;
 mod records;
 mod store;
 mod tenant;
@@ -81,6 +82,7 @@ mod tenant;
 pub use crate::entity::{MAX_DEPTH, TenantPath};
 pub use gate::TenantGates;
 pub use handle::Tenants;
+pub use layer::TenantLayer;
 pub use records::RecordTenants;
 pub use store::TenantStore;
 pub use tenant::{Among, QuotaMode, Quotas, Tenant, TenantStatus, Usage};

@@ -3,9 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 use store_core::entity::{Listing, Meta};
-use store_core::iam::{
-    Family, Identity, Owned, Policy, TenantEntity, TenantIam, tenant_entity,
-};
+use store_core::iam::{Family, Identity, Owned, Policy, TenantEntity, TenantIam, tenant_entity};
 use store_core::secret::KeyRing;
 use store_core::tenants::{Quotas, Tenant, TenantPath};
 use store_core::{Collection, ErrorKind, PageRequest, Result, Store};
