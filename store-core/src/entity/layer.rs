@@ -61,3 +61,108 @@ layered! {
         listing: &'life2 Listing<E>
     ) -> Result<Page<Arc<E>>>;
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use async_trait::async_trait;
+    use serde::{Deserialize, Serialize};
+
+    use super::*;
+    use crate::error::Error;
+    use crate::layers::{Forwarded, Layered};
+
+    #[derive(Clone, Debug, Serialize, Deserialize)]
+    struct Thing;
+
+    impl Entity for Thing {
+        type Key = ();
+        type Within = ();
+        type Filter = ();
+
+        fn key(&self) {}
+    }
+
+    /// Records the address of the future of its last `get`.
+    #[derive(Debug, Default)]
+    struct Bottom {
+        future: AtomicUsize,
+    }
+
+    fn address<T: ?Sized>(of: &T) -> usize {
+        std::ptr::from_ref(of).cast::<()>().addr()
+    }
+
+    #[async_trait]
+    impl EntityStore<Thing> for Bottom {
+        async fn create(&self, thing: Thing) -> Result<Arc<Thing>> {
+            Ok(Arc::new(thing))
+        }
+
+        fn get<'life0, 'life1, 'async_trait>(
+            &'life0 self,
+            key: &'life1 (),
+        ) -> Forwarded<'async_trait, Result<Option<Arc<Thing>>>>
+        where
+            'life0: 'async_trait,
+            'life1: 'async_trait,
+            Self: 'async_trait,
+        {
+            let future: Forwarded<'async_trait, _> = Box::pin(async move {
+                // Borrowed, so that the future is not of size zero.
+                let () = *key;
+                Ok(Some(Arc::new(Thing)))
+            });
+            self.future.store(address(&*future), Ordering::Relaxed);
+            future
+        }
+
+        async fn update(&self, _: &(), _: Edit<'_, Thing>) -> Result<Arc<Thing>> {
+            Err(Error::not_found("there is none"))
+        }
+
+        async fn delete(&self, _: &()) -> Result<()> {
+            Ok(())
+        }
+
+        async fn list(&self, _: &(), _: &Listing<Thing>) -> Result<Page<Arc<Thing>>> {
+            Ok(Page::last(Vec::new()))
+        }
+    }
+
+    /// Refuses deletions and forwards everything else.
+    #[derive(Debug)]
+    struct Protected(Arc<dyn EntityStore<Thing>>);
+
+    impl Layered for Protected {
+        type Inner = dyn EntityStore<Thing>;
+
+        fn inner(&self) -> &Self::Inner {
+            &*self.0
+        }
+    }
+
+    #[async_trait]
+    impl EntityLayer<Thing> for Protected {
+        async fn delete(&self, (): &()) -> Result<()> {
+            Err(Error::invalid("it is protected"))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_layer_changes_what_it_implements_and_forwards_the_futures_of_the_rest() {
+        let bottom = Arc::new(Bottom::default());
+        let layered = Protected(Arc::new(Protected(Arc::clone(&bottom) as _)));
+        let layered: &dyn EntityStore<Thing> = &layered;
+        let future = layered.get(&());
+        assert_eq!(
+            address(&*future),
+            bottom.future.load(Ordering::Relaxed),
+            "the future was put into another box"
+        );
+        assert!(future.await.expect("it is forwarded").is_some());
+        layered.create(Thing).await.expect("it is forwarded");
+        layered.delete(&()).await.expect_err("it is protected");
+    }
+}

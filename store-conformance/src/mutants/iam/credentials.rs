@@ -6,8 +6,10 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use store_core::entity::{EntityStore, Key};
 use store_core::iam::{
-    AccessKey, Authenticated, CredentialStatus, CredentialStore, Identity, RecordEntities, User,
+    AccessKey, Authenticated, CredentialLayer, CredentialStatus, CredentialStore, Identity,
+    RecordEntities, User,
 };
+use store_core::layers::Layered;
 use store_core::secret::Secret;
 use store_core::tenants::Tenant;
 use store_core::{Error, ErrorKind, Result};
@@ -49,18 +51,22 @@ impl Flawed {
     }
 }
 
+impl Layered for Flawed {
+    type Inner = RecordEntities;
+
+    fn inner(&self) -> &RecordEntities {
+        &self.inner
+    }
+}
+
 #[async_trait]
-impl CredentialStore for Flawed {
+impl CredentialLayer for Flawed {
     async fn create_access_key(&self, user: &Key<User>) -> Result<(Arc<AccessKey>, Secret)> {
         let (key, secret) = self.inner.create_access_key(user).await?;
         let created = (user.clone(), secret.clone());
         let id = key.access_key_id().to_owned();
         self.created.lock().expect("no panics").insert(id, created);
         Ok((key, secret))
-    }
-
-    async fn access_keys(&self, user: &Key<User>) -> Result<Vec<Arc<AccessKey>>> {
-        self.inner.access_keys(user).await
     }
 
     async fn set_access_key_status(
@@ -92,10 +98,6 @@ impl CredentialStore for Flawed {
             )),
             _ => self.inner.authenticate(id, secret).await,
         }
-    }
-
-    async fn open_secret(&self, access_key: &AccessKey) -> Result<Secret> {
-        self.inner.open_secret(access_key).await
     }
 }
 

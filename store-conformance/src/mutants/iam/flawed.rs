@@ -4,11 +4,12 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use store_core::entity::{Edit, EntityStore, EntityStoreExt, Key, Listing};
+use store_core::entity::{Edit, EntityLayer, EntityStore, EntityStoreExt, Key, Listing};
 use store_core::iam::{
-    AttachedPolicy, Group, IamStore, InlinePolicy, MembershipStore, Policy, Principal,
-    PrincipalStore, RecordEntities, TenantEntity, User, Work,
+    AttachedPolicy, Group, IamLayer, IamStore, MembershipLayer, MembershipStore, Policy, Principal,
+    PrincipalLayer, PrincipalStore, RecordEntities, TenantEntity, User, Work,
 };
+use store_core::layers::Layered;
 use store_core::page::{Page, PageRequest};
 use store_core::tenants::{Tenant, TenantPath};
 use store_core::{
@@ -149,8 +150,16 @@ fn is_like(text: &str, prefix: &str) -> bool {
     like(&text.chars().collect::<Vec<_>>(), &pattern)
 }
 
+impl Layered for Flawed {
+    type Inner = RecordEntities;
+
+    fn inner(&self) -> &RecordEntities {
+        &self.inner
+    }
+}
+
 #[async_trait]
-impl<E: TenantEntity> EntityStore<E> for Flawed {
+impl<E: TenantEntity> EntityLayer<E> for Flawed {
     async fn create(&self, entity: E) -> Result<Arc<E>> {
         let key = entity.key();
         let kept = self.kept(entity);
@@ -284,7 +293,7 @@ impl<E: TenantEntity> EntityStore<E> for Flawed {
 }
 
 #[async_trait]
-impl<P: Principal> PrincipalStore<P> for Flawed {
+impl<P: Principal> PrincipalLayer<P> for Flawed {
     async fn rename(&self, key: &Key<P>, to: &str) -> Result<Arc<P>> {
         let copy = async || {
             let found = EntityStore::<P>::get(&self.inner, key).await?;
@@ -351,38 +360,10 @@ impl<P: Principal> PrincipalStore<P> for Flawed {
             answer => answer,
         }
     }
-
-    async fn detach_policy(&self, key: &Key<P>, policy_arn: &str) -> Result<()> {
-        self.inner.detach_policy(key, policy_arn).await
-    }
-
-    async fn attached_policies(
-        &self,
-        key: &Key<P>,
-        page: &PageRequest,
-    ) -> Result<Page<AttachedPolicy>> {
-        self.inner.attached_policies(key, page).await
-    }
-
-    async fn put_inline_policy(&self, key: &Key<P>, policy: InlinePolicy) -> Result<()> {
-        self.inner.put_inline_policy(key, policy).await
-    }
-
-    async fn inline_policy(&self, key: &Key<P>, name: &str) -> Result<Option<Arc<InlinePolicy>>> {
-        self.inner.inline_policy(key, name).await
-    }
-
-    async fn delete_inline_policy(&self, key: &Key<P>, name: &str) -> Result<()> {
-        self.inner.delete_inline_policy(key, name).await
-    }
-
-    async fn inline_policies(&self, key: &Key<P>, page: &PageRequest) -> Result<Page<String>> {
-        self.inner.inline_policies(key, page).await
-    }
 }
 
 #[async_trait]
-impl MembershipStore for Flawed {
+impl MembershipLayer for Flawed {
     async fn add_member(&self, group: &Key<Group>, user: &Key<User>) -> Result<()> {
         let answer = self.inner.add_member(group, user).await;
         if self.has(Flaw::JoinsAcrossTenants) && group.tenant() != user.tenant() {
@@ -392,14 +373,6 @@ impl MembershipStore for Flawed {
                 .ok_or_else(|| Error::not_found("no such user"));
         }
         answer
-    }
-
-    async fn remove_member(&self, group: &Key<Group>, user: &Key<User>) -> Result<()> {
-        self.inner.remove_member(group, user).await
-    }
-
-    async fn groups_of(&self, user: &Key<User>, page: &PageRequest) -> Result<Page<Arc<Group>>> {
-        self.inner.groups_of(user, page).await
     }
 
     async fn members_of(&self, group: &Key<Group>, page: &PageRequest) -> Result<Page<Arc<User>>> {
@@ -412,11 +385,7 @@ impl MembershipStore for Flawed {
 }
 
 #[async_trait]
-impl IamStore for Flawed {
-    async fn policy_by_arn(&self, tenant: &TenantPath, arn: &str) -> Result<Option<Arc<Policy>>> {
-        self.inner.policy_by_arn(tenant, arn).await
-    }
-
+impl IamLayer for Flawed {
     async fn transact(&self, tenant: &TenantPath, work: Work<'_>) -> Result<()> {
         if self.has(Flaw::TransactsOneByOne) {
             // Writes what there is so far, whatever the rest says.
@@ -460,7 +429,7 @@ impl Sabotaged {
 
 async fn load<E: TenantEntity>(store: &Flawed, entities: Vec<E>) -> Result<()> {
     for entity in entities {
-        store.create(entity).await?;
+        EntityStore::create(store, entity).await?;
     }
     Ok(())
 }

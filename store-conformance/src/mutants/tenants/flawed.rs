@@ -3,10 +3,13 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use store_core::entity::{Edit, EntityStore, EntityStoreExt, Incarnation, Listing};
+use store_core::entity::{Edit, EntityLayer, EntityStore, EntityStoreExt, Incarnation, Listing};
 use store_core::iam::Identity;
+use store_core::layers::Layered;
 use store_core::page::Page;
-use store_core::tenants::{Among, Quotas, RecordTenants, Tenant, TenantPath, TenantStore, Usage};
+use store_core::tenants::{
+    Among, Quotas, RecordTenants, Tenant, TenantLayer, TenantPath, TenantStore, Usage,
+};
 use store_core::{
     Batch, Body, Collection, Error, ErrorKind, Expect, Partition, RecordKey, RecordStore, Result,
     Store,
@@ -71,8 +74,16 @@ impl Flawed {
     }
 }
 
+impl Layered for Flawed {
+    type Inner = RecordTenants;
+
+    fn inner(&self) -> &RecordTenants {
+        &self.inner
+    }
+}
+
 #[async_trait]
-impl EntityStore<Tenant> for Flawed {
+impl EntityLayer<Tenant> for Flawed {
     async fn create(&self, tenant: Tenant) -> Result<Arc<Tenant>> {
         if self.has(Flaw::MakesParents) {
             for above in tenant.id.ancestors() {
@@ -92,10 +103,6 @@ impl EntityStore<Tenant> for Flawed {
             return Ok(Arc::new(tenant));
         }
         self.inner.create(tenant).await
-    }
-
-    async fn get(&self, path: &TenantPath) -> Result<Option<Arc<Tenant>>> {
-        self.inner.get(path).await
     }
 
     async fn update(&self, path: &TenantPath, edit: Edit<'_, Tenant>) -> Result<Arc<Tenant>> {
@@ -167,7 +174,7 @@ impl EntityStore<Tenant> for Flawed {
 }
 
 #[async_trait]
-impl TenantStore for Flawed {
+impl TenantLayer for Flawed {
     async fn ancestors(&self, path: &TenantPath) -> Result<Vec<Arc<Tenant>>> {
         let mut ancestors = self.inner.ancestors(path).await?;
         if self.has(Flaw::AncestorsFromBelow) {
@@ -187,19 +194,11 @@ impl TenantStore for Flawed {
         Ok(tenant.map_or(effective, |tenant| tenant.quotas.clone()))
     }
 
-    async fn usage(&self, path: &TenantPath) -> Result<Usage> {
-        self.inner.usage(path).await
-    }
-
     async fn usage_with_descendants(&self, path: &TenantPath) -> Result<Usage> {
         if self.has(Flaw::CountsLeaves) {
             return self.inner.usage(path).await;
         }
         self.inner.usage_with_descendants(path).await
-    }
-
-    async fn bind_quotas(&self, path: &TenantPath) -> Result<()> {
-        self.inner.bind_quotas(path).await
     }
 }
 
