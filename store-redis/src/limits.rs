@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use redis::{Cmd, Value, cmd};
-use store_core::backend::coalesce::{Buckets, Coalescer, unexpired};
+use store_core::backend::coalesce::{Buckets, Coalescer, Stored};
 use store_core::backend::gcra::Terms;
 use store_core::limits::{
     Bucket, BucketUpdate, Decision, Decisions, Entry, LimitKey, RateLimitStore, State, Take,
@@ -86,6 +86,15 @@ fn bucket(fields: Vec<Value>) -> Result<Option<Bucket>> {
     Ok((!entries.is_empty()).then(|| entries.into_iter().collect()))
 }
 
+/// The same as it is stored.
+fn found(fields: Vec<Value>) -> Result<Stored<()>> {
+    let bucket = bucket(fields)?;
+    Ok(Stored {
+        bucket,
+        version: (),
+    })
+}
+
 fn malformed() -> Error {
     Error::corrupt("a stored bucket is of no known form; was it changed by hand?")
         .with_backend(BACKEND)
@@ -115,12 +124,15 @@ impl RedisLimits {
 
 #[async_trait]
 impl Buckets for Hashes {
+    /// `swap.lua` compares buckets.
+    type Version = ();
+
     fn now(&self) -> Timestamp {
         self.0.now()
     }
 
     /// All of a key's buckets, expired ones too.
-    async fn read(&self, key: &str) -> Result<Option<Bucket>> {
+    async fn read(&self, key: &str) -> Result<Stored<()>> {
         let mut command = cmd("HGETALL");
         command.arg(key);
         match self
@@ -128,13 +140,13 @@ impl Buckets for Hashes {
             .send("peek", Effect::Repeatable, key, &command)
             .await?
         {
-            Value::Map(pairs) => bucket(
+            Value::Map(pairs) => found(
                 pairs
                     .into_iter()
                     .flat_map(|(quota, value)| [quota, value])
                     .collect(),
             ),
-            fields => bucket(array(fields)?),
+            fields => found(array(fields)?),
         }
     }
 
@@ -142,12 +154,13 @@ impl Buckets for Hashes {
         &self,
         key: &str,
         now: Timestamp,
-        old: Option<&Bucket>,
+        old: &Stored<()>,
         new: Option<&Bucket>,
-    ) -> Result<Result<(), Option<Bucket>>> {
+    ) -> Result<Result<(), Stored<()>>> {
         let last = new.and_then(Bucket::expires_at);
         let keep = last.map_or(0, |at| self.0.limit_life_ms(at, now));
-        let old = old.map_or(&[][..], Bucket::entries);
+        let old = old.unexpired(now);
+        let old = old.as_ref().map_or(&[][..], Bucket::entries);
         let new = new.map_or(&[][..], Bucket::entries);
         let write = |command: &mut Cmd| {
             command.arg(Pair::from(now)).arg(keep).arg(old.len());
@@ -164,7 +177,7 @@ impl Buckets for Hashes {
         };
         match self.0.run("update", Effect::Write, script).await? {
             Value::Nil => Ok(Ok(())),
-            fields => Ok(Err(bucket(array(fields)?)?)),
+            fields => Ok(Err(found(array(fields)?)?)),
         }
     }
 }
@@ -181,7 +194,7 @@ impl RateLimitStore for RedisLimits {
     async fn peek(&self, key: LimitKey<'_>) -> Result<Option<Bucket>> {
         let key = self.shared.names.limit(key.as_str());
         let found = Hashes(Arc::clone(&self.shared)).read(&key).await?;
-        Ok(unexpired(found, self.shared.now()))
+        Ok(found.unexpired(self.shared.now()))
     }
 
     async fn take(&self, take: &Take<'_>) -> Result<Decision> {

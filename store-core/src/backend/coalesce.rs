@@ -39,20 +39,42 @@ async fn pause(failed: u32) {
 /// Buckets that can be read and swapped.
 #[async_trait]
 pub trait Buckets: Send + Sync + 'static {
+    /// What a swap needs to know of a stored bucket beside the bucket itself: a version,
+    /// a record, or `()` if a swap compares buckets.
+    type Version: Send + Sync + 'static;
+
     /// The time that decides what has expired.
     fn now(&self) -> Timestamp;
 
-    /// The bucket of `key`, expired parts too.
-    async fn read(&self, key: &str) -> Result<Option<Bucket>>;
+    /// The bucket of `key`.
+    async fn read(&self, key: &str) -> Result<Stored<Self::Version>>;
 
-    /// Writes `new` if the bucket is still `old`, else returns the current one.
+    /// Writes `new` if the bucket is still `old`, and returns the new version; otherwise
+    /// returns the current bucket. The changes that made `new` saw `old` without what
+    /// had expired at `now`.
     async fn swap(
         &self,
         key: &str,
         now: Timestamp,
-        old: Option<&Bucket>,
+        old: &Stored<Self::Version>,
         new: Option<&Bucket>,
-    ) -> Result<Result<(), Option<Bucket>>>;
+    ) -> Result<Result<Self::Version, Stored<Self::Version>>>;
+}
+
+/// A bucket as it is stored.
+#[derive(Clone, Debug, Default)]
+pub struct Stored<V> {
+    /// The bucket with its expired parts; `None` if there is none.
+    pub bucket: Option<Bucket>,
+    /// What a swap needs to know of it.
+    pub version: V,
+}
+
+impl<V> Stored<V> {
+    /// The bucket without its expired parts, or `None` if nothing is left.
+    pub fn unexpired(&self, now: Timestamp) -> Option<Bucket> {
+        unexpired(self.bucket.clone(), now)
+    }
 }
 
 /// Coalesces the changes that this process makes.
@@ -103,7 +125,6 @@ impl Group {
     }
 
     fn on(bucket: Option<Bucket>, now: Timestamp) -> Self {
-        let bucket = unexpired(bucket, now);
         Self {
             base: Some((now, bucket.clone())),
             state: bucket,
@@ -116,7 +137,7 @@ impl Group {
     }
 }
 
-/// The bucket without its expired parts, or `None` if nothing is left.
+/// `bucket` without its expired parts, or `None` if nothing is left.
 pub fn unexpired(bucket: Option<Bucket>, now: Timestamp) -> Option<Bucket> {
     let mut bucket = bucket?;
     bucket.forget_expired(now);
@@ -210,17 +231,13 @@ impl<B: Buckets> Coalescer<B> {
         let mut found = self.buckets.read(key).await?;
         for attempt in 0..MAX_ATTEMPTS {
             let now = self.buckets.now();
-            let current = unexpired(found, now);
+            let current = found.unexpired(now);
             let Some(new) = change(current.as_ref()) else {
                 return Ok(current);
             };
             let new = (!new.is_empty()).then_some(new);
-            match self
-                .buckets
-                .swap(key, now, current.as_ref(), new.as_ref())
-                .await?
-            {
-                Ok(()) => return Ok(new),
+            match self.buckets.swap(key, now, &found, new.as_ref()).await? {
+                Ok(_) => return Ok(new),
                 Err(current) => found = current,
             }
             pause(attempt).await;
@@ -313,8 +330,8 @@ async fn write_groups<B: Buckets>(buckets: Arc<B>, writer: Writer) {
     let Writer { active, key, .. } = &writer;
     let put = |group: Group| active.lock().get_mut(key)?.group.replace(group);
     let now = buckets.now();
-    let unread = match buckets.read(key).await {
-        Ok(found) => put(Group::on(found, now)),
+    let mut stored = match buckets.read(key).await {
+        Ok(stored) => stored,
         Err(error) => {
             if let Some(group) = active.remove(key) {
                 group.end(failed_with(&error));
@@ -322,34 +339,23 @@ async fn write_groups<B: Buckets>(buckets: Arc<B>, writer: Writer) {
             return;
         }
     };
-    if let Some(group) = unread {
-        group.end(Outcome::Retry);
+    if let Some(unread) = put(Group::on(stored.unexpired(now), now)) {
+        unread.end(Outcome::Retry);
     }
     let mut attempt = 0;
     while let Some(group) = take_group(&buckets, active, key).await {
-        let (now, base) = group.base.clone().unwrap_or_default();
-        let swapped = if base == group.state {
-            // There is nothing to write, but the state that the closures saw may
-            // be older than their calls.
-            let found = buckets.read(key).await;
-            found.map(|found| match unexpired(found.clone(), now) == base {
-                true => Ok(()),
-                false => Err(found),
-            })
-        } else {
-            buckets
-                .swap(key, now, base.as_ref(), group.state.as_ref())
-                .await
-        };
-        match swapped {
-            Ok(Ok(())) => {
+        match write(&*buckets, key, &stored, &group).await {
+            Ok(Ok(written)) => {
                 attempt = 0;
+                stored = written;
                 group.end(Outcome::Written);
             }
             Ok(Err(found)) => {
                 pause(attempt).await;
                 attempt += 1;
-                let after = put(Group::on(found, buckets.now()));
+                let now = buckets.now();
+                let after = put(Group::on(found.unexpired(now), now));
+                stored = found;
                 for failed in [Some(group), after].into_iter().flatten() {
                     failed.end(Outcome::Retry);
                 }
@@ -366,6 +372,32 @@ async fn write_groups<B: Buckets>(buckets: Arc<B>, writer: Writer) {
     }
 }
 
+/// Writes the state of `group` over `stored`: the bucket as it is stored after that, or
+/// as another client stored it.
+async fn write<B: Buckets>(
+    buckets: &B,
+    key: &str,
+    stored: &Stored<B::Version>,
+    group: &Group,
+) -> Result<Result<Stored<B::Version>, Stored<B::Version>>> {
+    let (now, base) = group.base.clone().unwrap_or_default();
+    if base == group.state {
+        // There is nothing to write, but the state that the closures saw may be older
+        // than their calls.
+        let found = buckets.read(key).await?;
+        return Ok(match found.unexpired(now) == base {
+            true => Ok(found),
+            false => Err(found),
+        });
+    }
+    let new = group.state.as_ref();
+    let swapped = buckets.swap(key, now, stored, new).await?;
+    Ok(swapped.map(|version| Stored {
+        bucket: new.cloned(),
+        version,
+    }))
+}
+
 /// The current group, once it has members; a new one that continues from its
 /// state takes its place. `None` if no call joins.
 async fn take_group<B: Buckets>(buckets: &Arc<B>, active: &Active, key: &str) -> Option<Group> {
@@ -380,7 +412,7 @@ async fn take_group<B: Buckets>(buckets: &Arc<B>, active: &Active, key: &str) ->
         active.remove(key);
         return None;
     }
-    let next = Group::on(current.state.clone(), now);
+    let next = Group::on(unexpired(current.state.clone(), now), now);
     Some(std::mem::replace(current, next))
 }
 
@@ -404,28 +436,35 @@ mod tests {
 
     #[async_trait]
     impl Buckets for Fickle {
+        type Version = ();
+
         fn now(&self) -> Timestamp {
             Timestamp::EPOCH
         }
 
-        async fn read(&self, _: &str) -> Result<Option<Bucket>> {
-            Ok(self.0.lock().unwrap().clone())
+        async fn read(&self, _: &str) -> Result<Stored<()>> {
+            Ok(stored(self.0.lock().unwrap().clone()))
         }
 
         async fn swap(
             &self,
             _: &str,
             _: Timestamp,
-            old: Option<&Bucket>,
+            old: &Stored<()>,
             _: Option<&Bucket>,
-        ) -> Result<Result<(), Option<Bucket>>> {
+        ) -> Result<Result<(), Stored<()>>> {
             yield_now().await;
             let found = self.0.lock().unwrap().take();
-            Ok(match found.as_ref() == old {
+            Ok(match found == old.bucket {
                 true => Ok(()),
-                false => Err(found),
+                false => Err(stored(found)),
             })
         }
+    }
+
+    fn stored(bucket: Option<Bucket>) -> Stored<()> {
+        let version = ();
+        Stored { bucket, version }
     }
 
     fn bucket() -> Bucket {

@@ -23,28 +23,49 @@ pub const MAX_ATTEMPTS: u32 = 64;
 /// # assert_eq!(swapped, 1);
 /// # Ok(()) }
 /// ```
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Attempts {
     failed: u32,
+    most: u32,
 }
 
 impl Attempts {
-    /// Before the first attempt.
+    /// Before the first of [`MAX_ATTEMPTS`].
     pub fn new() -> Self {
-        Self::default()
+        Self::at_most(MAX_ATTEMPTS)
+    }
+
+    /// Before the first of `most` attempts.
+    pub fn at_most(most: u32) -> Self {
+        Self { failed: 0, most }
     }
 
     /// Another client was faster: waits before the next attempt, see [`back_off`].
     ///
     /// # Errors
-    /// `Contended` after [`MAX_ATTEMPTS`].
+    /// `Contended` after the last attempt.
     pub async fn failed(&mut self) -> Result<()> {
-        back_off(self.failed).await;
-        self.failed += 1;
-        match self.failed {
-            MAX_ATTEMPTS.. => Err(contended()),
-            _ => Ok(()),
+        match self.again().await {
+            true => Ok(()),
+            false => Err(contended()),
         }
+    }
+
+    /// An attempt failed for another reason: waits before the next one, and returns
+    /// false without waiting if that was the last.
+    pub async fn again(&mut self) -> bool {
+        self.failed += 1;
+        if self.failed >= self.most {
+            return false;
+        }
+        back_off(self.failed - 1).await;
+        true
+    }
+}
+
+impl Default for Attempts {
+    fn default() -> Self {
+        Self::new()
     }
 }
 

@@ -1,12 +1,11 @@
 //! Buckets as records.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use crate::backend::coalesce::{Buckets, Coalescer, unexpired};
+use crate::backend::coalesce::{self, Buckets, Coalescer, unexpired};
 use crate::batch::Batch;
 use crate::body::{Body, Unknown};
 use crate::clock::{Clock, Timestamp};
@@ -63,7 +62,6 @@ impl RecordLimits {
     pub fn coalescing(self) -> Self {
         let buckets = RecordBuckets {
             records: Arc::clone(&self.records),
-            seen: Mutex::default(),
         };
         Self {
             coalescer: Some(Arc::new(Coalescer::new(Arc::new(buckets)))),
@@ -95,107 +93,63 @@ fn read(record: &Record, key: Option<&str>) -> Result<Arc<Stored>> {
     Ok(stored)
 }
 
-/// The buckets that closures fold over.
+/// The buckets whose changes are coalesced. A bucket's version is its record.
 struct RecordBuckets {
     records: Arc<dyn RecordStore>,
-    /// By key, the record that was seen last, so that a swap need not read it
-    /// again. Removing one costs a read.
-    seen: Mutex<HashMap<String, Option<Record>>>,
 }
 
-/// How many records are cached at most: those of keys in use.
-const SEEN: usize = 1024;
-
-impl RecordBuckets {
-    fn seen(&self) -> MutexGuard<'_, HashMap<String, Option<Record>>> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Caches the record of `key`, and returns its bucket.
-    fn cache(&self, key: &str, record: Option<Record>) -> Result<Option<Bucket>> {
-        let stored = record.as_ref().map(|record| stored(record, key));
-        let bucket = stored.transpose()?.map(|stored| stored.quotas.clone());
-        let mut seen = self.seen();
-        if seen.len() >= SEEN {
-            seen.clear();
-        }
-        seen.insert(key.into(), record);
-        Ok(bucket)
-    }
-
-    /// The current record if the bucket is `old`.
-    async fn current(
-        &self,
-        key: &str,
-        now: Timestamp,
-        old: Option<&Bucket>,
-    ) -> Result<Result<Option<Record>, Option<Bucket>>> {
-        let cached = self.seen().remove(key);
-        if let Some(record) = cached {
-            let stored = record.as_ref().map(|record| stored(record, key));
-            let bucket = stored.transpose()?.map(|stored| stored.quotas.clone());
-            if unexpired(bucket, now).as_ref() == old {
-                return Ok(Ok(record));
-            }
-        }
-        let bucket = self.read(key).await?;
-        if unexpired(bucket.clone(), now).as_ref() != old {
-            return Ok(Err(bucket));
-        }
-        Ok(Ok(self.seen().remove(key).flatten()))
-    }
+/// The bucket of `key` in its record.
+fn bucket_in(key: &str, record: Option<Record>) -> Result<coalesce::Stored<Option<Record>>> {
+    let body = record.as_ref().map(|record| stored(record, key));
+    let bucket = body.transpose()?.map(|stored| stored.quotas.clone());
+    let version = record;
+    Ok(coalesce::Stored { bucket, version })
 }
 
 #[async_trait]
 impl Buckets for RecordBuckets {
+    type Version = Option<Record>;
+
     fn now(&self) -> Timestamp {
         self.records.clock().now()
     }
 
-    async fn read(&self, key: &str) -> Result<Option<Bucket>> {
+    async fn read(&self, key: &str) -> Result<coalesce::Stored<Option<Record>>> {
         let (partition, at) = place(key)?;
-        let record = self.records.get(at.at(&partition)).await?;
-        self.cache(key, record)
+        bucket_in(key, self.records.get(at.at(&partition)).await?)
     }
 
     async fn swap(
         &self,
         key: &str,
         now: Timestamp,
-        old: Option<&Bucket>,
+        old: &coalesce::Stored<Option<Record>>,
         new: Option<&Bucket>,
-    ) -> Result<Result<(), Option<Bucket>>> {
-        let record = match self.current(key, now, old).await? {
-            Ok(record) => record,
-            Err(current) => return Ok(Err(current)),
-        };
+    ) -> Result<Result<Option<Record>, coalesce::Stored<Option<Record>>>> {
+        let record = old.version.as_ref();
         let (partition, at) = place(key)?;
         let mut batch = Batch::new(partition, now);
         let expires_at = new.and_then(Bucket::expires_at);
         match new.filter(|_| expires_at.is_some()) {
-            None => batch.delete(at, record.as_ref())?,
+            None => batch.delete(at, record)?,
             Some(bucket) => {
-                let unknown = match &record {
+                let unknown = match record {
                     Some(record) => stored(record, key)?.unknown.clone(),
                     None => Unknown::default(),
                 };
                 let body = Body::json(Stored::new(key, bucket.clone(), unknown))?;
-                batch.put_until(at, record.as_ref(), body, expires_at)?
+                batch.put_until(at, record, body, expires_at)?
             }
         };
         match self.records.commit(&batch).await {
-            Ok(committed) => {
-                let record = batch.record(0).map(|record| match committed.token(0) {
-                    Some(token) => record.with_token(token.clone()),
-                    None => record,
-                });
-                self.cache(key, record)?;
-                Ok(Ok(()))
-            }
+            Ok(committed) => Ok(Ok(batch.record(0).map(|record| match committed.token(0) {
+                Some(token) => record.with_token(token.clone()),
+                None => record,
+            }))),
             Err(error) => {
                 let conflict = error.into_conflict()?;
                 let current = conflict.item(0).and_then(|item| item.current()).cloned();
-                Ok(Err(self.cache(key, current)?))
+                Ok(Err(bucket_in(key, current)?))
             }
         }
     }
