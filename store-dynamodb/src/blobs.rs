@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sdk_dynamodb::types::{DeleteRequest, ReturnValuesOnConditionCheckFailure, WriteRequest};
-use store_core::backend::back_off;
+use store_core::backend::Attempts;
 use store_core::batch::Item as BatchItem;
 use store_core::blobs::{BLOB_CHUNKS, ProvisionalChunks, RecordBlobs};
 use store_core::layers::RecordLayer;
@@ -27,7 +27,7 @@ use crate::wire::{self, ALIVE};
 /// The most deletes in one BatchWriteItem.
 const MOST_DELETES: usize = 25;
 
-/// How often deletes that the server left undone are sent without any being done.
+/// How often deletes that the server left undone are sent without any progress.
 const ATTEMPTS: u32 = 12;
 
 /// Objects over `records`, whose chunks expire after `orphans` until they are
@@ -88,7 +88,7 @@ impl Expiring {
             Ok(_) => Ok(()),
             Err(_) => {
                 let advice = "the write took longer than its chunks live, so that nothing was \
-                              published; see Builder::orphans_expire";
+                              published; see DynamoDbBuilder::orphans_expire";
                 Err(Error::new(ErrorKind::Superseded, advice)
                     .with_backend(BACKEND)
                     .with_operation("keep"))
@@ -133,18 +133,20 @@ impl Chunked {
 
     async fn remove_together(&self, mut left: Vec<WriteRequest>) -> Result<()> {
         let shared = &self.shared;
-        for attempt in 0..ATTEMPTS {
+        let mut attempts = Attempts::at_most(ATTEMPTS);
+        loop {
+            let asked = left.len();
             let sent = shared
                 .writing()?
                 .batch_write_item()
                 .request_items(&shared.table, left.clone())
                 .send()
                 .await;
-            // Sent twice, a delete does no more.
+            // A delete that is sent twice does no more than one.
             match sent.map_err(|e| from_sdk(e, Effect::Repeatable, "remove")) {
                 Ok(answer) => {
-                    let undone = answer.unprocessed_items.unwrap_or_default();
-                    left = undone.into_values().flatten().collect();
+                    let unprocessed = answer.unprocessed_items.unwrap_or_default();
+                    left = unprocessed.into_values().flatten().collect();
                 }
                 Err(error) if is_for_now(&error) => {}
                 Err(error) => return Err(error),
@@ -152,13 +154,16 @@ impl Chunked {
             if left.is_empty() {
                 return Ok(());
             }
-            back_off(attempt).await;
+            if left.len() < asked {
+                attempts = Attempts::at_most(ATTEMPTS);
+            } else if !attempts.again().await {
+                let advice = "DynamoDB throttles these deletes; sweep again later";
+                return Err(Error::new(ErrorKind::Unavailable, advice)
+                    .with_retry(Retry::Safe)
+                    .with_backend(BACKEND)
+                    .with_operation("remove"));
+            }
         }
-        let advice = "DynamoDB throttles these deletes; sweep again later";
-        Err(Error::new(ErrorKind::Unavailable, advice)
-            .with_retry(Retry::Safe)
-            .with_backend(BACKEND)
-            .with_operation("remove"))
     }
 }
 

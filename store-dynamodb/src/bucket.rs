@@ -12,6 +12,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use aws_sdk_dynamodb::types::AttributeValue;
+use store_core::backend::coalesce;
 use store_core::limits::{Bucket, Entry, State, Tokens};
 use store_core::{Result, Timestamp, Version};
 
@@ -38,69 +39,73 @@ pub(crate) fn name(quota: &str) -> String {
     [QUOTA, quota].concat()
 }
 
-/// What is kept under one key, expired or not.
-#[derive(Debug, Default)]
-pub(crate) struct Kept {
-    pub(crate) bucket: Bucket,
-    /// Of whoever wrote it whole, or added a quota, last; `None` if there is no
-    /// item.
+/// What is stored of an item beside its buckets.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Mark {
+    /// The version of the last write of the whole item, or of the last take that added
+    /// a quota; `None` if there is no item.
     version: Option<Version>,
-    /// When the server may remove it.
+    /// When the server may remove the item.
     pub(crate) ttl: u64,
 }
 
-impl Kept {
-    /// What an item holds; nothing, if it has no attributes.
-    pub(crate) fn read(item: Item, shared: &Shared) -> Result<Self> {
-        let ttl = wire::integer(&item, TTL)?.unwrap_or_default();
-        Self::full_by(item, ttl, shared.expired_by(ttl))
-    }
+/// The buckets of an item, expired or not, and its mark.
+pub(crate) type Stored = coalesce::Stored<Mark>;
 
-    /// The same; what a take wrote is full at that moment, if not later.
-    fn full_by(item: Item, ttl: u64, full: Timestamp) -> Result<Self> {
-        if item.is_empty() {
-            return Ok(Self::default());
-        }
-        let version = wire::version(&item)?.ok_or_else(malformed)?;
-        let entry = |(name, value): (String, AttributeValue)| {
-            let quota = name.strip_prefix(QUOTA)?;
-            Some(entry(quota, value, full))
-        };
-        Ok(Self {
-            bucket: item.into_iter().filter_map(entry).collect::<Result<_>>()?,
+/// What an item holds; no buckets, if it has no attributes.
+pub(crate) fn read(item: Item, shared: &Shared) -> Result<Stored> {
+    let ttl = wire::integer(&item, TTL)?.unwrap_or_default();
+    full_by(item, ttl, shared.expired_by(ttl))
+}
+
+/// The same; a bucket that a take wrote is full at `full`, if not later.
+fn full_by(item: Item, ttl: u64, full: Timestamp) -> Result<Stored> {
+    if item.is_empty() {
+        return Ok(Stored::default());
+    }
+    let version = wire::version(&item)?.ok_or_else(malformed)?;
+    let entry = |(name, value): (String, AttributeValue)| {
+        let quota = name.strip_prefix(QUOTA)?;
+        Some(entry(quota, value, full))
+    };
+    let bucket: Bucket = item.into_iter().filter_map(entry).collect::<Result<_>>()?;
+    Ok(Stored {
+        bucket: Some(bucket),
+        version: Mark::new(version, ttl),
+    })
+}
+
+impl Mark {
+    /// The mark of an item that is written whole.
+    pub(crate) fn new(version: Version, ttl: u64) -> Self {
+        Self {
             version: Some(version),
             ttl,
-        })
-    }
-
-    /// Without what has expired; `None` if nothing is left.
-    pub(crate) fn alive(&self, now: Timestamp) -> Option<Bucket> {
-        let mut bucket = self.bucket.clone();
-        bucket.forget_expired(now);
-        (!bucket.is_empty()).then_some(bucket)
-    }
-
-    /// The condition that all of it is still as it was read.
-    pub(crate) fn unchanged(&self) -> Condition {
-        let mut condition = Condition::default();
-        let Some(version) = self.version else {
-            condition.text = "attribute_not_exists(pk)".into();
-            return condition;
-        };
-        condition.text = "version = :version".into();
-        let version = wire::text(version.to_string());
-        condition.values.insert(":version".into(), version);
-        // What a closure wrote has that version; takes left it as it was.
-        for (i, entry) in self.bucket.entries().iter().enumerate() {
-            if let State::Tat(tat) = entry.state {
-                condition.text += &format!(" AND #quota{i} = :tat{i}");
-                let name = (format!("#quota{i}"), name(&entry.quota));
-                condition.names.extend([name]);
-                condition.values.insert(format!(":tat{i}"), wire::time(tat));
-            }
         }
-        condition
     }
+}
+
+/// The condition that all of an item is still as it was read.
+pub(crate) fn unchanged(stored: &Stored) -> Condition {
+    let mut condition = Condition::default();
+    let Some(version) = stored.version.version else {
+        condition.text = "attribute_not_exists(pk)".into();
+        return condition;
+    };
+    condition.text = "version = :version".into();
+    let version = wire::text(version.to_string());
+    condition.values.insert(":version".into(), version);
+    // A bucket that a closure wrote has that version; takes left it as it was.
+    let entries = stored.bucket.as_ref().map_or(&[][..], Bucket::entries);
+    for (i, entry) in entries.iter().enumerate() {
+        if let State::Tat(tat) = entry.state {
+            condition.text += &format!(" AND #quota{i} = :tat{i}");
+            let name = (format!("#quota{i}"), name(&entry.quota));
+            condition.names.extend([name]);
+            condition.values.insert(format!(":tat{i}"), wire::time(tat));
+        }
+    }
+    condition
 }
 
 /// A condition, and what stands in it for names and values.
@@ -199,10 +204,10 @@ mod tests {
         };
         let bucket: Bucket = states.into_iter().enumerate().map(entry).collect();
         let version = Version::unique();
-        let kept = Kept::full_by(item("k", &bucket, version, 9), 9, full).unwrap();
+        let stored = full_by(item("k", &bucket, version, 9), 9, full).unwrap();
         assert_eq!(
-            (kept.bucket, kept.version, kept.ttl),
-            (bucket, Some(version), 9)
+            (stored.bucket, stored.version),
+            (Some(bucket), Mark::new(version, 9))
         );
     }
 
@@ -218,10 +223,7 @@ mod tests {
         for spoilt in ["quota_q", VERSION] {
             let mut item = item("k", &bucket, Version::unique(), 0);
             item.insert(spoilt.into(), AttributeValue::Bool(true));
-            assert!(
-                Kept::full_by(item, 0, Timestamp::EPOCH).is_err(),
-                "{spoilt}"
-            );
+            assert!(full_by(item, 0, Timestamp::EPOCH).is_err(), "{spoilt}");
         }
     }
 }

@@ -7,7 +7,7 @@ use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::{
     AttributeValue, CancellationReason, ConditionCheck, Delete, Put, TransactWriteItem,
 };
-use store_core::backend::back_off;
+use store_core::backend::Attempts;
 use store_core::error::FailedItem;
 use store_core::{Batch, Change, Conflict, Error, Expect, Record, Result, Timestamp};
 
@@ -22,13 +22,12 @@ const ATTEMPTS: u32 = 12;
 
 /// Sends `batch` once; again only if it was surely not run.
 pub(crate) async fn send(shared: &Shared, batch: &Batch) -> Result<()> {
-    let mut attempt = 0;
+    let mut attempts = Attempts::at_most(ATTEMPTS);
     loop {
         match once(shared, batch).await {
-            Err(error) if attempt + 1 < ATTEMPTS && is_for_now(&error) => back_off(attempt).await,
+            Err(error) if is_for_now(&error) && attempts.again().await => {}
             answer => return answer.map_err(|e| e.with_operation("commit")),
         }
-        attempt += 1;
     }
 }
 

@@ -6,22 +6,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::config::retry::RetryConfig;
-use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
-use aws_sdk_dynamodb::config::{
-    BehaviorVersion, Config, Credentials, Region, SharedHttpClient, StalledStreamProtectionConfig,
-};
-use aws_smithy_http_client::Builder as HttpBuilder;
-use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
-use store_core::{Capabilities, Clock, Durability, Result, Support, SystemClock};
+use serde::Deserialize;
+use store_core::config::{StoreUrl, Tls};
+use store_core::{Capabilities, Clock, Collection, Durability, Result, Support, SystemClock};
 
 use crate::DynamoDbStore;
-use crate::error::{BACKEND, config};
-use crate::shared::Clients;
+use crate::error::BACKEND;
 use crate::walk::MAX_SEGMENTS;
 
 /// The most shards of one limit.
 const MAX_SHARDS: u32 = 64;
+
+/// The table if none is named.
+const TABLE: &str = "store";
 
 /// Options for a [`DynamoDbStore`].
 ///
@@ -31,8 +28,7 @@ const MAX_SHARDS: u32 = 64;
 /// use store_dynamodb::DynamoDbStore;
 ///
 /// let store = DynamoDbStore::builder()
-///     .table("app")
-///     .region("eu-central-1")
+///     .url("dynamodb://app?region=eu-central-1")
 ///     .timeout(Duration::from_secs(2))
 ///     .connect()
 ///     .await?;
@@ -40,32 +36,149 @@ const MAX_SHARDS: u32 = 64;
 /// ```
 #[derive(Clone)]
 #[must_use = "a builder opens nothing until `connect`"]
-pub struct Builder {
-    pub(crate) table: String,
-    url: Option<String>,
-    region: Option<String>,
-    endpoint: Option<String>,
-    credentials: Option<(String, String)>,
-    client: Option<Client>,
+pub struct DynamoDbBuilder {
+    source: Source,
+    table: Option<String>,
+    pub(crate) region: Option<String>,
+    pub(crate) endpoint: Option<String>,
+    pub(crate) credentials: Option<(String, String)>,
+    pub(crate) tls: Tls,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) grace: Duration,
     pub(crate) segments: u32,
     pub(crate) spread: HashMap<String, u32>,
     pub(crate) orphans: Option<Duration>,
     pub(crate) point_in_time_recovery: bool,
-    timeout: Duration,
-    connect_timeout: Duration,
+    pub(crate) timeout: Duration,
+    pub(crate) connect_timeout: Duration,
 }
 
-impl Default for Builder {
+#[derive(Clone)]
+enum Source {
+    None,
+    /// Parsed by `connect`, which reports what is wrong.
+    Url(String),
+    Parsed(Box<StoreUrl>),
+    Client(Box<Client>),
+}
+
+/// The same options as data, from a configuration file. An option that is not given is
+/// as in a new [`DynamoDbBuilder`].
+///
+/// ```
+/// use store_dynamodb::{DynamoDbBuilder, DynamoDbConfig};
+/// let config: DynamoDbConfig = serde_json::from_str(
+///     r#"{"url": "dynamodb://app?region=eu-central-1", "timeout_ms": 2000}"#,
+/// )?;
+/// let builder = DynamoDbBuilder::from(config);
+/// # let _ = builder;
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+#[non_exhaustive]
+#[derive(Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DynamoDbConfig {
+    /// See [`DynamoDbBuilder::url`], which lists the options that it may have.
+    pub url: Option<String>,
+    /// See [`DynamoDbBuilder::namespace`].
+    #[serde(alias = "table")]
+    pub namespace: Option<String>,
+    /// See [`DynamoDbBuilder::region`].
+    pub region: Option<String>,
+    /// See [`DynamoDbBuilder::endpoint`].
+    pub endpoint: Option<String>,
+    /// See [`DynamoDbBuilder::tls`].
+    pub tls: Option<Tls>,
+    /// See [`DynamoDbBuilder::timeout`], in milliseconds.
+    pub timeout_ms: Option<u64>,
+    /// See [`DynamoDbBuilder::connect_timeout`], in milliseconds.
+    pub connect_timeout_ms: Option<u64>,
+    /// See [`DynamoDbBuilder::grace`], in milliseconds.
+    pub grace_ms: Option<u64>,
+    /// See [`DynamoDbBuilder::scan_segments`].
+    pub scan_segments: Option<u32>,
+    /// See [`DynamoDbBuilder::point_in_time_recovery`].
+    pub point_in_time_recovery: Option<bool>,
+}
+
+impl fmt::Debug for DynamoDbConfig {
+    /// Without URL and endpoint, which may hold a secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DynamoDbConfig")
+            .field("namespace", &self.namespace)
+            .field("region", &self.region)
+            .field("tls", &self.tls)
+            .field("timeout_ms", &self.timeout_ms)
+            .field("connect_timeout_ms", &self.connect_timeout_ms)
+            .field("grace_ms", &self.grace_ms)
+            .field("scan_segments", &self.scan_segments)
+            .field("point_in_time_recovery", &self.point_in_time_recovery)
+            .finish_non_exhaustive()
+    }
+}
+
+impl From<DynamoDbConfig> for DynamoDbBuilder {
+    fn from(config: DynamoDbConfig) -> Self {
+        let mut builder = Self::default();
+        if let Some(url) = config.url {
+            builder = builder.url(url);
+        }
+        let options = Options {
+            region: config.region,
+            endpoint: config.endpoint,
+            ca_file: None,
+            timeout: config.timeout_ms.map(Duration::from_millis),
+            connect_timeout: config.connect_timeout_ms.map(Duration::from_millis),
+            grace: config.grace_ms.map(Duration::from_millis),
+            scan_segments: config.scan_segments,
+            point_in_time_recovery: config.point_in_time_recovery,
+        };
+        builder.table = config.namespace;
+        builder.tls = config.tls.unwrap_or_default();
+        builder.with(options)
+    }
+}
+
+/// The options that a URL may have.
+#[derive(Debug, Default, PartialEq)]
+struct Options {
+    region: Option<String>,
+    endpoint: Option<String>,
+    ca_file: Option<String>,
+    timeout: Option<Duration>,
+    connect_timeout: Option<Duration>,
+    grace: Option<Duration>,
+    scan_segments: Option<u32>,
+    point_in_time_recovery: Option<bool>,
+}
+
+impl Options {
+    fn read(url: &StoreUrl) -> Result<Self> {
+        let mut options = url.options();
+        let read = Self {
+            region: options.take_text("region").map(str::to_owned),
+            endpoint: options.take_text("endpoint").map(str::to_owned),
+            ca_file: options.take_text("ca_file").map(str::to_owned),
+            timeout: options.take_duration("timeout")?,
+            connect_timeout: options.take_duration("connect_timeout")?,
+            grace: options.take_duration("grace")?,
+            scan_segments: options.take("scan_segments")?,
+            point_in_time_recovery: options.take("point_in_time_recovery")?,
+        };
+        options.finish()?;
+        Ok(read)
+    }
+}
+
+impl Default for DynamoDbBuilder {
     fn default() -> Self {
         Self {
-            table: "store".into(),
-            url: None,
+            source: Source::None,
+            table: None,
             region: None,
             endpoint: None,
             credentials: None,
-            client: None,
+            tls: Tls::new(),
             clock: Arc::new(SystemClock),
             grace: Duration::from_secs(3600),
             segments: 4,
@@ -78,20 +191,59 @@ impl Default for Builder {
     }
 }
 
-impl Builder {
-    /// Table, region, endpoint and credentials in one:
-    /// `dynamodb://id:secret@table?region=eu-central-1&endpoint=http://localhost:8000`.
-    /// All but the table may be left out. Nothing in it is escaped. What is said
-    /// by the other options stands where the URL is silent.
+impl DynamoDbBuilder {
+    /// Where the table is: `dynamodb://id:secret@table?region=eu-central-1`.
+    ///
+    /// Everything but the scheme may be left out. The table is then `store`, and
+    /// credentials and region come from the environment. A `/` or `+` in a secret is
+    /// written as a percent escape.
+    ///
+    /// The options are `region`, `endpoint`, `timeout`, `connect_timeout`, `grace` (such
+    /// as `500ms` or `5s`), `scan_segments`, `point_in_time_recovery`, each like the
+    /// method of its name, and `ca_file`, a [file of authorities](Tls::ca_file). They
+    /// take precedence over the builder's. Unknown options are refused by `connect`.
     pub fn url(mut self, url: impl Into<String>) -> Self {
-        self.url = Some(url.into());
+        self.source = Source::Url(url.into());
         self
     }
 
-    /// The table; `store` by default. It is the store's alone: two tables are
-    /// two stores.
-    pub fn table(mut self, name: impl Into<String>) -> Self {
-        self.table = name.into();
+    /// The same as a URL that was parsed already.
+    pub fn store_url(mut self, url: StoreUrl) -> Self {
+        self.source = Source::Parsed(Box::new(url));
+        self
+    }
+
+    /// The SDK's own client, instead of URL, region, endpoint, credentials, TLS and
+    /// timeouts. The store uses its HTTP connections and its credentials, and
+    /// turns its retries off for whatever writes: a conditional write that the
+    /// SDK sends again fails on its own success.
+    pub fn client(mut self, client: Client) -> Self {
+        self.source = Source::Client(Box::new(client));
+        self
+    }
+
+    /// Keeps this store apart from others: the name of its table, instead of the URL's.
+    /// `store` if neither names one. The table belongs to the store alone, so two
+    /// namespaces are two tables.
+    pub fn namespace(mut self, name: impl Into<String>) -> Self {
+        self.table = Some(name.into());
+        self
+    }
+
+    /// [`DynamoDbBuilder::namespace`] by DynamoDB's own word.
+    pub fn table(self, name: impl Into<String>) -> Self {
+        self.namespace(name)
+    }
+
+    /// Accepted because other backends take it, and without effect: collections in
+    /// DynamoDB need no declaration.
+    pub fn collection(self, collection: Collection) -> Self {
+        self.collections([collection])
+    }
+
+    /// The same for several collections.
+    pub fn collections(self, collections: impl IntoIterator<Item = Collection>) -> Self {
+        drop(collections);
         self
     }
 
@@ -102,7 +254,8 @@ impl Builder {
     }
 
     /// The server, if it is not that of the region: a VPC endpoint, or a server
-    /// that stands in for DynamoDB, as in `http://localhost:8000`.
+    /// that stands in for DynamoDB, as in `http://localhost:8000`. Credentials do not
+    /// belong in it.
     pub fn endpoint(mut self, url: impl Into<String>) -> Self {
         self.endpoint = Some(url.into());
         self
@@ -114,42 +267,39 @@ impl Builder {
         self
     }
 
-    /// The SDK's own client, instead of URL, region, endpoint, credentials and
-    /// timeouts. The store uses its HTTP connections and its credentials, and
-    /// turns its retries off for whatever writes: a conditional write that the
-    /// SDK sends again fails on its own success.
-    pub fn client(mut self, client: Client) -> Self {
-        self.client = Some(client);
+    /// Which certificate authorities to trust; the system's by default.
+    pub fn tls(mut self, tls: Tls) -> Self {
+        self.tls = tls;
         self
     }
 
-    /// The clock that decides expiry and refill. The machine's by default.
+    /// The clock that decides expiry and refill. The system clock by default.
     pub fn clock(mut self, clock: impl Clock + 'static) -> Self {
         self.clock = Arc::new(clock);
         self
     }
 
-    /// How long the server keeps what has expired by the clock, at least; an
-    /// hour by default. It must be more than any two clocks of processes on one
-    /// store are apart: one that is behind still sees what has expired by
-    /// another. And more than a process's own clock and the server's come apart
-    /// while it runs.
+    /// How long the server stores a record, at least, after it expired by the clock; an
+    /// hour by default. It must be more than the distance of any two clocks of processes
+    /// on one store: a process whose clock is behind still sees a record that has
+    /// expired by another clock. It must also be more than a process's clock and the
+    /// server's drift apart while the process runs.
     pub fn grace(mut self, grace: Duration) -> Self {
         self.grace = grace;
         self
     }
 
-    /// Over how many segments a walk over a whole collection reads at a time: 4
-    /// by default, at least 1 and at most 16, which also stand for less and for
-    /// more. More is faster on a large table, and uses its capacity faster.
+    /// How many segments of the table a scan of a whole collection reads at a time: 4
+    /// by default, between 1 and 16; a value outside is moved to the nearest bound.
+    /// More segments are faster on a large table, and use its capacity faster.
     pub fn scan_segments(mut self, segments: u32) -> Self {
         self.segments = segments.clamp(1, MAX_SEGMENTS);
         self
     }
 
-    /// Spreads one hot limit over so many items, each in a partition of its own:
-    /// a single one takes about a thousand calls a second. At least 1 and at most
-    /// 64 shards, which also stand for less and for more.
+    /// Spreads one hot limit over several items, each in a partition of its own:
+    /// a single one takes about a thousand calls a second. Between 1 and 64 shards; a
+    /// value outside is moved to the nearest bound.
     ///
     /// What it costs:
     /// - Never more is granted than the quota allows, and sometimes less: a take
@@ -158,7 +308,7 @@ impl Builder {
     ///   do not divide, the rest is lost.
     /// - One request may take as many tokens as one shard holds: the burst
     ///   divided by the shards. More is `InvalidInput`.
-    /// - What is told of tokens left is an estimate, from one shard.
+    /// - The number of tokens left is an estimate, from one shard.
     /// - A denial is two calls; a peek, a reset and a delete are one for each
     ///   shard, no snapshot. Closures ([`RateLimitStore::update`](store_core::RateLimitStore::update))
     ///   are `Unsupported`.
@@ -173,14 +323,14 @@ impl Builder {
     /// DynamoDB removes, at no cost, what a process that died left behind; a sweep
     /// does too, if one is run. `life` must be longer than any object takes to be
     /// written: one that takes longer is not published. Off by default, because
-    /// each chunk's capacity is then used twice: to write it, and to keep it.
+    /// each chunk's capacity is then used twice: to write it, and to make it permanent.
     pub fn orphans_expire(mut self, life: Duration) -> Self {
         self.orphans = Some(life);
         self
     }
 
     /// Has [`DynamoDbStore::setup`] turn point-in-time recovery on, which AWS
-    /// charges for. Off by default, and left as it is then.
+    /// charges for. If this is off, which is the default, `setup` leaves it as it is.
     pub fn point_in_time_recovery(mut self, on: bool) -> Self {
         self.point_in_time_recovery = on;
         self
@@ -199,7 +349,7 @@ impl Builder {
         self
     }
 
-    /// What a store opened so can do.
+    /// What a store with these options can do.
     pub fn capabilities(&self) -> Capabilities {
         let mut capabilities = Capabilities::new(BACKEND);
         capabilities.transactions = Support::Native;
@@ -214,160 +364,187 @@ impl Builder {
     }
 
     /// Opens the store. The server is asked about the table, so that a wrong
-    /// endpoint or wrong credentials are found here; a table that is not there
+    /// endpoint or wrong credentials are found here; a table that does not exist
     /// yet is not refused.
     ///
     /// # Errors
-    /// `Config` for a wrong option, `Unauthenticated`, or `Unavailable`.
-    pub async fn connect(mut self) -> Result<DynamoDbStore> {
-        if let Some(url) = self.url.take() {
-            self.read(&url)?;
-        }
-        DynamoDbStore::open(self).await
+    /// `Config` for a wrong option or a server whose certificate is not trusted,
+    /// `Unauthenticated`, or `Unavailable`.
+    pub async fn connect(self) -> Result<DynamoDbStore> {
+        DynamoDbStore::open(self.resolved()?).await
     }
 
-    fn read(&mut self, url: &str) -> Result<()> {
-        // The URL may hold a secret, so no error shows it.
-        let wrong = || {
-            config(
-                "the URL is not of the form dynamodb://table?region=eu-central-1&endpoint=http://host:port",
-            )
+    /// These options, with those of a URL in place.
+    fn resolved(mut self) -> Result<Self> {
+        if let Source::Url(text) = &self.source {
+            self.source = Source::Parsed(Box::new(text.parse()?));
+        }
+        let Source::Parsed(url) = &self.source else {
+            return Ok(self);
         };
-        let rest = url.strip_prefix("dynamodb://").ok_or_else(wrong)?;
-        let (name, query) = rest.split_once('?').unwrap_or((rest, ""));
-        let (credentials, table) = match name.rsplit_once('@') {
-            Some((credentials, table)) => (Some(credentials), table),
-            None => (None, name),
-        };
-        if table.is_empty() {
-            return Err(wrong());
-        }
-        self.table = table.into();
-        if let Some(credentials) = credentials {
-            let (id, secret) = credentials.split_once(':').ok_or_else(wrong)?;
-            self.credentials = Some((id.into(), secret.into()));
-        }
-        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-            match pair.split_once('=') {
-                Some(("region", region)) => self.region = Some(region.into()),
-                Some(("endpoint", endpoint)) => self.endpoint = Some(endpoint.into()),
-                _ => return Err(wrong()),
-            }
-        }
-        Ok(())
-    }
-
-    pub(crate) async fn clients(&self) -> Result<Clients> {
-        let own = match &self.client {
-            Some(client) => client.config().clone(),
-            None => self.config().await?,
-        };
-        // An answer may be late, and the next one is not: try again soon.
-        let again = RetryConfig::standard()
-            .with_max_attempts(3)
-            .with_initial_backoff(Duration::from_millis(50));
-        let with = |retries| Client::from_conf(own.to_builder().retry_config(retries).build());
-        Ok(Clients {
-            reading: with(again),
-            writing: with(RetryConfig::disabled()),
-        })
-    }
-
-    async fn config(&self) -> Result<Config> {
-        let http = self.http();
-        let mut builder = match (&self.region, &self.credentials) {
-            // All is said.
-            (Some(_), Some(_)) => Config::builder().behavior_version(BehaviorVersion::latest()),
-            _ => {
-                let mut loader = aws_config::defaults(BehaviorVersion::latest());
-                if let Some(region) = &self.region {
-                    loader = loader.region(Region::new(region.clone()));
-                }
-                let loaded = loader.http_client(http.clone()).load().await;
-                aws_sdk_dynamodb::config::Builder::from(&loaded)
-            }
-        };
-        if let Some(region) = &self.region {
-            builder = builder.region(Region::new(region.clone()));
-        }
-        if let Some(endpoint) = &self.endpoint {
-            builder = builder.endpoint_url(endpoint);
-        }
-        if let Some((id, secret)) = &self.credentials {
-            let own = Credentials::new(id, secret, None, None, "store");
-            builder = builder.credentials_provider(own);
-        }
-        let timeouts = TimeoutConfig::builder()
-            .connect_timeout(self.connect_timeout)
-            .operation_attempt_timeout(self.timeout)
-            .build();
-        let config = builder
-            .http_client(http)
-            .timeout_config(timeouts)
-            // Each call has its timeout.
-            .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
-            .build();
-        if config.region().is_none() {
+        url.expect_scheme(crate::SCHEMES)?;
+        if !url.path().is_empty() {
             return Err(crate::error::config(
-                "no region is named; call Builder::region, or set AWS_REGION",
+                "the URL has no path: dynamodb://table?region=eu-central-1&endpoint=http://host:port",
             ));
         }
-        Ok(config)
+        let named = match url.hosts() {
+            [] => None,
+            _ => Some(url.host()?.to_owned()),
+        };
+        let credentials = match (url.user(), url.secret()) {
+            (None, None) => None,
+            (Some(id), Some(secret)) => Some((id.to_owned(), secret.expose().to_owned())),
+            _ => {
+                return Err(crate::error::config(
+                    "the URL names an access key's id or its secret alone; give both, as in \
+                     dynamodb://id:secret@table, or none",
+                ));
+            }
+        };
+        let options = Options::read(url)?;
+        self.table = self.table.or(named);
+        self.credentials = credentials.or(self.credentials);
+        Ok(self.with(options))
     }
 
-    /// One client, for DynamoDB and for whoever gives credentials.
-    fn http(&self) -> SharedHttpClient {
-        let is_plain = |url: &String| url.starts_with("http://");
-        match self.endpoint.as_ref().is_some_and(is_plain) && self.credentials.is_some() {
-            true => HttpBuilder::new().build_http(),
-            false => HttpBuilder::new()
-                .tls_provider(Provider::Rustls(CryptoMode::Ring))
-                .build_https(),
+    fn with(mut self, options: Options) -> Self {
+        self.region = options.region.or(self.region);
+        self.endpoint = options.endpoint.or(self.endpoint);
+        self.timeout = options.timeout.unwrap_or(self.timeout);
+        self.connect_timeout = options.connect_timeout.unwrap_or(self.connect_timeout);
+        self.grace = options.grace.unwrap_or(self.grace);
+        let recovery = options.point_in_time_recovery;
+        self.point_in_time_recovery = recovery.unwrap_or(self.point_in_time_recovery);
+        if let Some(file) = options.ca_file {
+            self.tls = self.tls.ca_file(file);
+        }
+        match options.scan_segments {
+            Some(segments) => self.scan_segments(segments),
+            None => self,
+        }
+    }
+
+    /// The name of the table.
+    pub(crate) fn table_name(&self) -> &str {
+        self.table.as_deref().unwrap_or(TABLE)
+    }
+
+    /// The application's own client, if there is one.
+    pub(crate) fn own_client(&self) -> Option<&Client> {
+        match &self.source {
+            Source::Client(client) => Some(client),
+            _ => None,
         }
     }
 }
 
-impl fmt::Debug for Builder {
-    /// Without URL and credentials, which hold a secret.
+impl fmt::Debug for DynamoDbBuilder {
+    /// Without URL, endpoint and credentials, which may hold a secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Builder")
+        f.debug_struct("DynamoDbBuilder")
             .field("table", &self.table)
             .field("region", &self.region)
-            .field("endpoint", &self.endpoint)
+            .field("tls", &self.tls)
             .field("clock", &self.clock)
             .field("grace", &self.grace)
             .field("timeout", &self.timeout)
+            .field("connect_timeout", &self.connect_timeout)
             .finish_non_exhaustive()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use store_core::ErrorKind;
+
     use super::*;
 
+    fn read(url: &str) -> Result<DynamoDbBuilder> {
+        DynamoDbBuilder::default().url(url).resolved()
+    }
+
     #[test]
-    fn a_url_says_all_there_is_to_say() {
-        let mut builder = Builder::default();
-        let url = "dynamodb://id:se/cr@et+@app?region=eu-central-1&endpoint=http://[::1]:8000";
-        builder.read(url).unwrap();
-        assert_eq!(builder.table, "app");
+    fn a_url_names_table_credentials_and_every_option() {
+        let builder = read(
+            "dynamodb://id:se%2Fcr%40et+@app?region=eu-central-1&endpoint=http://[::1]:8000\
+             &timeout=500ms&connect_timeout=1s&grace=2min&scan_segments=99\
+             &point_in_time_recovery=true&ca_file=/ca.pem",
+        )
+        .expect("a good one");
+        assert_eq!(builder.table_name(), "app");
         assert_eq!(builder.region.as_deref(), Some("eu-central-1"));
         assert_eq!(builder.endpoint.as_deref(), Some("http://[::1]:8000"));
-        let own = builder.credentials.clone().unwrap();
-        assert_eq!(own, ("id".into(), "se/cr@et+".into()));
-        assert!(!format!("{builder:?}").contains("cr@et"));
+        assert_eq!(builder.timeout, Duration::from_millis(500));
+        assert_eq!(builder.connect_timeout, Duration::from_secs(1));
+        assert_eq!(builder.grace, Duration::from_secs(120));
+        assert_eq!(builder.segments, MAX_SEGMENTS);
+        assert!(builder.point_in_time_recovery);
+        assert_eq!(builder.tls, Tls::new().ca_file("/ca.pem"));
+        assert_eq!(builder.credentials, Some(("id".into(), "se/cr@et+".into())));
+        let plain = read("dynamodb://").expect("all of it is optional");
+        assert_eq!(plain.table_name(), TABLE);
+        assert_eq!(plain.credentials, None);
+    }
+
+    #[test]
+    fn a_namespace_takes_precedence_over_the_urls_table() {
+        let builder = read("dynamodb://app")
+            .expect("a good one")
+            .namespace("other");
+        assert_eq!(
+            builder.resolved().expect("read twice").table_name(),
+            "other"
+        );
     }
 
     #[test]
     fn a_wrong_url_is_refused_and_shows_no_secret() {
-        for url in [
-            "redis://id:hunter2@app",
-            "dynamodb://",
-            "dynamodb://hunter2@app",
-            "dynamodb://id:hunter2@app?zone=1",
+        for (url, said) in [
+            ("redis://id:hunter2@app", "`redis:`"),
+            ("dynamodb:app", "scheme://"),
+            ("dynamodb://hunter2@app", "both"),
+            ("dynamodb://:hunter2@app", "both"),
+            ("dynamodb://app/hunter2", "no path"),
+            ("dynamodb://a,b", "one host"),
+            ("dynamodb://id:hunter2@app?zone=1", "`zone`"),
+            ("dynamodb://app?timeout=hunter2", "`timeout`"),
+            ("dynamodb://app?scan_segments=hunter2", "`scan_segments`"),
         ] {
-            let error = Builder::default().read(url).unwrap_err();
-            assert!(!format!("{error:?}").contains("hunter2"), "{url}");
+            let error = read(url).expect_err(url);
+            assert_eq!(error.kind(), ErrorKind::Config, "{url}");
+            assert!(error.message().contains(said), "{url}: {error}");
+            assert!(!format!("{error:?} {error}").contains("hunter2"), "{url}");
         }
+    }
+
+    #[test]
+    fn a_builder_shows_no_secret() {
+        let builder = DynamoDbBuilder::default()
+            .url("dynamodb://id:hunter2@app")
+            .endpoint("http://id:hunter2@localhost")
+            .credentials("id", "hunter2");
+        assert!(!format!("{builder:?}").contains("hunter2"));
+        let resolved = builder.resolved().expect("the endpoint is read later");
+        assert!(!format!("{resolved:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn a_configuration_file_says_what_a_builder_does() {
+        let text = r#"{"url": "dynamodb://?region=eu-central-1", "table": "app",
+                       "endpoint": "http://id:hunter2@h", "timeout_ms": 7, "grace_ms": 9,
+                       "tls": {"ca_file": "/ca.pem"}}"#;
+        let config: DynamoDbConfig = serde_json::from_str(text).expect("a good one");
+        assert!(!format!("{config:?}").contains("hunter2"));
+        let builder = DynamoDbBuilder::from(config)
+            .resolved()
+            .expect("a good one");
+        assert_eq!(builder.table_name(), "app");
+        assert_eq!(builder.region.as_deref(), Some("eu-central-1"));
+        assert_eq!(builder.timeout, Duration::from_millis(7));
+        assert_eq!(builder.grace, Duration::from_millis(9));
+        assert_eq!(builder.tls, Tls::new().ca_file("/ca.pem"));
+        let unknown = serde_json::from_str::<DynamoDbConfig>(r#"{"secret": "x"}"#);
+        assert!(unknown.is_err());
     }
 }

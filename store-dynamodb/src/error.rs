@@ -67,19 +67,25 @@ where
 
 fn unanswered(kind: ErrorKind, effect: Effect) -> Error {
     let advice = match kind {
-        ErrorKind::Timeout => "the server did not answer in time; see Builder::timeout",
+        ErrorKind::Timeout => "the server did not answer in time; see DynamoDbBuilder::timeout",
         _ => "the connection to the server failed",
     };
     Error::new(kind, advice).with_retry(effect.if_lost())
 }
 
-/// It did not leave this machine, or nothing came back.
+/// The request was not sent, or no reply was received.
 fn undelivered(e: &(dyn StdError + 'static), effect: Effect) -> Error {
     let io = find::<io::Error>(e).map(|io| io::Error::from(io.kind()));
     let with_source = |error: Error| match io {
         Some(io) => error.with_source(io),
         None => error,
     };
+    if let Some(rustls::Error::InvalidCertificate(_)) = find(e) {
+        return config(
+            "the server's certificate is not trusted; check the endpoint's host name and \
+             DynamoDbBuilder::tls",
+        );
+    }
     if find::<hyper_util::client::legacy::Error>(e).is_some_and(|e| e.is_connect()) {
         let advice = "no connection to the server; nothing was sent";
         return with_source(Error::new(ErrorKind::Unavailable, advice).with_retry(Retry::Safe));
@@ -87,7 +93,7 @@ fn undelivered(e: &(dyn StdError + 'static), effect: Effect) -> Error {
     if find::<CredentialsError>(e).is_some() {
         return Error::new(
             ErrorKind::Unauthenticated,
-            "no credentials were found; nothing was sent. See Builder::credentials",
+            "no credentials were found; nothing was sent. See DynamoDbBuilder::credentials",
         );
     }
     with_source(unanswered(ErrorKind::Unavailable, effect))
@@ -99,7 +105,12 @@ fn find<'e, T: StdError + 'static>(e: &'e (dyn StdError + 'static)) -> Option<&'
         if let Some(found) = e.downcast_ref() {
             return Some(found);
         }
-        next = e.source();
+        // The source of an `io::Error` is that of the error it wraps, which `find` must
+        // not skip.
+        next = match e.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+            Some(wrapped) => Some(wrapped),
+            None => e.source(),
+        };
     }
     None
 }

@@ -23,7 +23,7 @@
 //!
 //! # Setup
 //! [`DynamoDbStore::setup`] makes the table, on demand, and turns on that
-//! DynamoDB removes what has expired; with [`Builder::point_in_time_recovery`]
+//! DynamoDB removes what has expired; with [`DynamoDbBuilder::point_in_time_recovery`]
 //! backups too. It may run at every start, in many processes at once. A table
 //! of this name and another shape is refused, and the error says what differs.
 //!
@@ -83,7 +83,7 @@
 //! - **Reads** are consistent. `get_many` follows the keys that DynamoDB left
 //!   out, and a page the 1 MB at which it stops.
 //! - **A page of a whole collection** reads the table in parallel segments
-//!   ([`Builder::scan_segments`]), and so costs by the size of all of it.
+//!   ([`DynamoDbBuilder::scan_segments`]), and so costs by the size of all of it.
 //!
 //! - **A take** is one conditional `UpdateItem`. DynamoDB can add and compare, and
 //!   not take the larger of two; so the store remembers of each key which form
@@ -97,13 +97,13 @@
 //!   one conditional write of the pointer. Chunks of what was replaced, deleted or
 //!   never finished are removed by [`sweep`](store_core::BlobStore::sweep), which has to
 //!   be called now and then. Those never finished carry a `remove_at` and go by
-//!   themselves if [`Builder::orphans_expire`] asks for it: taking it off when the
+//!   themselves if [`DynamoDbBuilder::orphans_expire`] asks for it: taking it off when the
 //!   object is published costs as much as writing all of it again.
 //!
 //! A partition is an item collection, so one partition serves about 1 000
 //! writes and 3 000 reads of small records a second, whatever the table's
 //! capacity. More is throttled. One limit that is asked more often can be spread:
-//! [`Builder::spread_limit`].
+//! [`DynamoDbBuilder::spread_limit`].
 //!
 //! # What a call costs
 //! Each primitive is one request, but for `get_many` of more than 100 keys, and
@@ -127,7 +127,7 @@
 //! # Time
 //! The store's clock alone decides what has expired; it is in every condition.
 //! DynamoDB's own removal, up to two days late, only clears away, and later by
-//! [`Builder::grace`]: so there is nothing to sweep.
+//! [`DynamoDbBuilder::grace`]: so there is nothing to sweep.
 //!
 //! **The bound on clocks**: the clocks of all processes on one table, and their
 //! distance from DynamoDB's own since the store was opened, may differ by less
@@ -164,6 +164,7 @@ mod blobs;
 mod bucket;
 mod commit;
 mod config;
+mod driver;
 mod error;
 mod hints;
 mod limits;
@@ -186,9 +187,21 @@ pub use store_core;
 use store_core::layers::{Recourse, Resolving};
 use store_core::{RecordStore, Result, Store};
 
-pub use config::Builder;
+pub use config::{DynamoDbBuilder, DynamoDbConfig};
 use limits::DynamoDbLimits;
 use records::DynamoDbRecords;
+
+/// The schemes of DynamoDB's URLs.
+const SCHEMES: &[&str] = &["dynamodb"];
+
+/// Opens `dynamodb:` URLs for a [`Registry`](store_core::open::Registry). Their
+/// options are those of [`DynamoDbBuilder::url`].
+pub const OPENER: store_core::open::Opener = store_core::open::Opener::new(SCHEMES, |url| {
+    Box::pin(async move {
+        let store = DynamoDbBuilder::default().store_url(url).connect().await?;
+        Ok(store.into())
+    })
+});
 
 /// A store in DynamoDB. Cheap to clone; clones share everything.
 #[derive(Clone)]
@@ -199,10 +212,10 @@ pub struct DynamoDbStore {
 }
 
 impl DynamoDbStore {
-    /// Opens the store that the URL names; see [`Builder::url`].
+    /// Opens the store that the URL names; see [`DynamoDbBuilder::url`].
     ///
     /// # Errors
-    /// As [`Builder::connect`].
+    /// As [`DynamoDbBuilder::connect`].
     pub async fn connect(url: impl Into<String>) -> Result<Self> {
         Self::builder().url(url).connect().await
     }
@@ -211,26 +224,26 @@ impl DynamoDbStore {
     /// environment, the profile or the machine's role tells them.
     ///
     /// # Errors
-    /// As [`Builder::connect`].
+    /// As [`DynamoDbBuilder::connect`].
     pub async fn from_env() -> Result<Self> {
         Self::builder().connect().await
     }
 
     /// Options: table, region, endpoint, credentials, timeouts, the clock.
-    pub fn builder() -> Builder {
-        Builder::default()
+    pub fn builder() -> DynamoDbBuilder {
+        DynamoDbBuilder::default()
     }
 
     /// Opens the store in the table `store` through the SDK's own client; see
-    /// [`Builder::client`] for what of it is used.
+    /// [`DynamoDbBuilder::client`] for what of it is used.
     ///
     /// # Errors
-    /// As [`Builder::connect`].
+    /// As [`DynamoDbBuilder::connect`].
     pub async fn from_client(client: Client) -> Result<Self> {
         Self::builder().client(client).connect().await
     }
 
-    async fn open(builder: Builder) -> Result<Self> {
+    async fn open(builder: DynamoDbBuilder) -> Result<Self> {
         let records = Arc::new(DynamoDbRecords::open(&builder).await?);
         let limits = DynamoDbLimits::new(Arc::clone(records.shared()), builder.spread);
         let resolving: Arc<dyn RecordStore> =

@@ -6,14 +6,15 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use store_core::backend::{MAX_ATTEMPTS, back_off, contended};
+use store_core::backend::Attempts;
+use store_core::backend::coalesce::{Buckets, Coalescer};
 use store_core::limits::{
     Bucket, BucketUpdate, Decision, Decisions, LimitKey, QuotaSet, RateLimitStore, State, Take,
     take_by_update,
 };
 use store_core::{Clock, Ping, Result, Timestamp, Version};
 
-use crate::bucket::{self, Kept};
+use crate::bucket::{self, Condition, Mark, Stored};
 use crate::error::{BACKEND, Effect, from_sdk};
 use crate::hints::Hints;
 use crate::refusal::{ALL_OLD, outcome};
@@ -24,28 +25,27 @@ use crate::wire::Item;
 
 /// Buckets, an item for each key with attributes for each quota.
 pub(crate) struct DynamoDbLimits {
-    shared: Arc<Shared>,
-    hints: Hints,
-    /// Over how many shards, of the keys that are spread.
+    items: Arc<Items>,
+    coalescer: Coalescer<Items>,
+    /// The number of shards of each key that is spread.
     spread: HashMap<String, u32>,
 }
 
-impl DynamoDbLimits {
-    pub(crate) fn new(shared: Arc<Shared>, spread: HashMap<String, u32>) -> Self {
-        Self {
-            shared,
-            hints: Hints::new(),
-            spread,
-        }
+/// The items of buckets, each named by its partition key.
+struct Items {
+    shared: Arc<Shared>,
+    hints: Hints,
+}
+
+#[async_trait]
+impl Buckets for Items {
+    type Version = Mark;
+
+    fn now(&self) -> Timestamp {
+        self.shared.now()
     }
 
-    /// Over how many shards a key is spread; `None` if it is not.
-    fn shards(&self, key: LimitKey<'_>) -> Option<u32> {
-        self.spread.get(key.as_str()).copied()
-    }
-
-    /// The item of partition key `own`.
-    async fn read(&self, own: &str) -> Result<Kept> {
+    async fn read(&self, own: &str) -> Result<Stored> {
         let answer = self
             .shared
             .reading()?
@@ -56,55 +56,75 @@ impl DynamoDbLimits {
             .send()
             .await
             .map_err(|e| from_sdk(e, Effect::Repeatable, "peek"))?;
-        Kept::read(answer.item.unwrap_or_default(), &self.shared)
+        bucket::read(answer.item.unwrap_or_default(), &self.shared)
     }
 
-    /// Writes `new` if nobody wrote since `old` was read; else gives what there is.
-    async fn swap(&self, own: &str, old: &Kept, new: Option<&Bucket>) -> Result<Result<(), Kept>> {
-        let client = self.shared.writing()?;
-        let condition = old.unchanged();
-        let outcome = match new {
-            Some(new) => {
-                let ttl = self
-                    .shared
-                    .ttl(new.expires_at().unwrap_or(Timestamp::EPOCH));
-                let sent = client
-                    .put_item()
-                    .table_name(&self.shared.table)
-                    .set_item(Some(bucket::item(own, new, Version::unique(), ttl)))
-                    .condition_expression(&condition.text)
-                    .set_expression_attribute_names(condition.names())
-                    .set_expression_attribute_values(condition.values())
-                    .return_values_on_condition_check_failure(ALL_OLD)
-                    .send()
-                    .await;
-                let outcome = outcome(sent, "update")?.map(drop);
-                if outcome.is_ok() {
-                    self.note(own, new);
-                }
-                outcome
-            }
-            None => {
-                let sent = client
-                    .delete_item()
-                    .table_name(&self.shared.table)
-                    .set_key(Some(bucket::key(own)))
-                    .condition_expression(&condition.text)
-                    .set_expression_attribute_names(condition.names())
-                    .set_expression_attribute_values(condition.values())
-                    .return_values_on_condition_check_failure(ALL_OLD)
-                    .send()
-                    .await;
-                outcome(sent, "update")?.map(drop)
-            }
+    async fn swap(
+        &self,
+        own: &str,
+        _: Timestamp,
+        old: &Stored,
+        new: Option<&Bucket>,
+    ) -> Result<Result<Mark, Stored>> {
+        let condition = bucket::unchanged(old);
+        let swapped = match new {
+            Some(new) => self.put(own, condition, new).await?,
+            None => self.delete(own, condition).await?,
         };
-        match outcome {
-            Ok(()) => Ok(Ok(())),
-            Err(item) => Ok(Err(Kept::read(item, &self.shared)?)),
+        match swapped {
+            Ok(mark) => Ok(Ok(mark)),
+            Err(item) => Ok(Err(bucket::read(item, &self.shared)?)),
         }
     }
+}
 
-    /// Remembers what a closure wrote, for the next take.
+impl Items {
+    /// Writes `new` whole, if the condition holds; otherwise returns the stored item.
+    async fn put(
+        &self,
+        own: &str,
+        condition: Condition,
+        new: &Bucket,
+    ) -> Result<Result<Mark, Item>> {
+        let expires_at = new.expires_at().unwrap_or(Timestamp::EPOCH);
+        let (version, ttl) = (Version::unique(), self.shared.ttl(expires_at));
+        let sent = self
+            .shared
+            .writing()?
+            .put_item()
+            .table_name(&self.shared.table)
+            .set_item(Some(bucket::item(own, new, version, ttl)))
+            .condition_expression(&condition.text)
+            .set_expression_attribute_names(condition.names())
+            .set_expression_attribute_values(condition.values())
+            .return_values_on_condition_check_failure(ALL_OLD)
+            .send()
+            .await;
+        let outcome = outcome(sent, "update")?;
+        if outcome.is_ok() {
+            self.note(own, new);
+        }
+        Ok(outcome.map(|_| Mark::new(version, ttl)))
+    }
+
+    /// Deletes the item, if the condition holds; otherwise returns it.
+    async fn delete(&self, own: &str, condition: Condition) -> Result<Result<Mark, Item>> {
+        let sent = self
+            .shared
+            .writing()?
+            .delete_item()
+            .table_name(&self.shared.table)
+            .set_key(Some(bucket::key(own)))
+            .condition_expression(&condition.text)
+            .set_expression_attribute_names(condition.names())
+            .set_expression_attribute_values(condition.values())
+            .return_values_on_condition_check_failure(ALL_OLD)
+            .send()
+            .await;
+        Ok(outcome(sent, "update")?.map(|_| Mark::default()))
+    }
+
+    /// Notes the buckets that a closure wrote, for the next take.
     fn note(&self, own: &str, bucket: &Bucket) {
         for entry in bucket.entries() {
             if let State::Tat(tat) = entry.state {
@@ -113,8 +133,8 @@ impl DynamoDbLimits {
         }
     }
 
-    /// Sends a take once: what it answers, or what there is instead.
-    async fn send(&self, own: &str, update: &Update) -> Result<Result<Item, Kept>> {
+    /// Sends a take once: its answer, or what is stored if its condition failed.
+    async fn take(&self, own: &str, update: &Update) -> Result<Result<Item, Stored>> {
         let sent = self
             .shared
             .writing()?
@@ -131,16 +151,17 @@ impl DynamoDbLimits {
             .await;
         match outcome(sent, "take")? {
             Ok(answer) => Ok(Ok(answer.attributes.unwrap_or_default())),
-            Err(item) => Ok(Err(Kept::read(item, &self.shared)?)),
+            Err(item) => Ok(Err(bucket::read(item, &self.shared)?)),
         }
     }
 
-    /// What the buckets that there are say to a take: denied, or how to go on.
-    fn judge(&self, own: &str, take: &Take<'_>, kept: &Kept) -> Judged {
+    /// What the stored buckets say to a take: denied, or how to go on.
+    fn judge(&self, own: &str, take: &Take<'_>, stored: &Stored) -> Judged {
         let mut decisions = Decisions::new(take);
         let mut tats = Vec::new();
         for quota in take.quotas().iter() {
-            let tat = match kept.bucket.state(quota.name()) {
+            let state = stored.bucket.as_ref().and_then(|b| b.state(quota.name()));
+            let tat = match state {
                 Some(State::Tokens(_)) => return Judged::Tokens,
                 Some(State::Tat(tat)) => Some(tat),
                 None => None,
@@ -149,15 +170,45 @@ impl DynamoDbLimits {
             // Zero is for none.
             tats.push(tat.map_or(0, |tat| tat.as_nanos().max(1)));
         }
-        let guess = Guess {
-            tats,
-            ttl: kept.ttl,
-        };
+        let ttl = stored.version.ttl;
+        let guess = Guess { tats, ttl };
         guess.note(&self.hints, own, take);
         match decisions.allows() {
             true => Judged::Again(guess),
             false => Judged::Denied(decisions.finish()),
         }
+    }
+}
+
+/// What is to be done about a take that was not made.
+enum Judged {
+    Denied(Decision),
+    /// It fits, if the buckets stay as they are.
+    Again(Guess),
+    /// A closure wrote one of the buckets.
+    Tokens,
+}
+
+impl DynamoDbLimits {
+    pub(crate) fn new(shared: Arc<Shared>, spread: HashMap<String, u32>) -> Self {
+        let items = Arc::new(Items {
+            shared,
+            hints: Hints::new(),
+        });
+        Self {
+            coalescer: Coalescer::new(Arc::clone(&items)),
+            items,
+            spread,
+        }
+    }
+
+    fn shared(&self) -> &Shared {
+        &self.items.shared
+    }
+
+    /// The number of shards of a key; `None` if it is not spread.
+    fn shards(&self, key: LimitKey<'_>) -> Option<u32> {
+        self.spread.get(key.as_str()).copied()
     }
 
     /// Changes the buckets of the item `own`.
@@ -166,87 +217,65 @@ impl DynamoDbLimits {
         own: &str,
         change: BucketUpdate<'_>,
     ) -> Result<Option<Bucket>> {
-        let mut kept = self.read(own).await?;
-        for attempt in 0..MAX_ATTEMPTS {
-            let current = kept.alive(self.shared.now());
-            let Some(new) = change(current.as_ref()) else {
-                return Ok(current);
-            };
-            let new = (!new.is_empty()).then_some(new);
-            match self.swap(own, &kept, new.as_ref()).await? {
-                Ok(()) => return Ok(new),
-                Err(found) => kept = found,
-            }
-            back_off(attempt).await;
-        }
-        Err(contended().with_backend(BACKEND).with_operation("update"))
+        let updated = self.coalescer.update(own, change).await;
+        updated.map_err(|error| error.with_backend(BACKEND))
     }
 
-    /// Takes from the item `own`; sent again only after it was surely refused.
+    /// Takes from the item `own`. A take is sent again only after it was surely refused.
     pub(crate) async fn take_from(&self, own: &str, take: &Take<'_>) -> Result<Decision> {
         // At the end of time not even a full bucket has room.
         let mut quotas = take.quotas().iter();
         if quotas.any(|quota| take.terms(quota).latest < take.now()) {
             return take_by_update(self, take).await;
         }
-        let mut guess = Guess::from(&self.hints, own, take);
-        for attempt in 0..MAX_ATTEMPTS {
-            let update = Update::new(&self.shared, take, &guess);
-            match self.send(own, &update).await? {
+        let items = &self.items;
+        let mut guess = Guess::from(&items.hints, own, take);
+        let mut attempts = Attempts::new();
+        loop {
+            let update = Update::new(&items.shared, take, &guess);
+            match items.take(own, &update).await? {
                 Ok(attributes) => {
                     let (after, before) = update.taken(take, &attributes)?;
-                    after.note(&self.hints, own, take);
+                    after.note(&items.hints, own, take);
                     let mut decisions = Decisions::new(take);
                     for (quota, before) in take.quotas().iter().zip(before) {
                         decisions.add(quota, before.map(Timestamp::from_nanos));
                     }
                     return Ok(decisions.finish());
                 }
-                Err(kept) => match self.judge(own, take, &kept) {
+                Err(stored) => match items.judge(own, take, &stored) {
                     Judged::Denied(decision) => return Ok(decision),
                     Judged::Again(seen) => guess = seen,
                     Judged::Tokens => return take_by_update(self, take).await,
                 },
             }
-            // The first time the guess was wrong; from then on others are faster.
-            if attempt > 0 {
-                back_off(attempt).await;
-            }
+            let failed = attempts.failed().await;
+            failed.map_err(|e| e.with_backend(BACKEND).with_operation("take"))?;
         }
-        Err(contended().with_backend(BACKEND).with_operation("take"))
     }
 
     pub(crate) async fn peek_at(&self, own: &str) -> Result<Option<Bucket>> {
-        Ok(self.read(own).await?.alive(self.shared.now()))
+        Ok(self.items.read(own).await?.unexpired(self.shared().now()))
     }
 
     pub(crate) async fn delete_at(&self, own: &str) -> Result<()> {
-        self.shared
+        self.shared()
             .writing()?
             .delete_item()
-            .table_name(&self.shared.table)
+            .table_name(&self.shared().table)
             .set_key(Some(bucket::key(own)))
             .send()
             .await
             .map(drop)
-            // Deleting twice does no harm to the key, and may to who took meanwhile.
+            // A second delete would also remove what was taken after the first.
             .map_err(|e| from_sdk(e, Effect::Write, "delete"))
     }
-}
-
-/// What is to be done about a take that was not made.
-enum Judged {
-    Denied(Decision),
-    /// It fits, if things stay as they are.
-    Again(Guess),
-    /// A closure wrote one of the buckets.
-    Tokens,
 }
 
 #[async_trait]
 impl RateLimitStore for DynamoDbLimits {
     async fn update(&self, key: LimitKey<'_>, change: BucketUpdate<'_>) -> Result<Option<Bucket>> {
-        self.shared.clients()?;
+        self.shared().clients()?;
         match self.shards(key) {
             None => self.update_at(&spread::whole(key), change).await,
             Some(_) => Err(spread::no_closures()),
@@ -282,15 +311,15 @@ impl RateLimitStore for DynamoDbLimits {
     }
 
     fn clock(&self) -> &dyn Clock {
-        &*self.shared.clock
+        &*self.shared().clock
     }
 
     async fn ping(&self) -> Result<Ping> {
-        self.shared.ping("ping").await
+        self.shared().ping("ping").await
     }
 
     async fn close(&self) -> Result<()> {
-        self.shared.close();
+        self.shared().close();
         Ok(())
     }
 }
@@ -298,7 +327,7 @@ impl RateLimitStore for DynamoDbLimits {
 impl fmt::Debug for DynamoDbLimits {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("DynamoDbLimits")
-            .field("shared", &self.shared)
+            .field("shared", self.shared())
             .finish_non_exhaustive()
     }
 }

@@ -7,14 +7,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use aws_sdk_dynamodb::types::KeysAndAttributes;
 use futures_util::future::try_join_all;
-use store_core::backend::back_off;
+use store_core::backend::Attempts;
 use store_core::{
     Batch, Capabilities, Clock, Committed, Error, ErrorKind, Partition, Ping, Record, RecordKey,
     RecordRef, RecordStore, Records, Result, Retry, Scan, Swept,
 };
 
 use crate::commit::{self, unmade};
-use crate::config::Builder;
+use crate::config::DynamoDbBuilder;
 use crate::error::{BACKEND, Effect, from_sdk};
 use crate::scan;
 use crate::shared::Shared;
@@ -23,7 +23,7 @@ use crate::wire::{self, Item, PK, SK, malformed};
 /// The most keys in one BatchGetItem.
 const MOST_KEYS: usize = 100;
 
-/// How often keys that the server left out are asked for without getting any.
+/// How often keys that the server left out are requested without getting any item.
 const ATTEMPTS: u32 = 12;
 
 /// The records. Each commit is attempted once; a lost reply is left to
@@ -35,7 +35,7 @@ pub(crate) struct DynamoDbRecords {
 }
 
 impl DynamoDbRecords {
-    pub(crate) async fn open(builder: &Builder) -> Result<Self> {
+    pub(crate) async fn open(builder: &DynamoDbBuilder) -> Result<Self> {
         Ok(Self {
             shared: Arc::new(Shared::open(builder).await?),
             capabilities: builder.capabilities(),
@@ -70,7 +70,8 @@ pub(crate) async fn get(
 
 /// The items of at most [`MOST_KEYS`] keys, all different.
 async fn get_together(shared: &Shared, keys: Vec<Item>) -> Result<Vec<Item>> {
-    let (mut left, mut found, mut attempt) = (keys, Vec::new(), 0);
+    let (mut left, mut found) = (keys, Vec::new());
+    let mut attempts = Attempts::at_most(ATTEMPTS);
     while !left.is_empty() {
         let asked = left.len();
         let keys = KeysAndAttributes::builder()
@@ -88,19 +89,15 @@ async fn get_together(shared: &Shared, keys: Vec<Item>) -> Result<Vec<Item>> {
         found.extend(answer.responses.unwrap_or_default().into_values().flatten());
         let unprocessed = answer.unprocessed_keys.unwrap_or_default().into_values();
         left = unprocessed.flat_map(|keys| keys.keys).collect();
-        // What is left out is more than 16 MB, or too much for now.
-        if left.len() == asked {
-            attempt += 1;
-            if attempt == ATTEMPTS {
-                return Err(Error::new(
-                    ErrorKind::Unavailable,
-                    "DynamoDB throttles these reads; try again later",
-                )
+        // The server leaves keys out if their items exceed 16 MB, or if it throttles.
+        if left.len() < asked {
+            attempts = Attempts::at_most(ATTEMPTS);
+        } else if !attempts.again().await {
+            let advice = "DynamoDB throttles these reads; try again later";
+            return Err(Error::new(ErrorKind::Unavailable, advice)
                 .with_retry(Retry::Safe)
                 .with_backend(BACKEND)
                 .with_operation("get_many"));
-            }
-            back_off(attempt).await;
         }
     }
     Ok(found)

@@ -11,7 +11,8 @@ use aws_sdk_dynamodb::error::{BoxError, ProvideErrorMetadata};
 use aws_sdk_dynamodb::primitives::{DateTime, DateTimeFormat};
 use store_core::{Clock, Error, ErrorKind, Ping, Result, Timestamp};
 
-use crate::config::Builder;
+use crate::config::DynamoDbBuilder;
+use crate::driver::Clients;
 use crate::error::{BACKEND, Effect, from_sdk};
 
 /// A server's clock this near to ours is the same: its answers tell whole seconds.
@@ -19,15 +20,6 @@ const SAME: Duration = Duration::from_secs(2);
 
 /// In nanoseconds.
 const SECOND: u64 = 1_000_000_000;
-
-/// The two ways to call, over one HTTP client.
-#[derive(Clone)]
-pub(crate) struct Clients {
-    /// Sends a call again by itself.
-    pub(crate) reading: Client,
-    /// Sends each call once.
-    pub(crate) writing: Client,
-}
 
 pub(crate) struct Shared {
     /// `None` once the store is closed.
@@ -42,10 +34,10 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) async fn open(builder: &Builder) -> Result<Self> {
+    pub(crate) async fn open(builder: &DynamoDbBuilder) -> Result<Self> {
         let mut shared = Self {
             clients: RwLock::new(Some(builder.clients().await?)),
-            table: builder.table.clone(),
+            table: builder.table_name().to_owned(),
             clock: Arc::clone(&builder.clock),
             segments: builder.segments,
             grace: builder.grace,

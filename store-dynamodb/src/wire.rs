@@ -19,7 +19,7 @@ pub(crate) const SK: &str = "sk";
 pub(crate) const VERSION: &str = "version";
 pub(crate) const EXPIRES_AT: &str = "expires_at";
 /// When the server may remove the item, in seconds. A name that expressions take
-/// as it is. See [`crate::config::Builder::grace`].
+/// as it is. See [`crate::config::DynamoDbBuilder::grace`].
 pub(crate) const TTL: &str = "remove_at";
 const JSON: &str = "json";
 const BYTES: &str = "bytes";
