@@ -11,7 +11,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use store_conformance::servers::{Options, Server, dynamodb, missing};
 use store_conformance::trips;
 use store_core::{ErrorKind, ManualClock, Store};
-use store_dynamodb::{Builder, DynamoDbStore};
+use store_dynamodb::{DynamoDbBuilder, DynamoDbStore};
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
@@ -78,7 +78,11 @@ fn element<'x>(xml: &'x str, name: &str) -> Result<&'x str, Failure> {
 }
 
 /// A user with that policy alone, and the store as he opens it.
-fn user(endpoint: &str, name: &str, policy: &serde_json::Value) -> Result<Builder, Failure> {
+fn user(
+    endpoint: &str,
+    name: &str,
+    policy: &serde_json::Value,
+) -> Result<DynamoDbBuilder, Failure> {
     let escaped: String = policy
         .to_string()
         .bytes()

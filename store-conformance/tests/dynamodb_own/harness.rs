@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use store_conformance::servers::{Server, dynamodb, missing};
 use store_conformance::{Harness, Opened, cases};
 use store_core::{ManualClock, Result, Store};
-use store_dynamodb::{Builder, DynamoDbStore};
+use store_dynamodb::{DynamoDbBuilder, DynamoDbStore};
 
 pub(crate) struct DynamoDb {
     endpoint: String,
@@ -29,7 +29,7 @@ impl DynamoDb {
 }
 
 /// A store at a server that stands in for DynamoDB.
-pub(crate) fn builder(endpoint: &str) -> Builder {
+pub(crate) fn builder(endpoint: &str) -> DynamoDbBuilder {
     DynamoDbStore::builder()
         .endpoint(endpoint)
         .region(dynamodb::REGION)

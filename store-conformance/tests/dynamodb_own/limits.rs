@@ -12,6 +12,7 @@ use tokio::runtime::Handle;
 use tokio::task::block_in_place;
 
 use crate::inject::Inject;
+use crate::own::closures::closures_on_one_hot_key_are_coalesced_into_few_writes;
 use crate::{End, Place, tests};
 
 tests![
@@ -20,6 +21,7 @@ tests![
     a_take_that_meets_tokens_converts_them,
     a_wrong_guess_never_revives_a_bucket,
     an_update_notices_each_form_of_take,
+    closures_on_one_hot_key_are_coalesced_into_few_writes,
     a_spread_limit_never_grants_more_than_its_quota,
     a_spread_limit_is_looked_at_reset_and_deleted_as_one,
 ];

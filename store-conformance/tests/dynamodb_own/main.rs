@@ -9,10 +9,13 @@ mod harness;
 mod inject;
 mod limits;
 mod pages;
+mod partial;
 mod refusals;
 mod restart;
 mod setup;
+mod tls;
 mod trips;
+mod unprocessed;
 
 #[path = "../own/mod.rs"]
 mod own;
@@ -22,7 +25,7 @@ use std::process::ExitCode;
 pub(crate) use own::{End, Failure, THINGS, key, number, other, partition, put, tests, write};
 use store_conformance::servers::{Options, dynamodb, missing};
 use store_core::{ManualClock, Result, Store};
-use store_dynamodb::Builder;
+use store_dynamodb::DynamoDbBuilder;
 use store_dynamodb::sdk::Client;
 use store_dynamodb::sdk::config::{BehaviorVersion, Config, Credentials, Region};
 
@@ -43,7 +46,7 @@ impl Place {
         }
     }
 
-    fn builder(&self) -> Builder {
+    fn builder(&self) -> DynamoDbBuilder {
         harness::builder(&self.endpoint)
             .table(&self.table)
             .clock(ManualClock::default())
@@ -106,7 +109,9 @@ fn main() -> ExitCode {
         refusals::all(),
         restart::all(),
         setup::all(),
+        tls::all(),
         trips::all(),
+        unprocessed::all(),
     ]
     .concat();
     own::run(tests, || Place::new(server.url()))

@@ -28,7 +28,10 @@ async fn fill(store: &Store, count: usize, size: usize) -> End {
 }
 
 /// All ids, page by page; no page with a cursor is empty.
-async fn walk(store: &Store, scan: &Scan) -> Result<Vec<(String, String)>, Failure> {
+pub(crate) async fn all_pages(
+    store: &Store,
+    scan: &Scan,
+) -> Result<Vec<(String, String)>, Failure> {
     let mut found = Vec::new();
     let mut page = store.records().scan(scan).await?;
     loop {
@@ -70,7 +73,7 @@ async fn a_page_goes_on_past_what_has_expired(place: Place) -> End {
     }
     clock.advance(Duration::from_secs(1));
     let scan = Scan::partition(THINGS, partition()).limit(2)?;
-    let ids: Vec<_> = walk(&store, &scan)
+    let ids: Vec<_> = all_pages(&store, &scan)
         .await?
         .into_iter()
         .map(|(_, id)| id)
@@ -111,7 +114,7 @@ async fn a_walk_in_any_number_of_segments_finds_each_once(place: Place) -> End {
         let store = place.builder().scan_segments(segments).connect().await?;
         let store = Store::from(store);
         for limit in [1, 7, 60, 1000] {
-            let found = walk(&store, &Scan::collection(THINGS, "").limit(limit)?).await?;
+            let found = all_pages(&store, &Scan::collection(THINGS, "").limit(limit)?).await?;
             assert_eq!(
                 found.len(),
                 expected.len(),
@@ -119,7 +122,7 @@ async fn a_walk_in_any_number_of_segments_finds_each_once(place: Place) -> End {
             );
             assert_eq!(found.into_iter().collect::<BTreeSet<_>>(), expected);
         }
-        let some = walk(&store, &Scan::collection(THINGS, "p1").id_prefix("2")).await?;
+        let some = all_pages(&store, &Scan::collection(THINGS, "p1").id_prefix("2")).await?;
         assert_eq!(some.len(), 6, "p1 and p10 to p14");
     }
     // A walk that began in so many segments ends in them.
@@ -127,7 +130,7 @@ async fn a_walk_in_any_number_of_segments_finds_each_once(place: Place) -> End {
     let scan = Scan::collection(THINGS, "").limit(7)?;
     let first = three.records().scan(&scan).await?;
     let next = first.next.ok_or("there are sixty")?;
-    let rest = walk(&store, &scan.after(&next)?).await?;
+    let rest = all_pages(&store, &scan.after(&next)?).await?;
     assert_eq!(first.items.len() + rest.len(), expected.len());
     Ok(())
 }
@@ -143,7 +146,7 @@ async fn a_walk_through_mostly_others_needs_few_calls(place: Place) -> End {
     }
     fill(&store, 1, 10).await?;
     inject.requests();
-    let found = walk(&store, &Scan::collection(THINGS, "").limit(2)?).await?;
+    let found = all_pages(&store, &Scan::collection(THINGS, "").limit(2)?).await?;
     assert_eq!(found.len(), 1);
     let calls = inject.requests();
     println!("one of 2001 found with {calls} calls");

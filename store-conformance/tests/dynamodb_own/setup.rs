@@ -1,6 +1,8 @@
 //! Making the table, and refusing another.
 
+use store_conformance::servers::dynamodb;
 use store_core::ErrorKind;
+use store_core::open::Registry;
 use store_dynamodb::sdk::types::{
     AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType,
     TimeToLiveSpecification,
@@ -17,6 +19,7 @@ tests![
     a_table_that_removes_by_another_attribute_is_refused,
     backups_are_turned_on_where_asked_for,
     a_table_that_is_not_there_is_named,
+    a_registry_opens_a_table_by_its_url,
     without_the_right_to_ask_about_the_table_the_store_opens,
 ];
 
@@ -136,6 +139,23 @@ async fn a_table_that_is_not_there_is_named(place: Place) -> End {
     let error = number(&store, "a").await.expect_err("there is no table");
     assert_eq!(error.kind(), ErrorKind::Config);
     assert!(error.message().contains("setup"), "{error}");
+    Ok(())
+}
+
+async fn a_registry_opens_a_table_by_its_url(place: Place) -> End {
+    write(&place.open().await?, "a", 1).await?;
+    let registry = Registry::new()
+        .with(store_memory::OPENER)
+        .with(store_dynamodb::OPENER);
+    let (id, region) = (dynamodb::KEY_ID, dynamodb::REGION);
+    let (table, endpoint) = (&place.table, &place.endpoint);
+    let url = format!("dynamodb://{id}:hunter2@{table}?region={region}&endpoint={endpoint}");
+    assert_eq!(number(&registry.open(&url).await?, "a").await?, Some(1));
+    let error = registry.open(&format!("{url}&zone=1")).await;
+    let error = error.expect_err("it has no such option");
+    assert_eq!(error.kind(), ErrorKind::Config);
+    assert!(error.message().contains("`zone`"), "{error}");
+    assert!(!format!("{error:?} {error}").contains("hunter2"));
     Ok(())
 }
 

@@ -5,6 +5,7 @@
 #![allow(dead_code, reason = "not every program needs all of it")]
 
 pub(crate) mod calls;
+pub(crate) mod closures;
 pub(crate) mod faults;
 pub(crate) mod tls;
 
