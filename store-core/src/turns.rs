@@ -24,6 +24,7 @@ use std::time::Duration;
 
 use tokio::sync::{Mutex as Lock, OwnedMutexGuard};
 
+use crate::backend::event;
 use crate::key::{Partition, RecordKey};
 use crate::record_store::RecordStore;
 
@@ -90,6 +91,7 @@ impl Place {
         if let Ok(guard) = Arc::clone(&turn.queue.lock).try_lock_owned() {
             turn.guard = Some(guard);
         } else {
+            event::detour("waiting for other writers of the same records");
             turn.waited = true;
             turn.guard = turn.queue.wait().await;
         }

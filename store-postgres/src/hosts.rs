@@ -6,8 +6,11 @@ use std::time::Duration;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, PgConnection};
 use store_core::Result;
+use store_core::backend::event;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
+
+use crate::error::{Effect, from_sqlx};
 
 /// Which servers a store may use, as libpq's `target_session_attrs` says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,6 +87,7 @@ impl Hosts {
         for options in &self.options {
             match timeout(patience, self.fits(options)).await {
                 Ok(Ok(true)) => {
+                    event::detour("a server was chosen among several hosts");
                     self.lost.store(false, Ordering::Release);
                     *last = Some(options.clone());
                     return Ok(options.clone());
@@ -106,7 +110,9 @@ impl Hosts {
         };
         let fits = sqlx::query_scalar(query).fetch_one(&mut connection).await;
         // The result is known, so an error on closing does not matter.
-        let _ = connection.close().await;
+        let closed = connection.close().await;
+        let closed = closed.map_err(|e| from_sqlx(e, Effect::Repeatable, "close"));
+        event::ignore("a connection for a check was not closed cleanly", closed);
         fits
     }
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use futures_util::{Stream, StreamExt};
 use sqlx::postgres::{PgQueryResult, PgRow};
 use sqlx::{Either, Row};
+use store_core::backend::event;
 use store_core::{Capabilities, Clock, Durability, Error, Ping, Result, Retry, Timestamp};
 
 use crate::config::{PostgresBuilder, config};
@@ -116,7 +117,10 @@ impl Shared {
         F: Future<Output = Result<T>>,
     {
         match call().await {
-            Err(error) if error.retry() == Retry::Safe && doubt(&error).is_some() => call().await,
+            Err(error) if error.retry() == Retry::Safe && doubt(&error).is_some() => {
+                event::retry("a session was unusable; trying another", 1);
+                call().await
+            }
             answer => answer,
         }
     }
@@ -141,6 +145,10 @@ impl Shared {
     pub(crate) fn failed(&self, e: sqlx::Error, effect: Effect, operation: &'static str) -> Error {
         let error = in_session(e, effect, operation);
         if let Some(doubt) = doubt(&error) {
+            event::failure(
+                "sessions are in doubt and will be replaced or tested",
+                &error,
+            );
             self.sessions.raise(doubt);
         }
         error

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::time::Duration;
 
-use store_core::backend::Background;
+use store_core::backend::{Background, event};
 use store_core::{Result, Swept};
 
 /// Starts the task: every `interval` it runs `sweep` until nothing is left.
@@ -16,7 +16,20 @@ where
         while !stop.within(interval).await {
             // Between batches others get the connection, and a stop is seen. A
             // failed sweep is repeated at the next interval.
-            while !stop.is_requested() && sweep().await.is_ok_and(|swept| swept.more) {}
+            while !stop.is_requested() {
+                match sweep().await {
+                    Ok(swept) => {
+                        event::swept("expired records were removed", &swept);
+                        if !swept.more {
+                            break;
+                        }
+                    }
+                    Err(error) => {
+                        event::failure("a sweep of expired records failed", &error);
+                        break;
+                    }
+                }
+            }
         }
     })
 }

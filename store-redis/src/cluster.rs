@@ -12,8 +12,10 @@ use futures_util::future::{try_join, try_join_all};
 use redis::{
     Cmd, ConnectionAddr, ConnectionInfo, RedisError, RedisResult, ServerErrorKind, Value, cmd,
 };
+use store_core::backend::{Effect, event};
 use tokio::sync::Mutex;
 
+use crate::error::from_redis;
 use crate::keys::SLOTS;
 use crate::node::{Node, Settings};
 
@@ -183,14 +185,16 @@ impl Cluster {
             }
             match then {
                 Next::Moved(Some(address)) if !late => {
+                    event::detour("a slot moved; following the redirection");
                     let owner = self.node(&map, &near(&node, address))?;
                     self.learn(&owner, &map).await;
                     redirected = Some((owner, false));
                 }
                 Next::Moved(None) if !late => {
-                    let _ = self.refresh(map.generation).await;
+                    unseen(self.refresh(map.generation).await);
                 }
                 Next::Ask(address) if !late => {
+                    event::detour("a slot is being moved; asking its importer");
                     let importer = self.node(&map, &near(&node, address))?;
                     redirected = Some((importer, true));
                 }
@@ -199,7 +203,7 @@ impl Cluster {
                     pause.longer().await;
                 }
                 Next::Lost => {
-                    let _ = self.refresh(map.generation).await;
+                    unseen(self.refresh(map.generation).await);
                     let owner = self.map().slots[usize::from(slot)].clone();
                     let moved = owner.map(|node| node.address.clone())
                         != node.map(|node| node.address.clone());
@@ -277,7 +281,7 @@ impl Cluster {
             let map = self.map();
             if map.generation == seen.generation {
                 // If it does not answer, the call finds that out.
-                let _ = self.ask_for_slots(from, &map).await;
+                unseen(self.ask_for_slots(from, &map).await);
             }
         }
     }
@@ -368,6 +372,12 @@ fn near(node: &Option<Arc<Node>>, address: String) -> String {
         (Some(node), true) => format!("{}{address}", node.host()),
         _ => address,
     }
+}
+
+/// Drops a result that the call does not depend on.
+pub(crate) fn unseen(answer: RedisResult<()>) {
+    let answer = answer.map_err(|e| from_redis(e, Effect::Repeatable, "cluster slots"));
+    event::ignore("could not refresh the map of slots", answer);
 }
 
 fn uncovered() -> RedisError {

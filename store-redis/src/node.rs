@@ -18,6 +18,9 @@ use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::{
     Client, Cmd, ConnectionInfo, Pipeline, RedisError, RedisResult, ServerErrorKind, Value, cmd,
 };
+use store_core::backend::{Effect, event};
+
+use crate::error::from_redis;
 
 /// How often the role of a server in use is checked.
 const ROLE_CHECK: Duration = Duration::from_millis(500);
@@ -136,7 +139,11 @@ impl Connection {
                 *at = Instant::now();
                 let connection = Arc::clone(self);
                 // No call waits for it: the next one meets what it finds.
-                tokio::spawn(async move { connection.is_primary().await });
+                tokio::spawn(async move {
+                    let role = connection.is_primary().await;
+                    let role = role.map_err(|e| from_redis(e, Effect::Repeatable, "role"));
+                    event::ignore("could not check the role of a server", role);
+                });
                 false
             }
         }
@@ -196,8 +203,15 @@ impl Node {
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
         if Arc::ptr_eq(&current, old) {
             let host = (old.host + 1) % self.hosts.len();
-            if let Ok(new) = Connection::new(&self.hosts, host, self.settings) {
-                *current = new;
+            match Connection::new(&self.hosts, host, self.settings) {
+                Ok(new) => {
+                    event::recovery("the connection to a server was replaced");
+                    *current = new;
+                }
+                Err(e) => {
+                    let error = from_redis(e, Effect::Repeatable, "connect");
+                    event::failure("could not replace the connection to a server", &error);
+                }
             }
         }
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use redis::{Cmd, ConnectionInfo, Pipeline, RedisError, RedisResult, ServerErrorKind, Value, cmd};
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, unseen};
 use crate::keys::slot;
 use crate::node::{Node, Settings};
 
@@ -132,7 +132,7 @@ impl Servers {
     /// Finds out who is there now, as far as that can be found out.
     pub(crate) async fn look_again(&self) {
         if let Self::Cluster(cluster) = self {
-            let _ = cluster.look_again().await;
+            unseen(cluster.look_again().await);
         }
     }
 

@@ -10,6 +10,7 @@ use tokio::sync::{Mutex, broadcast};
 use tokio::time::{sleep, timeout};
 
 use super::background::{Background, Stop};
+use super::event;
 use crate::batch::Batch;
 use crate::changes::{ChangeSender, Changes, Notice, announced};
 use crate::error::{Error, ErrorKind, Result, Retry};
@@ -271,9 +272,9 @@ impl Shared {
         loop {
             match self.source.connect().await {
                 Ok(stream) => return stream,
-                // Place for an event: a listener could not reconnect, and tries again.
-                Err(_) => sleep(pause).await,
+                Err(error) => event::failure("could not reconnect for change notices", &error),
             }
+            sleep(pause).await;
             pause = (pause * 2).min(PAUSES.1);
         }
     }
@@ -285,9 +286,10 @@ async fn listen(shared: Arc<Shared>, first: Box<dyn NoticeStream>, mut stop: Sto
         let mut stream = first;
         loop {
             shared.receive(stream).await;
-            // Place for an event: the connection for notices was lost.
+            event::detour("the connection for change notices was lost");
             shared.sender.send(Notice::Gap);
             stream = shared.reconnect().await;
+            event::recovery("reconnected for change notices");
             shared.announce(Event::Reconnected);
             shared.sender.send(Notice::Gap);
         }

@@ -1,5 +1,6 @@
 //! What to make of a commit whose reply was lost.
 
+use crate::backend::event;
 use crate::batch::{Batch, Change, Committed, Expect, Item};
 use crate::error::{Error, ErrorKind, Result, Retry};
 use crate::record::Record;
@@ -43,17 +44,26 @@ pub async fn resolve_lost_reply<S: RecordStore + ?Sized>(
         };
     }
     if landed(store, batch).await {
-        return Ok(Committed::new());
+        return Ok(found());
     }
     if batch.items().iter().any(applies_once) {
         match store.commit(batch).await {
-            Ok(committed) => return Ok(committed),
-            Err(error) if shows_ours(batch, &error) => return Ok(Committed::new()),
-            Err(_) if landed(store, batch).await => return Ok(Committed::new()),
-            Err(_) => {}
+            Ok(committed) => {
+                event::recovery("a commit without a reply was sent again and applied");
+                return Ok(committed);
+            }
+            Err(error) if shows_ours(batch, &error) => return Ok(found()),
+            Err(_) if landed(store, batch).await => return Ok(found()),
+            Err(error) => event::failure("a commit without a reply could not be repeated", &error),
         }
     }
     Err(lost.with_retry(Retry::Ambiguous))
+}
+
+/// The answer to a commit that is proved to have been applied.
+fn found() -> Committed {
+    event::recovery("a commit without a reply was found to have been applied");
+    Committed::new()
 }
 
 fn writes(item: &Item) -> bool {
@@ -86,8 +96,11 @@ async fn landed<S: RecordStore + ?Sized>(store: &S, batch: &Batch) -> bool {
     if put.is_empty() {
         return false;
     }
-    store
-        .get_many(&put)
-        .await
-        .is_ok_and(|found| found.iter().flatten().any(|r| is_ours(batch, r)))
+    match store.get_many(&put).await {
+        Ok(found) => found.iter().flatten().any(|record| is_ours(batch, record)),
+        Err(error) => {
+            event::failure("could not read what a commit without a reply wrote", &error);
+            false
+        }
+    }
 }

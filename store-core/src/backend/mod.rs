@@ -11,12 +11,14 @@
 //! | to notify subscribers in its own process of changes | [`ChangeSender`] |
 //! | to receive notices of changes from a server | [`ChangeListener`] |
 //! | a task that `close` stops | [`Background`] |
+//! | to report what callers do not see | [`event`] |
 //!
 //! Users of a store need none of this: everything for them is at the crate's root.
 
 mod background;
 pub mod coalesce;
 mod effect;
+pub mod event;
 pub mod gcra;
 mod listener;
 mod lost_reply;

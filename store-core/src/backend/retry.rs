@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::backend::event;
 use crate::error::{Error, ErrorKind, Result};
 
 /// How often a compare-and-swap loop tries before it gives up as `Contended`.
@@ -72,6 +73,7 @@ impl Default for Attempts {
 /// Waits a random time after the failed attempt number `attempt`, counted from
 /// zero: nothing at first, then up to a bound that doubles to 64 ms.
 pub async fn back_off(attempt: u32) {
+    event::retry("another client was faster; trying again", attempt + 1);
     if attempt < 2 {
         tokio::task::yield_now().await;
         return;

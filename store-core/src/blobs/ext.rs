@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
+use crate::backend::event;
 use crate::error::{Error, ErrorKind, Result, Retry};
 use crate::page::Items;
 
@@ -200,7 +201,7 @@ async fn end(sink: Box<dyn BlobSink>, written: Result<()>) -> Result<Publication
         Ok(()) => sink.commit().await,
         Err(error) => {
             // The first error is reported; the sweep frees what is left.
-            let _ = sink.abort().await;
+            event::ignore(super::UNFREED, sink.abort().await);
             Err(error)
         }
     }

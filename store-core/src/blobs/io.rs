@@ -9,6 +9,7 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::backend::event;
 use crate::error::{Error, Result};
 
 use super::{Blob, BlobReader, BlobSink, Publication};
@@ -223,7 +224,7 @@ impl AsyncBlobWriter {
             Ok(()) if !self.failed => sink.commit().await,
             written => {
                 // What is left behind is swept later if this cannot remove it.
-                let _ = sink.abort().await;
+                event::ignore(super::UNFREED, sink.abort().await);
                 written?;
                 Err(Error::invalid(
                     "an earlier write failed, so part of the content is missing; begin again",
@@ -238,7 +239,11 @@ impl AsyncBlobWriter {
     /// As [`BlobSink::abort`].
     pub async fn abort(mut self) -> Result<()> {
         // An error of the write under way changes nothing.
-        let _ = poll_fn(|cx| self.poll_idle(cx)).await;
+        let idle = poll_fn(|cx| self.poll_idle(cx)).await;
+        event::ignore(
+            "the write under way failed before its object was aborted",
+            idle,
+        );
         self.side.take()?.abort().await
     }
 }

@@ -130,6 +130,7 @@ use std::fmt;
 use async_trait::async_trait;
 use bytes::Bytes;
 
+use crate::backend::event;
 use crate::error::{Error, Result};
 use crate::key::{Collection, Partition};
 use crate::page::{Page, PageRequest, paged};
@@ -185,7 +186,7 @@ pub trait BlobStore: Send + Sync + fmt::Debug {
             Ok(()) => sink.commit().await,
             Err(error) => {
                 // The first error is reported; the sweep frees what is left.
-                let _ = sink.abort().await;
+                event::ignore(UNFREED, sink.abort().await);
                 Err(error)
             }
         }
@@ -277,6 +278,9 @@ pub trait BlobReader: Send + fmt::Debug {
     /// content was freed.
     async fn next(&mut self) -> Result<Option<Bytes>>;
 }
+
+/// The event of a write whose content was not freed.
+pub(crate) const UNFREED: &str = "could not free what a write left; a later sweep will";
 
 /// A query for one page of a bucket's objects.
 ///

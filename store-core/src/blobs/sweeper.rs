@@ -7,6 +7,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::{BlobStore, BlobStoreExt};
+use crate::backend::event;
 use crate::error::ErrorKind;
 
 /// Sweeps a store of objects until it is dropped or the store is closed. Made by
@@ -23,10 +24,10 @@ impl BlobSweeper {
             loop {
                 ticks.tick().await;
                 // After an outage the next sweep does the rest.
-                if let Err(error) = store.sweep_all().await
-                    && error.is(ErrorKind::Closed)
-                {
-                    return;
+                match store.sweep_all().await {
+                    Ok(_) => {}
+                    Err(error) if error.is(ErrorKind::Closed) => return,
+                    Err(error) => event::failure("a sweep of objects failed", &error),
                 }
             }
         }))

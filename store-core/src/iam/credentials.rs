@@ -7,6 +7,7 @@ use data_encoding::{BASE32_NOPAD, BASE64};
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
 
+use crate::backend::event;
 use crate::body::{Format, Unknown};
 use crate::entity::{EntityStore, Key, partition};
 use crate::error::{Error, ErrorKind, Result};
@@ -109,7 +110,7 @@ impl CredentialStore for RecordEntities {
             && !matches!(error.retry(), crate::Retry::Ambiguous)
         {
             // A stale hint does no harm, and is removed when it is next met.
-            let _ = hints::remove(self.records(), &id).await;
+            event::ignore(hints::STALE_HINT, hints::remove(self.records(), &id).await);
         }
         Ok((created?, secret))
     }
@@ -159,7 +160,8 @@ impl CredentialStore for RecordEntities {
             ));
         };
         let (Some(key), Some(roster)) = (key, roster) else {
-            let _ = hints::remove_stale(self.records(), &hint).await;
+            let removed = hints::remove_stale(self.records(), &hint).await;
+            event::ignore(hints::STALE_HINT, removed);
             return Err(unauthenticated());
         };
         let access_key = verified(key.decode::<AccessKey>()?, access_key_id)?;

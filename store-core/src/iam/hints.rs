@@ -20,6 +20,9 @@ use crate::key::{Collection, Partition, RecordKey, bounded};
 use crate::record_store::RecordStore;
 use crate::secret::bucket;
 
+/// The event of a hint that was not removed.
+pub(super) const STALE_HINT: &str = "could not remove the hint of a credential";
+
 pub(super) const HINTS: Collection = Collection::new("iam_hints").single_use().cacheable();
 
 /// After this time a hint without a credential does not belong to a creation

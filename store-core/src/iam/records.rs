@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use crate::backend::event;
 use crate::entity::{
     DEFAULT_INSTANCE, Edit, EntityStore, Incarnation, Key, Listing, TenantPath, check_name,
     partition,
@@ -138,10 +139,12 @@ impl RecordEntities {
     /// next met.
     async fn clean_up(&self, tenant: &TenantPath, effects: &Effects) {
         for left in &effects.left {
-            let _ = self.sweep_one(tenant, *left).await;
+            let swept = self.sweep_one(tenant, *left).await;
+            event::ignore("could not delete what a deleted entity leaves", swept);
         }
         for name in &effects.credentials {
-            let _ = hints::remove(self.records(), name).await;
+            let removed = hints::remove(self.records(), name).await;
+            event::ignore(hints::STALE_HINT, removed);
         }
     }
 

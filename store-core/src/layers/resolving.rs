@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::backend::resolve_lost_reply;
+use crate::backend::{event, resolve_lost_reply};
 use crate::batch::{Batch, Committed};
 use crate::error::{Error, ErrorKind, Result, Retry};
 use crate::layers::RecordLayer;
@@ -54,11 +54,13 @@ impl Resolving {
     async fn resolve(&self, batch: &Batch, lost: Error) -> Result<Committed> {
         match (self.recourse)(batch) {
             Recourse::Report => return Err(lost),
-            Recourse::Resend => {
-                if let Ok(committed) = self.inner.commit(batch).await {
+            Recourse::Resend => match self.inner.commit(batch).await {
+                Ok(committed) => {
+                    event::recovery("a commit without a reply was sent again");
                     return Ok(committed);
                 }
-            }
+                Err(error) => event::failure("a repeated commit failed", &error),
+            },
             Recourse::Resolve => {}
         }
         resolve_lost_reply(&*self.inner, batch, lost).await

@@ -63,6 +63,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use store_core::backend::event;
 use store_core::blobs::{
     BLOBS, Blob, BlobEntry, BlobList, BlobMetadata, BlobRef, BlobSink, BlobStat, BlobStore,
     Content, OpenOptions, Publication, PutOptions,
@@ -83,6 +84,9 @@ use sink::Sink;
 
 /// The most content that rides with the pointer.
 pub(crate) const MAX_INLINE: usize = 1 << 20;
+
+/// The event of a write whose content was not freed.
+const UNFREED: &str = "could not free what a write left; a later sweep will";
 
 /// The least that S3 takes of all parts of an upload but the last.
 pub(crate) const MIN_PART: usize = 5 << 20;
@@ -280,7 +284,7 @@ impl BlobStore for S3Blobs {
                 Ok(()) => sink.commit().await,
                 Err(error) => {
                     // The first error is reported; the sweep frees what is left.
-                    let _ = sink.abort().await;
+                    event::ignore(UNFREED, sink.abort().await);
                     Err(error)
                 }
             };

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use store_core::backend::event;
 use store_core::blobs::{BlobSink, Content, ContentCheck, Publication, PutOptions};
 use store_core::{Error, ErrorKind, Result, Retry, Timestamp, Version};
 
@@ -13,7 +14,7 @@ use super::change::{Start, Step};
 use super::content::Upload;
 use super::head::{Inline, Known};
 use super::sweep::{Note, Reason};
-use super::{Blobs, Place, of, unpublished};
+use super::{Blobs, Place, UNFREED, of, unpublished};
 use crate::error::closed;
 
 /// A write; dropped before its end, it is discarded by a task.
@@ -304,13 +305,14 @@ impl Writing {
             Err(error) => Err(unpublished(error)),
         };
         // If this fails the sweep frees what is left.
-        let _ = match (&answer, &self.note) {
+        let freed = match (&answer, &self.note) {
             (Ok(Publication::Published(_)), Some(note)) => self.blobs.remove_note(note).await,
             (Ok(Publication::Published(_)), None) => Ok(()),
             // It may be published.
             (Err(error), _) if error.retry() == Retry::Ambiguous => Ok(()),
             _ => self.discard().await,
         };
+        event::ignore(UNFREED, freed);
         answer
     }
 }
@@ -348,7 +350,7 @@ impl Drop for Sink {
             let blobs = Arc::clone(&writing.blobs);
             blobs.shared.background.spawn(async move {
                 // If this fails the sweep frees what is left.
-                let _ = writing.discard().await;
+                event::ignore(UNFREED, writing.discard().await);
             });
         }
     }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, ready};
-use store_core::backend::{MAX_ATTEMPTS, contended};
+use store_core::backend::{MAX_ATTEMPTS, contended, event};
 use store_core::{Batch, Change, Committed, Error, Result, Retry, Version};
 
 use super::put::{Names, Outcome};
@@ -170,30 +170,40 @@ impl<O: Objects> Protocol<O> {
         let mut tokens = vec![None; batch.items().len()];
         let released = self.release_all(batch, placed, Verdict::Committed).await;
         let whole = released.is_ok();
-        for (index, object) in released.unwrap_or_default() {
+        let released = released.unwrap_or_else(|error| {
+            event::failure("could not complete a decided commit; readers will", &error);
+            Vec::new()
+        });
+        for (index, object) in released {
             let is_put = !matches!(batch.items()[index].change(), Change::Delete);
             if let Some((etag, object)) = object.filter(|_| is_put) {
                 tokens[index] = Some(wire::token(&etag, &object));
             }
         }
         if whole {
-            let _ = self.objects.delete(&self.names.transaction(begun.id)).await;
+            self.drop_transaction(begun).await;
         }
         Committed::with_tokens(tokens)
+    }
+
+    /// Deletes the object of a finished transaction; if that fails the sweep does it.
+    async fn drop_transaction(&self, begun: &Begun) {
+        let name = self.names.transaction(begun.id);
+        let deleted = self.objects.delete(&name).await;
+        event::ignore("could not delete a finished transaction", deleted);
     }
 
     /// Takes everything back, as far as that works: without a decision nothing
     /// of it counts.
     async fn abandon(&self, batch: &Batch, begun: &Begun, placed: Vec<Placed>) {
-        let Ok(Decided::Aborted) = self.decide(begun, Verdict::Aborted).await else {
-            return;
-        };
-        if self
-            .release_all(batch, placed, Verdict::Aborted)
-            .await
-            .is_ok()
-        {
-            let _ = self.objects.delete(&self.names.transaction(begun.id)).await;
+        match self.decide(begun, Verdict::Aborted).await {
+            Ok(Decided::Aborted) => {}
+            Ok(_) => return,
+            Err(error) => return event::failure("could not abort a commit; a sweep will", &error),
+        }
+        match self.release_all(batch, placed, Verdict::Aborted).await {
+            Ok(_) => self.drop_transaction(begun).await,
+            Err(error) => event::failure("could not undo an aborted commit; readers will", &error),
         }
     }
 

@@ -1,6 +1,6 @@
 //! A commit of one record: one conditional put.
 
-use store_core::backend::{MAX_ATTEMPTS, contended};
+use store_core::backend::{MAX_ATTEMPTS, contended, event};
 use store_core::{Batch, Change, Committed, Error, Result, Retry};
 
 use super::put::{Names, Outcome};
@@ -50,7 +50,8 @@ impl<O: Objects> Protocol<O> {
                     if is_single_use(at) {
                         // Never used again, so nobody needs to know that it was.
                         // If this fails the sweeper does it.
-                        let _ = self.objects.delete(&name).await;
+                        let deleted = self.objects.delete(&name).await;
+                        event::ignore("could not delete a tombstone", deleted);
                     }
                     return Ok(Committed::new());
                 }

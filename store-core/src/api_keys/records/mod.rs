@@ -24,7 +24,7 @@ use async_trait::async_trait;
 use crate::api_keys::data::{KeyData, KeyEntry, KeyId};
 use crate::api_keys::key::ApiKey;
 use crate::api_keys::store::{ApiKeyStore, ChangeKey, KeyRef, ListKeys, Lookup};
-use crate::backend::{MAX_ATTEMPTS, back_off, contended};
+use crate::backend::{MAX_ATTEMPTS, back_off, contended, event};
 use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::key::{Partition, RecordRef};
@@ -182,7 +182,8 @@ impl ApiKeyStore for RecordApiKeys {
         };
         if self.redigest_on_use && !self.is_current(key, &record)? {
             // The answer stands whatever becomes of it.
-            let _ = self.redigest(key).await;
+            let moved = self.redigest(key).await;
+            event::ignore("could not move an API key to the current digest key", moved);
         }
         Ok(Lookup::of(entry(&record)?, self.now()))
     }

@@ -9,7 +9,7 @@ use crate::api_keys::records::names::{
 };
 use crate::api_keys::records::{RecordApiKeys, entry};
 use crate::api_keys::store::{ChangeKey, KeyRef, no_such_key};
-use crate::backend::{MAX_ATTEMPTS, back_off, contended};
+use crate::backend::{MAX_ATTEMPTS, back_off, contended, event};
 use crate::batch::{Batch, Expect};
 use crate::body::{Body, Format, Unknown};
 use crate::error::{Error, ErrorKind, Result, Retry};
@@ -203,7 +203,8 @@ impl RecordApiKeys {
     pub(super) async fn delete_hint(&self, at: Hint) {
         let mut batch = Batch::new(at.partition, self.now());
         if batch.delete(at.key, Expect::Any).is_ok() {
-            let _ = self.records.commit(&batch).await;
+            let deleted = self.records.commit(&batch).await;
+            event::ignore("could not delete the hint of an API key", deleted);
         }
     }
 }

@@ -23,7 +23,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use crate::backend::{MAX_ATTEMPTS, back_off, contended};
+use crate::backend::{MAX_ATTEMPTS, back_off, contended, event};
 use crate::batch::{Batch, Expectation};
 use crate::blobs::name::Place;
 use crate::blobs::{
@@ -370,7 +370,7 @@ impl BlobStore for RecordBlobs {
                 Ok(()) => sink.commit().await,
                 Err(error) => {
                     // The first error is reported; the sweep frees what is left.
-                    let _ = sink.abort().await;
+                    event::ignore(crate::blobs::UNFREED, sink.abort().await);
                     Err(error)
                 }
             };

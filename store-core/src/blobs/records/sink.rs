@@ -6,6 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 
+use crate::backend::event;
 use crate::blobs::name::Place;
 use crate::blobs::{BlobSink, Content, ContentCheck, Publication, PutOptions};
 use crate::clock::Timestamp;
@@ -243,13 +244,14 @@ impl Writing {
             Err(error) => Err(unpublished(error)),
         };
         // If this fails the sweep frees what is left.
-        let _ = match (&answer, &self.note) {
+        let freed = match (&answer, &self.note) {
             (Ok(Publication::Published(_)), Some(note)) => self.shared.remove_note(note).await,
             (Ok(_), None) if self.chunks == 0 => Ok(()),
             // It may be published.
             (Err(error), _) if error.retry() == Retry::Ambiguous => Ok(()),
             _ => self.discard().await,
         };
+        event::ignore(crate::blobs::UNFREED, freed);
         answer
     }
 
@@ -325,7 +327,7 @@ impl Drop for RecordSink {
             let shared = Arc::clone(&writing.shared);
             shared.background.spawn(async move {
                 // If this fails the sweep frees what is left.
-                let _ = writing.discard().await;
+                event::ignore(crate::blobs::UNFREED, writing.discard().await);
             });
         }
     }
