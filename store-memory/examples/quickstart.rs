@@ -8,7 +8,9 @@ use store_core::secret::KeyRing;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let store = store_memory::MemoryStore::new(); // the only line that names a backend
+    // The only line that names a backend.
+    let store = store_memory::MemoryStore::connect("memory://").await?;
+    store.setup().await?;
 
     // On a server: KeyRing::from_env("KEY_RING")?, the same for every process.
     let keys = ApiKeys::new(&store, &KeyRing::generate());

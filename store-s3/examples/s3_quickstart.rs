@@ -1,32 +1,12 @@
-//! The README's example: issue a key, check it, limit its owner's requests.
+//! The README's example on S3: `examples/quickstart.rs` and one line.
 //!
-//! `cargo run -p store-s3 --example s3_quickstart -- s3://bucket/prefix?region=…`
+//! `KEY_RING=… cargo run -p store-s3 --example s3_quickstart -- 's3://bucket/prefix?region=eu-central-1'`
 
-use store_core::api_keys::{ApiKeys, KeyData};
-use store_core::limits::{Quota, RateLimiter};
-use store_core::secret::KeyRing;
+use store_s3::S3Store as Backend; // the only line that names a backend
 
-#[tokio::main]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let url = std::env::args()
-        .nth(1)
-        .ok_or("where is the bucket? s3://…")?;
-    let store = store_s3::S3Store::connect(url).await?; // the only line that names a backend
-    store.setup().await?;
+#[path = "../../examples/quickstart.rs"]
+mod quickstart;
 
-    let keys = ApiKeys::new(&store, &KeyRing::random());
-    let reader = KeyData::new()
-        .with_tenant("acme")
-        .permit("reports", ["read"]);
-    let (key, _) = keys.issue(reader).await?; // shown once, stored as a digest
-    for action in ["read", "delete"] {
-        let access = keys.authorize(&key, "reports", action).await?;
-        println!("may {action}: {}", access.is_granted());
-    }
-
-    let limiter = RateLimiter::new(&store, Quota::per_second(10)?.with_burst(2)?);
-    for _ in 0..3 {
-        println!("{}", limiter.take("acme", 1).await?);
-    }
-    Ok(())
+fn main() -> quickstart::Result {
+    quickstart::main()
 }

@@ -15,8 +15,8 @@ Package every published crate, and use the packages as a stranger would:
   2. core and each other crate pass `cargo publish --dry-run` as a pair (alone,
      the other cannot: core must be on the registry first);
   3. a new program that depends on that one crate, taken from the packages,
-     compiles and runs; for a backend it is the backend's quickstart, which is
-     only compiled if it needs a server.
+     compiles and runs; for a backend it is the backend's quickstart from this
+     folder, which is only compiled if it needs a server.
 
 Nothing is published. Works are left in target/package-check.
 
@@ -141,12 +141,19 @@ fn consume(workspace: &Workspace, package: &str, runs: bool) -> Result {
         folder.join("Cargo.toml"),
         manifest(&format!("store-core = \"{version}\"\n{BESIDE}")),
     )?;
+    let examples = workspace.root.join(package).join("examples");
     let quickstart = match package.trim_start_matches("store-") {
-        "memory" => own.join("examples/quickstart.rs"),
-        backend => own.join(format!("examples/{backend}_quickstart.rs")),
+        "memory" => examples.join("quickstart.rs"),
+        backend => examples.join(format!("{backend}_quickstart.rs")),
     };
     let (program, what) = if quickstart.exists() {
-        (fs::read_to_string(&quickstart)?, "its quickstart")
+        // The part that all backends with a server share.
+        const SHARED: &str = "examples/quickstart.rs";
+        let shared = folder.join("src/quickstart.rs");
+        fs::copy(workspace.root.join(SHARED), shared)?;
+        let program = fs::read_to_string(&quickstart)?;
+        let program = program.replace(&format!("../../{SHARED}"), "quickstart.rs");
+        (program, "its quickstart")
     } else {
         // It compiles, links, and re-exports core.
         let name = package.replace('-', "_");
