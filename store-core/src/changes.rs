@@ -1,18 +1,18 @@
-//! Being told of changes, so that what was read may be remembered.
+//! Notices of changes, so that what was read may be cached.
 //!
-//! A store that can ([`Capabilities::change_notice`](crate::Capabilities)) tells
-//! all who listen, in whatever process, which records of
+//! A store that can ([`Capabilities::change_notice`](crate::Capabilities)) notifies all
+//! subscribers, in every process, which records of
 //! [cacheable](crate::Collection::cacheable) collections were put or deleted.
 //!
-//! **A notice is a hint, never a truth.** It comes at most once, some time after
-//! the commit, in no order that is promised between partitions, and without the
-//! record: read it where it is kept. Notices that were or may have been lost are
-//! made up for by one [`Notice::Gap`]: the line to the server broke, or whoever
-//! listens was too slow. A cache forgets what a notice names, and everything at
-//! a gap. While a line is down nothing is heard, so what a cache remembers needs
-//! a time to live of its own as well.
+//! **A notice is a hint, not a fact to rely on.** It is delivered at most once, some time
+//! after the commit, in no guaranteed order between partitions, and without the record:
+//! read the record from the store. If notices were or may have been lost, because the
+//! connection to the server failed or the subscriber was too slow, one [`Notice::Gap`]
+//! stands for them. A cache removes the record that a notice names, and everything at a
+//! gap. No notices arrive while a connection is down, so cached records need a time to
+//! live as well.
 //!
-//! Expiry is not told: a record says itself when it expires.
+//! There is no notice when a record expires: a record contains its own expiry.
 //!
 //! ```
 //! use store_memory::MemoryStore;
@@ -30,8 +30,8 @@
 //! batch.put(tea.clone(), Expect::Any, Body::json(3)?)?;
 //! store.records().commit(&batch).await?;
 //!
-//! let told = changes.next().await;
-//! assert_eq!(told, Some(Notice::Changed { partition: shop, key: tea }));
+//! let notice = changes.next().await;
+//! assert_eq!(notice, Some(Notice::Changed { partition: shop, key: tea }));
 //! # Ok(()) }
 //! ```
 
@@ -43,11 +43,11 @@ use tokio::sync::broadcast::{self, error::RecvError};
 use crate::batch::{Batch, Change};
 use crate::key::{Partition, RecordKey};
 
-/// How many notices wait for one who listens before the oldest are given up
-/// for a [`Notice::Gap`].
+/// How many notices wait for a subscriber before the oldest are replaced by a
+/// [`Notice::Gap`].
 pub const BACKLOG: usize = 1024;
 
-/// What one who listens is told. Its `Debug` shows no name.
+/// What a subscriber receives. Its `Debug` shows no name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notice {
     /// This record was put or deleted. A later read shows that or a later
@@ -62,31 +62,31 @@ pub enum Notice {
     Gap,
 }
 
-/// What is told from [`RecordStore::changes`](crate::RecordStore::changes) on.
+/// The notices since a call of [`RecordStore::changes`](crate::RecordStore::changes).
 #[derive(Debug)]
 pub struct Changes {
-    /// `None` once it is over.
-    heard: Option<broadcast::Receiver<Told>>,
+    /// `None` after the end.
+    receiver: Option<broadcast::Receiver<Message>>,
 }
 
 impl Changes {
-    /// The next notice, as soon as there is one; `None` when the store was
-    /// closed. A call that is dropped loses nothing.
+    /// Waits for the next notice; `None` after the store was closed. A call that is
+    /// dropped loses no notice.
     pub async fn next(&mut self) -> Option<Notice> {
-        let told = match self.heard.as_mut()?.recv().await {
-            Ok(Told::Notice(notice)) => Some(notice),
+        let notice = match self.receiver.as_mut()?.recv().await {
+            Ok(Message::Notice(notice)) => Some(notice),
             Err(RecvError::Lagged(_)) => Some(Notice::Gap),
-            Ok(Told::End) | Err(RecvError::Closed) => None,
+            Ok(Message::End) | Err(RecvError::Closed) => None,
         };
-        if told.is_none() {
-            self.heard = None;
+        if notice.is_none() {
+            self.receiver = None;
         }
-        told
+        notice
     }
 }
 
 #[derive(Clone, Debug)]
-enum Told {
+enum Message {
     Notice(Notice),
     End,
 }
@@ -100,37 +100,37 @@ pub(crate) fn announced(batch: &Batch) -> impl Iterator<Item = &RecordKey> {
     changed.map(|item| item.key())
 }
 
-/// What a backend keeps to tell all who listen to it. It never waits for them.
+/// Notifies the subscribers of a backend. It never waits for them.
 #[derive(Default)]
 pub struct ChangeSender {
-    /// Made for the first who listens.
-    listeners: OnceLock<broadcast::Sender<Told>>,
+    /// Made for the first subscriber.
+    subscribers: OnceLock<broadcast::Sender<Message>>,
     ended: Mutex<bool>,
 }
 
 impl ChangeSender {
-    /// To whom nobody listens yet; it takes no room until someone does.
+    /// A sender without subscribers. It allocates nothing until there is one.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// All that is sent from now on.
+    /// All notices that are sent from now on.
     pub fn subscribe(&self) -> Changes {
         let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
-        let listeners = || broadcast::Sender::new(BACKLOG);
-        let heard = (!*ended).then(|| self.listeners.get_or_init(listeners).subscribe());
-        Changes { heard }
+        let new = || broadcast::Sender::new(BACKLOG);
+        let receiver = (!*ended).then(|| self.subscribers.get_or_init(new).subscribe());
+        Changes { receiver }
     }
 
-    /// Tells all who listen.
+    /// Sends `notice` to all subscribers.
     pub fn send(&self, notice: Notice) {
-        self.tell(Told::Notice(notice));
+        self.broadcast(Message::Notice(notice));
     }
 
-    /// Tells of each record of a cacheable collection that `batch` wrote. Call
+    /// Sends a notice for each record of a cacheable collection that `batch` wrote. Call
     /// it when the commit can be read.
     pub fn committed(&self, batch: &Batch) {
-        if !self.is_heard() {
+        if !self.has_subscribers() {
             return;
         }
         for key in announced(batch) {
@@ -141,25 +141,25 @@ impl ChangeSender {
         }
     }
 
-    /// Whether anybody listens.
-    pub fn is_heard(&self) -> bool {
-        self.listeners
+    /// Whether there is a subscriber.
+    pub fn has_subscribers(&self) -> bool {
+        self.subscribers
             .get()
-            .is_some_and(|listeners| listeners.receiver_count() > 0)
+            .is_some_and(|subscribers| subscribers.receiver_count() > 0)
     }
 
-    /// Ends all that was subscribed, once what was sent is heard, and all that
-    /// will be. For `close`.
+    /// Ends all subscriptions, after the notices that were sent, and all later ones. For
+    /// `close`.
     pub fn end(&self) {
         let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
         *ended = true;
-        self.tell(Told::End);
+        self.broadcast(Message::End);
     }
 
-    fn tell(&self, told: Told) {
-        if let Some(listeners) = self.listeners.get() {
-            // An error says that nobody listens any more.
-            let _ = listeners.send(told);
+    fn broadcast(&self, message: Message) {
+        if let Some(subscribers) = self.subscribers.get() {
+            // An error only means that there is no subscriber.
+            let _ = subscribers.send(message);
         }
     }
 }
@@ -167,7 +167,7 @@ impl ChangeSender {
 impl fmt::Debug for ChangeSender {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ChangeSender")
-            .field("is_heard", &self.is_heard())
+            .field("has_subscribers", &self.has_subscribers())
             .finish_non_exhaustive()
     }
 }
@@ -177,7 +177,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn whoever_is_slow_is_told_of_the_gap_and_of_what_is_left() {
+    async fn a_slow_subscriber_gets_a_gap_and_then_the_remaining_notices() {
         let sender = ChangeSender::new();
         let mut slow = sender.subscribe();
         let named = |id: usize| Notice::Changed {
@@ -194,11 +194,7 @@ mod tests {
             last = Some(notice);
         }
         assert_eq!(last, Some(named(BACKLOG)));
-        assert_eq!(slow.next().await, None, "over is over");
-        assert_eq!(
-            sender.subscribe().next().await,
-            None,
-            "ended before it began"
-        );
+        assert_eq!(slow.next().await, None, "it has ended");
+        assert_eq!(sender.subscribe().next().await, None, "it had ended before");
     }
 }

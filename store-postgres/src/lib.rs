@@ -172,7 +172,7 @@ use store_core::{Result, Store};
 pub use config::PostgresBuilder;
 use limits::PostgresLimits;
 use records::PostgresRecords;
-pub use settings::Config;
+pub use settings::PostgresConfig;
 pub use within::Within;
 
 /// Opens `postgres:` URLs for a [`Registry`](store_core::open::Registry). Their

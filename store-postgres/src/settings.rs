@@ -1,4 +1,4 @@
-//! The options of a store as a configuration file has them.
+//! A store's options as a configuration file has them.
 
 use std::fmt;
 use std::time::Duration;
@@ -8,21 +8,24 @@ use store_core::config::Tls;
 
 use crate::PostgresBuilder;
 
-/// The options of a [`PostgresStore`](crate::PostgresStore), read from a configuration file.
+/// The options of a [`PostgresBuilder`] as data, from a configuration file. What is
+/// missing is as in a new builder.
 ///
 /// ```
-/// let config: store_postgres::Config = serde_json::from_str(
+/// use store_postgres::{PostgresBuilder, PostgresConfig};
+/// let config: PostgresConfig = serde_json::from_str(
 ///     r#"{"url": "postgres://app@db.example.org/app", "namespace": "store"}"#,
-/// ).unwrap();
-/// let builder = config.builder();
+/// )?;
+/// let builder = PostgresBuilder::from(config);
 /// # let _ = builder;
+/// # Ok::<(), serde_json::Error>(())
 /// ```
 #[derive(Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
-pub struct Config {
+pub struct PostgresConfig {
     /// See [`PostgresBuilder::url`], which lists the options that it may have.
-    pub url: String,
+    pub url: Option<String>,
     /// See [`PostgresBuilder::namespace`].
     #[serde(alias = "schema")]
     pub namespace: Option<String>,
@@ -35,36 +38,41 @@ pub struct Config {
     /// See [`PostgresBuilder::change_notice`].
     pub change_notice: Option<bool>,
     /// See [`PostgresBuilder::tls`].
-    pub tls: Tls,
+    pub tls: Option<Tls>,
 }
 
-impl Config {
-    /// A builder with these options, to which others can be added.
-    pub fn builder(self) -> PostgresBuilder {
-        let mut builder = PostgresBuilder::default().url(self.url).tls(self.tls);
-        if let Some(name) = self.namespace {
+impl From<PostgresConfig> for PostgresBuilder {
+    fn from(config: PostgresConfig) -> Self {
+        let mut builder = Self::default();
+        if let Some(url) = config.url {
+            builder = builder.url(url);
+        }
+        if let Some(name) = config.namespace {
             builder = builder.namespace(name);
         }
-        if let Some(connections) = self.max_connections {
+        if let Some(connections) = config.max_connections {
             builder = builder.max_connections(connections);
         }
-        if let Some(timeout) = self.timeout_ms {
+        if let Some(timeout) = config.timeout_ms {
             builder = builder.timeout(Duration::from_millis(timeout));
         }
-        if let Some(timeout) = self.connect_timeout_ms {
+        if let Some(timeout) = config.connect_timeout_ms {
             builder = builder.connect_timeout(Duration::from_millis(timeout));
         }
-        if let Some(announced) = self.change_notice {
+        if let Some(announced) = config.change_notice {
             builder = builder.change_notice(announced);
+        }
+        if let Some(tls) = config.tls {
+            builder = builder.tls(tls);
         }
         builder
     }
 }
 
-impl fmt::Debug for Config {
+impl fmt::Debug for PostgresConfig {
     /// Without the URL, which may hold a password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Config")
+        f.debug_struct("PostgresConfig")
             .field("namespace", &self.namespace)
             .field("max_connections", &self.max_connections)
             .field("timeout_ms", &self.timeout_ms)

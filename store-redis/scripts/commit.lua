@@ -1,25 +1,23 @@
--- Applies one commit wholly or not at all.
+-- Applies one commit, all of it or nothing.
 --
 -- KEYS: the records; then for each collection that is written to, the sorted
 --       set of its ids and that of its deadlines.
--- ARGV: the time, as it is stored, and how many records there are; then for each
---       what is expected (* anything, - absent, + present, or a version) and
---       what to do:
---         c               nothing
---         d, collection   delete
---         p, collection, v   put v, for good
---         milliseconds, collection, v   put v, to be removed then
---       where a collection is the place of its ids in KEYS. At the end a channel
---       and what is to be told there, if anything is.
+-- ARGV: the time, as it is stored, and the number of records; then for each record the
+--       expectation (* anything, - absent, + present, or a version) and the change:
+--         c                             nothing
+--         d, collection                 delete
+--         p, collection, v              put v, without expiry
+--         milliseconds, collection, v   put v, to be removed after this time
+--       where a collection is the index of its ids in KEYS. At the end, if changes are
+--       announced, the channel and the messages.
 --
--- Answers nothing, or for each expectation that failed the record's place and
--- what is there.
+-- Returns nil, or for each expectation that failed the record's index and value.
 --
--- A slot may be moving to another server. Then this runs only where all KEYS
--- are, and a call fails on a key that is not there any more. So no key is
--- touched after what may have emptied it, but in `tidy`, which may fail.
+-- A slot may be moving to another server. Then this script runs only if the server has
+-- all KEYS, and a call fails on a key that has been moved or deleted. So no key is used
+-- after a command that may have deleted it, except in `purge`, which may fail.
 --
--- Moments are of one width, so they compare as texts.
+-- Times have a fixed width, so they are compared as text.
 
 local call, sub = redis.call, string.sub
 local NEVER = '----------.---------'
@@ -51,8 +49,7 @@ if failed then
     return failed
 end
 
--- Whether no put makes its record much larger than it is. A flag that is set or
--- a time that is added is not much.
+-- Whether no put makes its record much larger. Setting a flag or adding a time does not.
 local function is_no_growth()
     local at = 3
     for i = 1, count do
@@ -68,9 +65,9 @@ local function is_no_growth()
     return true
 end
 
--- When memory is full the server refuses the first write of a script if it may
--- need memory, and no later one. So that a key can be disabled then, an update
--- that needs no more memory writes first what is always allowed.
+-- When memory is full the server refuses the first write of a script if that command may
+-- need memory, but no later write. So that a key can be disabled then, an update that
+-- needs no more memory begins with a command that is always allowed.
 -- https://redis.io/docs/latest/develop/programmability/lua-api/#script_flags
 local function set(key, ...)
     local answer = redis.pcall('SET', key, ...)
@@ -96,7 +93,7 @@ for i = 1, count do
         at = at + 3
     elseif change == 'p' then
         set(KEYS[i], ARGV[at + 3])
-        -- Over one that never expired, all is in place.
+        -- If it replaces a record without expiry, the sorted sets are right already.
         moved = moved or found[i] ~= NEVER
         at = at + 4
     else
@@ -120,7 +117,7 @@ end
 clock = clock or call('TIME')
 local now_ms = clock[1] * 1000 + math.floor(clock[2] / 1000)
 
--- By collection: what goes into its sorted sets and what comes out of them.
+-- For each collection, the changes of its sorted sets.
 local collections = {}
 at = 3
 for i = 1, count do
@@ -130,11 +127,11 @@ for i = 1, count do
     else
         local place = tonumber(ARGV[at + 2])
         local id = sub(KEYS[i], #KEYS[place] + 2)
-        local c = collections[place] or { add = {}, remove = {}, expire = {}, keep = {} }
+        local c = collections[place] or { add = {}, remove = {}, expire = {}, persist = {} }
         collections[place] = c
         if change == 'd' then
             c.remove[#c.remove + 1] = id
-            c.keep[#c.keep + 1] = id
+            c.persist[#c.persist + 1] = id
             at = at + 3
         else
             c.add[#c.add + 1] = 0
@@ -143,7 +140,7 @@ for i = 1, count do
                 c.expire[#c.expire + 1] = deadlines[i]
                 c.expire[#c.expire + 1] = id
             else
-                c.keep[#c.keep + 1] = id
+                c.persist[#c.persist + 1] = id
             end
             at = at + 4
         end
@@ -160,9 +157,9 @@ for place, c in pairs(collections) do
     if #c.remove > 0 then
         call('ZREM', ids, unpack(c.remove))
     end
-    if #c.keep > 0 then
-        call('ZREM', expiring, unpack(c.keep))
+    if #c.persist > 0 then
+        call('ZREM', expiring, unpack(c.persist))
     end
-    tidy(ids, expiring, now_ms)
+    purge(ids, expiring, now_ms)
 end
 return nil

@@ -2,14 +2,14 @@
 --
 -- KEYS: the sorted set of its ids.
 -- ARGV: where to begin and where to end, as ZRANGEBYLEX takes them; the time, as
---       it is stored; how many records and bytes at most; the sorted set of
---       deadlines; '1' on a cluster.
+--       it is stored; the most records and bytes; the sorted set of deadlines; '1' on a
+--       cluster.
 --
--- Answers after which id the next page begins (nil at the end), then ids and records. A
--- page may be empty and not the last: no call looks at more than so many ids.
+-- Returns the id after which the next page begins (nil at the end), then ids and records.
+-- A page may be empty and not the last, because a call looks at LOOK_AT ids at most.
 --
--- An id without a record is one whose deadline has passed. On a cluster another
--- means that the slot is being moved and its records are in two places.
+-- If an id has no record, its deadline has passed. If it has not, on a cluster, the slot
+-- is being moved and its records are on two servers.
 
 local LOOK_AT = 4000
 
@@ -18,7 +18,7 @@ local start, stop, now = ARGV[1], ARGV[2], ARGV[3]
 local wanted, room = tonumber(ARGV[4]), tonumber(ARGV[5])
 local page = { false }
 
--- Moments are of one width, so they compare as texts.
+-- Times have a fixed width, so they are compared as text.
 local function is_expired(record)
     local expires = string.sub(record, 37, 56)
     return expires <= now and expires ~= NEVER

@@ -1,11 +1,10 @@
--- Replaces all buckets of a key if they are still as the caller saw them.
+-- Replaces all buckets of a key if they are still as the caller read them.
 --
 -- KEYS: the key's buckets; see take.lua.
--- ARGV: the time, how many milliseconds what is written shall be kept, how many
---       buckets the caller saw; those, quota and bucket; then the new ones
---       likewise.
+-- ARGV: the time; for how many milliseconds to store the new buckets; how many buckets
+--       the caller read; those, as quota and bucket; then the new ones likewise.
 --
--- Answers nothing, or quotas and buckets as they are.
+-- Returns nil, or the current quotas and buckets.
 
 local seen = tonumber(ARGV[3])
 local old_end = 3 + 2 * seen
@@ -31,26 +30,26 @@ if not same then
     return answer
 end
 
--- First what is added: an emptied hash is gone, and a slot that is being moved
--- takes no new keys.
-local kept = {}
+-- New buckets are added before old ones are removed: an empty hash would be deleted, and
+-- a slot that is being moved accepts no new keys.
+local written = {}
 if #ARGV > old_end then
     local write = {}
     for at = old_end + 1, #ARGV, 2 do
-        kept[ARGV[at]] = true
+        written[ARGV[at]] = true
         write[#write + 1] = ARGV[at]
         write[#write + 1] = ARGV[at + 1]
     end
     redis.call('HSET', KEYS[1], unpack(write))
     redis.call('PEXPIRE', KEYS[1], ARGV[2])
 end
-local gone = {}
+local removed = {}
 for i = 1, #all, 2 do
-    if not kept[all[i]] then
-        gone[#gone + 1] = all[i]
+    if not written[all[i]] then
+        removed[#removed + 1] = all[i]
     end
 end
-if #gone > 0 then
-    redis.call('HDEL', KEYS[1], unpack(gone))
+if #removed > 0 then
+    redis.call('HDEL', KEYS[1], unpack(removed))
 end
 return nil

@@ -1,38 +1,39 @@
 -- Takes from every quota of a key, or from none.
 --
--- KEYS: the key's buckets, a hash of quota to `t <full at> <expires at>`, or as
---       a closure wrote it, `c <tokens> <refilled at> <expires at>`; times are
---       ten digits, a dot and nine digits, so they compare as texts.
+-- KEYS: the key's buckets: a hash of quota to `t <full at> <expires at>`, or, if a closure
+--       wrote it, to `c <tokens> <refilled at> <expires at>`. A time is ten digits, a dot
+--       and nine digits, so times are compared as text.
 -- ARGV: the time; then for each quota
---         its name,
---         what a full bucket becomes,
---         since which expiry the server keeps the key long enough,
---         the latest that the take fits at; and behind a space each by how much
---         it moves the arrival time of a bucket that is not full, and for how
---         many milliseconds the server shall keep the key.
+--         its name;
+--         what a full bucket becomes;
+--         the earliest expiry for which the server stores the key long enough;
+--         the latest time at which the take fits, and after a space each: by how much the
+--         take moves the arrival time of a bucket that is not full, and for how many
+--         milliseconds the server is to store the key.
 --
--- Answers for each quota when its bucket would have been full, nil if it was,
--- and `c` if a closure wrote it, beside which nothing is taken; not as a list if
--- it is one quota. The caller decides by the same arithmetic.
+-- Returns for each quota when its bucket would have been full; nil if it was; and `c` if
+-- a closure wrote it, and then nothing is taken. For one quota the result is not a list.
+-- The caller decides by the same arithmetic.
 --
--- This runs more often than all else. What is seldom needed stands behind what
--- is always compared, where it changes no comparison: an argument costs more.
+-- This script runs more often than any other. Values that are rarely needed are appended
+-- to one that is always compared, which does not change the comparison: another argument
+-- would cost more.
 
 local call, sub = redis.call, string.sub
 local key, args = KEYS[1], ARGV
 local now = args[1]
-local before, fits, keep = {}, true, false
+local before, fits, extend = {}, true, false
 
 for at = 2, #args, 4 do
     local base, limits = now, args[at + 3]
     local bucket = call('HGET', key, args[at])
     local expires = bucket and sub(bucket, -20)
     if not bucket or expires <= now then
-        keep = true
+        extend = true
     elseif #bucket > 43 then
         base, fits = 'c', false
     else
-        keep = keep or expires < args[at + 2]
+        extend = extend or expires < args[at + 2]
         local tat = sub(bucket, 3, 22)
         if tat > now then
             base = tat
@@ -41,7 +42,7 @@ for at = 2, #args, 4 do
     before[#before + 1] = base ~= now and base
     fits = fits and base <= limits
     if fits and base ~= now then
-        -- A double holds seconds and nanoseconds exactly, and no whole time.
+        -- A double holds the seconds and the nanoseconds exactly, but not both in one.
         local s = sub(base, 1, 10) + sub(limits, 22, 31)
         local n = sub(base, 12) + sub(limits, 33, 41)
         if n >= 1000000000 then
@@ -55,12 +56,12 @@ if fits then
     local longest = 0
     for at = 2, #args, 4 do
         call('HSET', key, args[at], args[at + 1])
-        if keep then
+        if extend then
             longest = math.max(longest, sub(args[at + 3], 43))
         end
     end
-    -- Another quota of this key may have to be kept longer.
-    if keep and call('PTTL', key) < longest then
+    -- Another quota of this key may have to be stored longer.
+    if extend and call('PTTL', key) < longest then
         call('PEXPIRE', key, longest)
     end
 end

@@ -1,5 +1,4 @@
-//! Streamed objects: over records, of which chunks expire until they are
-//! published.
+//! Streamed objects, over records whose chunks expire until they are published.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,8 +13,7 @@ use crate::records::RedisRecords;
 use crate::shared::{Script, Shared};
 use crate::wire::Pair;
 
-/// Objects over `records`, whose chunks expire after `life` until they are
-/// published.
+/// Objects over `records`. Chunks that are not published expire after `life`.
 pub(crate) fn over(
     driver: &RedisRecords,
     records: Arc<dyn RecordStore>,
@@ -52,7 +50,7 @@ impl ProvisionalChunks for Expiring {
         };
         let run = |effect| {
             let script = Script {
-                lua: &self.shared.scripts.keep,
+                lua: &self.shared.scripts.persist,
                 keys: &keys,
                 arguments: &arguments,
                 size: keys.len() * 160,
@@ -60,14 +58,14 @@ impl ProvisionalChunks for Expiring {
             self.shared.run("keep", effect, script)
         };
         let answer = match run(Effect::Write).await {
-            // Whether it was done or not, it can be done again.
+            // Whether it ran or not, it can run again.
             Err(lost) if lost.retry() == Retry::Ambiguous && lost.is(ErrorKind::Unavailable) => {
                 run(Effect::Repeatable).await?
             }
             answer => answer?,
         };
         if answer != Value::Nil {
-            let advice = "the write took longer than its chunks live, so that nothing was \
+            let advice = "the write took longer than its chunks are stored, so nothing was \
                           published; see RedisBuilder::orphans_expire";
             return Err(Error::new(ErrorKind::Superseded, advice)
                 .with_backend(BACKEND)

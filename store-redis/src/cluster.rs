@@ -1,7 +1,7 @@
 //! A cluster: which of its primaries has which slot, and following redirections.
 //!
-//! The driver has a cluster client too. It is not used because it sends commands
-//! again after a lost connection, writes too, which may then apply twice.
+//! The driver has a cluster client too. It is not used because it repeats commands
+//! after a lost connection, writes too, which may then apply twice.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -9,22 +9,25 @@ use std::sync::{Arc, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use futures_util::future::{try_join, try_join_all};
-use redis::{
-    Cmd, ConnectionAddr, ConnectionInfo, RedisError, RedisResult, ServerErrorKind, Value, cmd,
-};
-use store_core::backend::{Effect, event};
+use redis::{Cmd, ConnectionAddr, ConnectionInfo, RedisError, ServerErrorKind, Value, cmd};
+use store_core::backend::event;
 use tokio::sync::Mutex;
 
-use crate::error::from_redis;
+use crate::connection::Settings;
+use crate::error::{Answer, Failure, report};
 use crate::keys::SLOTS;
-use crate::node::{Node, Settings};
+use crate::node::Node;
+use crate::servers::are_all_found;
 
-/// Which connection has which slot.
+/// What is reported if no server could be asked for its slots.
+pub(crate) const NOT_REFRESHED: &str = "could not refresh the map of slots";
+
+/// Which node has which slot.
 struct Map {
-    /// Of the primaries.
+    /// The primaries.
     nodes: Vec<Arc<Node>>,
     slots: Box<[Option<Arc<Node>>]>,
-    /// How often it was made.
+    /// How many maps were made before this one.
     generation: u64,
 }
 
@@ -33,23 +36,23 @@ pub(crate) struct Cluster {
     seeds: Vec<ConnectionInfo>,
     settings: Settings,
     map: RwLock<Arc<Map>>,
-    /// To those who have no slot yet, and are being given one.
+    /// Nodes that redirections named and that have no slot yet.
     newcomers: std::sync::Mutex<Vec<Arc<Node>>>,
     refreshing: Mutex<()>,
 }
 
-/// What to do about an answer that is none.
+/// What to do about a failure.
 enum Next {
-    /// The slot is another's; perhaps of whom.
+    /// Another node has the slot; perhaps this one.
     Moved(Option<String>),
     Ask(String),
     Wait,
-    /// The server is gone, or not what it was.
+    /// The server is down, or no longer a primary.
     Lost,
     Fail,
 }
 
-/// Longer each time, for what takes its time.
+/// A pause that doubles.
 struct Pause(Duration);
 
 impl Default for Pause {
@@ -59,7 +62,7 @@ impl Default for Pause {
 }
 
 impl Pause {
-    async fn longer(&mut self) {
+    async fn wait(&mut self) {
         tokio::time::sleep(self.0).await;
         self.0 = (self.0 * 2).min(Duration::from_millis(20));
     }
@@ -101,23 +104,23 @@ impl Cluster {
         self.map().nodes.clone()
     }
 
-    /// Who has the slot, as far as is known.
-    pub(crate) fn owner(&self, slot: u16) -> RedisResult<Arc<Node>> {
+    /// The node that has the slot, as far as is known.
+    pub(crate) fn owner(&self, slot: u16) -> Answer<Arc<Node>> {
         let owner = self.map().slots[usize::from(slot)].clone();
         owner.ok_or_else(uncovered)
     }
 
-    pub(crate) async fn send(&self, slot: u16, command: &Cmd) -> RedisResult<Value> {
+    pub(crate) async fn send(&self, slot: u16, command: &Cmd) -> Answer {
         let send =
             |node: Arc<Node>, asking| async move { node.send_maybe_asking(command, asking).await };
         self.send_by(slot, send).await
     }
 
-    /// The values of these keys, all of this slot. While the slot is being moved
-    /// no server has all of them, so each is read by itself; and as in
-    /// [`get_all`](crate::servers::get_all) if one of them is of another type. No
-    /// transaction here, because it hides redirections.
-    pub(crate) async fn get_all(&self, slot: u16, keys: &[String]) -> RedisResult<Vec<Value>> {
+    /// The values of these keys, all of this slot. While the slot is being moved no
+    /// server has all of them, so each is read separately; so they are, as on a single
+    /// server, if one of them is of another type. A transaction would hide
+    /// redirections.
+    pub(crate) async fn get_all(&self, slot: u16, keys: &[String]) -> Answer<Vec<Value>> {
         let (mut get, mut count) = (cmd("MGET"), cmd("EXISTS"));
         let (get, count) = (get.arg(keys), count.arg(keys));
         // Both are sent together.
@@ -128,8 +131,7 @@ impl Cluster {
         .await?;
         if let (Some(values), Some(count)) = (values, count) {
             let values: Vec<Value> = redis::from_redis_value(values)?;
-            let found = values.iter().filter(|value| **value != Value::Nil).count();
-            if count == Value::Int(i64::try_from(found).unwrap_or(i64::MAX)) {
+            if are_all_found(&values, &count) {
                 return Ok(values);
             }
         }
@@ -140,8 +142,8 @@ impl Cluster {
         try_join_all(each).await
     }
 
-    /// The answer, or `None` while the slot is being moved.
-    async fn unless_moving(&self, slot: u16, command: &Cmd) -> RedisResult<Option<Value>> {
+    /// The reply, or `None` while the slot is being moved.
+    async fn unless_moving(&self, slot: u16, command: &Cmd) -> Answer<Option<Value>> {
         let send = |node: Arc<Node>, asking: bool| async move {
             match node.send_maybe_asking(command, asking).await {
                 Err(e) if matches!(next(&e), Next::Wait) => Ok(None),
@@ -151,13 +153,13 @@ impl Cluster {
         self.send_by(slot, send).await
     }
 
-    /// Sends by `send` to whoever has the slot, as told, until it was executed
-    /// or may have been.
-    pub(crate) async fn send_by<T, F: Future<Output = RedisResult<T>>>(
+    /// Calls `send` with the node that has the slot, and follows redirections, until
+    /// the command was or may have been run.
+    pub(crate) async fn send_by<T, F: Future<Output = Answer<T>>>(
         &self,
         slot: u16,
         send: impl Fn(Arc<Node>, bool) -> F,
-    ) -> RedisResult<T> {
+    ) -> Answer<T> {
         let deadline = Instant::now() + self.settings.timeout;
         let mut pause = Pause::default();
         let mut redirected: Option<(Arc<Node>, bool)> = None;
@@ -179,9 +181,9 @@ impl Cluster {
             let late = Instant::now() >= deadline;
             let then = next(&e);
             redirections += u32::from(matches!(then, Next::Moved(_) | Next::Ask(_)));
-            // Two that disagree on a slot send from one to the other.
+            // Two servers that disagree on a slot redirect to each other.
             if redirections > 2 && !late {
-                pause.longer().await;
+                pause.wait().await;
             }
             match then {
                 Next::Moved(Some(address)) if !late => {
@@ -190,9 +192,7 @@ impl Cluster {
                     self.learn(&owner, &map).await;
                     redirected = Some((owner, false));
                 }
-                Next::Moved(None) if !late => {
-                    unseen(self.refresh(map.generation).await);
-                }
+                Next::Moved(None) if !late => self.refresh_if_possible(&map).await,
                 Next::Ask(address) if !late => {
                     event::detour("a slot is being moved; asking its importer");
                     let importer = self.node(&map, &near(&node, address))?;
@@ -200,15 +200,15 @@ impl Cluster {
                 }
                 Next::Wait if !late => {
                     redirections = 0;
-                    pause.longer().await;
+                    pause.wait().await;
                 }
                 Next::Lost => {
-                    unseen(self.refresh(map.generation).await);
+                    self.refresh_if_possible(&map).await;
                     let owner = self.map().slots[usize::from(slot)].clone();
                     let moved = owner.map(|node| node.address.clone())
                         != node.map(|node| node.address.clone());
-                    // Nobody heard it, and somebody else has the slot by now.
-                    if !(moved && e.is_connection_refusal()) || late {
+                    // Only a command that was not sent may go to the new owner.
+                    if !moved || e.was_sent() || late {
                         return Err(e);
                     }
                 }
@@ -224,7 +224,7 @@ impl Cluster {
     }
 
     /// The connection to `address`, a new one if there is none yet.
-    fn node(&self, map: &Map, address: &str) -> RedisResult<Arc<Node>> {
+    fn node(&self, map: &Map, address: &str) -> Answer<Arc<Node>> {
         let mut newcomers = self.newcomers();
         let mut known = map.nodes.iter().chain(&*newcomers);
         if let Some(node) = known.find(|node| node.address == address) {
@@ -235,8 +235,8 @@ impl Cluster {
         Ok(new)
     }
 
-    /// The same, to the server that the cluster calls so.
-    fn named_node(&self, map: &Map, address: &str, name: String) -> RedisResult<Arc<Node>> {
+    /// The same, to the server that has this name in the cluster.
+    fn named_node(&self, map: &Map, address: &str, name: String) -> Answer<Arc<Node>> {
         let is_it = |node: &&Arc<Node>| node.address == address && node.name == name;
         match map.nodes.iter().find(is_it) {
             Some(node) => Ok(Arc::clone(node)),
@@ -244,12 +244,12 @@ impl Cluster {
         }
     }
 
-    fn new_node(&self, address: &str, name: String) -> RedisResult<Node> {
+    fn new_node(&self, address: &str, name: String) -> Answer<Node> {
         let wrong = || {
-            RedisError::from((
+            Failure::not_sent(RedisError::from((
                 redis::ErrorKind::Client,
-                "the cluster named an address of no known form",
-            ))
+                "the cluster named an address of unknown form",
+            )))
         };
         let (host, port) = address.rsplit_once(':').ok_or_else(wrong)?;
         let port: u16 = port.parse().map_err(|_| wrong())?;
@@ -268,31 +268,39 @@ impl Cluster {
             _ => ConnectionAddr::Tcp(host.into(), port),
         };
         let info = seed.clone().set_addr(address);
-        let mut node = Node::new(info, self.settings)?;
+        let mut node = Node::new(info, self.settings);
         node.name = name;
         Ok(node)
     }
 
-    /// Asks the server that a redirection named who has which slot: it knows of
-    /// that one, and others may not yet. Whoever else asks is not waited for: the
-    /// call has its address.
+    /// Asks the server that a redirection named which node has which slot: it knows
+    /// of this redirection, and others may not yet. If another call is asking, this one
+    /// does not wait for it, because it has the address that it needs.
     async fn learn(&self, from: &Node, seen: &Map) {
         if let Ok(_alone) = self.refreshing.try_lock() {
             let map = self.map();
-            if map.generation == seen.generation {
-                // If it does not answer, the call finds that out.
-                unseen(self.ask_for_slots(from, &map).await);
+            if map.generation == seen.generation
+                && let Err(e) = self.ask_for_slots(from, &map).await
+            {
+                report(NOT_REFRESHED, e);
             }
         }
     }
 
-    /// Asks again who has which slot.
-    pub(crate) async fn look_again(&self) -> RedisResult<()> {
+    /// Asks again which node has which slot.
+    pub(crate) async fn look_again(&self) -> Answer<()> {
         self.refresh(self.map().generation).await
     }
 
-    /// Asks who has which slot, unless somebody did since generation `seen`.
-    pub(crate) async fn refresh(&self, seen: u64) -> RedisResult<()> {
+    /// As [`Cluster::refresh`], for a call that reports its own failure.
+    async fn refresh_if_possible(&self, seen: &Map) {
+        if let Err(e) = self.refresh(seen.generation).await {
+            report(NOT_REFRESHED, e);
+        }
+    }
+
+    /// Asks which node has which slot, unless another call has since generation `seen`.
+    pub(crate) async fn refresh(&self, seen: u64) -> Answer<()> {
         let _alone = self.refreshing.lock().await;
         let map = self.map();
         if map.generation != seen {
@@ -306,7 +314,7 @@ impl Cluster {
             }
         }
         for seed in &self.seeds {
-            let node = Node::new(seed.clone(), self.settings)?;
+            let node = Node::new(seed.clone(), self.settings);
             match self.ask_for_slots(&node, &map).await {
                 Ok(()) => return Ok(()),
                 Err(e) => failed = e,
@@ -315,8 +323,7 @@ impl Cluster {
         Err(failed)
     }
 
-    async fn ask_for_slots(&self, node: &Node, old: &Map) -> RedisResult<()> {
-        type Range = (usize, usize, Value);
+    async fn ask_for_slots(&self, node: &Node, old: &Map) -> Answer<()> {
         let answer = node.send(cmd("CLUSTER").arg("SLOTS")).await?;
         let ranges: Vec<Vec<Value>> = redis::from_redis_value(answer)?;
         let mut slots: Box<[Option<Arc<Node>>]> = vec![None; SLOTS].into();
@@ -328,16 +335,13 @@ impl Cluster {
             else {
                 continue;
             };
-            let (first, last, primary): Range = (
-                redis::from_redis_value(first)?,
-                redis::from_redis_value(last)?,
-                primary,
-            );
+            let first: usize = redis::from_redis_value(first)?;
+            let last: usize = redis::from_redis_value(last)?;
             let mut primary: Vec<Value> = redis::from_redis_value(primary)?;
             primary.truncate(3);
             let (host, port, name): (Option<String>, u16, String) =
                 redis::from_redis_value(Value::Array(primary))?;
-            // It does not know its own name, which is then the one it was called by.
+            // A server that does not know its own name has the one it was reached by.
             let host = host.filter(|host| !host.is_empty() && host != "?");
             let address = format!("{}:{port}", host.as_deref().unwrap_or(node.host()));
             let owner = match nodes.iter().find(|node| node.address == address) {
@@ -365,8 +369,8 @@ impl Cluster {
     }
 }
 
-/// An address as it was named by the server at the other end of `node`, which
-/// leaves its own host out where it does not know it.
+/// An address as the server at the other end of `node` named it. It leaves out its
+/// own host where it does not know it.
 fn near(node: &Option<Arc<Node>>, address: String) -> String {
     match (node, address.starts_with(':')) {
         (Some(node), true) => format!("{}{address}", node.host()),
@@ -374,17 +378,11 @@ fn near(node: &Option<Arc<Node>>, address: String) -> String {
     }
 }
 
-/// Drops a result that the call does not depend on.
-pub(crate) fn unseen(answer: RedisResult<()>) {
-    let answer = answer.map_err(|e| from_redis(e, Effect::Repeatable, "cluster slots"));
-    event::ignore("could not refresh the map of slots", answer);
-}
-
-fn uncovered() -> RedisError {
-    RedisError::from((
+fn uncovered() -> Failure {
+    Failure::not_sent(RedisError::from((
         redis::ErrorKind::Server(ServerErrorKind::ClusterDown),
         "no server has the slot",
-    ))
+    )))
 }
 
 impl fmt::Debug for Cluster {

@@ -1,5 +1,5 @@
-//! One batch as one call of the script that writes records; or, if it is one
-//! large record that must be new, as a transaction that no script copies it in.
+//! A batch as one call of the script that writes records; or, if it creates one large
+//! record, as a transaction in which no script copies the record.
 
 use redis::{Cmd, ServerErrorKind, Value};
 use store_core::backend::change_messages;
@@ -12,8 +12,8 @@ use crate::error::{BACKEND, Effect, from_redis};
 use crate::shared::{Script, Shared};
 use crate::wire::{Pair, Stored, array, integer, record, unexpected};
 
-/// From how many bytes on a new record goes past the script, which would copy
-/// it twice.
+/// The size in bytes from which a new record is not written by the script, which would
+/// copy it twice.
 const LARGE: usize = 16 << 10;
 
 /// Sends `batch` once.
@@ -46,10 +46,10 @@ pub(crate) async fn send(shared: &Shared, batch: &Batch) -> Result<()> {
     }
 }
 
-/// Creates the one record of the request, if it is large and nobody waits for it
-/// or is told; and says whether it did. If it did not then nothing of the record
-/// was written: something has its name, perhaps what has expired and only the
-/// script can tell, or the cluster's slot is elsewhere.
+/// Creates the one record of the request, if it is large, needs no replicas and is not
+/// announced; returns whether it did. If it did not, nothing was written: the key
+/// exists, perhaps as an expired record, which only the script can see, or another
+/// server has the slot.
 async fn create_large(shared: &Shared, request: &Request<'_>) -> Result<bool> {
     let [item] = request.batch.items() else {
         return Ok(false);
@@ -57,9 +57,9 @@ async fn create_large(shared: &Shared, request: &Request<'_>) -> Result<bool> {
     let [Some((stored, life))] = &request.puts[..] else {
         return Ok(false);
     };
-    let told = shared.announces && item.key().collection().is_cacheable();
+    let announced = shared.announces && item.key().collection().is_cacheable();
     let is_new = matches!(item.expect(), Expect::Absent);
-    if !is_new || stored.len() < LARGE || told || strict(shared, request.batch).is_some() {
+    if !is_new || stored.len() < LARGE || announced || strict(shared, request.batch).is_some() {
         return Ok(false);
     }
     let [record, ..] = &request.keys[..] else {
@@ -71,8 +71,8 @@ async fn create_large(shared: &Shared, request: &Request<'_>) -> Result<bool> {
         set.arg("PX").arg(*life);
     }
     let id = item.key().id();
-    let list = Script {
-        lua: &shared.scripts.list,
+    let index = Script {
+        lua: &shared.scripts.index,
         keys: &request.keys,
         arguments: &|command| {
             command.arg(id);
@@ -81,18 +81,18 @@ async fn create_large(shared: &Shared, request: &Request<'_>) -> Result<bool> {
     };
     let mut both = redis::pipe();
     both.atomic().add_command(set);
-    // As text: if the server did not know its digest half would be done.
-    both.add_command(list.command(false)).ignore();
+    // By its text: with a digest that the server does not know, only the `SET` would run.
+    both.add_command(index.command(false)).ignore();
     let servers = shared.servers()?;
     match servers.send_all(servers.slot(record), &both).await {
         Ok(answers) => Ok(answers.first().is_some_and(|answer| *answer != Value::Nil)),
         Err(e) if e.kind() == redis::ErrorKind::Server(ServerErrorKind::ExecAbort) => Ok(false),
-        Err(e) if e.is_connection_refusal() => Ok(false),
+        Err(e) if !e.was_sent() => Ok(false),
         Err(e) => Err(from_redis(e, Effect::Write, "commit")),
     }
 }
 
-/// What this batch waits for, if it must.
+/// The replicas that must confirm this batch, if any must.
 pub(crate) fn strict(shared: &Shared, batch: &Batch) -> Option<Strict> {
     let is_strict = |item: &Item| {
         item.key().collection().is_single_use() && !matches!(item.change(), Change::Check)
@@ -106,12 +106,12 @@ pub(crate) fn strict(shared: &Shared, batch: &Batch) -> Option<Strict> {
 struct Request<'a> {
     batch: &'a Batch,
     keys: Vec<String>,
-    /// Where in `keys` the ids of each collection are; of few.
+    /// Each collection that is written to, and where in `keys` its ids are.
     collections: Vec<(Collection, usize)>,
-    /// What each put stores, and for how long.
+    /// What each put stores, and for how many milliseconds.
     puts: Vec<Option<(Stored, Option<u64>)>>,
-    /// What is told of it, and where.
-    told: Option<(String, Vec<String>)>,
+    /// The channel and the messages that announce it.
+    notices: Option<(String, Vec<String>)>,
 }
 
 impl<'a> Request<'a> {
@@ -148,13 +148,13 @@ impl<'a> Request<'a> {
             keys,
             collections,
             puts,
-            told: shared
+            notices: shared
                 .announces
                 .then(|| (shared.names.channel(), change_messages(batch))),
         })
     }
 
-    /// Where in `keys` the ids of a collection that is written to are.
+    /// Where in `keys` the ids of a collection are that is written to.
     fn place(&self, collection: Collection) -> usize {
         let mut known = self.collections.iter();
         known
@@ -192,7 +192,7 @@ impl<'a> Request<'a> {
                 command.arg(stored);
             }
         }
-        if let Some((channel, messages)) = &self.told {
+        if let Some((channel, messages)) = &self.notices {
             command.arg(channel).arg(messages);
         }
     }

@@ -13,8 +13,9 @@ use store_core::{
     Capabilities, Clock, Collection, Durability, Error, ErrorKind, Result, Support, SystemClock,
 };
 
+use crate::connection::Settings;
 use crate::error::BACKEND;
-use crate::node::Settings;
+
 use crate::url::{self, Own};
 use crate::{RedisStore, tls};
 

@@ -1,12 +1,14 @@
 //! What Redis and its driver report, as one [`Error`].
 //!
-//! Of a server's words only the code is kept: the rest quotes commands.
+//! Of a server's message only the code is shown, because the rest quotes commands.
 
 use std::fmt;
+use std::ops::Deref;
 use std::sync::Arc;
 
-use redis::{RedisError, ServerErrorKind};
+use redis::{ParsingError, RedisError, ServerErrorKind, Value};
 pub(crate) use store_core::backend::Effect;
+use store_core::backend::event;
 use store_core::{Error, ErrorKind, Retry};
 
 pub(crate) const BACKEND: &str = "redis";
@@ -23,23 +25,87 @@ impl fmt::Display for Code {
 
 impl std::error::Error for Code {}
 
-/// The error for `e`, which ended a call of this effect.
-pub(crate) fn from_redis(e: RedisError, effect: Effect, operation: &'static str) -> Error {
-    let (kind, retry, advice) = classify(&e, effect);
+/// The reply to a command, or why there is none.
+pub(crate) type Answer<T = Value> = Result<T, Failure>;
+
+/// Why a command has no reply.
+#[derive(Clone, Debug)]
+pub(crate) struct Failure {
+    error: RedisError,
+    was_sent: bool,
+}
+
+impl Failure {
+    /// The failure of a command that was not sent, because no connection could be
+    /// opened.
+    pub(crate) fn not_sent(error: RedisError) -> Self {
+        Self {
+            error,
+            was_sent: false,
+        }
+    }
+
+    /// Whether the command, or a part of it, may have been sent.
+    pub(crate) fn was_sent(&self) -> bool {
+        self.was_sent
+    }
+}
+
+impl From<RedisError> for Failure {
+    fn from(error: RedisError) -> Self {
+        Self {
+            error,
+            was_sent: true,
+        }
+    }
+}
+
+impl From<ParsingError> for Failure {
+    fn from(error: ParsingError) -> Self {
+        RedisError::from(error).into()
+    }
+}
+
+impl Deref for Failure {
+    type Target = RedisError;
+
+    fn deref(&self) -> &RedisError {
+        &self.error
+    }
+}
+
+/// Reports a failure that no call returns, because the call does not depend on it or
+/// another attempt follows.
+pub(crate) fn report(what: &'static str, failure: Failure) {
+    event::failure(what, &from_redis(failure, Effect::Repeatable, "background"));
+}
+
+/// The error for a failed call of this effect.
+pub(crate) fn from_redis(
+    failure: impl Into<Failure>,
+    effect: Effect,
+    operation: &'static str,
+) -> Error {
+    let Failure { error: e, was_sent } = failure.into();
+    let effect = match was_sent {
+        true => effect,
+        false => Effect::Repeatable,
+    };
+    let (kind, retry, advice) = classify(&e, effect, was_sent);
     let error = Error::new(kind, advice)
         .with_retry(retry)
         .with_backend(BACKEND)
         .with_operation(operation);
     match code(&e) {
         Some(code) => error.with_source(Code(code)),
-        // Of the operating system, TLS or the name service.
+        // From the operating system, TLS or the name service.
         None if e.is_io_error() => error.with_source(e),
         None => error,
     }
 }
 
 /// The server's code. Of several commands in one request, that of the first that
-/// failed; the driver does not report it itself if it has no name for it.
+/// failed; the driver does not report a code that it does not know.
 fn code(e: &RedisError) -> Option<String> {
     if let Some(code) = e.code() {
         return Some(code.into());
@@ -51,16 +117,8 @@ fn code(e: &RedisError) -> Option<String> {
     Some(errors.first()?.1.code().into())
 }
 
-fn classify(e: &RedisError, effect: Effect) -> (ErrorKind, Retry, &'static str) {
+fn classify(e: &RedisError, effect: Effect, was_sent: bool) -> (ErrorKind, Retry, &'static str) {
     use ErrorKind::*;
-    if e.is_connection_refusal() {
-        // It comes from connecting alone.
-        return (
-            Unavailable,
-            Retry::Safe,
-            "no server listens at the address; nothing was sent",
-        );
-    }
     if is_untrusted(e) {
         return (
             Config,
@@ -69,16 +127,10 @@ fn classify(e: &RedisError, effect: Effect) -> (ErrorKind, Retry, &'static str) 
         );
     }
     match e.kind() {
-        redis::ErrorKind::Io if e.is_timeout() => (
-            Timeout,
-            effect.if_lost(),
-            "the server did not answer in time; see RedisBuilder::timeout",
-        ),
-        redis::ErrorKind::Io | redis::ErrorKind::Parse => (
-            Unavailable,
-            effect.if_lost(),
-            "the connection to the server failed",
-        ),
+        redis::ErrorKind::Io | redis::ErrorKind::Parse => {
+            let (kind, advice) = by_connection(e, was_sent);
+            (kind, effect.if_lost(), advice)
+        }
         redis::ErrorKind::AuthenticationFailed => REFUSED,
         redis::ErrorKind::RESP3NotSupported => TOO_OLD,
         redis::ErrorKind::Server(kind) => by_kind(kind),
@@ -86,7 +138,7 @@ fn classify(e: &RedisError, effect: Effect) -> (ErrorKind, Retry, &'static str) 
         redis::ErrorKind::UnexpectedReturnType => (
             Corrupt,
             Retry::Never,
-            "the server's reply has not the form that its command has",
+            "the server's reply does not have the form of its command's replies",
         ),
         _ => (
             Config,
@@ -96,7 +148,31 @@ fn classify(e: &RedisError, effect: Effect) -> (ErrorKind, Retry, &'static str) 
     }
 }
 
-/// Only while connecting: nothing was sent.
+fn by_connection(e: &RedisError, was_sent: bool) -> (ErrorKind, &'static str) {
+    use ErrorKind::{Timeout, Unavailable};
+    match was_sent {
+        _ if e.is_connection_refusal() => (
+            Unavailable,
+            "no server listens at the address; nothing was sent",
+        ),
+        true if e.is_timeout() => (
+            Timeout,
+            "the server did not answer in time; see RedisBuilder::timeout",
+        ),
+        true => (Unavailable, "the connection to the server failed"),
+        false if e.is_timeout() => (
+            Timeout,
+            "no connection could be opened in time; nothing was sent; see \
+             RedisBuilder::connect_timeout",
+        ),
+        false => (
+            Unavailable,
+            "no connection could be opened; nothing was sent",
+        ),
+    }
+}
+
+/// Whether TLS failed because of the server's certificate.
 fn is_untrusted(e: &RedisError) -> bool {
     use std::error::Error;
     let source = e
@@ -121,7 +197,7 @@ const TOO_OLD: Class = (
     "the server is older than Redis 7.0; use 7.0 or newer, or Valkey",
 );
 
-/// The server refused to begin, so nothing was written.
+/// The server refused to run the command, so nothing was written.
 fn by_kind(kind: ServerErrorKind) -> Class {
     use ErrorKind::*;
     use ServerErrorKind::*;
@@ -138,18 +214,18 @@ fn by_kind(kind: ServerErrorKind) -> Class {
             later("the cluster cannot serve this now; nothing was written, try again")
         }
         ReadOnly => later(
-            "the server is a replica; nothing was written. The next call connects anew; if the \
-             address goes on leading to a replica, name the primary",
+            "the server is a replica; nothing was written. The next call connects again; if the \
+             address still leads to a replica, name the primary",
         ),
         NoPerm => (
             PermissionDenied,
             Retry::Never,
-            "the user may not do this; grant it what the crate's documentation lists",
+            "the user may not do this; grant it the rights that the crate's documentation lists",
         ),
         CrossSlot => (
             Config,
             Retry::Never,
-            "the server is a cluster and was not known as one when the store was opened; open it again",
+            "the server belongs to a cluster now and did not when the store was opened; open it again",
         ),
         _ => (
             Config,
@@ -176,7 +252,7 @@ fn by_code(code: &str) -> Class {
         "WRONGTYPE" => (
             Corrupt,
             Retry::Never,
-            "something else is stored under a name of this store; use a namespace of its own",
+            "another program's value is stored under a key of this store; use another namespace",
         ),
         _ => (
             Config,
@@ -192,34 +268,33 @@ mod tests {
 
     use super::*;
 
-    fn class(e: impl Into<RedisError>, effect: Effect) -> (ErrorKind, Retry) {
-        let error = from_redis(e.into(), effect, "commit");
+    fn class(failure: impl Into<Failure>, effect: Effect) -> (ErrorKind, Retry) {
+        let error = from_redis(failure, effect, "commit");
         (error.kind(), error.retry())
     }
 
     #[test]
-    fn a_lost_write_is_ambiguous_and_one_never_sent_is_not() {
-        let io = |kind| RedisError::from(io::Error::from(kind));
-        for (kind, effect, expected) in [
-            (io::ErrorKind::BrokenPipe, Effect::Write, Retry::Ambiguous),
-            (
-                io::ErrorKind::UnexpectedEof,
-                Effect::Write,
-                Retry::Ambiguous,
-            ),
-            (io::ErrorKind::BrokenPipe, Effect::Repeatable, Retry::Safe),
-            (io::ErrorKind::ConnectionRefused, Effect::Write, Retry::Safe),
+    fn a_lost_write_is_ambiguous_and_one_that_was_not_sent_is_safe() {
+        use io::ErrorKind::{BrokenPipe, ConnectionRefused, TimedOut, UnexpectedEof};
+        let lost = |kind| RedisError::from(io::Error::from(kind));
+        for (kind, expected) in [
+            (BrokenPipe, ErrorKind::Unavailable),
+            (UnexpectedEof, ErrorKind::Unavailable),
+            (TimedOut, ErrorKind::Timeout),
         ] {
-            assert_eq!(class(io(kind), effect), (ErrorKind::Unavailable, expected));
+            let sent = class(lost(kind), Effect::Write);
+            assert_eq!(sent, (expected, Retry::Ambiguous));
+            let read = class(lost(kind), Effect::Repeatable);
+            assert_eq!(read, (expected, Retry::Safe));
+            let not_sent = class(Failure::not_sent(lost(kind)), Effect::Write);
+            assert_eq!(not_sent, (expected, Retry::Safe));
         }
-        assert_eq!(
-            class(io(io::ErrorKind::TimedOut), Effect::Write),
-            (ErrorKind::Timeout, Retry::Ambiguous)
-        );
+        let refused = class(Failure::not_sent(lost(ConnectionRefused)), Effect::Write);
+        assert_eq!(refused, (ErrorKind::Unavailable, Retry::Safe));
     }
 
     #[test]
-    fn what_a_server_refused_did_not_happen() {
+    fn a_write_that_a_server_refused_is_safe_to_repeat() {
         for kind in [
             ServerErrorKind::BusyLoading,
             ServerErrorKind::ReadOnly,

@@ -1,4 +1,4 @@
-//! Names of things in Redis.
+//! The keys of records and limits in Redis.
 //!
 //! ```text
 //! store:{acme}:users:alice    a record, a string
@@ -7,10 +7,10 @@
 //! store/limit:{user:7}        the buckets of a rate limit's key, a hash
 //! ```
 //!
-//! What is between the braces alone decides a key's slot, so a partition has
-//! one. Inside, `%` and `}` are escaped as in a URL, and the empty partition is
-//! `%`. A namespace holds no brace, slash or colon, and a collection's name no
-//! colon: no two names give one key.
+//! Only the text between the braces decides a key's slot, so a partition is in one
+//! slot. Inside, `%` and `}` are escaped as in a URL, and the empty partition is `%`. A
+//! namespace contains no brace, slash or colon, and a collection's name no colon, so
+//! different names have different keys.
 
 use store_core::{Collection, Error, ErrorKind, Partition, RecordRef, Result};
 
@@ -54,7 +54,7 @@ impl Namespace {
         self.finish(key, partition, name)
     }
 
-    /// The sorted set of the moments at which they are removed.
+    /// The sorted set of the times at which they are removed.
     pub(crate) fn deadlines(&self, partition: &str, collection: Collection) -> String {
         let name = collection.name();
         self.finish(format!("{}/expiry", self.0), partition, name)
@@ -77,13 +77,13 @@ impl Namespace {
         key
     }
 
-    /// The channel on which changes are told.
+    /// The channel on which changes are announced.
     pub(crate) fn channel(&self) -> String {
         format!("{}/changes", self.0)
     }
 
-    /// A pattern for `SCAN`. It matches every record of the collection in such
-    /// partitions with such ids, and perhaps others: [`Namespace::parse`] tells.
+    /// A pattern for `SCAN`. It matches every record of the collection whose partition
+    /// and id begin so, and perhaps other keys, which [`Namespace::parse`] recognizes.
     pub(crate) fn pattern(&self, collection: Collection, partitions: &str, ids: &str) -> String {
         let mut prefix = String::new();
         if !partitions.is_empty() {
@@ -108,7 +108,7 @@ impl Namespace {
         )
     }
 
-    /// Partition and id of a record's key; `None` if it is another collection's.
+    /// Partition and id of a record's key; `None` for a key of another kind.
     pub(crate) fn parse<'k>(
         &self,
         collection: Collection,
@@ -124,7 +124,7 @@ impl Namespace {
 
 fn escape(key: &mut String, name: &str) {
     if name.is_empty() {
-        // Redis takes an empty tag for none.
+        // Redis treats an empty tag as none.
         key.push('%');
     }
     if !name.contains(['%', '}']) {
@@ -158,7 +158,7 @@ fn unescape(tag: &str) -> Option<String> {
     Some(name)
 }
 
-/// The slot of a key that this module made.
+/// The slot of a key of this module.
 pub(crate) fn slot(key: &str) -> u16 {
     let tag = key
         .split_once('{')
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn no_two_names_give_one_key_and_each_is_read_back() {
+    fn different_names_have_different_keys_and_each_is_parsed_back() {
         let names = [
             "",
             "%",
@@ -243,14 +243,14 @@ mod tests {
     }
 
     #[test]
-    fn a_slot_is_that_of_the_specification() {
+    fn a_slot_is_computed_as_the_specification_says() {
         assert_eq!(crc16(b"123456789"), 0x31c3);
         assert_eq!(slot("foo"), 12_182);
         assert_eq!(slot("x:{foo}:y"), 12_182);
     }
 
     #[test]
-    fn a_pattern_takes_a_prefix_literally() {
+    fn a_pattern_matches_a_prefix_literally() {
         assert_eq!(
             namespace().pattern(THINGS, "a*}", "b?["),
             r"store:{a\*%7D*}:things:b\?\[*"
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn a_namespace_that_could_end_early_is_refused() {
+    fn a_namespace_with_a_separator_is_refused() {
         assert!(Namespace::new("store-1").is_ok());
         for name in ["", "a:b", "a{", "a}", "a/b", "ä"] {
             assert!(Namespace::new(name).is_err(), "{name}");

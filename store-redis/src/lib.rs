@@ -23,144 +23,144 @@
 //! ```
 //!
 //! # What survives
-//! A server keeps its promises while it runs. What an acknowledged write
-//! survives beyond that is the server's configuration, and
-//! [`capabilities`](store_core::RecordStore::capabilities) tells it as it was found:
+//! A server keeps its promises while it runs. What an acknowledged write survives
+//! beyond that depends on the server's configuration, and
+//! [`capabilities`](store_core::RecordStore::capabilities) reports what was found:
 //!
-//! | configured | a restart in order | a crash of the server |
+//! | configured | an orderly restart | a crash of the server |
 //! |---|---|---|
-//! | neither `save` nor `appendonly` | loses all | loses all |
-//! | `save` | loses nothing | loses what came after the last save |
+//! | neither `save` nor `appendonly` | loses everything | loses everything |
+//! | `save` | loses nothing | loses what was written after the last save |
 //! | `appendonly`, `appendfsync everysec` | loses nothing | loses the last second |
 //! | `appendonly`, `appendfsync always` | loses nothing | loses nothing |
 //!
-//! **Fail-over loses acknowledged writes**, with any of these: a replica is told
-//! of a write after the caller is. What is lost may come back: a deleted record,
-//! a revoked key, a nonce that was used. In a cluster whose network is cut, a
-//! primary on the wrong side goes on answering for `cluster-node-timeout`. Where
-//! that matters, keep those records in another backend.
+//! **A fail-over loses acknowledged writes** in each of these configurations, because
+//! replicas receive a write after it was acknowledged. What was deleted may exist
+//! again: a record, a revoked key, a nonce that was used. In a cluster whose network
+//! is partitioned, a primary on the minority's side answers for another
+//! `cluster-node-timeout`. Where that matters, store those records in another backend.
 //!
 //! # Fail-over behind one address
-//! After a fail-over an open connection may still lead to the old primary. When
-//! that answers that it is a replica (`READONLY`), has lost its primary
-//! (`MASTERDOWN`), or has been loading its data for over a second (`LOADING`),
-//! the call fails with [`Retry::Safe`](store_core::Retry::Safe), and the next one
-//! connects anew, to the server that the address leads to by then. A replica
-//! answers reads without an error, so the server's role is also checked, twice a
-//! second while the store is used: reads from a demoted server end within a
-//! second, with an error if the address goes on leading to it.
+//! After a fail-over an open connection may still lead to the old primary. When that
+//! server answers that it is a replica (`READONLY`), has lost its primary
+//! (`MASTERDOWN`), or has been loading its data for over a second (`LOADING`), the call
+//! fails with [`Retry::Safe`](store_core::Retry::Safe), and the next call opens a new
+//! connection, to the server that the address leads to by then. A replica answers reads
+//! without an error, so the server's role is also checked: on each new connection, and
+//! every half second while it is in use. Reads from a demoted server end within a
+//! second, with an error if the address still leads to it.
 //!
-//! Of several servers in the URL that are no cluster the primary is used, and
-//! looked for again in this way. Sentinel is not supported: name the servers
-//! that it watches, or an address that follows the primary.
+//! If the URL names several servers that are no cluster, the primary among them is
+//! used, and found again in the same way. Sentinel is not supported: name the servers
+//! that it monitors, or an address that follows the primary.
 //!
 //! # Full memory
-//! Writes then fail with `Unavailable` and nothing is written. Deleting works,
-//! and so does an update that makes its record at most 64 bytes larger: an API
-//! key can be disabled.
+//! Writes then fail with `Unavailable` and nothing is written. Deleting works, and so
+//! does an update that makes its record at most 64 bytes larger: an API key can be
+//! disabled.
 //!
 //! # Setup
-//! [`RedisStore::setup`] creates nothing; it loads the scripts. The servers'
-//! version and `maxmemory-policy` are checked by `connect` and `setup`, the policy
-//! by `ping` too. It must be `noeviction`: any other deletes records when memory
-//! is full. `setup` may run at every start, in many processes at once.
+//! [`RedisStore::setup`] creates nothing; it loads the scripts. The servers' version and
+//! `maxmemory-policy` are checked by `connect` and `setup`, the policy by `ping` too. The
+//! policy must be `noeviction`: any other deletes records when memory is full. `setup` may
+//! run at every start, and in many processes at the same time.
 //!
 //! With an access list, a user needs the namespace's keys, as in
 //! `~store:* ~store/* &store/*`, and `+@read +@write +@scripting +@transaction
 //! +@connection +info +time`; in a cluster `+cluster|slots +cluster|nodes`; for notices
 //! `+publish +subscribe`; for [`RedisBuilder::strict_nonces`] `+wait`; and
-//! `+config|get`, without which the store cannot tell what survives.
+//! `+config|get`, without which the durability is reported as unknown.
 //!
-//! # How it is kept
+//! # How data is stored
 //! | | key | value |
 //! |---|---|---|
-//! | a record | `store:{acme}:users:alice` | a string: a line of header, then JSON or bytes |
-//! | a partition's ids | `store:{acme}:users` | a sorted set, all of one score, so in bytewise order |
+//! | a record | `store:{acme}:users:alice` | a string: a header, then JSON or bytes |
+//! | the ids of a partition's collection | `store:{acme}:users` | a sorted set, all of one score, so in bytewise order |
 //! | their deadlines | `store/expiry:{acme}:users` | a sorted set of those ids that expire |
-//! | a limit | `store/limit:{user:7}` | a hash: each quota's arrival time |
+//! | a limit | `store/limit:{user:7}` | a hash: the arrival time of each quota |
 //!
 //! ```text
 //! > GET store:{acme}:users:alice
 //! j1 2f0c96…91 1893456000.123456789 {"name":"Alice"}
 //! ```
 //!
-//! That is: JSON of format 1, version, when it expires (dashes for never), body.
+//! That is: JSON of format 1, the version, when it expires (dashes for never), the body.
 //! The partition is the hash tag, so a partition is in one slot; `%` and `}` in it
-//! are escaped as in a URL. Read with any tool; change records only through the
-//! store, which keeps the sorted sets in step.
+//! are escaped as in a URL. Read with any tool, but change records only through the
+//! store, which updates the sorted sets with them.
 //!
-//! - **A commit** is one script (`commit.lua`): it compares what is there with
-//!   what is expected and writes all or nothing. Redis runs one script at a
-//!   time, which makes commits serializable.
-//!   One large record that must be new, such as a piece of an object, is a `SET`
-//!   in a transaction with a script (`list.lua`) that puts only its id in its
-//!   place: through a script it would be copied twice.
-//! - **A page of a partition** is one script (`scan.lua`): a range of the sorted
-//!   set and the records of its ids.
-//! - **A page of a whole collection** is `SCAN` over each primary, so it costs
-//!   by the number of all keys. It ends with `Superseded` if a server restarts
-//!   or the cluster changes between pages, and with `Unavailable` while slots are
-//!   being moved: going on could miss records. Begin again then.
-//! - **A take** is one script (`take.lua`). Times are kept at one width and
-//!   compared as texts. Lua counts in doubles, so where one is added it is by
-//!   seconds and nanoseconds, each of which a double holds exactly.
-//! - **An object** is a record that points to its chunks, of 256 KiB, which are
-//!   spread over sixteen partitions, and so over the servers of a cluster. Until
-//!   it is published its chunks expire ([`RedisBuilder::orphans_expire`]): what a
-//!   process that died left behind goes by itself. One script for each of those
-//!   partitions (`keep.lua`) then lets their chunks stay, all or none. Chunks of
-//!   what was replaced or deleted are removed by [`sweep`](store_core::BlobStore::sweep),
-//!   which has to be called now and then.
+//! - **A commit** is one script (`commit.lua`): it compares the stored records with the
+//!   expectations and writes all or nothing. Redis runs one script at a time, which makes
+//!   commits serializable. One large new record, such as a chunk of an object, is a `SET`
+//!   in a transaction with a script (`index.lua`) that only adds its id to the sorted
+//!   sets: a script that wrote it would copy it twice.
+//! - **A page of a partition** is one script (`scan.lua`): a range of the sorted set and
+//!   the records of its ids.
+//! - **A page of a whole collection** is `SCAN` over each primary, so its cost grows with
+//!   the number of all keys. The collection scan ends with `Superseded` if a server
+//!   restarts or the cluster changes between pages, and with `Unavailable` while slots are
+//!   being moved, because it could miss records. Begin it again then.
+//! - **A take** is one script (`take.lua`). Times have a fixed width and are compared as
+//!   text. Lua computes with doubles, so times are added as seconds and nanoseconds, each
+//!   of which a double holds exactly.
+//! - **An object** is a record that points to its chunks, of 256 KiB, which are spread over
+//!   sixteen partitions, and so over the servers of a cluster. Until it is published its
+//!   chunks expire ([`RedisBuilder::orphans_expire`]), so those of a crashed process are
+//!   removed by the server. One script for each of those partitions (`persist.lua`) then
+//!   removes the expiry of its chunks, of all or none. Chunks of replaced and deleted
+//!   objects are removed by [`sweep`](store_core::BlobStore::sweep), which has to be called
+//!   from time to time.
 //!
 //! # Time
-//! The store's clock alone decides what has expired; it is sent along. The
-//! server's own expiry only clears away, later by [`RedisBuilder::grace`]. With it go
-//! the ids: each commit forgets some whose records are gone, and a sorted set
-//! whose members all expire goes with the last of them. So of records there is
-//! nothing to sweep.
+//! Only the store's clock decides what has expired; commands carry its time. The server's
+//! own expiry frees memory later, by [`RedisBuilder::grace`]. Ids are removed too: each
+//! commit removes some whose records have expired, and a sorted set whose members all
+//! expire is deleted with the last of them. So there are no records to sweep.
 //!
 //! # What a call costs
-//! Each primitive is one request and one reply: `GET`, `MGET` for each slot,
-//! `EVALSHA` for commit, page and take. A page of a collection is several. Letting
-//! an object's chunks stay is one for each sixteenth of them, at most sixteen up
-//! to 400 MiB, and about 12 µs of the server for each chunk when it is written. All
-//! calls share one connection to each server; large bodies make others wait, so
-//! give much-used objects a store (and so a connection) of their own.
+//! Each primitive is one request and one reply: `GET`, `MGET` for each slot, `EVALSHA` for
+//! commit, page and take. A page of a collection is several. Publishing an object is one
+//! script for each sixteenth of its chunks, at most sixteen up to 400 MiB, and about 12 µs
+//! of the server's time for each chunk when it is written. All calls share one connection
+//! to each server; large bodies delay other calls, so give objects that are used much a
+//! store, and so a connection, of their own.
 //!
-//! Closures that change one bucket at the same moment
-//! ([`RateLimitStore::update`](store_core::RateLimitStore::update)) are folded: while one
-//! write is on its way, those that come meanwhile are applied one after the
-//! other and go together in the next.
+//! Concurrent closures that change one bucket
+//! ([`RateLimitStore::update`](store_core::RateLimitStore::update)) are coalesced: those
+//! that arrive while a write is on its way are applied one after the other and written
+//! together.
 //!
 //! # A lost connection
-//! The store connects anew by itself. A failed read changed nothing and is
-//! `Retry::Safe`. A commit whose answer is missing is looked up by its version;
-//! where that proves nothing the error is `Retry::Ambiguous`. A take is never
-//! sent twice, and a lost one is `Ambiguous`. What the server refused (it is
-//! loading, a replica, out of memory) surely did not happen.
+//! The next call opens a new connection. A failed read changed nothing and is
+//! `Retry::Safe`, and so is a write for which no connection could be opened. A commit
+//! whose reply is lost is resolved by its version; where that proves nothing the error is
+//! `Retry::Ambiguous`. A take is never sent twice, and a lost one is `Ambiguous`. What the
+//! server refused (it is loading, is a replica, or is out of memory) was not written.
 //!
 //! # Notices
-//! With [`RedisBuilder::change_notice`] a commit tells of each record that it wrote
-//! in a cacheable collection, by `PUBLISH` in its script, and
-//! [`changes`](store_core::RecordStore::changes) hears it on a connection of its own.
+//! With [`RedisBuilder::change_notice`] a commit announces each record that it wrote in a
+//! cacheable collection, by `PUBLISH` in its script, and
+//! [`changes`](store_core::RecordStore::changes) receives it on a separate connection.
 //!
 //! # Clusters
-//! Any of its servers in the URL will do; several are more likely to find one
-//! that is up. Redirections are followed, each to the server that it names. While
-//! a slot is being moved its records can be read, alone or together, and a write
-//! waits for what it needs, up to [`RedisBuilder::timeout`]. A command is never sent
-//! again after it may have been run. Only primaries are asked.
+//! The URL may name any of the servers; with several, one that is up is more likely to be
+//! found. Redirections are followed. While a slot is being moved its records can be read,
+//! alone or together, and a write waits for the keys that it needs, up to
+//! [`RedisBuilder::timeout`]. A command that may have been run is never sent again. Only
+//! primaries are used.
 //!
-//! Calls that keep failing on moved slots after the resharding has ended mean
-//! that the servers themselves disagree about a slot's owner, which
-//! `redis-cli --cluster check` shows and `--cluster fix` mends. It comes of moving
-//! slots to one server and then to another before all have heard of the first.
+//! If calls still fail on moved slots after a resharding has ended, the servers disagree
+//! about the owner of a slot. `redis-cli --cluster check` shows that and `--cluster fix`
+//! repairs it. It happens when slots are moved to one server and then to another before
+//! all servers know of the first move.
 
 mod blobs;
 mod changes;
 mod cluster;
+mod collection_scan;
 mod commit;
 mod config;
+mod connection;
 mod error;
 mod keys;
 mod limits;
@@ -173,7 +173,6 @@ mod setup;
 mod shared;
 mod tls;
 mod url;
-mod walk;
 mod wire;
 
 use std::fmt;
@@ -215,12 +214,12 @@ impl RedisStore {
         Self::builder().url(url).connect().await
     }
 
-    /// Options: namespace, timeouts, TLS, user and password, the clock.
+    /// Options: URL, namespace, timeouts, TLS, user and password, the clock.
     pub fn builder() -> RedisBuilder {
         RedisBuilder::default()
     }
 
-    /// Opens the store at the server that `client` names.
+    /// Opens the store at the address in `client`.
     ///
     /// # Errors
     /// As [`RedisBuilder::connect`].
@@ -236,7 +235,7 @@ impl RedisStore {
             Arc::new(Resolving::with(Arc::clone(&records) as _, move |batch| {
                 match commit::strict(&shared, batch) {
                     None => Recourse::Resolve,
-                    // That it was written does not prove that replicas have it.
+                    // A commit that was found does not prove that replicas have it.
                     Some(_) => Recourse::Report,
                 }
             }));
@@ -247,9 +246,9 @@ impl RedisStore {
         Ok(Self { records, store })
     }
 
-    /// Checks that every primary can keep what the store promises, and loads
-    /// the scripts into it. Idempotent; it writes no key. A store works without
-    /// it too: a server that does not know a script is sent it.
+    /// Checks that every primary can keep what the store promises, and loads the
+    /// scripts into it. Idempotent; it writes no key. A store works without it too: a
+    /// script is sent to a server that does not know it.
     ///
     /// # Errors
     /// `Config` if a server is older than Redis 7.0, or if its
@@ -258,13 +257,13 @@ impl RedisStore {
         self.records.shared().setup().await
     }
 
-    /// What the server is, as it tells it: `Redis 7.0.15`, `Valkey 8.0.2`.
+    /// Name and version of the server: `Redis 7.0.15`, `Valkey 8.0.2`.
     pub fn server_version(&self) -> &str {
         &self.records.shared().facts.version
     }
 
-    /// Closes the store, as [`Store::close`] says. A client that was lent
-    /// can still be used.
+    /// Closes the store, as [`Store::close`] says. A client of the application's can
+    /// still be used.
     ///
     /// # Errors
     /// None; the result is for uniformity.

@@ -23,31 +23,31 @@ use crate::wire::{Pair, WIDTH, array, text, time, unexpected};
 pub(crate) struct RedisLimits {
     shared: Arc<Shared>,
     coalescer: Coalescer<Hashes>,
-    /// What `close` closes: one opened store has one state.
+    /// Closed by `close`, because an opened store is closed as a whole.
     records: Arc<RedisRecords>,
 }
 
-/// What closures change.
+/// The buckets that closures change.
 struct Hashes(Arc<Shared>);
 
-/// A bucket as its field holds it; `take.lua` tells the form.
+/// A bucket as it is stored; `take.lua` describes the form.
 fn stored(entry: &Entry) -> Vec<u8> {
     match entry.state {
         State::Tat(tat) => stored_tat(tat, entry.expires_at),
         State::Tokens(tokens) => {
-            // All digits that a float needs to be read back to the last bit.
+            // All digits that are needed to read the same float back.
             let (before, refilled) = (format!("c {:?} ", tokens.tokens), tokens.last_refill);
-            moments(&before, Pair::from(refilled), Pair::from(entry.expires_at))
+            times(&before, Pair::from(refilled), Pair::from(entry.expires_at))
         }
     }
 }
 
 fn stored_tat(tat: Timestamp, expires_at: Timestamp) -> Vec<u8> {
-    moments("t ", Pair::from(tat), Pair::from(expires_at))
+    times("t ", Pair::from(tat), Pair::from(expires_at))
 }
 
-/// Two moments with a space between them.
-fn moments(before: &str, first: Pair, second: Pair) -> Vec<u8> {
+/// Two times with a space between them.
+fn times(before: &str, first: Pair, second: Pair) -> Vec<u8> {
     let mut text = Vec::with_capacity(before.len() + 3 * WIDTH);
     text.extend_from_slice(before.as_bytes());
     text.extend_from_slice(&first.text());
@@ -59,19 +59,19 @@ fn moments(before: &str, first: Pair, second: Pair) -> Vec<u8> {
 /// State and expiry of a stored bucket.
 fn parse(stored: &str) -> Option<(State, Timestamp)> {
     let (rest, expires_at) = stored.rsplit_once(' ')?;
-    let (rest, moment) = rest.rsplit_once(' ')?;
+    let (rest, last_time) = rest.rsplit_once(' ')?;
     let state = match rest.split_once(' ') {
-        None if rest == "t" => State::Tat(time(moment)?),
+        None if rest == "t" => State::Tat(time(last_time)?),
         Some(("c", tokens)) => State::Tokens(Tokens {
             tokens: tokens.parse().ok()?,
-            last_refill: time(moment)?,
+            last_refill: time(last_time)?,
         }),
         _ => return None,
     };
     Some((state, time(expires_at)?))
 }
 
-/// Fields and values of a hash as a bucket; `None` for none.
+/// Fields and values of a hash as a bucket; `None` for an empty hash.
 fn bucket(fields: Vec<Value>) -> Result<Option<Bucket>> {
     let mut entries = Vec::with_capacity(fields.len() / 2);
     let mut fields = fields.into_iter();
@@ -96,7 +96,7 @@ fn found(fields: Vec<Value>) -> Result<Stored<()>> {
 }
 
 fn malformed() -> Error {
-    Error::corrupt("a stored bucket is of no known form; was it changed by hand?")
+    Error::corrupt("a stored bucket is of unknown form; was it changed by hand?")
         .with_backend(BACKEND)
 }
 
@@ -112,12 +112,12 @@ impl RedisLimits {
 }
 
 impl RedisLimits {
-    /// The last of a quota's arguments to `take.lua`.
+    /// The last argument of a quota to `take.lua`.
     fn limits(&self, terms: &Terms) -> Vec<u8> {
-        let keep = self.shared.limit_life_ms(terms.expires_at, terms.now);
-        let mut limits = moments("", Pair::from(terms.latest), Pair::of(terms.increment));
+        let life = self.shared.limit_life_ms(terms.expires_at, terms.now);
+        let mut limits = times("", Pair::from(terms.latest), Pair::of(terms.increment));
         limits.push(b' ');
-        limits.extend_from_slice(keep.to_string().as_bytes());
+        limits.extend_from_slice(life.to_string().as_bytes());
         limits
     }
 }
@@ -131,7 +131,7 @@ impl Buckets for Hashes {
         self.0.now()
     }
 
-    /// All of a key's buckets, expired ones too.
+    /// All buckets of a key, expired ones too.
     async fn read(&self, key: &str) -> Result<Stored<()>> {
         let mut command = cmd("HGETALL");
         command.arg(key);
@@ -158,12 +158,12 @@ impl Buckets for Hashes {
         new: Option<&Bucket>,
     ) -> Result<Result<(), Stored<()>>> {
         let last = new.and_then(Bucket::expires_at);
-        let keep = last.map_or(0, |at| self.0.limit_life_ms(at, now));
+        let life = last.map_or(0, |at| self.0.limit_life_ms(at, now));
         let old = old.unexpired(now);
         let old = old.as_ref().map_or(&[][..], Bucket::entries);
         let new = new.map_or(&[][..], Bucket::entries);
         let write = |command: &mut Cmd| {
-            command.arg(Pair::from(now)).arg(keep).arg(old.len());
+            command.arg(Pair::from(now)).arg(life).arg(old.len());
             for entry in old.iter().chain(new) {
                 command.arg(&*entry.quota).arg(stored(entry));
             }
@@ -207,7 +207,9 @@ impl RateLimitStore for RedisLimits {
                 command
                     .arg(quota.name())
                     .arg(stored_tat(full, terms.expires_at))
-                    .arg(Pair::from(self.shared.kept_since(terms.expires_at)))
+                    .arg(Pair::from(
+                        self.shared.stored_long_enough_since(terms.expires_at),
+                    ))
                     .arg(self.limits(&terms));
             }
         };
@@ -217,8 +219,7 @@ impl RateLimitStore for RedisLimits {
             arguments: &write,
             size: 256,
         };
-        // Never sent again: that it was not run is all that a second copy needs
-        // to know, and nobody can.
+        // Never sent again after a lost reply: it cannot be found out whether it ran.
         let before = match self.shared.run("take", Effect::Write, script).await? {
             Value::Array(before) => before,
             one => vec![one],
@@ -231,7 +232,7 @@ impl RateLimitStore for RedisLimits {
             let tat = match before {
                 Value::Nil => None,
                 Value::BulkString(closure) if closure == b"c" => {
-                    // Converted here, by compare-and-swap.
+                    // A closure wrote it; it is converted by compare-and-swap.
                     return take_by_update(self, take).await;
                 }
                 before => Some(time(&text(before)?).ok_or_else(malformed)?),
@@ -246,7 +247,7 @@ impl RateLimitStore for RedisLimits {
         let key = self.shared.names.limit(key.as_str());
         let mut command = cmd("DEL");
         command.arg(&key);
-        // Deleting twice does no harm to the key, and may to who took meanwhile.
+        // A second delete could remove a bucket that was taken from in between.
         self.shared
             .send("delete", Effect::Write, &key, &command)
             .await
@@ -279,7 +280,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bucket_is_read_back_to_the_nanosecond_and_the_last_bit() {
+    fn a_bucket_is_read_back_exactly() {
         let states = [
             State::Tat(Timestamp::from_nanos(1_893_456_000_123_456_789)),
             State::Tat(Timestamp::MAX),

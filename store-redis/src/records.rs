@@ -1,4 +1,4 @@
-//! Records: each primitive one request.
+//! Records: each primitive is one request.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -47,7 +47,8 @@ impl RedisRecords {
 }
 
 impl RedisRecords {
-    /// Records of one slot, or of a server that has all, each into its place.
+    /// The records of one slot, or of a server that has all slots, each with its
+    /// index in `at`.
     async fn get_together(
         &self,
         at: &[RecordRef<'_>],
@@ -128,7 +129,7 @@ impl RecordStore for RedisRecords {
         self.shared.ping().await
     }
 
-    /// There is nothing to do: the server removes what has expired.
+    /// The server removes what has expired, so there is nothing to sweep.
     async fn sweep(&self, _: Duration) -> Result<Swept> {
         self.shared.servers()?;
         Ok(Swept::default())
@@ -148,7 +149,7 @@ impl RecordStore for RedisRecords {
         self.shared.servers()?;
         if !self.shared.announces {
             return Err(Error::unsupported(
-                "this store was opened without change notice; see RedisBuilder::change_notice",
+                "this store was opened without change notices; see RedisBuilder::change_notice",
             )
             .with_backend(BACKEND));
         }

@@ -4,16 +4,16 @@ use redis::Value;
 use store_core::key::MAX_NAME;
 use store_core::{Partition, RecordKey, Records, Result, Scan, Scope};
 
+use crate::collection_scan;
 use crate::error::Effect;
 use crate::shared::{Script, Shared};
-use crate::walk;
 use crate::wire::{Pair, array, record, text, unexpected};
 
-/// The most bytes of records on one page, but for its first record.
-pub(crate) const ROOM: usize = 4 << 20;
+/// The most bytes of records on one page. Its first record may be larger.
+pub(crate) const MAX_BYTES: usize = 4 << 20;
 
 pub(crate) async fn scan(shared: &Shared, scan: &Scan) -> Result<Records> {
-    // No name is longer than the longest, or holds a NUL.
+    // No name begins with these.
     let impossible = |prefix: &str| prefix.len() > MAX_NAME || prefix.contains('\0');
     match scan.scope() {
         Scope::Partition(_) | Scope::Partitions(_) if impossible(scan.prefix()) => {
@@ -25,7 +25,7 @@ pub(crate) async fn scan(shared: &Shared, scan: &Scan) -> Result<Records> {
             Ok(Records::last(Vec::new()))
         }
         Scope::Partition(of) => partition(shared, scan, of).await,
-        Scope::Partitions(prefix) => walk::page(shared, scan, prefix).await,
+        Scope::Partitions(prefix) => collection_scan::page(shared, scan, prefix).await,
     }
 }
 
@@ -34,7 +34,7 @@ async fn partition(shared: &Shared, scan: &Scan, partition: &Partition) -> Resul
     let keys = [shared.names.ids(partition.as_str(), collection)];
     let deadlines = shared.names.deadlines(partition.as_str(), collection);
     let is_cluster = u8::from(shared.servers()?.is_cluster());
-    // No UTF-8 holds this byte, so it is above all that start with the prefix.
+    // No UTF-8 contains this byte, so it is above every id with the prefix.
     let end = [b"(", scan.prefix().as_bytes(), &[0xff]].concat();
     let now = Pair::from(shared.now());
     let mut after = scan.position_id()?.map(String::from);
@@ -50,7 +50,7 @@ async fn partition(shared: &Shared, scan: &Scan, partition: &Partition) -> Resul
                 command.arg(&begin).arg(&end).arg(now);
                 command
                     .arg(scan.page_size())
-                    .arg(ROOM)
+                    .arg(MAX_BYTES)
                     .arg(&deadlines)
                     .arg(is_cluster);
             },
@@ -67,7 +67,7 @@ async fn partition(shared: &Shared, scan: &Scan, partition: &Partition) -> Resul
             items.push(record(value, partition, &key)?.ok_or_else(unexpected)?);
         }
         if items.is_empty() && next.is_some() {
-            // Many expired ones in a row.
+            // All records that the script looked at have expired.
             after = next;
             continue;
         }

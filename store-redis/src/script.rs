@@ -1,8 +1,8 @@
-//! The scripts that decide in the server.
+//! The scripts that run in the server.
 
 use redis::{Cmd, Script};
 
-/// A script and the digest that a server knows it by.
+/// A script and the digest by which a server knows it.
 pub(crate) struct Lua {
     text: &'static str,
     digest: String,
@@ -14,8 +14,8 @@ impl Lua {
         Self { text, digest }
     }
 
-    /// The command that runs it, without its keys and arguments. `by_digest`
-    /// unless the server turned out not to know it.
+    /// The command that runs it, without its keys and arguments: by its digest, or by
+    /// its text for a server that does not know it.
     pub(crate) fn command(&self, by_digest: bool, arguments: usize, bytes: usize) -> Cmd {
         let mut command = Cmd::with_capacity(arguments + 3, bytes + 64);
         if by_digest {
@@ -37,12 +37,12 @@ impl std::fmt::Debug for Lua {
     }
 }
 
-/// All of them.
+/// All scripts.
 #[derive(Debug)]
 pub(crate) struct Scripts {
     pub(crate) commit: Lua,
-    pub(crate) list: Lua,
-    pub(crate) keep: Lua,
+    pub(crate) index: Lua,
+    pub(crate) persist: Lua,
     pub(crate) scan: Lua,
     pub(crate) take: Lua,
     pub(crate) swap: Lua,
@@ -52,7 +52,7 @@ pub(crate) struct Scripts {
 macro_rules! writing {
     ($name:literal) => {
         Lua::new(concat!(
-            include_str!("../scripts/tidy.lua"),
+            include_str!("../scripts/purge.lua"),
             include_str!(concat!("../scripts/", $name, ".lua"))
         ))
     };
@@ -62,24 +62,24 @@ impl Scripts {
     pub(crate) fn new() -> Self {
         Self {
             commit: writing!("commit"),
-            list: writing!("list"),
-            keep: writing!("keep"),
+            index: writing!("index"),
+            persist: writing!("persist"),
             scan: Lua::new(include_str!("../scripts/scan.lua")),
             take: Lua::new(include_str!("../scripts/take.lua")),
             swap: Lua::new(include_str!("../scripts/swap.lua")),
         }
     }
 
-    /// Those that are asked for by their digests.
+    /// Those that are called by their digests.
     pub(crate) fn all(&self) -> [&Lua; 5] {
         let Self {
             commit,
-            list: _,
-            keep,
+            index: _,
+            persist,
             scan,
             take,
             swap,
         } = self;
-        [commit, keep, scan, take, swap]
+        [commit, persist, scan, take, swap]
     }
 }

@@ -1,4 +1,4 @@
-//! What the servers say of themselves, and whether they will do.
+//! What the servers report about themselves, and whether they can be used.
 
 use redis::{Value, cmd};
 use store_core::{Durability, Result};
@@ -9,10 +9,10 @@ use crate::script::Scripts;
 use crate::servers::Servers;
 use crate::wire::text;
 
-/// The oldest Redis that the suite ran on.
+/// The oldest version of Redis that is tested.
 const OLDEST: u32 = 7;
 
-/// What the servers said when the store was opened.
+/// What the servers reported when the store was opened.
 #[derive(Clone, Debug)]
 pub(crate) struct Facts {
     /// `Redis 7.0.15`, or `Valkey 8.0.2`.
@@ -75,7 +75,9 @@ impl Facts {
                 self.version
             )));
         }
-        self.policies.iter().try_for_each(|policy| keeps(policy))
+        self.policies
+            .iter()
+            .try_for_each(|policy| check_eviction(policy))
     }
 }
 
@@ -83,10 +85,10 @@ impl Facts {
 /// part of `INFO memory`, which needs no right to `CONFIG`.
 /// <https://redis.io/docs/latest/develop/reference/eviction/>
 pub(crate) fn check_policy(info: &str) -> Result<()> {
-    field(info, "maxmemory_policy").map_or(Ok(()), keeps)
+    field(info, "maxmemory_policy").map_or(Ok(()), check_eviction)
 }
 
-fn keeps(policy: &str) -> Result<()> {
+fn check_eviction(policy: &str) -> Result<()> {
     if policy == "noeviction" {
         return Ok(());
     }
@@ -109,16 +111,17 @@ pub(crate) async fn load(servers: &Servers, scripts: &Scripts) -> Result<()> {
     Ok(())
 }
 
-/// Servers that log each write.
+/// The durability of servers that log each write.
 async fn appending(servers: &Servers) -> Durability {
     match settings(servers, "appendfsync").await {
         Some(all) if all.iter().all(|fsync| fsync == "always") => Durability::Crash,
-        // A crash may take the last second, or what the system had not written.
+        // A crash may lose the last second, or what the system had not written.
         _ => Durability::Restart,
     }
 }
 
-/// Servers that write all of their memory now and then, or when they end.
+/// The durability of servers that save all of their memory at intervals, or when they
+/// shut down.
 async fn saving(servers: &Servers) -> Durability {
     match settings(servers, "save").await {
         Some(all) if all.iter().all(|save| !save.is_empty()) => Durability::Restart,
@@ -127,7 +130,7 @@ async fn saving(servers: &Servers) -> Durability {
     }
 }
 
-/// A setting of every primary; `None` if they do not tell.
+/// A setting of every primary; `None` if one does not report it.
 async fn settings(servers: &Servers, name: &str) -> Option<Vec<String>> {
     let answers = servers
         .send_to_all(cmd("CONFIG").arg("GET").arg(name))
@@ -141,7 +144,7 @@ async fn settings(servers: &Servers, name: &str) -> Option<Vec<String>> {
     answers.into_iter().map(value).collect()
 }
 
-/// The value of a line `name:value` of what INFO answers.
+/// The value of a line `name:value` in the reply to `INFO`.
 pub(crate) fn field<'i>(info: &'i str, name: &str) -> Option<&'i str> {
     info.lines()
         .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))

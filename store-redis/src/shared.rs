@@ -1,4 +1,4 @@
-//! What every part of an opened store uses: connections, names, clock, scripts.
+//! What every part of an opened store uses: connections, keys, clock, scripts.
 
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -8,7 +8,7 @@ use redis::{Cmd, ServerErrorKind, Value, cmd};
 use store_core::{Clock, Error, ErrorKind, Ping, Result, Timestamp};
 
 use crate::config::{RedisBuilder, Strict};
-use crate::error::{BACKEND, Effect, from_redis};
+use crate::error::{BACKEND, Effect, from_redis, report};
 use crate::keys::Namespace;
 use crate::script::{Lua, Scripts};
 use crate::servers::Servers;
@@ -67,23 +67,23 @@ impl Shared {
             .ok_or_else(|| Error::closed().with_backend(BACKEND))
     }
 
-    /// How long the server shall keep what expires at this moment: by its own
+    /// How long the server is to store what expires at this time: until then by its own
     /// clock, and the grace longer.
     pub(crate) fn life_ms(&self, expires_at: Timestamp, now: Timestamp) -> u64 {
         ms(expires_at.since(now).saturating_add(self.grace))
     }
 
-    /// The same for a limit's buckets, whose expiry moves with each take: half a
-    /// grace longer still, so that it need not be told of each.
+    /// The same for a limit's buckets, whose expiry moves with each take: another half
+    /// of the grace longer, so that not every take has to change the server's expiry.
     pub(crate) fn limit_life_ms(&self, expires_at: Timestamp, now: Timestamp) -> u64 {
         let life = expires_at.since(now).saturating_add(self.grace);
         ms(life.saturating_add(self.grace / 2))
     }
 
-    /// The earliest expiry by which the server keeps a bucket long enough if its
-    /// expiry moves to this: half a grace before it at most, and the same for
-    /// all that are near.
-    pub(crate) fn kept_since(&self, expires_at: Timestamp) -> Timestamp {
+    /// The earliest expiry of a bucket for which the server stores it long enough if its
+    /// expiry moves to this time: at most half the grace before it, and the same for all
+    /// times within half a grace.
+    pub(crate) fn stored_long_enough_since(&self, expires_at: Timestamp) -> Timestamp {
         let step = u64::try_from((self.grace / 2).as_nanos()).unwrap_or(u64::MAX);
         let nanos = expires_at.as_nanos();
         Timestamp::from_nanos(nanos - nanos % step.max(1))
@@ -113,7 +113,7 @@ impl Shared {
         let servers = self.servers()?;
         let slot = script.keys.first().map_or(0, |key| servers.slot(key));
         let answer = match servers.send(slot, &script.command(true)).await {
-            // It did not run: the server was restarted, or is new in the cluster.
+            // The script did not run: the server was restarted, or joined the cluster.
             Err(e) if e.kind() == redis::ErrorKind::Server(ServerErrorKind::NoScript) => {
                 servers.send(slot, &script.command(false)).await
             }
@@ -122,7 +122,7 @@ impl Shared {
         answer.map_err(|e| from_redis(e, effect, operation))
     }
 
-    /// The same for a write that so many replicas must have.
+    /// The same for a write that this many replicas must confirm.
     pub(crate) async fn run_strictly(
         &self,
         operation: &'static str,
@@ -147,12 +147,12 @@ impl Shared {
         };
         let answer = answer.map_err(|e| from_redis(e, Effect::Write, operation))?;
         let [answer, confirmed] = <[Value; 2]>::try_from(answer).map_err(|_| unexpected())?;
-        // What was refused was not written, and needs nobody to have it.
+        // A refused batch wrote nothing that replicas could confirm.
         if answer == Value::Nil && integer(&confirmed)? < i64::from(strict.replicas) {
             return Err(Error::new(
                 ErrorKind::Timeout,
-                "the write was made, and fewer replicas than asked for confirmed it in time; \
-                 a fail-over now may forget it",
+                "the write was made, but fewer replicas than required confirmed it in time; a \
+                 fail-over now may lose it",
             )
             .with_backend(BACKEND)
             .with_operation(operation));
@@ -160,7 +160,7 @@ impl Shared {
         Ok(answer)
     }
 
-    /// The server's time; and whether each server still stores what it is sent.
+    /// The server's time. It fails if a server may evict records.
     pub(crate) async fn ping(&self) -> Result<Ping> {
         let failed = |e| from_redis(e, Effect::Repeatable, "ping");
         let servers = self.servers()?;
@@ -172,9 +172,12 @@ impl Shared {
         if servers.is_cluster() {
             let mut memory = cmd("INFO");
             memory.arg("memory");
-            // Of those that answer: one that is lost does not fail all the others.
-            for answer in servers.send_to_each(&memory).await.into_iter().flatten() {
-                check_policy(&text(answer)?)?;
+            for answer in servers.send_to_each(&memory).await {
+                match answer {
+                    Ok(answer) => check_policy(&text(answer)?)?,
+                    // One server that is down does not make the store unavailable.
+                    Err(e) => report("could not check the eviction policy of a server", e),
+                }
             }
         }
         let micros = field(&answer, "server_time_usec").and_then(|time| time.parse::<u64>().ok());
@@ -182,7 +185,7 @@ impl Shared {
         Ok(Ping::at(Timestamp::from_nanos(nanos), self.now()))
     }
 
-    /// Calls that are under way end as they would have.
+    /// Calls that are in progress end undisturbed.
     pub(crate) fn close(&self) {
         *self.servers.write().unwrap_or_else(PoisonError::into_inner) = None;
     }
@@ -198,7 +201,7 @@ pub(crate) struct Script<'a> {
     pub(crate) lua: &'a Lua,
     pub(crate) keys: &'a [String],
     pub(crate) arguments: &'a (dyn Fn(&mut Cmd) + Send + Sync),
-    /// How many bytes they have, nearly.
+    /// Their approximate size in bytes.
     pub(crate) size: usize,
 }
 

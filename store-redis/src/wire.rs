@@ -1,14 +1,13 @@
-//! A record as one string: a header of fixed width that people can read, then
-//! the body as it is.
+//! A record as one string: a readable header of fixed width, then the body.
 //!
 //! ```text
 //! j1 2f0c…(32 digits)…91 1893456000.123456789 {"name":"ada"}
-//! ||  version            absent from here on   body
+//! ||  version            when it expires       body
 //! |format
 //! JSON, or `b` for bytes
 //! ```
 //!
-//! A record that never expires has dashes for digits. The scripts read these
+//! A record that never expires has dashes instead of digits. The scripts read these
 //! columns too.
 
 use std::fmt::Write as _;
@@ -25,8 +24,8 @@ const HEADER: usize = 57;
 const NEVER: &str = "----------.---------";
 const NANOS: u64 = 1_000_000_000;
 
-/// A moment, or a time, in seconds and nanoseconds, each of which a script's
-/// double holds exactly.
+/// A time or a duration in seconds and nanoseconds, each of which a double of a script
+/// holds exactly.
 #[derive(Clone, Copy)]
 pub(crate) struct Pair {
     pub(crate) seconds: u64,
@@ -48,11 +47,11 @@ impl From<Timestamp> for Pair {
     }
 }
 
-/// How many characters a moment has.
+/// How many characters a time has.
 pub(crate) const WIDTH: usize = 20;
 
 impl Pair {
-    /// As it is stored: always as wide, so moments compare as texts.
+    /// As it is stored: of fixed width, so times can be compared as text.
     pub(crate) fn text(self) -> [u8; WIDTH] {
         let mut text = *b"0000000000.000000000";
         let mut write = |from: usize, to: usize, mut number: u64| {
@@ -79,7 +78,7 @@ impl ToRedisArgs for Pair {
     }
 }
 
-/// The moment that a [`Pair`] was written of.
+/// The time that a [`Pair`] was written for.
 pub(crate) fn time(text: &str) -> Option<Timestamp> {
     let (seconds, nanos) = text.split_once('.')?;
     if seconds.len() != 10 || nanos.len() != 9 {
@@ -110,7 +109,7 @@ impl Stored {
             Some(time) => write!(header, "{kind}1 {version} {} ", Pair::from(time)),
             None => write!(header, "{kind}1 {version} {NEVER} "),
         };
-        written.expect("a string takes everything");
+        written.expect("writing to a string cannot fail");
         Ok(Self { header, body })
     }
 
@@ -122,7 +121,7 @@ impl Stored {
 impl ToRedisArgs for Stored {
     fn write_redis_args<W: ?Sized + RedisWrite>(&self, out: &mut W) {
         let mut argument = out.writer_for_next_arg();
-        // Into memory; it cannot fail.
+        // Writing to memory cannot fail.
         let _ = argument.write_all(self.header.as_bytes());
         let _ = argument.write_all(&self.body);
     }
@@ -173,15 +172,16 @@ fn header(bytes: &[u8]) -> Option<(char, Version, Option<Timestamp>)> {
 
 fn unreadable() -> Error {
     Error::corrupt(
-        "what is stored is no record that this version can read; \
-         was it changed by hand, or written by a newer version?",
+        "the stored value is not a record that this version can read; was it changed by hand, \
+         or written by a newer version?",
     )
     .with_backend(BACKEND)
 }
 
-/// The error of a reply of another form than its command has.
+/// The error for a reply of an unexpected form.
 pub(crate) fn unexpected() -> Error {
-    Error::corrupt("the server's reply has not the form that its command has").with_backend(BACKEND)
+    Error::corrupt("the server's reply does not have the form of its command's replies")
+        .with_backend(BACKEND)
 }
 
 pub(crate) fn array(value: Value) -> Result<Vec<Value>> {
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_record_is_corrupt_and_no_panic() {
+    fn a_value_that_is_no_record_is_an_error_and_no_panic() {
         let key = RecordKey::new(Collection::new("things"), "a").unwrap();
         let partition = Partition::new("p").unwrap();
         let good = format!("j1 {} {NEVER} 7", Version::unique());

@@ -1,4 +1,4 @@
-//! Redis and Valkey: one server, or a cluster of programs on this machine.
+//! Redis and Valkey: one server, or a cluster of server programs on this machine.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
@@ -11,13 +11,13 @@ use super::install::{Root, installed};
 use super::program::{Folder, Launch, Program, free_port};
 use super::{Kind, Options, Part, Server, is_in_time, is_set};
 
-/// The server to use, if it runs already. Its cluster is found by it.
+/// A server that runs already, to use instead of starting one. It leads to its cluster.
 pub const URL: &str = "STORE_TEST_REDIS_URL";
 
-/// A folder with `redis-server`, or `valkey-server`, if it is not one of the usual.
+/// A folder with `redis-server` or `valkey-server`, to use instead of `PATH`.
 pub const PROGRAMS: &str = "STORE_TEST_REDIS_BIN";
 
-/// The major version of Redis, if not any will do: one that is tested.
+/// The major version of Redis, `7` or `8`. Any version is used by default.
 pub const VERSION: &str = "STORE_TEST_REDIS_VERSION";
 
 /// If set, Valkey instead of Redis.
@@ -26,8 +26,8 @@ pub const VALKEY: &str = "STORE_TEST_REDIS_VALKEY";
 /// If set, a cluster of three primaries instead of one server.
 pub const CLUSTER: &str = "STORE_TEST_REDIS_CLUSTER";
 
-/// The image of its containers, if it is not the official one. It must take
-/// the arguments of that.
+/// The image of Redis' containers, instead of the official one. It must take the same
+/// arguments.
 pub const IMAGE: &str = "STORE_TEST_REDIS_IMAGE";
 
 /// The same for Valkey.
@@ -35,14 +35,15 @@ pub const VALKEY_IMAGE: &str = "STORE_TEST_VALKEY_IMAGE";
 
 const SLOTS: usize = 16_384;
 
-/// One release of one of the two, and where it comes from.
+/// A release of Redis or Valkey, and where it comes from.
 struct Redis {
     name: &'static str,
     major: &'static str,
     program: &'static str,
     image: &'static str,
     image_variable: &'static str,
-    /// The release of Debian that has it, its package, and where that is unpacked.
+    /// The release of Debian that has it, its package, and the folder where that is
+    /// unpacked.
     suite: &'static str,
     package: &'static str,
     installed: &'static str,
@@ -59,7 +60,7 @@ const REDIS: Redis = Redis {
     installed: "redis-trixie",
 };
 
-/// The oldest that is tested.
+/// The oldest version that is tested.
 const REDIS_7: Redis = Redis {
     major: "7",
     image: "redis:7.0.15",
@@ -79,36 +80,36 @@ const VALKEY_ITSELF: Redis = Redis {
     installed: "valkey-trixie",
 };
 
-/// A server, found or made as [the module](super) says; of [`VERSION`],
-/// [`VALKEY`], or a [`CLUSTER`], if the environment asks for that.
+/// A server, found or started as [the module](super) describes: of [`VERSION`],
+/// [`VALKEY`], or a [`CLUSTER`], if the environment says so.
 ///
 /// # Errors
-/// What to do, if there is none.
+/// What to do if there is none.
 pub fn find(options: &Options) -> Result<Server, String> {
     if is_set(CLUSTER) {
         return cluster(options, 0);
     }
     let options = Options {
-        // What runs already is of one version, whatever was asked for.
+        // A server that runs already may have another version.
         lent: options.lent && !is_set(VERSION),
         ..*options
     };
     super::find(kind()?, &options)
 }
 
-/// A server of programs, which can be killed and started again.
+/// A server program, which can be killed and started again.
 ///
 /// # Errors
-/// What to do, if there is none.
+/// What to do if there is none.
 pub fn killable(options: &Options) -> Result<Server, String> {
     super::find(kind()?, &options.killable())
 }
 
-/// A cluster of three primaries, each with so many replicas, of programs: its
-/// parts are the primaries, then the replicas of the first, and so on.
+/// A cluster of server programs: three primaries, each with this many replicas. Its
+/// parts are the primaries, then the replicas of the first primary, and so on.
 ///
 /// # Errors
-/// What to do, if there is none.
+/// What to do if there is none.
 pub fn cluster(options: &Options, replicas: usize) -> Result<Server, String> {
     let kind = Nodes {
         redis: kind()?,
@@ -153,17 +154,17 @@ impl Redis {
         command.extend(more.iter().copied().map(String::from));
         let launch = Launch {
             command,
-            // Told to end, it refuses while it writes its first log.
+            // On SIGTERM it refuses to end while it writes its first log.
             stop: "KILL",
-            // While it loads its data it answers otherwise.
-            ready: Box::new(move |_| says(port, "PING").is_ok_and(|answer| answer == "+PONG")),
+            // While it loads its data, it answers `PING` with an error.
+            ready: Box::new(move |_| reply(port, "PING").is_ok_and(|answer| answer == "+PONG")),
             stale: &[],
         };
         Ok((port, Program::start(folder, launch)?))
     }
 
-    /// The one that was named, unless another version was asked for; or the
-    /// official.
+    /// The image that the environment names, unless it is of another version than is
+    /// required; otherwise the official one.
     fn image(&self) -> String {
         let of_it = |image: &String| {
             let tag = image.rsplit(':').next().unwrap_or_default();
@@ -173,17 +174,17 @@ impl Redis {
         named.filter(of_it).unwrap_or_else(|| self.image.into())
     }
 
-    /// Whether the program in that folder is of the version that was asked for.
+    /// Whether the program in that folder is of the required version.
     fn is_wanted(&self, folder: &Path) -> bool {
         // `Redis server v=7.0.15 sha=…`
-        let says = || {
+        let is_major = || {
             let mut command = Command::new(folder.join(self.program));
             let output = command.arg("--version").output().ok()?;
             let text = String::from_utf8(output.stdout).ok()?;
             let number = text.split("v=").nth(1)?;
             Some(number.split('.').next()? == self.major)
         };
-        !is_set(VERSION) || folder.starts_with(installed()) || says().unwrap_or(false)
+        !is_set(VERSION) || folder.starts_with(installed()) || is_major().unwrap_or(false)
     }
 }
 
@@ -211,7 +212,7 @@ impl Kind for Redis {
                 .rsplit(':')
                 .next()
                 .and_then(|port| port.parse().ok());
-            port.is_some_and(|port| says(port, "PING").is_ok_and(|answer| answer == "+PONG"))
+            port.is_some_and(|port| reply(port, "PING").is_ok_and(|answer| answer == "+PONG"))
         };
         let container = Container::start(&image, answers)?;
         Ok(Server {
@@ -254,7 +255,7 @@ impl Kind for Redis {
     fn advice(&self) -> Vec<String> {
         let (image, program, package) = (self.image(), self.program, self.package);
         vec![
-            format!("set {URL} to redis://host:port, a server whose keys may be added to;"),
+            format!("set {URL} to redis://host:port, a server to which keys may be added;"),
             format!(
                 "start Docker, with the image {image} or another named by {};",
                 self.image_variable
@@ -264,8 +265,8 @@ impl Kind for Redis {
     }
 }
 
-/// A cluster. There is no container for it: its nodes must reach each other,
-/// and we each of them, by the same addresses.
+/// A cluster. It does not run in containers, because its nodes and the tests must reach
+/// each node by the same address.
 struct Nodes {
     redis: &'static Redis,
     replicas: usize,
@@ -281,7 +282,7 @@ impl Kind for Nodes {
     }
 
     fn contain(&self, _: &Options) -> Result<Server, String> {
-        Err("a cluster is made of programs".into())
+        Err("a cluster runs as server programs".into())
     }
 
     fn programs(&self) -> Option<PathBuf> {
@@ -296,7 +297,7 @@ impl Kind for Nodes {
         const PRIMARIES: usize = 3;
         let (mut ports, mut parts, mut buses) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..PRIMARIES * (1 + self.replicas) {
-            // By default it is another that somebody else may have.
+            // The default is a port that may be in use.
             let bus = free_port()?.to_string();
             let mut settings = vec!["--cluster-enabled", "yes", "--cluster-port", &bus];
             settings.extend(["--cluster-node-timeout", "2000"]);
@@ -320,7 +321,7 @@ impl Kind for Nodes {
         let all = format!("cluster_known_nodes:{}", ports.len());
         wait(&ports, "CLUSTER INFO", &all)?;
         for (i, port) in replicas.iter().enumerate() {
-            let name = says(primaries[i / self.replicas], "CLUSTER MYID")?;
+            let name = reply(primaries[i / self.replicas], "CLUSTER MYID")?;
             must(*port, &format!("CLUSTER REPLICATE {name}"))?;
         }
         wait(replicas, "INFO replication", "master_link_status:up")?;
@@ -351,7 +352,7 @@ fn way(programs: &Path) -> &'static str {
     }
 }
 
-/// What every server is told, however it is run.
+/// The settings of every server.
 fn settings(options: &Options) -> [&'static str; 6] {
     if options.durable {
         [
@@ -367,32 +368,32 @@ fn settings(options: &Options) -> [&'static str; 6] {
     }
 }
 
-/// The first line of the answer; the second if that is a length.
-fn says(port: u16, command: &str) -> Result<String, String> {
-    let lines = ask(port, command).map_err(|e| e.to_string())?;
+/// The first line of the reply, or of the text in the reply.
+fn reply(port: u16, command: &str) -> Result<String, String> {
+    let lines = reply_lines(port, command).map_err(|e| e.to_string())?;
     Ok(lines.into_iter().next().unwrap_or_default())
 }
 
 fn must(port: u16, command: &str) -> Result<(), String> {
-    match says(port, command)? {
+    match reply(port, command)? {
         answer if answer == "+OK" => Ok(()),
         answer => Err(format!("{command}: {answer}")),
     }
 }
 
-/// Until the answer of each to `question` has that line, at most a minute.
-fn wait(ports: &[u16], question: &str, line: &str) -> Result<(), String> {
+/// Waits until the reply of each to `command` has this line, at most a minute.
+fn wait(ports: &[u16], command: &str, line: &str) -> Result<(), String> {
     let is_there = |port: &u16| {
-        ask(*port, question).is_ok_and(|lines| lines.iter().any(|found| found == line))
+        reply_lines(*port, command).is_ok_and(|lines| lines.iter().any(|found| found == line))
     };
     match is_in_time(|| ports.iter().all(is_there)) {
         true => Ok(()),
-        false => Err(format!("the cluster did not come to {line}")),
+        false => Err(format!("the cluster did not reach {line} in time")),
     }
 }
 
-/// The lines of an answer that is a line, or one text.
-fn ask(port: u16, command: &str) -> std::io::Result<Vec<String>> {
+/// The lines of a reply that is one line or one text.
+fn reply_lines(port: u16, command: &str) -> std::io::Result<Vec<String>> {
     let mut stream = TcpStream::connect(("127.0.0.1", port))?;
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;
     write!(stream, "{command}\r\n")?;

@@ -1,4 +1,4 @@
-//! What calls cost, and what a store says of its server.
+//! What calls cost, and what a store reports about its server.
 
 use store_conformance::servers::{Options, redis};
 use store_core::{Batch, Body, Durability, ErrorKind, Expect, Store};
@@ -12,14 +12,14 @@ tests![
     every_primitive_is_one_request,
     a_limit_is_deleted_by_one_request,
     there_is_nothing_to_sweep,
-    a_lent_client_makes_connections_still,
+    a_borrowed_client_stays_open,
     a_closed_store_is_closed_for_all_clones,
-    durability_is_told_as_the_server_is_configured,
+    durability_is_reported_as_the_server_is_configured,
     a_server_that_evicts_is_refused,
-    people_can_read_a_record,
+    a_record_is_readable_with_other_tools,
 ];
 
-async fn a_lent_client_makes_connections_still(place: Place) -> End {
+async fn a_borrowed_client_stays_open(place: Place) -> End {
     let client = Client::open(&*place.url)?;
     let store = RedisStore::from_client(client.clone()).await?;
     store.close().await?;
@@ -45,7 +45,7 @@ async fn a_closed_store_is_closed_for_all_clones(place: Place) -> End {
     Ok(())
 }
 
-async fn durability_is_told_as_the_server_is_configured(_: Place) -> End {
+async fn durability_is_reported_as_the_server_is_configured(_: Place) -> End {
     let server = tokio::task::block_in_place(|| redis::killable(&Options::from_env()))?;
     let place = Place::new(server.url());
     for (settings, expected) in [
@@ -68,8 +68,8 @@ async fn durability_is_told_as_the_server_is_configured(_: Place) -> End {
             command.arg("SET").arg(name).arg(value);
             place.ask::<()>(&command).await?;
         }
-        let told = place.open().await?.records().capabilities().durability;
-        assert_eq!(told, expected, "{settings:?}");
+        let reported = place.open().await?.records().capabilities().durability;
+        assert_eq!(reported, expected, "{settings:?}");
     }
     Ok(())
 }
@@ -88,7 +88,7 @@ async fn a_server_that_evicts_is_refused(_: Place) -> End {
         let by_connect = place.builder().connect().await.map(drop);
         let by_ping = store.records().ping().await.map(drop);
         for refused in [by_connect, by_ping] {
-            let error = refused.expect_err("it deletes records");
+            let error = refused.expect_err("it evicts records");
             assert_eq!(error.kind(), ErrorKind::Config);
             assert!(error.message().contains(policy), "{error}");
         }
@@ -100,7 +100,7 @@ async fn a_server_that_evicts_is_refused(_: Place) -> End {
     Ok(())
 }
 
-async fn people_can_read_a_record(place: Place) -> End {
+async fn a_record_is_readable_with_other_tools(place: Place) -> End {
     let store = place.open().await?;
     let mut batch = Batch::new(partition(), store.now());
     batch.put(key("a"), Expect::Any, Body::json("text")?)?;

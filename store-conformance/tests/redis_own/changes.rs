@@ -1,4 +1,4 @@
-//! What is told of changes when lines break, and what replicas confirm.
+//! Notices of changes when connections are lost, and what replicas confirm.
 
 use std::time::Duration;
 
@@ -12,13 +12,13 @@ use crate::cluster::Nodes;
 use crate::{End, Place, partition, tests};
 
 tests![
-    a_lost_line_is_a_gap_and_notices_come_again,
+    a_lost_connection_is_a_gap_and_notices_arrive_again,
     a_nonce_that_no_replica_confirms_is_refused,
 ];
 
 const PRICES: Collection = Collection::new("prices").cacheable();
 
-async fn a_lost_line_is_a_gap_and_notices_come_again(place: Place) -> End {
+async fn a_lost_connection_is_a_gap_and_notices_arrive_again(place: Place) -> End {
     let builder = place.builder().change_notice(true);
     let store = Store::from(builder.connect().await?);
     let mut changes = store.records().changes().await?;
@@ -30,32 +30,32 @@ async fn a_lost_line_is_a_gap_and_notices_come_again(place: Place) -> End {
             store.records().commit(&batch).await.map(drop)
         }
     };
-    let told = |id: &str| -> Result<Notice, crate::Failure> {
+    let changed = |id: &str| -> Result<Notice, crate::Failure> {
         let (partition, key) = (partition(), RecordKey::new(PRICES, id)?);
         Ok(Notice::Changed { partition, key })
     };
     write("a").await?;
-    assert_eq!(changes.next().await, Some(told("a")?));
+    assert_eq!(changes.next().await, Some(changed("a")?));
     for _ in 0..2 {
         let mut kill = cmd("CLIENT");
         place
             .ask::<u64>(kill.arg("KILL").arg("TYPE").arg("pubsub"))
             .await?;
-        // When it is lost, and when it is there again.
+        // One when it is lost, and one when it is open again.
         assert_eq!(changes.next().await, Some(Notice::Gap));
         assert_eq!(changes.next().await, Some(Notice::Gap));
         write("b").await?;
-        // Another test may have cut it too.
+        // Another test may have killed the connection too.
         let mut next = changes.next().await;
         while next == Some(Notice::Gap) {
             write("b").await?;
             next = changes.next().await;
         }
-        assert_eq!(next, Some(told("b")?));
+        assert_eq!(next, Some(changed("b")?));
     }
     store.close().await?;
     while let Some(rest) = changes.next().await {
-        assert!(rest == told("b")? || rest == Notice::Gap);
+        assert!(rest == changed("b")? || rest == Notice::Gap);
     }
     Ok(())
 }
@@ -80,7 +80,7 @@ async fn a_nonce_that_no_replica_confirms_is_refused(_: Place) -> End {
     }
     let accepted = lti.store().validate_nonce(&names[0], &platform).await?;
     assert_eq!(accepted, NonceCheck::Accepted);
-    // The replicas go; the primaries go on.
+    // The replicas are killed; the primaries still run.
     for replica in 3..6 {
         assert!(tokio::task::block_in_place(|| nodes
             .server
@@ -91,12 +91,12 @@ async fn a_nonce_that_no_replica_confirms_is_refused(_: Place) -> End {
             .store()
             .validate_nonce(name, &platform)
             .await
-            .expect_err("nobody confirms it");
+            .expect_err("no replica confirms it");
         assert_eq!(
             (error.kind(), error.retry()),
             (ErrorKind::Timeout, Retry::Ambiguous)
         );
-        // It was burnt all the same.
+        // It was used all the same.
         let again = lti.store().validate_nonce(name, &platform).await?;
         assert_eq!(again, NonceCheck::AlreadyUsed);
     }

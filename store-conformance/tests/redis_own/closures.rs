@@ -13,11 +13,11 @@ use tokio::task::{JoinSet, block_in_place};
 use crate::{End, Failure, Place, tests};
 
 tests![
-    closures_on_one_hot_key_fold_into_few_writes,
+    closures_on_one_hot_key_are_coalesced_into_few_writes,
     closures_of_eight_processes_lose_nothing,
 ];
 
-/// With this, a URL and a namespace, this program is one of those processes.
+/// With this argument, a URL and a namespace, this program is one of those processes.
 pub(crate) const ARGUMENT: &str = "--take-by-closures";
 
 const PROCESSES: usize = 8;
@@ -42,7 +42,7 @@ async fn take_by_closure(store: &Store, quota: &Quota) -> store_core::Result<()>
     Ok(())
 }
 
-/// Has `tasks` tasks take so many each, every task through a handle of its own.
+/// Runs `tasks` tasks that take `each` tokens, each task with its own handle.
 async fn race(redis: &RedisStore, tasks: usize, each: usize) -> End {
     let quota = Quota::per_second(1_000_000)?;
     let mut racers = JoinSet::new();
@@ -61,16 +61,18 @@ async fn race(redis: &RedisStore, tasks: usize, each: usize) -> End {
     Ok(())
 }
 
-/// How many were taken.
+/// How many tokens were taken.
 async fn taken(store: &Store) -> Result<f64, Failure> {
     let quota = Quota::per_second(1_000_000)?;
     let bucket = store.limits().peek(LimitKey::new("hot")?).await?;
     let bucket = bucket.ok_or("just written")?;
-    let left = bucket.tokens(&quota, store.now()).ok_or("as said")?;
+    let left = bucket
+        .tokens(&quota, store.now())
+        .ok_or("written by closures")?;
     Ok(f64::from(quota.burst()) - left.tokens)
 }
 
-async fn closures_on_one_hot_key_fold_into_few_writes(place: Place) -> End {
+async fn closures_on_one_hot_key_are_coalesced_into_few_writes(place: Place) -> End {
     let proxy = Proxy::start(place.address(), Some(proxy::redis), 0).await?;
     let url = format!("redis://{}", proxy.address());
     let redis = place.builder().url(url).connect().await?;
@@ -93,7 +95,7 @@ async fn closures_of_eight_processes_lose_nothing(place: Place) -> End {
     };
     let mut processes: Vec<Child> = (0..PROCESSES).map(start).collect::<std::io::Result<_>>()?;
     block_in_place(|| {
-        // All are connected before the first begins.
+        // All connect before the first begins.
         for process in &mut processes {
             let output = process.stdout.take().ok_or("piped")?;
             BufReader::new(output).read_line(&mut String::new())?;
@@ -111,7 +113,7 @@ async fn closures_of_eight_processes_lose_nothing(place: Place) -> End {
     Ok(())
 }
 
-/// One of those processes: connects, says so, and begins when it is told.
+/// One of those processes: it connects, prints a line, and begins when it reads one.
 pub(crate) fn process(url: &str, namespace: &str) -> ExitCode {
     let work = async {
         let builder = RedisStore::builder().url(url).namespace(namespace);

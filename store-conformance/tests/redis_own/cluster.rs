@@ -1,4 +1,4 @@
-//! What is special to a cluster: which server is asked, and how often.
+//! What is special to a cluster: which server gets a request, and how many.
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;
@@ -14,14 +14,14 @@ use crate::moving::slot;
 use crate::{End, Failure, Place, THINGS, key, tests};
 
 tests![
-    reads_of_many_records_are_one_request_a_slot,
+    reads_of_many_records_are_one_request_per_slot,
     any_server_of_a_cluster_leads_to_all,
-    a_walk_over_a_changed_cluster_ends_with_an_error,
-    a_redirection_is_followed_though_another_server_is_silent,
-    records_are_read_together_while_their_slot_is_in_two_places,
+    a_collection_scan_over_a_changed_cluster_ends_with_an_error,
+    a_redirection_is_followed_while_another_server_is_silent,
+    records_are_read_together_while_their_slot_is_on_two_servers,
 ];
 
-/// A cluster of our own.
+/// A cluster for one test.
 pub(crate) struct Nodes {
     pub(crate) server: Server,
     pub(crate) ports: Vec<u16>,
@@ -43,7 +43,7 @@ impl Nodes {
         Ok(client.get_multiplexed_async_connection().await?)
     }
 
-    /// What CLUSTER answers to these words.
+    /// The reply to `CLUSTER` with these words.
     pub(crate) async fn ask(&self, node: usize, words: &str) -> Result<Value, Failure> {
         let mut command = cmd("CLUSTER");
         for word in words.split(' ') {
@@ -60,33 +60,33 @@ impl Nodes {
         )?)
     }
 
-    /// Waits until all servers say the same of who has what since when.
+    /// Waits until all servers agree on the owner and the epoch of every slot.
     ///
-    /// A move is numbered by whom the slot goes to, above all that it has heard
-    /// of. If that is not all, then another server's claim of before has the
-    /// greater number, and whoever hears of it late gives the slot back: two
-    /// servers name each other as its owner, for good.
+    /// The server that receives a slot gives the move an epoch above all epochs that it
+    /// knows. If it does not know all of them, an earlier claim of another server can have
+    /// a higher epoch. A server that learns of that claim late gives the slot back, and
+    /// two servers then name each other as its owner permanently.
     async fn agree(&self) -> End {
         let begin = Instant::now();
         loop {
-            let mut said = Vec::new();
+            let mut claimed = Vec::new();
             for node in 0..self.ports.len() {
                 let nodes = self.ask(node, "NODES").await?;
-                said.push(claims(&store_redis::redis::from_redis_value::<String>(
+                claimed.push(claims(&store_redis::redis::from_redis_value::<String>(
                     nodes,
                 )?));
             }
-            if said.windows(2).all(|two| two[0] == two[1]) {
+            if claimed.windows(2).all(|two| two[0] == two[1]) {
                 return Ok(());
             }
             if begin.elapsed() > Duration::from_secs(30) {
-                return Err(format!("they disagree: {said:#?}").into());
+                return Err(format!("they disagree: {claimed:#?}").into());
             }
             tokio::task::yield_now().await;
         }
     }
 
-    /// Moves a slot with all that is in it, as an operator's tool would.
+    /// Moves a slot with all its keys, as an operator's tool would.
     pub(crate) async fn move_slot(&self, slot: u16, from: usize, to: usize) -> End {
         self.begin_to_move(slot, from, to).await?;
         while self.move_some_key(slot, from, to).await? {}
@@ -108,7 +108,7 @@ impl Nodes {
         Ok(())
     }
 
-    /// Moves a key of the slot; whether there was one.
+    /// Moves one key of the slot; returns whether there was one.
     async fn move_some_key(&self, slot: u16, from: usize, to: usize) -> Result<bool, Failure> {
         let mut connection = self.connection(from).await?;
         let mut command = cmd("CLUSTER");
@@ -124,7 +124,7 @@ impl Nodes {
         Ok(true)
     }
 
-    /// How often these commands were executed, by all servers.
+    /// How often all servers together have run these commands.
     pub(crate) async fn calls(&self, commands: &[&str]) -> Result<u64, Failure> {
         let mut calls = 0;
         for node in 0..self.ports.len() {
@@ -146,24 +146,24 @@ impl Nodes {
     }
 }
 
-/// What CLUSTER NODES says of each primary: name, number of its claims, slots.
+/// Name, epoch and slots of each primary in `CLUSTER NODES`.
 fn claims(nodes: &str) -> BTreeSet<String> {
     let of_one = |line: &str| {
         let fields: Vec<&str> = line.split(' ').collect();
-        let [name, _, flags, _, _, _, number, _, slots @ ..] = &fields[..] else {
+        let [name, _, flags, _, _, _, epoch, _, slots @ ..] = &fields[..] else {
             return None;
         };
-        // What is in brackets is on its way.
+        // Slots in brackets are being moved.
         let slots = slots.iter().filter(|slot| !slot.starts_with('['));
         let slots: Vec<&str> = slots.copied().collect();
-        let claim = format!("{name} {number} {}", slots.join(" "));
+        let claim = format!("{name} {epoch} {}", slots.join(" "));
         flags.contains("master").then_some(claim)
     };
     nodes.lines().filter_map(of_one).collect()
 }
 
 /// A cluster that no test changes.
-fn still() -> Result<&'static Nodes, Failure> {
+fn unchanged() -> Result<&'static Nodes, Failure> {
     static NODES: Mutex<Option<&'static Nodes>> = Mutex::new(None);
     let mut nodes = NODES.lock().map_err(|_| "it did not start")?;
     if nodes.is_none() {
@@ -172,7 +172,7 @@ fn still() -> Result<&'static Nodes, Failure> {
     Ok(nodes.expect("just started"))
 }
 
-async fn reads_of_many_records_are_one_request_a_slot(_: Place) -> End {
+async fn reads_of_many_records_are_one_request_per_slot(_: Place) -> End {
     let nodes = Nodes::start(0)?;
     let place = Place::new(nodes.server.url());
     let store = place.open().await?;
@@ -198,7 +198,7 @@ async fn reads_of_many_records_are_one_request_a_slot(_: Place) -> End {
 }
 
 async fn any_server_of_a_cluster_leads_to_all(_: Place) -> End {
-    let nodes = still()?;
+    let nodes = unchanged()?;
     let mut namespace = None;
     for port in &nodes.ports {
         let mut place = Place::new(&format!("redis://127.0.0.1:{port}"));
@@ -226,7 +226,7 @@ async fn any_server_of_a_cluster_leads_to_all(_: Place) -> End {
     Ok(())
 }
 
-async fn a_walk_over_a_changed_cluster_ends_with_an_error(_: Place) -> End {
+async fn a_collection_scan_over_a_changed_cluster_ends_with_an_error(_: Place) -> End {
     let nodes = Nodes::start(0)?;
     let place = Place::new(nodes.server.url());
     let store: Store = place.open().await?;
@@ -239,7 +239,7 @@ async fn a_walk_over_a_changed_cluster_ends_with_an_error(_: Place) -> End {
     let page = store.records().scan(&scan()?).await?;
     let cursor = page.next.ok_or("there are thirty")?;
 
-    // Slot 0 is the first server's.
+    // The first server has slot 0.
     let (source, target) = (nodes.name(0).await?, nodes.name(1).await?);
     nodes
         .ask(1, &format!("SETSLOT 0 IMPORTING {source}"))
@@ -247,22 +247,26 @@ async fn a_walk_over_a_changed_cluster_ends_with_an_error(_: Place) -> End {
     nodes
         .ask(0, &format!("SETSLOT 0 MIGRATING {target}"))
         .await?;
-    let walked = walk(&store, &cursor).await?;
-    assert_eq!(walked, Some(ErrorKind::Unavailable), "a slot is moving");
+    let ended = scan_to_the_end(&store, &cursor).await?;
+    assert_eq!(ended, Some(ErrorKind::Unavailable), "a slot is moving");
     nodes.ask(0, "SETSLOT 0 STABLE").await?;
     nodes.ask(1, "SETSLOT 0 STABLE").await?;
 
     nodes.move_slot(0, 0, 1).await?;
-    let walked = walk(&store, &cursor).await?;
-    assert_eq!(walked, Some(ErrorKind::Superseded), "it is another cluster");
-    let anew = store.records().scan(&scan()?).await?.next;
-    let walked = walk(&store, &anew.ok_or("there are thirty")?).await?;
-    assert_eq!(walked, None, "begun anew");
+    let ended = scan_to_the_end(&store, &cursor).await?;
+    assert_eq!(
+        ended,
+        Some(ErrorKind::Superseded),
+        "the cluster has changed"
+    );
+    let again = store.records().scan(&scan()?).await?.next;
+    let ended = scan_to_the_end(&store, &again.ok_or("there are thirty")?).await?;
+    assert_eq!(ended, None, "it was begun again");
     Ok(())
 }
 
-/// Walks on to the end, or to an error.
-async fn walk(store: &Store, cursor: &Cursor) -> Result<Option<ErrorKind>, Failure> {
+/// Scans to the end, or to an error.
+async fn scan_to_the_end(store: &Store, cursor: &Cursor) -> Result<Option<ErrorKind>, Failure> {
     let mut next = Some(cursor.clone());
     while let Some(cursor) = next {
         let scan = Scan::collection(THINGS, "").limit(3)?.after(&cursor)?;
@@ -283,7 +287,7 @@ fn a_partition_of_the_second() -> Result<Partition, Failure> {
     )?)
 }
 
-async fn a_redirection_is_followed_though_another_server_is_silent(_: Place) -> End {
+async fn a_redirection_is_followed_while_another_server_is_silent(_: Place) -> End {
     let nodes = Nodes::start(0)?;
     let place = Place::new(nodes.server.url());
     let opened = place.builder().timeout(Duration::from_secs(30)).connect();
@@ -294,7 +298,7 @@ async fn a_redirection_is_followed_though_another_server_is_silent(_: Place) -> 
     store.records().commit(&batch).await?;
     nodes.move_slot(slot(partition.as_str()), 1, 2).await?;
 
-    // The first would be asked first who has which slot.
+    // A refresh of the slots asks the first server first.
     let mut silent = nodes.connection(0).await?;
     let mut pause = cmd("CLIENT");
     pause.arg("PAUSE").arg(10_000).arg("ALL");
@@ -303,14 +307,13 @@ async fn a_redirection_is_followed_though_another_server_is_silent(_: Place) -> 
     let at = key("a");
     tokio::select! {
         found = store.records().get(at.at(&partition)) => assert!(found?.is_some()),
-        _ = ping.exec_async(&mut silent) => panic!("it waited for a server that has no part in it"),
+        _ = ping.exec_async(&mut silent) => panic!("it waited for a server that it does not need"),
     }
     Ok(())
 }
 
-/// No server can answer for all of them, and the slot stays so: an operator's
-/// tool may be at it for long.
-async fn records_are_read_together_while_their_slot_is_in_two_places(_: Place) -> End {
+/// No server has all of them, and a move can take long.
+async fn records_are_read_together_while_their_slot_is_on_two_servers(_: Place) -> End {
     let nodes = Nodes::start(0)?;
     let store = Place::new(nodes.server.url()).open().await?;
     let partition = a_partition_of_the_second()?;
@@ -328,7 +331,7 @@ async fn records_are_read_together_while_their_slot_is_in_two_places(_: Place) -
         at.insert(moved, none.at(&partition));
         let found = store.records().get_many(&at).await?;
         for (place, found) in found.iter().enumerate() {
-            assert_eq!(found.is_some(), place != moved, "{moved} are moved");
+            assert_eq!(found.is_some(), place != moved, "{moved} were moved");
         }
         assert!(nodes.move_some_key(slot, 1, 2).await?);
     }

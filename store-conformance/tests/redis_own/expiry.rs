@@ -1,4 +1,4 @@
-//! What the server removes by itself, and what is left behind: nothing.
+//! What the server removes, and that nothing is left.
 
 use std::time::{Duration, Instant};
 
@@ -10,15 +10,15 @@ use crate::{End, Place, THINGS, key, partition, tests, write};
 
 tests![
     a_partition_whose_records_all_expire_leaves_no_key,
-    ids_of_expired_records_are_forgotten_as_others_come,
+    ids_of_expired_records_are_removed_by_later_commits,
     a_deleted_partition_leaves_no_key,
-    a_lasting_record_outlives_the_others_of_its_partition,
+    a_record_without_expiry_outlives_the_others_of_its_partition,
     the_servers_time_decides_nothing,
-    a_bucket_goes_when_it_is_full_again,
+    a_bucket_is_removed_when_it_is_full_again,
 ];
 
-/// A store whose server removes what expired at once.
-async fn graceless(place: &Place) -> store_core::Result<Store> {
+/// A store whose server removes what has expired without a grace.
+async fn without_grace(place: &Place) -> store_core::Result<Store> {
     let builder = place.builder().grace(Duration::ZERO);
     Ok(builder.connect().await?.into())
 }
@@ -30,7 +30,7 @@ async fn put_brief(store: &Store, id: &str) -> store_core::Result<()> {
     store.records().commit(&batch).await.map(drop)
 }
 
-/// Until it holds, at most ten seconds.
+/// Waits until `holds` returns true, at most ten seconds.
 pub(crate) async fn until<F, T>(what: &str, holds: F) -> End
 where
     F: Fn() -> T,
@@ -42,11 +42,11 @@ where
             return Ok(());
         }
     }
-    Err(format!("it never came that {what}").into())
+    Err(format!("not in time: {what}").into())
 }
 
 async fn a_partition_whose_records_all_expire_leaves_no_key(place: Place) -> End {
-    let store = graceless(&place).await?;
+    let store = without_grace(&place).await?;
     for i in 0..20 {
         put_brief(&store, &i.to_string()).await?;
     }
@@ -56,18 +56,18 @@ async fn a_partition_whose_records_all_expire_leaves_no_key(place: Place) -> End
     .await
 }
 
-async fn ids_of_expired_records_are_forgotten_as_others_come(place: Place) -> End {
-    let store = graceless(&place).await?;
+async fn ids_of_expired_records_are_removed_by_later_commits(place: Place) -> End {
+    let store = without_grace(&place).await?;
     write(&store, "lasting", 1).await?;
     for i in 0..200 {
         put_brief(&store, &i.to_string()).await?;
     }
-    until("records went", || async {
-        // The lasting one, the ids and the deadlines.
+    until("the records were removed", || async {
+        // The record without expiry, the ids and the deadlines.
         Ok(place.keys().await?.len() == 3)
     })
     .await?;
-    // Each forgets sixteen.
+    // Each commit removes sixteen ids.
     for i in 0..14 {
         write(&store, &format!("another {i}"), 1).await?;
     }
@@ -75,7 +75,7 @@ async fn ids_of_expired_records_are_forgotten_as_others_come(place: Place) -> En
     command.arg(format!("{}:{{p}}:things", place.namespace));
     let ids: u64 = place.ask(&command).await?;
     assert_eq!(ids, 15);
-    assert_eq!(place.keys().await?.len(), 16, "no deadlines are left");
+    assert_eq!(place.keys().await?.len(), 16, "no deadline is left");
     Ok(())
 }
 
@@ -86,7 +86,7 @@ async fn a_deleted_partition_leaves_no_key(place: Place) -> End {
         put_brief(&store, &format!("{id} brief")).await?;
     }
     let mut batch = Batch::new(partition(), store.now());
-    for id in ["a", "b", "a brief", "b brief", "never there"] {
+    for id in ["a", "b", "a brief", "b brief", "never written"] {
         batch.delete(key(id), Expect::Any)?;
     }
     store.records().commit(&batch).await?;
@@ -94,13 +94,13 @@ async fn a_deleted_partition_leaves_no_key(place: Place) -> End {
     Ok(())
 }
 
-async fn a_lasting_record_outlives_the_others_of_its_partition(place: Place) -> End {
-    let store = graceless(&place).await?;
+async fn a_record_without_expiry_outlives_the_others_of_its_partition(place: Place) -> End {
+    let store = without_grace(&place).await?;
     put_brief(&store, "brief").await?;
     write(&store, "lasting", 1).await?;
     put_brief(&store, "made lasting").await?;
     write(&store, "made lasting", 1).await?;
-    until("the brief one went", || async {
+    until("the brief record was removed", || async {
         let keys = place.keys().await?;
         Ok(!keys.iter().any(|key| key.ends_with(":brief")))
     })
@@ -114,34 +114,34 @@ async fn a_lasting_record_outlives_the_others_of_its_partition(place: Place) -> 
     Ok(())
 }
 
-/// The clock is years ahead of the server's, and goes on by hand.
+/// The store's clock is years ahead of the server's, and is set by the test.
 async fn the_servers_time_decides_nothing(place: Place) -> End {
     let clock = ManualClock::default();
     let builder = place.builder().clock(clock.clone());
     let store = Store::from(builder.connect().await?);
     put_brief(&store, "a").await?;
     let begin = Instant::now();
-    until("20 ms went by on the server too", || async {
+    until("20 ms have passed on the server too", || async {
         let _: (u64, u64) = place.ask(&cmd("TIME")).await?;
         Ok(begin.elapsed() > Duration::from_millis(20))
     })
     .await?;
     assert!(
         crate::number(&store, "a").await?.is_some(),
-        "no time passed"
+        "the clock has not moved"
     );
     clock.set(clock.now() + Duration::from_millis(5));
     assert!(crate::number(&store, "a").await?.is_none());
     clock.set(clock.now() - Duration::from_millis(1));
     assert!(
         crate::number(&store, "a").await?.is_some(),
-        "kept for a grace"
+        "the server still has it"
     );
     Ok(())
 }
 
-async fn a_bucket_goes_when_it_is_full_again(place: Place) -> End {
-    let store = graceless(&place).await?;
+async fn a_bucket_is_removed_when_it_is_full_again(place: Place) -> End {
+    let store = without_grace(&place).await?;
     let quick = QuotaSet::new([Quota::new(1000, Duration::from_millis(10))?])?;
     let slow = QuotaSet::new([
         Quota::new(1000, Duration::from_millis(10))?,
@@ -161,7 +161,7 @@ async fn a_bucket_goes_when_it_is_full_again(place: Place) -> End {
         .await?;
     let take = Take::new("k", &quick, 1, store.now())?;
     assert!(store.limits().take(&take).await?.is_allowed());
-    until("the bucket went", || async {
+    until("the bucket was removed", || async {
         Ok(place.keys().await?.is_empty())
     })
     .await

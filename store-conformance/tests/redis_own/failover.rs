@@ -19,7 +19,7 @@ tests![
     a_sentinel_url_is_refused_and_says_what_to_do,
 ];
 
-/// Far more than it takes.
+/// Much longer than it takes.
 const DEADLINE: Duration = Duration::from_secs(20);
 
 /// A primary and its replica.
@@ -57,7 +57,7 @@ impl Pair {
         })
     }
 
-    /// The replica becomes the primary, and the primary its replica.
+    /// Makes the replica the primary, and the primary its replica.
     async fn swap(&self) -> Result<(), Failure> {
         let mut none = cmd("REPLICAOF");
         none.arg("NO").arg("ONE");
@@ -74,7 +74,7 @@ fn replica_of(primary: &Place) -> Cmd {
     command
 }
 
-/// A store that reaches the pair's primary by one address.
+/// A store that reaches the pair's primary by the proxy's address.
 async fn behind(pair: &Pair) -> Result<(Proxy, Store), Failure> {
     let proxy = Proxy::start(pair.primary.address(), Some(proxy::redis), 0).await?;
     let url = format!("redis://{}", proxy.address());
@@ -106,7 +106,7 @@ async fn writes_reach_the_new_primary_after_a_failover(_: Place) -> End {
 async fn reads_reach_the_new_primary_after_a_failover(_: Place) -> End {
     let pair = Pair::start().await?;
     let (proxy, store) = behind(&pair).await?;
-    // From here on the old primary gets nothing of what the new one is sent.
+    // From here on the old primary does not receive the writes of the new one.
     let mut alone = cmd("REPLICAOF");
     alone.arg("NO").arg("ONE");
     pair.replica.ask::<()>(&alone).await?;

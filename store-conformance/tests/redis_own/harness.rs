@@ -1,4 +1,4 @@
-//! The store in Redis as the suite opens it.
+//! Opens the store in Redis for the suite.
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -13,10 +13,10 @@ use store_redis::RedisStore;
 pub(crate) struct Redis {
     url: String,
     server: String,
-    /// Makes namespaces of two runs against one server differ.
+    /// Distinguishes the namespaces of two runs against one server.
     run: u32,
     next: AtomicU32,
-    /// If a call may take longer than the store allows by itself.
+    /// Replaces the store's default timeout, if set.
     timeout: Option<Duration>,
 }
 
@@ -31,7 +31,7 @@ impl Redis {
         }
     }
 
-    /// The same, for a server that makes calls wait.
+    /// The same, for a server on which calls wait.
     #[allow(dead_code, reason = "not every program needs it")]
     pub(crate) fn patient(self, timeout: Duration) -> Self {
         Self {
@@ -69,7 +69,7 @@ impl Harness<Store> for Redis {
     }
 }
 
-/// Runs the whole suite over what was found.
+/// Runs the whole suite on the server that was found.
 #[allow(dead_code, reason = "not every program runs it")]
 pub(crate) fn run(found: std::result::Result<Server, String>) -> ExitCode {
     let server = match found {
@@ -87,6 +87,6 @@ pub(crate) fn run(found: std::result::Result<Server, String>) -> ExitCode {
         }
     };
     println!("{version}, {}", server.origin());
-    let told = format!("{version}, {}", server.way());
-    store_conformance::main(cases::all(Arc::new(Redis::new(server.url(), told))))
+    let server_name = format!("{version}, {}", server.way());
+    store_conformance::main(cases::all(Arc::new(Redis::new(server.url(), server_name))))
 }

@@ -1,4 +1,4 @@
-//! Large records that must be new, which no script writes.
+//! Large new records, which are not written by a script.
 
 use std::time::Duration;
 
@@ -11,11 +11,11 @@ use crate::{End, Place, THINGS, key, partition, tests};
 
 tests![
     a_large_record_is_created_once_and_listed,
-    a_large_record_takes_the_place_of_an_expired_one_and_lasts,
+    a_large_record_replaces_an_expired_one_and_does_not_expire,
     a_large_record_whose_reply_was_lost_is_found,
-    a_large_record_that_expires_is_created_once_and_goes,
-    a_refused_large_record_leaves_what_is_there_as_it_is,
-    ids_of_expired_large_records_are_forgotten_as_others_come,
+    a_large_record_that_expires_is_created_once_and_removed,
+    a_refused_large_record_changes_nothing,
+    ids_of_expired_large_records_are_removed_by_later_commits,
 ];
 
 fn large(store: &Store, id: &str) -> store_core::Result<Batch> {
@@ -32,7 +32,7 @@ fn large_until(store: &Store, id: &str, life: Option<Duration>) -> store_core::R
     Ok(batch)
 }
 
-/// How many ids, and how many deadlines, the partition has.
+/// The number of ids and of deadlines of the partition.
 async fn sets(place: &Place) -> Result<(u64, u64), crate::Failure> {
     let ids = format!("{}:{{p}}:things", place.namespace);
     let deadlines = format!("{}/expiry:{{p}}:things", place.namespace);
@@ -61,7 +61,7 @@ async fn a_large_record_is_created_once_and_listed(place: Place) -> End {
     store.records().commit(&first).await?;
     assert_eq!(proxy.requests(), 1);
     let again = store.records().commit(&large(&store, "a")?).await;
-    let error = again.expect_err("it is there");
+    let error = again.expect_err("it exists");
     let current = error.into_conflict()?;
     let current = current.item(0).and_then(|item| item.current());
     assert_eq!(
@@ -70,17 +70,17 @@ async fn a_large_record_is_created_once_and_listed(place: Place) -> End {
     );
     assert_eq!(version(&store, "a").await?, Some(first.version()));
     assert_eq!(listed(&store).await?, 1);
-    let mut gone = Batch::new(partition(), store.now());
-    gone.delete(key("a"), Expect::Version(first.version()))?;
-    store.records().commit(&gone).await?;
+    let mut deletion = Batch::new(partition(), store.now());
+    deletion.delete(key("a"), Expect::Version(first.version()))?;
+    store.records().commit(&deletion).await?;
     assert_eq!(place.keys().await?, Vec::<String>::new());
     Ok(())
 }
 
-async fn a_large_record_takes_the_place_of_an_expired_one_and_lasts(place: Place) -> End {
+async fn a_large_record_replaces_an_expired_one_and_does_not_expire(place: Place) -> End {
     let clock = ManualClock::default();
     let builder = place.builder().clock(clock.clone());
-    // In one store the server keeps what expired, in the other it does not.
+    // In the first store the server still has the expired record, in the second not.
     for grace in [Duration::from_secs(60), Duration::ZERO] {
         let store = Store::from(builder.clone().grace(grace).connect().await?);
         let mut brief = Batch::new(partition(), store.now());
@@ -97,12 +97,12 @@ async fn a_large_record_takes_the_place_of_an_expired_one_and_lasts(place: Place
         for name in place.keys().await? {
             let mut life = cmd("PTTL");
             let left: i64 = place.ask(life.arg(&name)).await?;
-            assert_eq!(left, -1, "{name} goes with what expired");
+            assert_eq!(left, -1, "{name} expires");
         }
         assert_eq!(listed(&store).await?, 1);
-        let mut gone = Batch::new(partition(), store.now());
-        gone.delete(key("a"), Expect::Any)?;
-        store.records().commit(&gone).await?;
+        let mut deletion = Batch::new(partition(), store.now());
+        deletion.delete(key("a"), Expect::Any)?;
+        store.records().commit(&deletion).await?;
     }
     Ok(())
 }
@@ -122,18 +122,18 @@ async fn a_large_record_whose_reply_was_lost_is_found(place: Place) -> End {
             Ok(_) => assert!(version(&store, id).await?.is_some()),
             Err(error) => {
                 assert_eq!(error.kind(), ErrorKind::Unavailable);
-                assert_eq!(version(&store, id).await?, None, "half of it");
+                assert_eq!(version(&store, id).await?, None, "half of a record");
             }
         }
         let listed = listed(&store).await?;
-        let there = 2 + usize::from(version(&store, "c").await?.is_some());
-        let there = there + usize::from(version(&store, "d").await?.is_some());
-        assert_eq!(listed, there);
+        let exist = 2 + usize::from(version(&store, "c").await?.is_some());
+        let exist = exist + usize::from(version(&store, "d").await?.is_some());
+        assert_eq!(listed, exist);
     }
     Ok(())
 }
 
-async fn a_large_record_that_expires_is_created_once_and_goes(place: Place) -> End {
+async fn a_large_record_that_expires_is_created_once_and_removed(place: Place) -> End {
     let proxy = Proxy::start(place.address(), Some(proxy::redis), 0).await?;
     let builder = place.builder().url(format!("redis://{}", proxy.address()));
     let store = Store::from(builder.grace(Duration::ZERO).connect().await?);
@@ -148,16 +148,19 @@ async fn a_large_record_that_expires_is_created_once_and_goes(place: Place) -> E
         assert!((3_000_000..=3_600_001).contains(&left), "{name}: {left}");
     }
     assert_eq!((sets(&place).await?, listed(&store).await?), ((1, 1), 1));
-    let mut gone = Batch::new(partition(), store.now());
-    gone.delete(key("a"), Expect::Any)?;
-    store.records().commit(&gone).await?;
+    let mut deletion = Batch::new(partition(), store.now());
+    deletion.delete(key("a"), Expect::Any)?;
+    store.records().commit(&deletion).await?;
     let batch = large_until(&store, "a", Some(Duration::from_millis(5)))?;
     store.records().commit(&batch).await?;
-    until("it went", || async { Ok(place.keys().await?.is_empty()) }).await
+    until("it was removed", || async {
+        Ok(place.keys().await?.is_empty())
+    })
+    .await
 }
 
-/// Else nobody would know when its id is to be forgotten.
-async fn a_refused_large_record_leaves_what_is_there_as_it_is(place: Place) -> End {
+/// Otherwise the time at which its id is to be removed would be lost.
+async fn a_refused_large_record_changes_nothing(place: Place) -> End {
     let store = place.open().await?;
     let in_an_hour = Some(Duration::from_secs(3600));
     let first = large_until(&store, "a", in_an_hour)?;
@@ -169,19 +172,19 @@ async fn a_refused_large_record_leaves_what_is_there_as_it_is(place: Place) -> E
     Ok(())
 }
 
-async fn ids_of_expired_large_records_are_forgotten_as_others_come(place: Place) -> End {
+async fn ids_of_expired_large_records_are_removed_by_later_commits(place: Place) -> End {
     let store = Store::from(place.builder().grace(Duration::ZERO).connect().await?);
     store.records().commit(&large(&store, "lasting")?).await?;
     for i in 0..24 {
         let batch = large_until(&store, &i.to_string(), Some(Duration::from_millis(5)))?;
         store.records().commit(&batch).await?;
     }
-    until("records went", || async {
-        // The lasting one, the ids and the deadlines.
+    until("the records were removed", || async {
+        // The record without expiry, the ids and the deadlines.
         Ok(place.keys().await?.len() == 3)
     })
     .await?;
-    // Each forgets sixteen.
+    // Each commit removes sixteen ids.
     for id in ["another", "a third"] {
         store.records().commit(&large(&store, id)?).await?;
     }

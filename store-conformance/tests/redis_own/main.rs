@@ -1,5 +1,5 @@
-//! What Redis' store promises beyond the suite: its requests, what it leaves
-//! behind, what becomes of a call when a server goes away, or a slot moves.
+//! What the store in Redis promises beyond the suite: the requests of its calls, the
+//! keys that it leaves, and what happens to calls when a server fails or a slot moves.
 
 mod calls;
 mod changes;
@@ -18,7 +18,7 @@ mod storms;
 mod tls;
 mod trips;
 
-#[allow(dead_code, reason = "the suite's part of it")]
+#[allow(dead_code, reason = "only the suite's programs use all of it")]
 mod harness;
 #[path = "../own/mod.rs"]
 mod own;
@@ -32,7 +32,7 @@ use store_redis::redis::aio::MultiplexedConnection;
 use store_redis::redis::{Client, Cmd, FromRedisValue, RedisResult};
 use store_redis::{RedisBuilder, RedisStore};
 
-/// A namespace that nobody used, on a server.
+/// An unused namespace on a server.
 #[derive(Clone)]
 struct Place {
     url: String,
@@ -69,7 +69,7 @@ impl Place {
             .await
     }
 
-    /// Asks the server itself.
+    /// Sends a command to the server, without the store.
     async fn ask<T: FromRedisValue>(&self, command: &Cmd) -> RedisResult<T> {
         command.query_async(&mut self.connection().await?).await
     }

@@ -1,4 +1,4 @@
-//! Slots that move, and primaries that die, under load.
+//! Slots that move, and primaries that are killed, under load.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::{End, Failure, Place, THINGS, key, tests};
 
 tests![
     a_slot_that_moves_under_load_loses_nothing,
-    a_dead_primarys_place_is_taken_under_load,
+    a_killed_primary_is_replaced_under_load,
 ];
 
 /// The slot of a partition's name.
@@ -78,14 +78,14 @@ async fn work(
             Body::json(round)?,
         )?;
         store.records().commit(&batch).await?;
-        // One that no script writes.
+        // A record that is not written by a script.
         let mut large = Batch::new(partition.clone(), store.now());
         let id = key(&format!("large {own}"));
         large.put(id.clone(), Expect::Absent, Body::bytes(vec![7; 20_000])?)?;
         store.records().commit(&large).await?;
-        let mut gone = Batch::new(partition.clone(), store.now());
-        gone.delete(id, Expect::Version(large.version()))?;
-        store.records().commit(&gone).await?;
+        let mut deletion = Batch::new(partition.clone(), store.now());
+        deletion.delete(id, Expect::Version(large.version()))?;
+        store.records().commit(&deletion).await?;
         let page = store
             .records()
             .scan(&Scan::partition(THINGS, partition.clone()).id_prefix(format!("{own} ")))
@@ -134,7 +134,7 @@ async fn a_slot_that_moves_under_load_loses_nothing(_: Place) -> End {
         let to = (at + 1) % 3;
         nodes.move_slot(slot, at, to).await?;
         at = to;
-        // Until there was work at its new place; who failed is asked at the end.
+        // Until calls succeed on its new server. Failures are reported at the end.
         let (moved, before) = (Instant::now(), taken.load(Ordering::SeqCst));
         while taken.load(Ordering::SeqCst) < before + 20
             && moved.elapsed() < Duration::from_secs(30)
@@ -162,14 +162,14 @@ async fn a_slot_that_moves_under_load_loses_nothing(_: Place) -> End {
     Ok(())
 }
 
-/// How often a partition's counter was surely raised, and may have been besides.
+/// How often a partition's counter was raised, and how often it may have been.
 #[derive(Default)]
 struct Raised {
     surely: AtomicU64,
     perhaps: AtomicU64,
 }
 
-/// Raises a counter once, and says whether it did; `None` if nobody knows.
+/// Raises a counter once; returns whether it was raised, `None` if that is unknown.
 async fn raise(store: &Store, partition: &Partition) -> Result<Option<bool>, Failure> {
     let decide = |found: Option<&Record>| {
         let number = match found {
@@ -193,9 +193,9 @@ async fn raise(store: &Store, partition: &Partition) -> Result<Option<bool>, Fai
     Ok((error.retry() != Retry::Ambiguous).then_some(false))
 }
 
-/// Of those whose primary dies, acknowledged writes may be lost, and none may
-/// be made twice or come from nowhere; the others lose nothing.
-async fn a_dead_primarys_place_is_taken_under_load(_: Place) -> End {
+/// Partitions whose primary is killed may lose acknowledged writes, but no write may
+/// apply twice. The other partitions lose nothing.
+async fn a_killed_primary_is_replaced_under_load(_: Place) -> End {
     const PARTITIONS: usize = 24;
     let mut nodes = Nodes::start(1)?;
     let place = Place::new(nodes.server.url());
@@ -221,31 +221,31 @@ async fn a_dead_primarys_place_is_taken_under_load(_: Place) -> End {
             Ok::<_, Failure>(())
         });
     }
-    let seen = || -> Vec<u64> {
+    let counted = || -> Vec<u64> {
         let surely = raised.iter().map(|one| one.surely.load(Ordering::SeqCst));
         surely.collect()
     };
     let all_beyond = async |before: Vec<u64>| {
         let begin = Instant::now();
-        while seen()
+        while counted()
             .iter()
             .zip(&before)
             .any(|(now, before)| *now < before + 3)
         {
-            assert!(begin.elapsed() < Duration::from_secs(60), "{:?}", seen());
+            assert!(begin.elapsed() < Duration::from_secs(60), "{:?}", counted());
             tokio::task::yield_now().await;
         }
         begin.elapsed()
     };
     all_beyond(vec![0; PARTITIONS]).await;
     assert!(block_in_place(|| nodes.server.kill_part(0)));
-    let took = all_beyond(seen()).await;
+    let took = all_beyond(counted()).await;
     done.store(true, Ordering::SeqCst);
     while let Some(ended) = workers.join_next().await {
         ended??;
     }
     let failed = failures.load(Ordering::SeqCst);
-    assert!(failed > 0, "nobody noticed");
+    assert!(failed > 0, "no call failed");
     let store = place.open().await?;
     let mut lost = 0;
     for (name, raised) in names.iter().zip(&*raised) {

@@ -1,4 +1,4 @@
-//! Servers that refuse: busy, full, or with values that are not the store's.
+//! Servers that are busy or full, or hold another program's values.
 
 use std::time::Duration;
 
@@ -92,7 +92,7 @@ async fn a_full_server_lets_records_be_disabled_and_deleted(_: Place) -> End {
         (ErrorKind::Unavailable, Retry::Safe)
     );
     assert!(refused.message().contains("deleting"), "{refused}");
-    // It says what it is, grown by a few bytes.
+    // An update that adds a few bytes.
     let mut disable = Batch::new(partition(), store.now());
     disable.put(key("a"), Expect::Present, body(false)?)?;
     store.records().commit(&disable).await?;

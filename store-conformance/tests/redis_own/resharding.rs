@@ -1,4 +1,4 @@
-//! The suite's own races in a cluster whose slots move all the while.
+//! The suite's races in a cluster whose slots are being moved.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,7 +14,7 @@ use crate::{End, Failure, Place, tests};
 
 tests![the_suites_races_lose_nothing_while_slots_move];
 
-/// What the names of races have in them.
+/// Parts of the names of cases that are races.
 const RACES: [&str; 7] = [
     "racing",
     "_race",
@@ -25,20 +25,20 @@ const RACES: [&str; 7] = [
     "transfers",
 ];
 
-/// How many slots move while a case runs, at least; it runs until they did.
+/// At least this many slots move while a case is repeated.
 const MOVES: u64 = 2;
 
-/// What the store does with its records, and how often between two moves.
-const DONE: [&str; 4] = ["evalsha", "exec", "get", "mget"];
+/// The commands of the store, and how many run between two moves.
+const COMMANDS: [&str; 4] = ["evalsha", "exec", "get", "mget"];
 const BETWEEN: u64 = 64;
 
-/// How long a call may wait for what is on its way: on a busy machine the servers
-/// take their time to agree.
+/// How long a call may wait for a slot that is being moved. On a busy machine the
+/// servers need some time to agree.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What a case is told that looks through a whole collection: it would miss what
-/// moves, so that is an error, and no fault.
-const WALK: &str = "could miss records";
+/// Part of the error of a collection scan, which fails rightly: it could miss keys that
+/// are being moved.
+const COLLECTION_SCAN: &str = "could miss records";
 
 async fn the_suites_races_lose_nothing_while_slots_move(_: Place) -> End {
     let nodes = Arc::new(Mutex::new(Nodes::start(0)?));
@@ -59,7 +59,7 @@ async fn the_suites_races_lose_nothing_while_slots_move(_: Place) -> End {
                 }
                 let report = suite.run_case(index).await;
                 let message = report.message.unwrap_or_default();
-                if message.contains(WALK) {
+                if message.contains(COLLECTION_SCAN) {
                     continue 'cases;
                 }
                 if report.outcome != Outcome::Passed {
@@ -71,7 +71,7 @@ async fn the_suites_races_lose_nothing_while_slots_move(_: Place) -> End {
                 }
             }
             ran += 1;
-            // What it left must not be what moves next time.
+            // The keys of this case must not be moved during the next one.
             let nodes = nodes.lock().await;
             for node in 0..nodes.ports.len() {
                 let mut connection = nodes.connection(node).await?;
@@ -85,19 +85,19 @@ async fn the_suites_races_lose_nothing_while_slots_move(_: Place) -> End {
     Ok(())
 }
 
-/// Moves the slot of some key that there is from server to server, each time
-/// that enough was done with what is there: who writes to a slot that is on its
-/// way waits, and nobody waits for ever.
+/// Moves the slot of any existing key from server to server, each time after enough
+/// commands have run: a write to a slot that is being moved waits, and must not wait
+/// too long.
 async fn keep_moving(nodes: Arc<Mutex<Nodes>>, moved: Arc<AtomicU64>) -> End {
     let mut done = 0;
     for round in 0.. {
         loop {
-            let now = nodes.lock().await.calls(&DONE).await?;
+            let now = nodes.lock().await.calls(&COMMANDS).await?;
             if now >= done + BETWEEN {
                 done = now;
                 break;
             }
-            // Others may have the cluster.
+            // Other tasks may use the cluster.
             tokio::task::yield_now().await;
         }
         let nodes = nodes.lock().await;
@@ -110,7 +110,7 @@ async fn keep_moving(nodes: Arc<Mutex<Nodes>>, moved: Arc<AtomicU64>) -> End {
     Ok(())
 }
 
-/// The slot of some key on this server; `None` if it has none.
+/// The slot of any key on this server; `None` if it has no key.
 async fn some_slot(nodes: &Nodes, node: usize) -> Result<Option<u16>, Failure> {
     let mut connection = nodes.connection(node).await?;
     let key = cmd("RANDOMKEY").query_async(&mut connection).await?;

@@ -1,4 +1,4 @@
-//! Servers that are restarted, and killed in the middle of everything.
+//! Servers that are restarted, and killed while they are used.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ tests![
     nothing_acknowledged_is_lost_and_nothing_is_there_by_half,
 ];
 
-/// A server of our own that forgets nothing when it is killed.
+/// A separate server that loses nothing when it is killed.
 fn durable() -> Result<Server, Failure> {
     Ok(block_in_place(|| {
         redis::killable(&Options::from_env().durable(true))
@@ -31,19 +31,19 @@ async fn a_restarted_server_is_found_again(_: Place) -> End {
     write(&store, "a", 0).await?;
     for round in 1..4 {
         assert!(block_in_place(|| server.kill()));
-        let error = number(&store, "a").await.expect_err("it is gone");
+        let error = number(&store, "a").await.expect_err("it was killed");
         assert_eq!(
             (error.kind(), error.retry()),
             (ErrorKind::Unavailable, Retry::Safe)
         );
         block_in_place(|| server.restart())?;
-        // It works, or says what it is; and the next one works.
+        // It works, or reports the lost connection; and the next call works.
         match number(&store, "a").await {
             Ok(found) => assert_eq!(found, Some(round - 1)),
             Err(error) => assert_eq!(error.kind(), ErrorKind::Unavailable),
         }
         assert_eq!(number(&store, "a").await?, Some(round - 1));
-        // The server forgot the scripts.
+        // The restarted server does not know the scripts.
         write(&store, "a", round).await?;
     }
     Ok(())
@@ -58,18 +58,18 @@ async fn a_server_that_does_not_answer_times_out(_: Place) -> End {
     let mut pause = cmd("CLIENT");
     pause.arg("PAUSE").arg(1_000);
     place.ask::<()>(&pause).await?;
-    let error = number(&store, "a").await.expect_err("no answer comes");
+    let error = number(&store, "a").await.expect_err("no reply arrives");
     assert_eq!(
         (error.kind(), error.retry()),
         (ErrorKind::Timeout, Retry::Safe)
     );
-    let error = write(&store, "a", 2).await.expect_err("no answer comes");
+    let error = write(&store, "a", 2).await.expect_err("no reply arrives");
     assert_eq!(
         (error.kind(), error.retry()),
         (ErrorKind::Timeout, Retry::Ambiguous)
     );
     while number(&store, "a").await.is_err() {}
-    // What was sent was done, late.
+    // What was sent was run later.
     assert_eq!(number(&store, "a").await?, Some(2));
     Ok(())
 }

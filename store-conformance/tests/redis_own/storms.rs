@@ -1,4 +1,4 @@
-//! Storms: a line that is cut again and again, and what is said meanwhile.
+//! Storms: a connection that is cut again and again, and the answers during that time.
 
 use std::sync::Arc;
 
@@ -14,8 +14,8 @@ use crate::{End, Failure, Place, tests};
 
 tests![
     a_storm_makes_no_answer_untrue,
-    a_client_that_sends_a_lost_take_again_is_caught,
-    a_client_that_calls_a_lost_take_refused_is_caught,
+    a_client_that_repeats_a_lost_take_is_detected,
+    a_client_that_reports_a_lost_take_as_refused_is_detected,
 ];
 
 async fn a_storm_makes_no_answer_untrue(place: Place) -> End {
@@ -26,17 +26,16 @@ async fn a_storm_makes_no_answer_untrue(place: Place) -> End {
         proxy.set_weather(Weather::ROUGH);
         let figures = storm::ride(&store, &whole, 6, 40).await?;
         println!("seed {seed}: {figures}; {} cuts", proxy.cuts());
-        assert!(proxy.cuts() > 5, "a breeze");
+        assert!(proxy.cuts() > 5, "too few cuts");
     }
     Ok(())
 }
 
-/// The limits of a client that makes something of its own of a take whose
-/// answer was lost.
+/// The limits of a client that does not report a lost reply to a take.
 #[derive(Debug)]
 struct Careless {
     limits: Arc<dyn RateLimitStore>,
-    /// Sends it again; else says that it did not happen.
+    /// Whether it repeats the take, or reports that it did not happen.
     sends_again: bool,
 }
 
@@ -61,7 +60,7 @@ impl RateLimitLayer for Careless {
     }
 }
 
-/// What the storm says of such a client, whose every tenth call loses its answer.
+/// The storm's verdict on such a client, of whose calls every tenth loses its reply.
 async fn verdict(place: Place, sends_again: bool) -> std::result::Result<Figures, Failure> {
     let whole = place.open().await?;
     let (proxy, store) = behind(&place, 7).await?;
@@ -78,20 +77,20 @@ async fn verdict(place: Place, sends_again: bool) -> std::result::Result<Figures
     match ride.await {
         Ok(figures) => figures,
         Err(ended) => match ended.into_panic().downcast::<String>() {
-            Ok(said) => Err((*said).into()),
-            Err(_) => Err("it does not say why".into()),
+            Ok(message) => Err((*message).into()),
+            Err(_) => Err("it panicked without a message".into()),
         },
     }
 }
 
-async fn a_client_that_sends_a_lost_take_again_is_caught(place: Place) -> End {
-    let said = verdict(place, true).await.expect_err("it took twice");
-    assert!(said.to_string().contains("tokens are gone"), "{said}");
+async fn a_client_that_repeats_a_lost_take_is_detected(place: Place) -> End {
+    let error = verdict(place, true).await.expect_err("it took twice");
+    assert!(error.to_string().contains("tokens are gone"), "{error}");
     Ok(())
 }
 
-async fn a_client_that_calls_a_lost_take_refused_is_caught(place: Place) -> End {
-    let said = verdict(place, false).await.expect_err("it did take");
-    assert!(said.to_string().contains("tokens are gone"), "{said}");
+async fn a_client_that_reports_a_lost_take_as_refused_is_detected(place: Place) -> End {
+    let error = verdict(place, false).await.expect_err("it did take");
+    assert!(error.to_string().contains("tokens are gone"), "{error}");
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Who is trusted, and what a user needs.
+//! Which certificates are trusted, and which rights a user needs.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -16,12 +16,12 @@ use crate::own::tls::Authority;
 use crate::{End, Failure, Place, THINGS, key, number, partition, tests, write};
 
 tests![
-    a_server_is_trusted_by_its_certificate_alone,
+    a_server_is_trusted_only_by_its_certificate,
     the_rights_that_are_documented_suffice,
-    a_user_without_rights_is_told_so,
+    a_user_without_rights_gets_permission_denied,
 ];
 
-/// A file that the server can read, whoever it runs as; gone when dropped.
+/// A file that the server can read as any user; removed when dropped.
 struct File(PathBuf);
 
 impl File {
@@ -38,10 +38,10 @@ impl Drop for File {
     }
 }
 
-/// Has the server show a certificate of that name, on that port.
+/// Makes the server use a certificate of that name on that port.
 async fn serve(place: &Place, authority: &Authority, host: &str, port: u16) -> End {
     let (certificate, key) = authority.certify(host)?;
-    // Read at once, and not again.
+    // The server reads them when it is configured, and not again.
     let (certificate, key) = (File::new(&certificate)?, File::new(&key)?);
     let mut command = cmd("CONFIG");
     command
@@ -63,7 +63,7 @@ async fn refused(what: &str, builder: RedisBuilder) -> End {
     Ok(())
 }
 
-async fn a_server_is_trusted_by_its_certificate_alone(_: Place) -> End {
+async fn a_server_is_trusted_only_by_its_certificate(_: Place) -> End {
     let server = block_in_place(|| redis::killable(&Options::from_env()))?;
     let place = Place::new(server.url());
     let port = std::net::TcpListener::bind("127.0.0.1:0")?
@@ -148,14 +148,16 @@ async fn the_rights_that_are_documented_suffice(_: Place) -> End {
     Ok(())
 }
 
-async fn a_user_without_rights_is_told_so(_: Place) -> End {
+async fn a_user_without_rights_gets_permission_denied(_: Place) -> End {
     let server = block_in_place(|| redis::killable(&Options::from_env()))?;
     let place = Place::new(server.url());
     let builder = user(&place, "~other:* +@all").await?;
     let store = Store::from(builder.clone().connect().await?);
-    let error = number(&store, "a").await.expect_err("another's keys");
+    let error = number(&store, "a").await.expect_err("keys of another user");
     assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error:?}");
-    let error = write(&store, "a", 1).await.expect_err("another's keys");
+    let error = write(&store, "a", 1)
+        .await
+        .expect_err("keys of another user");
     assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error:?}");
     let wrong = builder.credentials("app", "hunter2");
     let error = wrong.connect().await.expect_err("another password");

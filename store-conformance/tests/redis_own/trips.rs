@@ -1,4 +1,4 @@
-//! TRIPS.md says what goes over the wire to Redis.
+//! TRIPS.md lists the requests to Redis.
 
 use std::path::Path;
 
@@ -12,15 +12,15 @@ use crate::{End, Place, tests};
 
 tests![the_table_says_what_goes_over_the_wire];
 
-/// On a server of its own: what a walk over a collection costs depends on all
-/// the keys that there are.
+/// On a separate server, because the cost of a collection scan depends on the number of
+/// all keys.
 async fn the_table_says_what_goes_over_the_wire(_: Place) -> End {
     let server = block_in_place(|| redis::killable(&Options::from_env()))?;
     let place = Place::new(server.url());
     let proxy = Proxy::start(place.address(), Some(proxy::redis), 0).await?;
     let url = format!("redis://{}", proxy.address());
     let opened = place.builder().url(url).connect().await?;
-    // A script that the server does not know yet is sent once more.
+    // A script that the server does not know is sent twice.
     opened.setup().await?;
     let store = Store::from(opened);
     let counted = count(&store, &|| proxy.requests()).await?;

@@ -44,14 +44,14 @@ pub trait NoticeSource: Send + Sync + 'static {
     fn backend(&self) -> &'static str;
 
     /// Opens a connection that receives every message which is sent from then on.
-    /// It must fail after a timeout of its own.
+    /// It must have its own timeout.
     ///
     /// # Errors
     /// Why no server could be reached.
     async fn connect(&self) -> Result<Box<dyn NoticeStream>>;
 
-    /// Sends `probe` to all who listen, in the way that commits send theirs, and
-    /// returns how often each receives it: once, or once from each server of a
+    /// Sends `probe` to all listeners, as commits send their messages, and returns how
+    /// often each listener receives it: once, or once from each server of a
     /// cluster.
     ///
     /// # Errors
@@ -173,8 +173,8 @@ impl ChangeListener {
         }
     }
 
-    /// All changes that are committed after this call has returned, and none that
-    /// were committed before it was made.
+    /// All changes that are committed after this call has returned, and none that were
+    /// committed before it began.
     ///
     /// # Errors
     /// Those of the source; `Closed` after [`ChangeListener::close`].
@@ -213,7 +213,7 @@ impl ChangeListener {
 
 impl Shared {
     /// Whether probes that are sent now are received: everything that was sent
-    /// before them has been received too, because each server keeps the order.
+    /// before them has been received too, because each server sends in order.
     async fn prove(&self) -> Result<bool> {
         let mut events = self.events.subscribe();
         let proof = async {

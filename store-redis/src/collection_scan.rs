@@ -1,71 +1,71 @@
 //! Pages of a whole collection: `SCAN` over each primary.
 //!
-//! `SCAN` delivers what stays in one place on one server. So a walk remembers
-//! which servers there were and which had started when, and ends with an error
-//! once that has changed, or while a slot is being moved.
+//! `SCAN` returns every key that stays on one server while that server runs. So the
+//! cursor of a collection scan names the servers and the run of the current one, and the
+//! scan ends with an error if they have changed, or while a slot is being moved.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use redis::{RedisError, ServerErrorKind, Value, pipe};
+use redis::{ServerErrorKind, Value, pipe};
 use store_core::{Error, ErrorKind, Partition, Record, RecordKey, Records, Result, Retry, Scan};
 
-use crate::error::{BACKEND, Effect, from_redis};
+use crate::error::{BACKEND, Effect, Failure, from_redis};
 use crate::node::Node;
-use crate::scan::ROOM;
+use crate::scan::MAX_BYTES;
 use crate::servers::Servers;
 use crate::setup::field;
 use crate::shared::Shared;
 use crate::wire::{array, record, text, unexpected};
 
 /// The most keys that one step looks at.
-const MOST_LOOKED_AT: usize = 1024;
+const MAX_STEP: usize = 1024;
 
-/// How many a walk begins with: all that there are on a small server.
-const LOOK_AT_FIRST: usize = 256;
+/// How many keys the first step looks at: all of them on a small server.
+const FIRST_STEP: usize = 256;
 
-/// How many names may stand in a cursor because their page was full.
-const MOST_LEFT: usize = 32;
+/// How many names a cursor may hold because their page was full.
+const MAX_LEFT: usize = 32;
 
 /// How many records one request reads.
-const AT_ONCE: usize = 64;
+const READ_TOGETHER: usize = 64;
 
-/// Where a walk stands.
+/// How far a collection scan has come.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Place {
     /// The cluster as it was at first; empty for a single server.
     cluster: String,
-    /// The server that is walked over, by its name in the cluster.
+    /// The current server, by its name in the cluster.
     server: String,
-    /// Which run of it; empty before its first step.
+    /// The run id of that server; empty before the first step on it.
     run: String,
-    /// `SCAN`'s own cursor on it.
+    /// The cursor of `SCAN` on it.
     cursor: u64,
-    /// Names that were found and are not delivered yet.
+    /// Partitions and ids that were found and are not returned yet.
     left: Vec<(String, String)>,
-    /// Every server was walked over.
+    /// All servers have been scanned.
     done: bool,
 }
 
 pub(crate) async fn page(shared: &Shared, scan: &Scan, prefix: &str) -> Result<Records> {
     let servers = shared.servers()?;
     let mut place = match scan.position() {
-        // A client may put any name into its cursor.
+        // A client can put any name into its cursor.
         Some(position) => Place::parse(position)
             .filter(|place| place.left.iter().all(|(p, id)| scan.selects(p, id)))
-            .ok_or_else(|| Error::invalid("the cursor was altered; pass one as it was returned"))?,
+            .ok_or_else(|| Error::invalid("the cursor was altered; pass it as it was returned"))?,
         None => Place::default(),
     };
     let mut items: Vec<Record> = Vec::new();
     let at_first = if scan.position().is_none() {
-        LOOK_AT_FIRST
+        FIRST_STEP
     } else {
         1
     };
-    let (mut room, mut count) = (ROOM, scan.page_size().max(at_first));
+    let (mut room, mut count) = (MAX_BYTES, scan.page_size().max(at_first));
     loop {
         while !place.left.is_empty() && items.len() < scan.page_size() && room > 0 {
-            let most = AT_ONCE.min(scan.page_size() - items.len());
+            let most = READ_TOGETHER.min(scan.page_size() - items.len());
             let names: Vec<_> = place.left.drain(..most.min(place.left.len())).collect();
             let node = find(&servers, &place).await?;
             for record in read(shared, scan, &node, names).await? {
@@ -87,17 +87,17 @@ pub(crate) async fn page(shared: &Shared, scan: &Scan, prefix: &str) -> Result<R
         let node = find(&servers, &place).await?;
         let before = place.clone();
         step(shared, scan, prefix, &servers, &node, &mut place, count).await?;
-        if place.left.len() > wanted + MOST_LEFT && count > wanted {
-            // More than a cursor should hold: the same again, less of it.
+        if place.left.len() > wanted + MAX_LEFT && count > wanted {
+            // More names than a cursor should hold: repeat the step with fewer keys.
             (place, count) = (before, wanted);
         } else if place.left.is_empty() {
-            count = (count * 2).min(MOST_LOOKED_AT);
+            count = (count * 2).min(MAX_STEP);
         }
     }
 }
 
 impl Place {
-    /// To the next server, if there is one.
+    /// Continues with the next server, if there is one.
     fn go_on(&mut self, servers: &Servers) {
         let next = match servers {
             Servers::One(_) => None,
@@ -115,7 +115,7 @@ impl Place {
         }
     }
 
-    /// Fields, each ended by a NUL, which no name holds.
+    /// The fields, each ended by a NUL, which no name contains.
     fn to_bytes(&self) -> Vec<u8> {
         let mut text = String::new();
         let fields = [&self.cluster, &self.server, &self.run];
@@ -124,9 +124,9 @@ impl Place {
             text.push('\0');
         }
         write!(text, "{}\0{}\0", self.cursor, u8::from(self.done))
-            .expect("a string takes everything");
+            .expect("writing to a string cannot fail");
         for (partition, id) in &self.left {
-            write!(text, "{partition}\0{id}\0").expect("a string takes everything");
+            write!(text, "{partition}\0{id}\0").expect("writing to a string cannot fail");
         }
         text.into_bytes()
     }
@@ -149,13 +149,13 @@ impl Place {
     }
 }
 
-/// The connection to the server where the walk stands; the first at first.
+/// The node of the current server; of the first one before the first step.
 async fn find(servers: &Servers, place: &Place) -> Result<Arc<Node>> {
     match servers {
         Servers::One(node) => Ok(Arc::clone(node)),
         Servers::Cluster(cluster) => {
             if place.server.is_empty() {
-                // Whoever joined since must be walked over too.
+                // Servers that joined since must be scanned too.
                 cluster.look_again().await.map_err(failed)?;
             }
             let nodes = cluster.primaries();
@@ -168,11 +168,11 @@ async fn find(servers: &Servers, place: &Place) -> Result<Arc<Node>> {
     }
 }
 
-fn failed(e: RedisError) -> Error {
+fn failed(e: Failure) -> Error {
     from_redis(e, Effect::Repeatable, "scan")
 }
 
-/// One `SCAN` on `node`; what it finds is left in `place`.
+/// One `SCAN` on `node`; the names that it finds are added to `place`.
 async fn step(
     shared: &Shared,
     scan: &Scan,
@@ -219,7 +219,7 @@ async fn step(
     };
     place.cursor = text(cursor)?.parse().map_err(|_| unexpected())?;
     for key in array(keys)? {
-        // What is no UTF-8 is not ours.
+        // No key of the store is invalid UTF-8.
         let Ok(key) = text(key) else { continue };
         let Some((partition, id)) = shared.names.parse(collection, &key) else {
             continue;
@@ -233,7 +233,7 @@ async fn step(
     Ok(())
 }
 
-/// What `CLUSTER NODES` says of the primaries and their slots, in short.
+/// A short digest of the primaries and their slots in `CLUSTER NODES`.
 fn topology(nodes: &str, known: &[Arc<Node>]) -> Result<String> {
     let mut primaries: Vec<String> = Vec::new();
     let mut names: Vec<&str> = Vec::new();
@@ -245,8 +245,8 @@ fn topology(nodes: &str, known: &[Arc<Node>]) -> Result<String> {
         if slots.iter().any(|slot| slot.starts_with('[')) {
             return Err(Error::new(
                 ErrorKind::Unavailable,
-                "the cluster is moving slots, and a walk over it could miss records; \
-                 begin it again when that is done",
+                "the cluster is moving slots, and a collection scan could miss records; begin it \
+                 again when the slots have been moved",
             )
             .with_retry(Retry::Safe)
             .with_backend(BACKEND));
@@ -266,7 +266,7 @@ fn topology(nodes: &str, known: &[Arc<Node>]) -> Result<String> {
     Ok(format!("{:016x}", fnv(&primaries.join("\n"))))
 }
 
-/// FNV-1a: it tells one state from another; it guards no secret.
+/// FNV-1a. It distinguishes states and protects no secret.
 fn fnv(text: &str) -> u64 {
     text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
@@ -276,13 +276,13 @@ fn fnv(text: &str) -> u64 {
 fn changed() -> Error {
     Error::new(
         ErrorKind::Superseded,
-        "a server was restarted or the cluster has changed since the walk began, \
-         and going on could miss records; begin it again without a cursor",
+        "a server was restarted or the cluster has changed since the collection scan began, so \
+         it could miss records; begin it again without a cursor",
     )
     .with_backend(BACKEND)
 }
 
-/// The records of these names that are there and have not expired.
+/// The records of these names that exist and have not expired.
 async fn read(
     shared: &Shared,
     scan: &Scan,
@@ -300,7 +300,7 @@ async fn read(
         found.push(at);
     }
     let values: Vec<Value> = node.send_all(&commands).await.map_err(|e| match e.kind() {
-        // A name that stood in a cursor, whose slot is another's by now.
+        // The slot of a name in a cursor has moved to another server.
         redis::ErrorKind::Server(ServerErrorKind::Moved | ServerErrorKind::Ask) => changed(),
         _ => failed(e),
     })?;
@@ -318,7 +318,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_place_survives_its_cursor_and_an_altered_one_is_refused() {
+    fn a_cursor_is_parsed_back_and_an_altered_one_is_refused() {
         let place = Place {
             cluster: "00ff".into(),
             server: "b0".into(),
@@ -330,7 +330,7 @@ mod tests {
         let bytes = place.to_bytes();
         assert_eq!(Place::parse(&bytes), Some(place));
         for cut in 1..bytes.len() {
-            // Never a panic; what is cut within a name is another name.
+            // No panic; a name that was cut is another name.
             let _ = Place::parse(&bytes[..cut]);
         }
         assert_eq!(Place::parse(b""), None);

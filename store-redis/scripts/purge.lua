@@ -1,18 +1,18 @@
--- Stands before each script that writes records.
+-- Precedes each script that writes records.
 --
--- Forgets ids whose records are gone, a few at a time and more than one commit
--- adds on average, and lets the sets go with their last record if all expire.
-local function tidy(ids, deadlines, now_ms)
+-- Removes ids whose records have expired: a few at a time, and more than a commit adds
+-- on average. If all records expire, the sorted sets expire with the last of them.
+local function purge(ids, deadlines, now_ms)
     local overdue = redis.pcall('ZRANGEBYSCORE', deadlines, '-inf', now_ms, 'LIMIT', 0, 16)
-    local gone = {}
+    local expired = {}
     for _, id in ipairs(overdue) do
         if redis.pcall('EXISTS', ids .. ':' .. id) == 0 then
-            gone[#gone + 1] = id
+            expired[#expired + 1] = id
         end
     end
-    if #gone > 0 then
-        redis.pcall('ZREM', ids, unpack(gone))
-        redis.pcall('ZREM', deadlines, unpack(gone))
+    if #expired > 0 then
+        redis.pcall('ZREM', ids, unpack(expired))
+        redis.pcall('ZREM', deadlines, unpack(expired))
     end
     local all, expiring = redis.pcall('ZCARD', ids), redis.pcall('ZCARD', deadlines)
     if type(all) == 'number' and all == expiring and all > 0 then

@@ -1,13 +1,13 @@
--- Lets records that were to expire stay for good, all or none of them. They may be
--- long, and are changed where they are. Done twice it does no more.
+-- Removes the expiry of records, of all or none. They may be long, so they are changed
+-- in place. Running it again changes nothing.
 --
 -- KEYS: the records; the sorted set of their collection's ids; that of their
 --       deadlines.
--- ARGV: the time, as it is stored; the records' ids.
+-- ARGV: the time, as it is stored; the ids of the records.
 --
--- Answers nothing, or which record is gone.
+-- Returns nil, or the index of a record that does not exist or has expired.
 --
--- Moments are of one width, so they compare as texts.
+-- Times have a fixed width, so they are compared as text.
 
 local call = redis.call
 local NEVER = '----------.---------'
@@ -25,5 +25,5 @@ for i = 1, count do
 end
 call('ZREM', KEYS[count + 2], unpack(ARGV, 2))
 local clock = call('TIME')
-tidy(KEYS[count + 1], KEYS[count + 2], clock[1] * 1000 + math.floor(clock[2] / 1000))
+purge(KEYS[count + 1], KEYS[count + 2], clock[1] * 1000 + math.floor(clock[2] / 1000))
 return nil

@@ -1,9 +1,9 @@
--- Puts the id of a record that plain commands wrote where it belongs, by how the
--- record is now, whoever wrote it. The record may be long, and is not read.
+-- Adds the id of a record that was written by plain commands to the sorted sets, by the
+-- record's current expiry. The record may be long, and is not read.
 --
 -- KEYS: the record; the sorted set of its collection's ids; that of their
 --       deadlines.
--- ARGV: the id.
+-- ARGV: its id.
 
 local deadline = redis.call('PEXPIRETIME', KEYS[1])
 if deadline == -2 then
@@ -16,5 +16,5 @@ else
     redis.call('ZADD', KEYS[3], deadline, ARGV[1])
 end
 local clock = redis.call('TIME')
-tidy(KEYS[2], KEYS[3], clock[1] * 1000 + math.floor(clock[2] / 1000))
+purge(KEYS[2], KEYS[3], clock[1] * 1000 + math.floor(clock[2] / 1000))
 return nil
