@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 use crate::error::{Error, Result};
 
 /// The longest API key, in bytes.
-pub const MAX_KEY: usize = 256;
+pub const MAX_API_KEY: usize = 256;
 
 /// The shortest API key that may be inserted, in bytes. Shorter ones can still
 /// be looked up: they are unknown.
@@ -22,7 +22,7 @@ const MIN_COUNTED_BITS: f64 = 40.0;
 
 /// An API key, as a client presents it: a secret.
 ///
-/// It is of 1 to [`MAX_KEY`] visible ASCII characters, so that it fits any
+/// It is of 1 to [`MAX_API_KEY`] visible ASCII characters, so that it fits any
 /// header and any store. It is never shown by `Debug`, has no `Display` and no
 /// `Serialize`, is compared in constant time and cleared from memory when
 /// dropped. [`ApiKey::expose`] is the one way to its text.
@@ -42,12 +42,12 @@ impl ApiKey {
     /// The key of this text.
     ///
     /// # Errors
-    /// `InvalidInput` if it is empty, longer than [`MAX_KEY`] bytes or holds
+    /// `InvalidInput` if it is empty, longer than [`MAX_API_KEY`] bytes or holds
     /// anything but visible ASCII. The text is not quoted.
     pub fn parse(text: impl AsRef<str>) -> Result<Self> {
         let text = text.as_ref();
         let good =
-            (1..=MAX_KEY).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
+            (1..=MAX_API_KEY).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
         if !good {
             return Err(Error::invalid(
                 "an API key is 1 to 256 visible ASCII characters without spaces; \
@@ -179,14 +179,14 @@ mod tests {
 
     #[test]
     fn a_key_is_visible_ascii_of_bounded_length() {
-        assert!(ApiKey::parse("x".repeat(MAX_KEY)).is_ok());
+        assert!(ApiKey::parse("x".repeat(MAX_API_KEY)).is_ok());
         for wrong in [
             "",
             "a b",
             "a\n",
             "a\0b",
             "schlüssel",
-            &"x".repeat(MAX_KEY + 1),
+            &"x".repeat(MAX_API_KEY + 1),
         ] {
             let error = ApiKey::parse(wrong).unwrap_err();
             assert!(error.is(crate::ErrorKind::InvalidInput));

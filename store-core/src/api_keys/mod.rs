@@ -285,7 +285,7 @@ pub use access::{
 pub use data::{KeyData, KeyEntry, KeyId, MAX_TENANT};
 pub use format::KeyFormat;
 pub use handle::ApiKeys;
-pub use key::{ApiKey, MAX_KEY, MIN_STRONG_KEY};
+pub use key::{ApiKey, MAX_API_KEY, MIN_STRONG_KEY};
 pub use layer::ApiKeyLayer;
 pub use permissions::{Permission, Permissions};
 pub(crate) use records::KEY_RINGS;

@@ -141,7 +141,7 @@ use crate::scan::Scan;
 pub use detached::DetachedTasks;
 pub use ext::BlobStoreExt;
 pub use io::{AsyncBlobReader, AsyncBlobWriter};
-pub use name::{BlobRef, MAX_KEY};
+pub use name::{BlobRef, MAX_BLOB_KEY};
 pub use pointer::{Content, Pointer};
 pub use records::{ProvisionalChunks, RecordBlobs};
 pub use sweeper::BlobSweeper;

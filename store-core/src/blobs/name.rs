@@ -11,7 +11,7 @@ use crate::key::{Partition, RecordKey, RecordRef};
 use super::BLOBS;
 
 /// The longest key of an object, in bytes.
-pub const MAX_KEY: usize = 1024;
+pub const MAX_BLOB_KEY: usize = 1024;
 
 /// The longest key that is a record's id as it is. A longer one is cut here and
 /// its digest follows, which makes the id longer than this: no short key can be
@@ -26,7 +26,7 @@ const SORTED: usize = VERBATIM - 3;
 ///
 /// The bucket is a [`Partition`]'s name: objects of one bucket are listed
 /// together and in order, and publishing them is that partition's work. The key
-/// is 1 to [`MAX_KEY`] bytes of anything but NUL; `/`, `..` and the like mean
+/// is 1 to [`MAX_BLOB_KEY`] bytes of anything but NUL; `/`, `..` and the like mean
 /// nothing.
 ///
 /// ```
@@ -47,12 +47,12 @@ impl<'a> BlobRef<'a> {
     ///
     /// # Errors
     /// `InvalidInput` if the bucket is no partition's name, or the key is empty,
-    /// over [`MAX_KEY`] bytes, or holds a NUL.
+    /// over [`MAX_BLOB_KEY`] bytes, or holds a NUL.
     pub fn new(bucket: &'a str, key: &'a str) -> Result<Self> {
         RecordRef::new(bucket, BLOBS, "")?;
-        if key.is_empty() || key.len() > MAX_KEY || key.as_bytes().contains(&0) {
+        if key.is_empty() || key.len() > MAX_BLOB_KEY || key.as_bytes().contains(&0) {
             return Err(Error::invalid(format!(
-                "an object's key is 1 to {MAX_KEY} bytes without NUL, and this one is {} bytes; \
+                "an object's key is 1 to {MAX_BLOB_KEY} bytes without NUL, and this one is {} bytes; \
                  name the object by a digest if its natural name does not fit",
                 key.len()
             )));
@@ -148,7 +148,7 @@ mod tests {
         let keys = ["a", "é", "𝄞"].map(|c| {
             (VERBATIM - 8..VERBATIM + 8)
                 .map(|n| format!("{}{}", "x".repeat(n), c.repeat(3)))
-                .chain([c.repeat(MAX_KEY / c.len())])
+                .chain([c.repeat(MAX_BLOB_KEY / c.len())])
                 .collect::<Vec<_>>()
         });
         let mut ids = std::collections::HashSet::new();
@@ -180,8 +180,8 @@ mod tests {
     fn keys_that_no_store_can_hold_are_refused() {
         assert!(BlobRef::new("b", "").is_err());
         assert!(BlobRef::new("b", "a\0").is_err());
-        assert!(BlobRef::new("b", &"k".repeat(MAX_KEY + 1)).is_err());
+        assert!(BlobRef::new("b", &"k".repeat(MAX_BLOB_KEY + 1)).is_err());
         assert!(BlobRef::new(&"b".repeat(MAX_NAME + 1), "k").is_err());
-        assert!(BlobRef::new("", &"k".repeat(MAX_KEY)).is_ok());
+        assert!(BlobRef::new("", &"k".repeat(MAX_BLOB_KEY)).is_ok());
     }
 }

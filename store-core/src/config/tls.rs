@@ -57,7 +57,7 @@ impl Tls {
     /// The named authorities in PEM; `None` if none are named. For backends.
     ///
     /// # Errors
-    /// `Config` if the file cannot be read, if what is named holds no
+    /// `Config` if the file cannot be read, if what is named contains no
     /// certificate, or if only the named authorities are to be trusted and none
     /// are named.
     pub fn authorities(&self) -> Result<Option<Vec<u8>>> {
@@ -84,7 +84,7 @@ impl Tls {
         if !pem.windows(CERTIFICATE.len()).any(|at| at == CERTIFICATE) {
             return Err(Error::new(
                 ErrorKind::Config,
-                "the certificate authorities hold no certificate in PEM",
+                "the certificate authorities contain no certificate in PEM",
             ));
         }
         Ok(Some(pem))

@@ -1,4 +1,4 @@
-//! The URL of a store, read once for all backends.
+//! The URL of a store, parsed in one place for all backends.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,7 +6,8 @@ use std::str::FromStr;
 use percent_encoding::percent_decode_str;
 use serde::de::{self, Deserialize, Deserializer};
 
-use crate::error::{Error, ErrorKind, Result};
+use super::{UrlOptions, listed, wrong};
+use crate::error::{Error, Result};
 use crate::secret::Secret;
 
 /// The URL of a store:
@@ -79,10 +80,7 @@ impl StoreUrl {
 
     /// The options, to be taken by name.
     pub fn options(&self) -> UrlOptions<'_> {
-        UrlOptions {
-            left: self.options.iter().collect(),
-            known: Vec::new(),
-        }
+        UrlOptions::new(&self.options)
     }
 
     /// Refuses a URL of another backend.
@@ -120,7 +118,7 @@ impl FromStr for StoreUrl {
         // taken for a host or an option.
         if rest.contains(['@', '#']) {
             return Err(wrong(
-                "an `@` or `#` stands behind the host; write special characters in a user, a \
+                "an `@` or `#` follows the host; write special characters in a user, a \
                  secret or an option as percent escapes: `/` as %2F, `?` as %3F, `#` as %23, `@` \
                  as %40",
             ));
@@ -222,20 +220,6 @@ fn decode(text: &str) -> Result<String> {
         .map_err(|_| wrong("the percent escapes in the URL are not UTF-8"))
 }
 
-fn wrong(message: impl Into<std::borrow::Cow<'static, str>>) -> Error {
-    Error::new(ErrorKind::Config, message)
-}
-
-/// `a, b or c`.
-fn listed(items: impl IntoIterator<Item = String>) -> String {
-    let items: Vec<String> = items.into_iter().collect();
-    match items.split_last() {
-        Some((last, [])) => last.clone(),
-        Some((last, before)) => format!("{} or {last}", before.join(", ")),
-        None => "none".into(),
-    }
-}
-
 impl fmt::Debug for StoreUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<_> = self.options.iter().map(|(name, _)| name).collect();
@@ -256,86 +240,10 @@ impl<'de> Deserialize<'de> for StoreUrl {
     }
 }
 
-/// The options of a [`StoreUrl`], to be taken by name and then
-/// [finished](UrlOptions::finish).
-#[must_use = "finish() refuses the options that are left"]
-#[derive(Debug)]
-pub struct UrlOptions<'a> {
-    left: Vec<&'a (String, String)>,
-    known: Vec<&'static str>,
-}
-
-impl<'a> UrlOptions<'a> {
-    /// The value of this option as text, decoded.
-    pub fn take_text(&mut self, name: &'static str) -> Option<&'a str> {
-        self.known.push(name);
-        let place = self.left.iter().position(|(known, _)| known == name)?;
-        Some(&self.left.swap_remove(place).1)
-    }
-
-    /// The value of this option: a number, `true` or `false`, or whatever else
-    /// parses.
-    ///
-    /// # Errors
-    /// `Config` if it does not parse. The value is not shown.
-    pub fn take<T: FromStr>(&mut self, name: &'static str) -> Result<Option<T>> {
-        let Some(text) = self.take_text(name) else {
-            return Ok(None);
-        };
-        text.parse().map(Some).map_err(|_| {
-            let kind = std::any::type_name::<T>()
-                .rsplit("::")
-                .next()
-                .unwrap_or("value");
-            wrong(format!("the URL's option `{name}` is not of type {kind}"))
-        })
-    }
-
-    /// The value of this option as a duration such as `500ms`, `5s` or `2min`.
-    ///
-    /// # Errors
-    /// As [`UrlOptions::take`].
-    pub fn take_duration(&mut self, name: &'static str) -> Result<Option<std::time::Duration>> {
-        let text = self.take_text(name);
-        text.map(humantime::parse_duration)
-            .transpose()
-            .map_err(|_| {
-                wrong(format!(
-                    "the URL's option `{name}` is not a duration such as 500ms, 5s or 2min"
-                ))
-            })
-    }
-
-    /// The options of the form `prefix[name]=value`, as names and values.
-    pub fn take_indexed(&mut self, prefix: &'static str) -> Vec<(&'a str, &'a str)> {
-        self.known.push(prefix);
-        let index = |option: &&'a (String, String)| {
-            let name = option.0.strip_prefix(prefix)?.strip_prefix('[')?;
-            Some((name.strip_suffix(']')?, &*option.1))
-        };
-        let found = self.left.iter().filter_map(index).collect();
-        self.left.retain(|option| index(option).is_none());
-        found
-    }
-
-    /// Refuses the options that were not taken.
-    ///
-    /// # Errors
-    /// `Config` that names the option, and those that this backend knows.
-    pub fn finish(self) -> Result<()> {
-        match self.left.first() {
-            None => Ok(()),
-            Some((name, _)) => Err(wrong(format!(
-                "the URL's option `{name}` is unknown; this backend knows {}",
-                listed(self.known.iter().map(|name| format!("`{name}`")))
-            ))),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::ErrorKind;
 
     fn read(text: &str) -> StoreUrl {
         text.parse().unwrap()

@@ -213,6 +213,14 @@ impl KeyRing {
     }
 }
 
+impl<'de> serde::Deserialize<'de> for KeyRing {
+    /// From the text that [`KeyRing::parse`] takes.
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = zeroize::Zeroizing::new(String::deserialize(deserializer)?);
+        Self::parse(&text).map_err(|error| serde::de::Error::custom(error.message()))
+    }
+}
+
 impl std::str::FromStr for KeyRing {
     type Err = Error;
     /// As [`KeyRing::parse`].

@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use store_core::ErrorKind;
 use store_core::api_keys::{
-    Access, ApiKey, ApiKeyStore, ApiKeys, DenyReason, KeyData, KeyEntry, Lookup, MAX_KEY, Verdict,
-    decide,
+    Access, ApiKey, ApiKeyStore, ApiKeys, DenyReason, KeyData, KeyEntry, Lookup, MAX_API_KEY,
+    Verdict, decide,
 };
 
 use super::fixtures::{Fixture, Fixtures, Space, key};
@@ -315,7 +315,7 @@ async fn unknown_keys_of_any_form_are_unknown(given: Given) -> CaseResult {
         space.assert_unknown(&ApiKey::parse(odd)?).await?;
     }
     space
-        .assert_unknown(&ApiKey::parse("~".repeat(MAX_KEY))?)
+        .assert_unknown(&ApiKey::parse("~".repeat(MAX_API_KEY))?)
         .await?;
     for _ in 0..50 {
         assert_eq!(space.first.get_key(&key()).await?, Lookup::Unknown);

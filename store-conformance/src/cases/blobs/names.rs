@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use store_core::blobs::{BlobList, BlobRef, BlobStat, MAX_KEY};
+use store_core::blobs::{BlobList, BlobRef, BlobStat, MAX_BLOB_KEY};
 use store_core::{BlobStore, Cursor, ErrorKind, Result};
 
 use super::tools::{Given, holds, holds_none, named, put, told, written};
@@ -96,8 +96,8 @@ fn odd_keys() -> Vec<String> {
     .map(String::from)
     .into();
     keys.extend(["", "x", "y"].map(long));
-    keys.push("z".repeat(MAX_KEY));
-    keys.push(format!("{}y", "z".repeat(MAX_KEY - 1)));
+    keys.push("z".repeat(MAX_BLOB_KEY));
+    keys.push(format!("{}y", "z".repeat(MAX_BLOB_KEY - 1)));
     keys.sort();
     keys
 }
@@ -212,13 +212,13 @@ async fn a_list_knows_prefixes_literally(harness: Given) -> CaseResult {
     for key in &keys {
         put(&opened.first, named(key), told(1), b"x").await?;
     }
-    let long = "z".repeat(MAX_KEY);
+    let long = "z".repeat(MAX_BLOB_KEY);
     let prefixes = [
         "", "a", "a/", "%", "_", "*", "[", "\\", ".", "#", "é", "object", "zz", "none",
     ];
     let prefixes = prefixes
         .into_iter()
-        .chain([&long[..198], &long[..MAX_KEY - 1], &long]);
+        .chain([&long[..198], &long[..MAX_BLOB_KEY - 1], &long]);
     for prefix in prefixes {
         let list = BlobList::new("bucket")?.prefix(prefix);
         let mut found = pages(&opened.second, &list, 3).await?;

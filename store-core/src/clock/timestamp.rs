@@ -1,26 +1,17 @@
-//! Time, as the store sees it.
-//!
-//! One [`Clock`] decides whether a record has expired and how far a bucket has
-//! refilled. It is injected when a backend is opened, so that a test can move
-//! time by hand with [`ManualClock`] instead of sleeping. Leases, back-off and
-//! deadlines are about how long something takes, not about what time it is:
-//! they use tokio's time.
+//! Moments.
 
 use std::fmt;
 use std::ops::{Add, Sub};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use async_trait::async_trait;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
-use tokio::sync::watch;
 
 /// A moment: whole nanoseconds since the Unix epoch, never negative, at most
-/// `i64::MAX` (April of 2262), so that every backend can hold it exactly.
+/// `i64::MAX` (April of 2262), so that every backend can store it exactly.
 ///
-/// Arithmetic saturates at both ends. Serialized as RFC 3339 text with
-/// nanoseconds, which people can read and which loses no digit.
+/// Arithmetic saturates at both ends. It is serialized as RFC 3339 text with
+/// nanoseconds. The features `jiff`, `time` and `chrono` add conversions to and
+/// from the types of those crates.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Timestamp(i64);
 
@@ -91,7 +82,7 @@ impl From<SystemTime> for Timestamp {
     /// Moments before the epoch become the epoch.
     #[inline]
     fn from(time: SystemTime) -> Self {
-        Self::from_nanos(nanos(time.duration_since(UNIX_EPOCH).unwrap_or_default()))
+        Self::EPOCH + time.duration_since(UNIX_EPOCH).unwrap_or_default()
     }
 }
 
@@ -130,7 +121,7 @@ impl<'de> Deserialize<'de> for Timestamp {
 
 impl std::str::FromStr for Timestamp {
     type Err = crate::Error;
-    /// The moment that this RFC 3339 text names, in UTC (`Z`) or with an offset.
+    /// The moment that this RFC 3339 text denotes, in UTC (`Z`) or with an offset.
     fn from_str(text: &str) -> crate::Result<Self> {
         parse_rfc3339(text).ok_or_else(|| {
             crate::Error::invalid(
@@ -172,139 +163,6 @@ fn moment(utc: &str, shift: i64) -> Option<Timestamp> {
         .ok()
         .filter(|nanos| *nanos >= 0)
         .map(Timestamp)
-}
-
-/// Tells the time and waits for it.
-#[async_trait]
-pub trait Clock: Send + Sync + fmt::Debug {
-    /// The time now. Two calls may go backwards, as a machine's clock may.
-    fn now(&self) -> Timestamp;
-
-    /// Returns once [`Clock::now`] has reached `deadline`; at once if it has.
-    /// Dropping the future costs nothing.
-    async fn sleep_until(&self, deadline: Timestamp);
-}
-
-/// The machine's clock.
-///
-/// Between two readings of the machine's wall clock it counts on by the
-/// monotonic clock, which is quicker to read and never steps. The wall clock
-/// is read again once a millisecond of that count: a step of the machine's
-/// clock is noticed within a millisecond of running time.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct SystemClock;
-
-/// For how many nanoseconds the wall clock is counted on.
-const COUNTED_ON: u64 = 1_000_000;
-
-/// Where the count began.
-static BEGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
-/// The wall clock less the count, when both were last read; wrapping.
-static OFFSET: AtomicU64 = AtomicU64::new(0);
-/// Up to which count that offset serves.
-static SERVES_UNTIL: AtomicU64 = AtomicU64::new(0);
-
-/// How long reading the wall clock may take for others to count on from it: the
-/// offset is wrong by as much.
-const READ_WITHIN: u64 = 100_000;
-
-/// Reads the wall clock, and lets others count on from there, unless this
-/// thread was interrupted meanwhile. Whoever meets the two numbers half changed
-/// gets one offset or the other, both good.
-#[cold]
-fn read_wall_clock(before: u64) -> Timestamp {
-    let wall = Timestamp::from(SystemTime::now());
-    let after = nanos(BEGIN.elapsed());
-    if after - before < READ_WITHIN {
-        OFFSET.store(wall.as_nanos().wrapping_sub(after), Ordering::Relaxed);
-        SERVES_UNTIL.store(after + COUNTED_ON, Ordering::Release);
-    }
-    wall
-}
-
-/// In 64 bits: enough for 584 years, and most of the cost if it were 128.
-fn nanos(duration: Duration) -> u64 {
-    let seconds = duration.as_secs().saturating_mul(1_000_000_000);
-    seconds.saturating_add(u64::from(duration.subsec_nanos()))
-}
-
-#[async_trait]
-impl Clock for SystemClock {
-    fn now(&self) -> Timestamp {
-        let count = nanos(BEGIN.elapsed());
-        if count < SERVES_UNTIL.load(Ordering::Acquire) {
-            let offset = OFFSET.load(Ordering::Relaxed);
-            Timestamp::from_nanos(offset.wrapping_add(count))
-        } else {
-            read_wall_clock(count)
-        }
-    }
-
-    async fn sleep_until(&self, deadline: Timestamp) {
-        // In slices, so that a step of the machine's clock is noticed.
-        const SLICE: Duration = Duration::from_secs(60);
-        loop {
-            let left = deadline.since(self.now());
-            if left.is_zero() {
-                return;
-            }
-            tokio::time::sleep(left.min(SLICE)).await;
-        }
-    }
-}
-
-/// A clock that moves only when told to. Clones share one time.
-///
-/// ```
-/// use std::time::Duration;
-/// use store_core::{Clock, ManualClock, Timestamp};
-///
-/// let clock = ManualClock::new(Timestamp::from_seconds(1_000));
-/// clock.advance(Duration::from_secs(5));
-/// assert_eq!(clock.now(), Timestamp::from_seconds(1_005));
-/// ```
-#[derive(Clone, Debug)]
-pub struct ManualClock {
-    time: Arc<watch::Sender<Timestamp>>,
-}
-
-impl ManualClock {
-    /// A clock that stands at `start`.
-    pub fn new(start: Timestamp) -> Self {
-        Self {
-            time: Arc::new(watch::Sender::new(start)),
-        }
-    }
-
-    /// Moves the time forward by `by` and wakes whoever slept until then.
-    pub fn advance(&self, by: Duration) {
-        self.time.send_modify(|time| *time = *time + by);
-    }
-
-    /// Sets the time, backwards too.
-    pub fn set(&self, to: Timestamp) {
-        self.time.send_replace(to);
-    }
-}
-
-impl Default for ManualClock {
-    /// A clock that stands at a round moment in 2030.
-    fn default() -> Self {
-        Self::new(Timestamp::from_seconds(1_893_456_000))
-    }
-}
-
-#[async_trait]
-impl Clock for ManualClock {
-    fn now(&self) -> Timestamp {
-        *self.time.borrow()
-    }
-
-    async fn sleep_until(&self, deadline: Timestamp) {
-        let mut time = self.time.subscribe();
-        // The sender lives as long as `self` is borrowed, so this cannot fail.
-        let _ = time.wait_for(|now| *now >= deadline).await;
-    }
 }
 
 #[cfg(test)]
@@ -365,36 +223,5 @@ mod tests {
         assert_eq!(Timestamp::MAX + Duration::MAX, Timestamp::MAX);
         assert_eq!(Timestamp::EPOCH - Duration::MAX, Timestamp::EPOCH);
         assert_eq!(Timestamp::EPOCH.since(Timestamp::MAX), Duration::ZERO);
-    }
-
-    #[test]
-    fn the_machines_clock_is_the_wall_clock_to_a_millisecond() {
-        let mut last = Timestamp::EPOCH;
-        let mut readings = 0u32;
-        let begin = Instant::now();
-        // Through several readings of the wall clock.
-        while begin.elapsed() < Duration::from_millis(20) {
-            let before = Timestamp::from(SystemTime::now());
-            let now = SystemClock.now();
-            let after = Timestamp::from(SystemTime::now());
-            let slack = Duration::from_millis(1);
-            assert!(before - slack <= now && now <= after + slack, "{now}");
-            assert!(last - slack <= now);
-            last = now;
-            readings += 1;
-        }
-        assert!(readings > 1);
-    }
-
-    #[tokio::test]
-    async fn a_sleeper_wakes_when_the_time_is_moved() {
-        let clock = ManualClock::default();
-        let deadline = clock.now() + Duration::from_secs(3600);
-        let sleeper = tokio::spawn({
-            let clock = clock.clone();
-            async move { clock.sleep_until(deadline).await }
-        });
-        clock.advance(Duration::from_secs(3600));
-        sleeper.await.unwrap();
     }
 }

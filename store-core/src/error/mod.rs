@@ -1,105 +1,30 @@
 //! One error type for every backend and contract.
 //!
-//! An [`Error`] answers three questions: what kind of error it is
-//! ([`ErrorKind`]), whether the write is known not to have happened ([`Retry`]), and,
-//! in its message, what the caller should do next. It never carries a secret:
-//! keys appear [redacted](RedactedKey), bodies not at all.
+//! An [`Error`] has a kind ([`ErrorKind`]), says whether the same call may be
+//! repeated ([`Retry`]), and says in its message what to do next. It never contains
+//! a secret: keys appear [redacted](RedactedKey), bodies not at all.
+
+mod conflict;
+mod http;
+mod kind;
+mod redacted;
 
 use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::key::RecordRef;
-use crate::record::Record;
+
+pub use conflict::{Conflict, FailedItem};
+pub use kind::{ErrorKind, Retry};
+pub use redacted::RedactedKey;
 
 /// The result type of this workspace.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// The kind of an [`Error`].
-#[non_exhaustive]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum ErrorKind {
-    /// What the call names does not exist.
-    NotFound,
-    /// What the call would create exists already.
-    AlreadyExists,
-    /// An expectation did not hold; nothing was written. See [`Error::conflict`].
-    Conflict,
-    /// What the call would delete is still used; remove what uses it first.
-    InUse,
-    /// Concurrent writers won every attempt; nothing was written.
-    Contended,
-    /// What was begun or opened earlier has been replaced or deleted since; begin or open it again.
-    Superseded,
-    /// The request can never succeed as it stands; it was refused before any I/O.
-    InvalidInput,
-    /// A limit (records, bytes, a tenant's quota, attachments …) would be exceeded.
-    LimitExceeded,
-    /// The caller is known and may not do this, or the server denied this program the right.
-    PermissionDenied,
-    /// The server did not accept this program's credentials.
-    Unauthenticated,
-    /// This store does not offer the operation. See its capabilities.
-    Unsupported,
-    /// The server could not be reached or said that it cannot answer now.
-    Unavailable,
-    /// No answer came in time.
-    Timeout,
-    /// What is stored cannot be understood.
-    Corrupt,
-    /// The store is configured wrongly.
-    Config,
-    /// The store was closed.
-    Closed,
-}
-
-impl ErrorKind {
-    fn label(self) -> &'static str {
-        match self {
-            Self::NotFound => "not found",
-            Self::AlreadyExists => "already exists",
-            Self::Conflict => "conflict",
-            Self::InUse => "in use",
-            Self::Contended => "contended",
-            Self::Superseded => "superseded",
-            Self::InvalidInput => "invalid input",
-            Self::LimitExceeded => "limit exceeded",
-            Self::PermissionDenied => "permission denied",
-            Self::Unauthenticated => "unauthenticated",
-            Self::Unsupported => "unsupported",
-            Self::Unavailable => "unavailable",
-            Self::Timeout => "timed out",
-            Self::Corrupt => "corrupt",
-            Self::Config => "misconfigured",
-            Self::Closed => "closed",
-        }
-    }
-
-    /// The retry class of this kind unless the backend knows better.
-    fn default_retry(self) -> Retry {
-        match self {
-            Self::Contended => Retry::Safe,
-            Self::Unavailable | Self::Timeout => Retry::Ambiguous,
-            _ => Retry::Never,
-        }
-    }
-}
-
-/// Whether a failed call may be repeated as it was.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Retry {
-    /// Nothing was written, and the same call would fail again.
-    Never,
-    /// Nothing was written; the same call may succeed later.
-    Safe,
-    /// The write may or may not have happened. Read before deciding.
-    Ambiguous,
-}
-
-/// Something failed. One pointer wide, so it is cheap to return. A clone shares
-/// its cause with the original.
+/// The error of every operation. One pointer wide, so it is cheap to return. A clone
+/// shares its cause with the original.
 #[derive(Clone)]
 pub struct Error(Box<Inner>);
 
@@ -117,7 +42,7 @@ struct Inner {
 
 impl Error {
     /// An error of `kind`. The message should say what the caller can do and
-    /// must hold no secret. The retry class is the kind's usual one:
+    /// must contain no secret. The retry class is the kind's usual one:
     /// `Safe` for `Contended`, `Ambiguous` for `Unavailable` and `Timeout`,
     /// `Never` for the rest.
     pub fn new(kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
@@ -173,7 +98,7 @@ impl Error {
             "a record was not as expected and nothing was written; \
              read the current records from the error and decide again",
         );
-        error.0.key = conflict.failed.first().map(|failed| failed.key.clone());
+        error.0.key = conflict.failed().first().map(|failed| failed.key().clone());
         error.0.conflict = Some(conflict);
         error
     }
@@ -202,7 +127,7 @@ impl Error {
         self
     }
 
-    /// Keeps what caused this. The cause's own text must hold no secret.
+    /// Sets the cause. Its own text must contain no secret.
     pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         self.0.source = Some(Arc::from(source.into()));
         self
@@ -267,39 +192,6 @@ impl Error {
                 ErrorKind::Unavailable | ErrorKind::Timeout | ErrorKind::Contended
             )
     }
-
-    /// The HTTP status that fits an answer to a client of the service.
-    ///
-    /// It describes a request that named the record itself. A service that is
-    /// refused by its own database answers 500, not 401 or 403: those say
-    /// something about the client.
-    #[doc(alias = "status_code")]
-    pub fn http_status(&self) -> u16 {
-        match self.0.kind {
-            ErrorKind::NotFound => 404,
-            ErrorKind::AlreadyExists
-            | ErrorKind::Conflict
-            | ErrorKind::InUse
-            | ErrorKind::Superseded => 409,
-            ErrorKind::InvalidInput => 400,
-            ErrorKind::LimitExceeded => 422,
-            // Named by a backend, it is the server that refused this service.
-            ErrorKind::PermissionDenied if self.0.backend.is_none() => 403,
-            ErrorKind::Unsupported => 501,
-            ErrorKind::Contended | ErrorKind::Unavailable | ErrorKind::Closed => 503,
-            ErrorKind::Timeout => 504,
-            ErrorKind::PermissionDenied
-            | ErrorKind::Unauthenticated
-            | ErrorKind::Corrupt
-            | ErrorKind::Config => 500,
-        }
-    }
-
-    /// When a client may try again, for the HTTP header `Retry-After`; `None`
-    /// for an error that does not pass by itself. Whole seconds.
-    pub fn retry_after(&self) -> Option<Duration> {
-        self.is_transient().then_some(Duration::from_secs(1))
-    }
 }
 
 impl fmt::Display for Error {
@@ -344,79 +236,6 @@ impl fmt::Debug for Error {
 impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         self.0.source.as_deref().map(|source| source as _)
-    }
-}
-
-/// A record's name for logs: the collection, and a short digest of partition
-/// and id. The same record always has the same one; neither name can be recovered.
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub struct RedactedKey {
-    pub(crate) collection: &'static str,
-    pub(crate) digest: u32,
-}
-
-impl fmt::Display for RedactedKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}#{:08x}", self.collection, self.digest)
-    }
-}
-
-impl fmt::Debug for RedactedKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-/// Which expectations of a commit did not hold, and what was found instead.
-#[derive(Clone, Debug)]
-pub struct Conflict {
-    failed: Vec<FailedItem>,
-}
-
-impl Conflict {
-    /// A conflict over these items. At least one is expected.
-    pub fn new(failed: Vec<FailedItem>) -> Self {
-        Self { failed }
-    }
-
-    /// The items whose expectation failed, in the batch's order.
-    pub fn failed(&self) -> &[FailedItem] {
-        &self.failed
-    }
-
-    /// The failed item at this position of the batch.
-    pub fn item(&self, index: usize) -> Option<&FailedItem> {
-        self.failed.iter().find(|failed| failed.index == index)
-    }
-}
-
-/// One expectation that did not hold.
-#[derive(Clone, Debug)]
-pub struct FailedItem {
-    index: usize,
-    key: RedactedKey,
-    current: Option<Record>,
-}
-
-impl FailedItem {
-    /// The item at `index` of the batch, named by `at`, found as `current`
-    /// (`None` for absent).
-    pub fn new(index: usize, at: RecordRef<'_>, current: Option<Record>) -> Self {
-        Self {
-            index,
-            key: at.redacted(),
-            current,
-        }
-    }
-
-    /// The item's position in the batch.
-    pub fn index(&self) -> usize {
-        self.index
-    }
-
-    /// The record as it was when the commit was refused; `None` if absent.
-    pub fn current(&self) -> Option<&Record> {
-        self.current.as_ref()
     }
 }
 
