@@ -161,9 +161,9 @@ impl Namespace {
         format!("{}reclaim", self.prefix)
     }
 
-    /// A note of a content; such names sort by the time.
-    pub(crate) fn note(&self, due: u64, generation: Version, reason: char) -> String {
-        format!("{}/{due:016x}.{generation}.{reason}", self.notes())
+    /// A note; such names sort by the time.
+    pub(crate) fn note(&self, name: &str) -> String {
+        format!("{}/{name}", self.notes())
     }
 
     /// The time in a note's name; `None` if it is not of that form.

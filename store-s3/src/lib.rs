@@ -216,7 +216,6 @@ pub use store_core;
 use store_core::limits::RecordLimits;
 use store_core::{Result, Store};
 
-use blobs::S3Blobs;
 pub use config::{S3Builder, S3Config};
 use records::S3Records;
 
@@ -261,7 +260,7 @@ impl S3Store {
 
     async fn open(builder: S3Builder) -> Result<Self> {
         let records = Arc::new(S3Records::open(&builder).await?);
-        let blobs = S3Blobs::new(Arc::clone(records.shared()), builder.blobs);
+        let blobs = blobs::open(records.shared(), builder.blobs);
         let limits = RecordLimits::new(Arc::clone(&records) as _).coalescing();
         let store = Store::new(Arc::clone(&records) as _)
             .with_blobs(Arc::new(blobs))

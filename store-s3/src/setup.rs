@@ -4,9 +4,10 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
 use store_core::backend::contended;
+use store_core::body::{Format, read_json};
 use store_core::{Error, Result, Version};
 
-use crate::error::{config, corrupt, is_lost};
+use crate::error::{BACKEND, config, is_lost};
 use crate::keys::Namespace;
 use crate::objects::{ETag, Objects, Put, When};
 
@@ -19,13 +20,10 @@ const ROUNDS: usize = 4;
 /// How many objects are listed.
 const LISTED: usize = 8;
 
-/// The number of the form, and of what is tried.
-const FORMAT: u32 = 1;
-
 /// What was found out, kept beside the records.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Marker {
-    store: u32,
+    store: Format<1>,
     /// What is wrong with the server; `None` if nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     fault: Option<Fault>,
@@ -64,14 +62,7 @@ impl Fault {
 
 impl Marker {
     pub(crate) fn decode(object: &[u8]) -> Result<Self> {
-        let marker: Self = serde_json::from_slice(object)
-            .map_err(|_| corrupt("the object `setup` is not of the form that setup writes"))?;
-        if marker.store > FORMAT {
-            return Err(corrupt(
-                "the store was set up by a later release; update this program",
-            ));
-        }
-        Ok(marker)
+        read_json(object).map_err(|error| error.with_backend(BACKEND))
     }
 
     fn encode(&self) -> Bytes {
@@ -120,7 +111,7 @@ pub(crate) async fn probe(objects: &dyn Objects, names: &Namespace) -> Result<Ma
         fault = Some(Fault::ListsInNoOrder);
     }
     Ok(Marker {
-        store: FORMAT,
+        store: Format,
         fault,
     })
 }
@@ -225,13 +216,13 @@ mod tests {
     #[test]
     fn a_marker_is_read_back_and_refuses_by_name() {
         let good = Marker {
-            store: FORMAT,
+            store: Format,
             fault: None,
         };
         assert_eq!(Marker::decode(&good.encode()).expect("just made"), good);
         assert!(good.check("here").is_ok());
         let bad = Marker {
-            store: FORMAT,
+            store: Format,
             fault: Some(Fault::RacesReplace),
         };
         let bad = Marker::decode(&bad.encode()).expect("just made");

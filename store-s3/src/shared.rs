@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use store_core::blobs::DetachedTasks;
+use store_core::blobs::engine::DetachedTasks;
 use store_core::{Clock, Ping, Result, Timestamp, Version};
 use tokio::time::Instant;
 
@@ -30,7 +30,7 @@ pub(crate) struct Shared {
     pub(crate) place: String,
     pub(crate) walk: Mutex<Walk>,
     /// Frees what dropped sinks wrote.
-    pub(crate) background: DetachedTasks,
+    pub(crate) background: Arc<DetachedTasks>,
     closed: AtomicBool,
 }
 
@@ -67,7 +67,7 @@ impl Shared {
             lease: builder.lease,
             place,
             walk: Mutex::default(),
-            background: DetachedTasks::default(),
+            background: Arc::default(),
             closed: AtomicBool::new(false),
         };
         // A server that was found wanting once is refused from then on.

@@ -19,17 +19,14 @@
 //! follow in that order.
 
 use bytes::{BufMut, Bytes, BytesMut};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use store_core::body::Encoded;
+use store_core::body::{Encoded, Format, read_json};
 use store_core::{
-    Body, Error, Partition, Record, RecordKey, RecordRef, Result, Timestamp, Token, Version,
+    Body, Partition, Record, RecordKey, RecordRef, Result, Timestamp, Token, Version,
 };
 
-use crate::error::corrupt;
-
-/// The number of this form. A release whose objects older ones would misread
-/// raises it.
-pub(crate) const FORMAT: u32 = 1;
+use crate::error::{BACKEND, corrupt};
 
 /// The most bytes of an object that a token carries along with its ETag.
 const CARRIED: usize = 16 * 1024;
@@ -135,7 +132,7 @@ impl Image {
 
 #[derive(Serialize, Deserialize)]
 struct Head {
-    store: u32,
+    store: Format<1>,
     collection: String,
     partition: String,
     id: String,
@@ -242,7 +239,7 @@ pub(crate) const MAX_TOMBSTONE: u64 = 110;
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Tombstone {
-    store: u32,
+    store: Format<1>,
     deleted: Version,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     request: Option<Version>,
@@ -266,14 +263,14 @@ fn object(at: Name<'_>, stored: &Stored, request: Option<Version>) -> Bytes {
         && image.is_gone()
     {
         let tombstone = Tombstone {
-            store: FORMAT,
+            store: Format,
             deleted: image.version,
             request,
         };
         return tombstone.encode();
     }
     let mut head = Head {
-        store: FORMAT,
+        store: Format,
         collection: at.collection.into(),
         partition: at.partition.into(),
         id: at.id.into(),
@@ -325,12 +322,13 @@ impl Named {
     }
 }
 
+/// Decodes JSON of this crate's; a newer format is an error that says to upgrade.
+fn read<T: DeserializeOwned>(json: &[u8]) -> Result<T> {
+    read_json(json).map_err(|error| error.with_backend(BACKEND))
+}
+
 pub(crate) fn decode(object: &Bytes) -> Result<Named> {
-    let later = || corrupt("an object was written by a later release; update this program");
     if let Some(tombstone) = Tombstone::decode(object) {
-        if tombstone.store > FORMAT {
-            return Err(later());
-        }
         return Ok(Named {
             collection: String::new(),
             partition: String::new(),
@@ -341,10 +339,7 @@ pub(crate) fn decode(object: &Bytes) -> Result<Named> {
     let malformed = || corrupt("an object is not of a record's form; was it changed by hand?");
     let end = object.iter().position(|byte| *byte == b'\n');
     let end = end.ok_or_else(malformed)?;
-    let head: Head = serde_json::from_slice(&object[..end]).map_err(|_| malformed())?;
-    if head.store > FORMAT {
-        return Err(later());
-    }
+    let head: Head = read(&object[..end])?;
     let mut rest = object.slice(end + 1..);
     let mut image = |state: Option<State>| match state {
         None => Ok(None),
@@ -404,7 +399,7 @@ pub(crate) fn open_token(token: &Token) -> Option<(&str, Bytes)> {
 /// A commit of several records.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Transaction {
-    store: u32,
+    store: Format<1>,
     pub(crate) state: Verdict,
     pub(crate) partition: String,
     pub(crate) version: Version,
@@ -429,7 +424,7 @@ pub(crate) enum Verdict {
 impl Transaction {
     pub(crate) fn new(partition: &Partition, version: Version, items: Vec<Member>) -> Self {
         Self {
-            store: FORMAT,
+            store: Format,
             state: Verdict::Pending,
             partition: partition.as_str().into(),
             version,
@@ -450,14 +445,7 @@ impl Transaction {
     }
 
     pub(crate) fn decode(object: &[u8]) -> Result<Self> {
-        let malformed = |_| corrupt("an object is not of a transaction's form");
-        let transaction: Self = serde_json::from_slice(object).map_err(malformed)?;
-        if transaction.store > FORMAT {
-            return Err(Error::corrupt(
-                "a transaction was written by a later release; update this program",
-            ));
-        }
-        Ok(transaction)
+        read(object)
     }
 }
 

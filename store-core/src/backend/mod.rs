@@ -7,6 +7,7 @@
 //! | to find out what became of a commit without a reply | [`layers::Resolving`](crate::layers::Resolving), [`resolve_lost_reply`] |
 //! | the numbers of a rate limit, for its server | [`gcra::Terms`] |
 //! | to write a hot bucket less often | [`coalesce::Coalescer`] |
+//! | streamed objects in pointers and content of its own | [`blobs::engine`](crate::blobs::engine) |
 //! | chunks that expire until their object is published | [`ProvisionalChunks`] |
 //! | to notify subscribers in its own process of changes | [`ChangeSender`] |
 //! | to receive notices of changes from a server | [`ChangeListener`] |

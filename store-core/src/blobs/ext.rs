@@ -196,7 +196,7 @@ async fn stream_from<R: AsyncRead + Unpin + Send + ?Sized>(
 }
 
 /// Commits if everything was written, and aborts otherwise.
-async fn end(sink: Box<dyn BlobSink>, written: Result<()>) -> Result<Publication> {
+pub(super) async fn end(sink: Box<dyn BlobSink>, written: Result<()>) -> Result<Publication> {
     match written {
         Ok(()) => sink.commit().await,
         Err(error) => {

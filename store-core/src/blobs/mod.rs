@@ -116,7 +116,7 @@
 //!   begin again. Only a commit can be [`Ambiguous`](crate::Retry::Ambiguous):
 //!   `stat` the object.
 
-mod detached;
+pub mod engine;
 mod ext;
 mod io;
 mod name;
@@ -130,7 +130,6 @@ use std::fmt;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use crate::backend::event;
 use crate::error::{Error, Result};
 use crate::key::{Collection, Partition};
 use crate::page::{Page, PageRequest, paged};
@@ -138,12 +137,11 @@ use crate::record::Version;
 use crate::record_store::Swept;
 use crate::scan::Scan;
 
-pub use detached::DetachedTasks;
 pub use ext::BlobStoreExt;
 pub use io::{AsyncBlobReader, AsyncBlobWriter};
 pub use name::{BlobRef, MAX_BLOB_KEY};
 pub use pointer::{Content, Pointer};
-pub use records::{ProvisionalChunks, RecordBlobs};
+pub use records::{ProvisionalChunks, RecordBlobs, RecordChunks, RecordPointers};
 pub use sweeper::BlobSweeper;
 pub use types::{
     Blob, BlobMetadata, BlobStat, ByteRange, ContentCheck, MAX_METADATA, OpenOptions, Publication,
@@ -181,15 +179,7 @@ pub trait BlobStore: Send + Sync + fmt::Debug {
         options: PutOptions,
         bytes: Bytes,
     ) -> Result<Publication> {
-        let mut sink = self.begin(at, options).await?;
-        match sink.write(bytes).await {
-            Ok(()) => sink.commit().await,
-            Err(error) => {
-                // The first error is reported; the sweep frees what is left.
-                event::ignore(UNFREED, sink.abort().await);
-                Err(error)
-            }
-        }
+        put_streamed(self, at, options, bytes).await
     }
 
     /// Opens the published object, or `None` if there is none.
@@ -237,6 +227,18 @@ pub trait BlobStore: Send + Sync + fmt::Debug {
     async fn close(&self) -> Result<()> {
         Ok(())
     }
+}
+
+/// Begins a write, writes `bytes` and commits.
+async fn put_streamed<S: BlobStore + ?Sized>(
+    store: &S,
+    at: BlobRef<'_>,
+    options: PutOptions,
+    bytes: Bytes,
+) -> Result<Publication> {
+    let mut sink = store.begin(at, options).await?;
+    let written = sink.write(bytes).await;
+    ext::end(sink, written).await
 }
 
 /// An object being written. Dropping it publishes nothing, and frees what was

@@ -6,7 +6,7 @@ use data_encoding::BASE32_NOPAD;
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, RedactedKey, Result};
-use crate::key::{Partition, RecordKey, RecordRef};
+use crate::key::RecordRef;
 
 use super::BLOBS;
 
@@ -89,28 +89,6 @@ impl<'a> BlobRef<'a> {
 impl fmt::Debug for BlobRef<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(&self.redacted(), f)
-    }
-}
-
-/// Where an object's pointer record is, owned.
-#[derive(Clone, Debug)]
-pub(super) struct Place {
-    pub(super) bucket: Partition,
-    pub(super) record: RecordKey,
-    pub(super) key: Box<str>,
-}
-
-impl Place {
-    pub(super) fn new(at: BlobRef<'_>) -> Result<Self> {
-        Ok(Self {
-            bucket: Partition::new(at.bucket)?,
-            record: RecordKey::new(BLOBS, at.id())?,
-            key: at.key.into(),
-        })
-    }
-
-    pub(super) fn at(&self) -> RecordRef<'_> {
-        self.record.at(&self.bucket)
     }
 }
 

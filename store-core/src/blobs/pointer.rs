@@ -3,17 +3,14 @@
 
 use bytes::Bytes;
 use data_encoding::BASE64;
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 
-use crate::body::Unknown;
+use crate::body::{Format, Unknown};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::Version;
 
 use super::{BlobMetadata, BlobStat, Publication, PutMode};
-
-/// The stored form's number. A release that changes its meaning raises it.
-const FORMAT: u32 = 1;
 
 /// The most writes of one object that may be open at once.
 const MAX_UPLOADS: usize = 256;
@@ -51,7 +48,7 @@ const MAX_UPLOADS: usize = 256;
 /// are preserved when an older one rewrites it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Pointer {
-    format: u32,
+    format: Format<1>,
     /// The object's key in full: the record's id may be a digest.
     key: String,
     /// The sequence number that the next write gets.
@@ -101,19 +98,30 @@ impl Content {
     }
 }
 
-/// Small content, stored as Base64.
+/// Small content, stored as Base64 unless the store of pointers stores it beside
+/// the pointer.
 #[derive(Clone, PartialEq)]
-struct Inline(Bytes);
+enum Inline {
+    Read(Bytes),
+    /// It is stored with the pointer, and only the pointer was read.
+    Unread,
+}
 
 impl std::fmt::Debug for Inline {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} bytes", self.0.len())
+        match self {
+            Self::Read(bytes) => write!(f, "{} bytes", bytes.len()),
+            Self::Unread => f.write_str("unread"),
+        }
     }
 }
 
 impl Serialize for Inline {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&BASE64.encode(&self.0))
+        match self {
+            Self::Read(bytes) => serializer.serialize_str(&BASE64.encode(bytes)),
+            Self::Unread => Err(ser::Error::custom("the content of an object was not read")),
+        }
     }
 }
 
@@ -122,7 +130,9 @@ impl<'de> Deserialize<'de> for Inline {
         let text = String::deserialize(deserializer)?;
         let bytes = BASE64.decode(text.as_bytes());
         let malformed = |_| de::Error::custom("the content of an object is not Base64");
-        bytes.map(|bytes| Self(bytes.into())).map_err(malformed)
+        bytes
+            .map(|bytes| Self::Read(bytes.into()))
+            .map_err(malformed)
     }
 }
 
@@ -150,7 +160,7 @@ impl Pointer {
     /// The state of a key that was never written.
     pub fn new(key: &str) -> Self {
         Self {
-            format: FORMAT,
+            format: Format,
             key: key.to_owned(),
             next: 1,
             floor: 0,
@@ -163,15 +173,17 @@ impl Pointer {
     /// Checks a pointer that was read.
     ///
     /// # Errors
-    /// `Corrupt` if it is of a form that this release does not know.
+    /// `Corrupt` if its numbers contradict each other.
     pub fn check(&self) -> Result<()> {
         let is_whole = |published: &Published| {
             let content = published.content;
-            let inline = published.inline.as_ref();
             content.chunk_size > 0
                 && content.chunks() <= u64::from(u32::MAX)
                 && published.sequence < self.next
-                && inline.is_none_or(|inline| inline.0.len() as u64 == content.size)
+                && match &published.inline {
+                    Some(Inline::Read(bytes)) => bytes.len() as u64 == content.size,
+                    Some(Inline::Unread) | None => true,
+                }
         };
         let numbers = self.floor < self.next
             && self.next < u64::MAX
@@ -179,12 +191,11 @@ impl Pointer {
                 .uploads
                 .iter()
                 .all(|upload| upload.sequence < self.next);
-        if self.format == FORMAT && numbers && self.published.as_ref().is_none_or(is_whole) {
+        if numbers && self.published.as_ref().is_none_or(is_whole) {
             return Ok(());
         }
         Err(Error::corrupt(
-            "the object's record has a form that this release does not know; was it written by \
-             a later one, or changed by hand?",
+            "the object's pointer contradicts itself; was it changed by hand? Put the object again",
         ))
     }
 
@@ -203,10 +214,24 @@ impl Pointer {
         self.published.as_ref().map(|published| published.content)
     }
 
-    /// The published object's content itself, if it is stored here.
+    /// Names the publication.
+    pub(super) fn version(&self) -> Option<Version> {
+        self.published.as_ref().map(|published| published.version)
+    }
+
+    /// The published object's content itself, if it is stored here and was read.
     pub fn inline(&self) -> Option<&Bytes> {
-        let inline = self.published.as_ref()?.inline.as_ref()?;
-        Some(&inline.0)
+        match self.published.as_ref()?.inline.as_ref()? {
+            Inline::Read(bytes) => Some(bytes),
+            Inline::Unread => None,
+        }
+    }
+
+    /// Whether the published object's content is stored here and was not read.
+    /// Such a pointer cannot be written.
+    pub fn is_unread(&self) -> bool {
+        let inline = |published: &Published| published.inline == Some(Inline::Unread);
+        self.published.as_ref().is_some_and(inline)
     }
 
     /// The published object's content, if it is stored elsewhere and has to be
@@ -220,7 +245,24 @@ impl Pointer {
     /// Stores the content that was just published here as well.
     pub fn set_inline(&mut self, bytes: Bytes) {
         if let Some(published) = &mut self.published {
-            published.inline = Some(Inline(bytes));
+            published.inline = Some(Inline::Read(bytes));
+        }
+    }
+
+    /// For a store that stores small content beside the pointer: takes it out, so
+    /// that the rest can be serialized.
+    pub fn take_inline(&mut self) -> Option<Bytes> {
+        match self.published.as_mut()?.inline.take()? {
+            Inline::Read(bytes) => Some(bytes),
+            Inline::Unread => None,
+        }
+    }
+
+    /// For a store that stores small content beside the pointer: the published
+    /// object has such content, which was not read or is not needed in memory.
+    pub fn leave_unread(&mut self) {
+        if let Some(published) = &mut self.published {
+            published.inline = Some(Inline::Unread);
         }
     }
 

@@ -226,9 +226,16 @@ fn check_size(size: usize) -> Result<()> {
 }
 
 fn parse<T: DeserializeOwned>(json: &[u8]) -> Result<Arc<T>> {
-    serde_json::from_slice(json)
-        .map(Arc::new)
-        .map_err(|e| corrupt(&e))
+    read_json(json).map(Arc::new)
+}
+
+/// Decodes a value that a backend stored outside of records. The errors are those
+/// of [`Body::decode`], and never quote the text.
+///
+/// # Errors
+/// `Corrupt` if the JSON is no `T`, or has a newer [`Format`].
+pub fn read_json<T: DeserializeOwned>(json: &[u8]) -> Result<T> {
+    serde_json::from_slice(json).map_err(|e| corrupt(&e))
 }
 
 /// serde_json's message may quote content; its position and category do not.

@@ -1,50 +1,55 @@
-//! The objects of one content: one for each so many bytes, in their order.
+//! Content as objects: one for each so many bytes, in their order.
 
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use object_store::multipart::{MultipartStore, PartId};
 use object_store::path::Path;
 use object_store::{GetRange, MultipartUpload, ObjectStore, ObjectStoreExt, PutPayload};
+use store_core::blobs::Content;
+use store_core::blobs::engine::{ContentStore, ContentWriter, Cover};
 use store_core::{Error, ErrorKind, Result, Retry, Version};
 use tokio::task::JoinSet;
 
-use super::Blobs;
-use crate::error::{Effect, from_driver};
+use super::Options;
+use crate::error::{BACKEND, Effect, from_driver};
 use crate::objects::{Bucket, Objects, path};
+use crate::shared::Shared;
+use crate::together::together;
 
 /// How content is sent in parts.
 #[derive(Clone)]
 pub(crate) enum Parts {
-    /// By the ids of uploads, so that anybody can abort what another began. Such
-    /// a client sends a part again by itself.
+    /// By the ids of uploads, so that any process can abort what another began. Such
+    /// a client repeats the request of a part by itself.
     ById(Arc<dyn MultipartStore>),
-    /// As a client that was borrowed offers it.
+    /// As the application's own client offers it.
     Borrowed(Arc<dyn ObjectStore>),
 }
 
-impl Blobs {
-    /// How many bytes each object of a content has, but for the last.
-    pub(super) fn object_size(&self) -> u64 {
-        self.options.part_size as u64 * self.options.parts
+/// Content in a bucket: each chunk is one object of up to `parts` parts.
+#[derive(Clone, Debug)]
+pub(crate) struct S3Content {
+    shared: Arc<Shared>,
+    options: Options,
+}
+
+impl S3Content {
+    pub(super) fn new(shared: Arc<Shared>, options: Options) -> Self {
+        Self { shared, options }
     }
 
-    /// Writes an object of a content at once.
-    pub(super) async fn put_content(
-        &self,
-        generation: Version,
-        index: u64,
-        bytes: Bytes,
-    ) -> Result<()> {
-        let name = self.shared.names().content(generation, index);
-        self.shared.bucket().put_once(&name, bytes).await
+    fn name(&self, generation: Version, index: u64) -> String {
+        self.shared.names().content(generation, index)
     }
 
-    /// Begins to write an object of a content in parts.
-    pub(super) async fn upload(&self, generation: Version, index: u64) -> Result<Upload> {
-        let name = self.shared.names().content(generation, index);
+    /// Begins to write a chunk in parts.
+    async fn upload(&self, generation: Version, index: u64) -> Result<Upload> {
+        let name = self.name(generation, index);
         let place = path(&name)?;
         let begun = match &self.shared.parts {
             Parts::ById(store) => store.create_multipart(&place).await.map(|id| Way::ById {
@@ -58,64 +63,167 @@ impl Blobs {
             bucket: Arc::clone(self.shared.bucket()),
             name,
             way: Some(begun.map_err(|e| from_driver(e, Effect::Repeatable))?),
-            on_their_way: JoinSet::new(),
-            there: Vec::new(),
+            in_flight: JoinSet::new(),
+            stored: Vec::new(),
             parts: 0,
             bytes: 0,
         })
     }
 
-    /// Aborts an upload that another process began, under way or not.
-    pub(super) async fn abort_upload(
-        &self,
-        generation: Version,
-        index: u64,
-        id: &str,
-    ) -> Result<()> {
-        let place = path(&self.shared.names().content(generation, index))?;
+    /// Aborts an upload that another process began, finished or not.
+    async fn abort_upload(&self, generation: Version, index: u64, id: &str) -> Result<()> {
+        let place = path(&self.name(generation, index))?;
         match &self.shared.parts {
             Parts::ById(store) => abort(store, &place, id).await,
-            // It has no way to.
+            // Such a client cannot.
             Parts::Borrowed(_) => Ok(()),
         }
     }
+}
 
-    /// Some bytes of an object of a content; `None` if it is gone.
-    pub(super) async fn read_content(
-        &self,
-        generation: Version,
-        index: u64,
-        range: Range<u64>,
-    ) -> Result<Option<Bytes>> {
-        let name = self.shared.names().content(generation, index);
-        let range = Some(GetRange::Bounded(range));
-        let found = self.shared.bucket().get_range(&name, range).await?;
+#[async_trait]
+impl ContentStore for S3Content {
+    type Writer = Writer;
+
+    fn piece_size(&self) -> usize {
+        self.options.part_size
+    }
+
+    fn chunk_size(&self) -> u64 {
+        self.options.part_size as u64 * self.options.parts
+    }
+
+    fn reads_ahead(&self) -> usize {
+        // The caller still holds one.
+        self.options.in_flight.saturating_sub(1).max(1)
+    }
+
+    fn writer(&self, generation: Version) -> Writer {
+        Writer {
+            content: self.clone(),
+            generation,
+            chunks: 0,
+            upload: None,
+            failed: false,
+        }
+    }
+
+    async fn read(&self, content: Content, range: Range<u64>) -> Result<Option<Bytes>> {
+        let index = range.start / content.chunk_size;
+        let start = index * content.chunk_size;
+        let name = self.name(content.generation, index);
+        let range = GetRange::Bounded(range.start - start..range.end - start);
+        let bucket = Arc::clone(self.shared.bucket());
+        // A task, so that it continues while the reader does something else. It is
+        // aborted when the set is dropped.
+        let mut task = JoinSet::new();
+        task.spawn(async move { bucket.get_range(&name, Some(range)).await });
+        let found = task.join_next().await;
+        let found = found.and_then(Result::ok).ok_or_else(stopped)??;
         Ok(found.map(|(found, _)| found.bytes))
     }
 
-    /// Removes the first `objects` of a content, there or not.
-    pub(super) async fn remove_content(&self, generation: Version, objects: u64) -> Result<()> {
-        for index in 0..objects {
-            let name = self.shared.names().content(generation, index);
-            self.shared.bucket().delete(&name).await?;
+    async fn remove(
+        &self,
+        generation: Version,
+        chunks: Range<u64>,
+        upload: Option<&str>,
+    ) -> Result<()> {
+        if let (Some(id), Some(last)) = (upload, chunks.end.checked_sub(1)) {
+            self.abort_upload(generation, last, id).await?;
         }
+        let remove = |index| -> BoxFuture<'_, Result<()>> {
+            Box::pin(async move {
+                let name = self.name(generation, index);
+                self.shared.bucket().delete(&name).await
+            })
+        };
+        together(chunks.map(remove).collect()).await.map(drop)
+    }
+}
+
+/// Writes the content of one generation.
+pub(crate) struct Writer {
+    content: S3Content,
+    generation: Version,
+    /// How many chunks may exist, the unfinished one included.
+    chunks: u64,
+    /// The last chunk, if it is written in parts and is not finished.
+    upload: Option<Upload>,
+    /// A request failed or its reply was not awaited, so a chunk may still appear.
+    failed: bool,
+}
+
+#[async_trait]
+impl ContentWriter for Writer {
+    async fn prepare(&mut self, is_last: bool) -> Result<Option<Cover>> {
+        if self.upload.is_some() {
+            return Ok(None);
+        }
+        // A chunk of one part is put at once.
+        if !is_last {
+            let upload = self.content.upload(self.generation, self.chunks).await?;
+            self.upload = Some(upload);
+        }
+        self.chunks += 1;
+        let upload = self.upload.as_ref().and_then(Upload::id);
+        Ok(Some(Cover {
+            chunks: self.chunks,
+            upload: upload.map(str::to_owned),
+        }))
+    }
+
+    async fn send(&mut self, piece: Bytes, is_last: bool) -> Result<()> {
+        self.failed = true;
+        let options = self.content.options;
+        match &mut self.upload {
+            None => {
+                let name = self.content.name(self.generation, self.chunks - 1);
+                let bucket = self.content.shared.bucket();
+                bucket.put_once(&name, piece).await?;
+            }
+            Some(upload) => {
+                upload.push(piece, options.in_flight).await?;
+                if is_last || upload.parts() == options.parts {
+                    upload.complete().await?;
+                    self.upload = None;
+                }
+            }
+        }
+        self.failed = false;
         Ok(())
+    }
+
+    async fn finish(&mut self) -> Result<()> {
+        // The last piece completed the upload.
+        Ok(())
+    }
+
+    fn chunks(&self) -> u64 {
+        self.chunks
+    }
+
+    async fn abort(&mut self) -> Result<bool> {
+        if let Some(mut upload) = self.upload.take() {
+            upload.abort().await?;
+        }
+        Ok(self.failed)
     }
 }
 
 /// An object that is written in parts. It must be completed or aborted.
-pub(super) struct Upload {
+struct Upload {
     bucket: Arc<Bucket>,
     name: String,
     /// `None` once it is over.
     way: Option<Way>,
-    on_their_way: JoinSet<object_store::Result<Option<(usize, PartId)>>>,
-    there: Vec<(usize, PartId)>,
+    in_flight: JoinSet<object_store::Result<Option<(usize, PartId)>>>,
+    stored: Vec<(usize, PartId)>,
     parts: usize,
     bytes: u64,
 }
 
-/// An upload under way.
+/// An unfinished upload.
 enum Way {
     ById {
         store: Arc<dyn MultipartStore>,
@@ -126,36 +234,36 @@ enum Way {
 }
 
 impl Upload {
-    /// What others can abort it by.
-    pub(super) fn id(&self) -> Option<&str> {
+    /// The id by which another process can abort it.
+    fn id(&self) -> Option<&str> {
         match &self.way {
             Some(Way::ById { id, .. }) => Some(id),
             Some(Way::Borrowed(_)) | None => None,
         }
     }
 
-    /// How many parts were sent off.
-    pub(super) fn parts(&self) -> u64 {
+    /// How many parts were sent.
+    fn parts(&self) -> u64 {
         self.parts as u64
     }
 
-    /// Sends the next part off, once fewer than `limit` are on their way.
-    pub(super) async fn push(&mut self, part: Bytes, limit: usize) -> Result<()> {
+    /// Sends the next part, once fewer than `limit` are in flight.
+    async fn push(&mut self, part: Bytes, limit: usize) -> Result<()> {
         self.fewer_than(limit).await?;
         let number = self.parts;
         self.parts += 1;
         self.bytes += part.len() as u64;
         let part = PutPayload::from(part);
-        // A task each, so that parts go on while the writer does something else.
+        // A task each, so that parts are sent while the writer does something else.
         match &mut self.way {
             None => return Err(stopped()),
             Some(Way::Borrowed(upload)) => {
                 let put = upload.put_part(part);
-                self.on_their_way.spawn(async { put.await.map(|()| None) });
+                self.in_flight.spawn(async { put.await.map(|()| None) });
             }
             Some(Way::ById { store, place, id }) => {
                 let (store, place, id) = (Arc::clone(store), place.clone(), id.to_string());
-                self.on_their_way.spawn(async move {
+                self.in_flight.spawn(async move {
                     let put = store.put_part(&place, &id, number, part).await;
                     put.map(|part| Some((number, part)))
                 });
@@ -165,9 +273,9 @@ impl Upload {
     }
 
     async fn fewer_than(&mut self, limit: usize) -> Result<()> {
-        while self.on_their_way.len() >= limit.max(1) {
-            match self.on_their_way.join_next().await {
-                Some(Ok(Ok(part))) => self.there.extend(part),
+        while self.in_flight.len() >= limit.max(1) {
+            match self.in_flight.join_next().await {
+                Some(Ok(Ok(part))) => self.stored.extend(part),
                 Some(Ok(Err(e))) => return Err(from_driver(e, Effect::Repeatable)),
                 Some(Err(_)) | None => return Err(stopped()),
             }
@@ -175,22 +283,22 @@ impl Upload {
         Ok(())
     }
 
-    /// Makes an object of the parts once all are there.
-    pub(super) async fn complete(&mut self) -> Result<()> {
+    /// Makes an object of the parts once all are stored.
+    async fn complete(&mut self) -> Result<()> {
         self.fewer_than(1).await?;
         let completed = match &mut self.way {
             None => return Err(stopped()),
             Some(Way::Borrowed(upload)) => upload.complete().await,
             Some(Way::ById { store, place, id }) => {
-                self.there.sort_unstable_by_key(|(number, _)| *number);
-                let parts = self.there.drain(..).map(|(_, part)| part).collect();
+                self.stored.sort_unstable_by_key(|(number, _)| *number);
+                let parts = self.stored.drain(..).map(|(_, part)| part).collect();
                 store
                     .complete_multipart(place, &id.to_string(), parts)
                     .await
             }
         };
         if let Err(e) = completed {
-            // Sent again after a lost reply, it finds no upload.
+            // Repeated after a lost reply, it finds no upload.
             let size = self.bucket.size(&self.name).await;
             if !size.is_ok_and(|size| size == Some(self.bytes)) {
                 return Err(from_driver(e, Effect::Repeatable));
@@ -200,10 +308,10 @@ impl Upload {
         Ok(())
     }
 
-    /// Gives up what was sent.
-    pub(super) async fn abort(&mut self) -> Result<()> {
-        // One that came after it would stay.
-        self.on_their_way.shutdown().await;
+    /// Removes the parts that were sent.
+    async fn abort(&mut self) -> Result<()> {
+        // A part that arrived after the abort would stay.
+        self.in_flight.shutdown().await;
         match self.way.take() {
             Some(way) => way.abort().await,
             None => Ok(()),
@@ -224,7 +332,7 @@ async fn abort(store: &Arc<dyn MultipartStore>, place: &Path, id: &str) -> Resul
     ended(store.abort_multipart(place, &id.to_owned()).await)
 }
 
-/// Whether an upload is over: one that is not there any more is.
+/// Succeeds if an upload has ended; one that does not exist has.
 fn ended(aborted: object_store::Result<()>) -> Result<()> {
     match aborted {
         Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
@@ -233,10 +341,10 @@ fn ended(aborted: object_store::Result<()>) -> Result<()> {
 }
 
 impl Drop for Upload {
-    /// Of a write whose task was stopped: what it leaves is what a process that
-    /// dies leaves.
+    /// If the task of a write was stopped, its parts are left as those of a process
+    /// that died.
     fn drop(&mut self) {
-        self.on_their_way.abort_all();
+        self.in_flight.abort_all();
     }
 }
 
@@ -260,7 +368,8 @@ impl fmt::Debug for Parts {
 fn stopped() -> Error {
     Error::new(
         ErrorKind::Unavailable,
-        "the runtime that the write ran on was stopped; begin it anew",
+        "the runtime that the request ran on was stopped; begin again",
     )
     .with_retry(Retry::Safe)
+    .with_backend(BACKEND)
 }

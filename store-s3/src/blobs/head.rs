@@ -1,71 +1,77 @@
-//! What a pointer's object says: a line of JSON, and after it the content if
-//! that is small.
+//! The form of a pointer's object: a line of JSON, and after it the content if that
+//! is small.
 //!
 //! ```text
 //! {"store":1,"bucket":"notes","request":"…","inline":true,"object":{"format":1,"key":"today",…}}
 //! bread, salt
 //! ```
 
+use std::sync::Arc;
+
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 use store_core::blobs::Pointer;
-use store_core::{Result, Version};
+use store_core::blobs::engine::{Place, Stored};
+use store_core::body::{Format, read_json};
+use store_core::{Error, Result, Version};
 
-use super::Place;
-use crate::error::corrupt;
+use crate::error::{BACKEND, corrupt};
 use crate::objects::{ETag, Found};
-use crate::wire::FORMAT;
-
-/// An object as it was found.
-#[derive(Clone, Debug)]
-pub(super) struct Known {
-    pub(super) etag: ETag,
-    pub(super) pointer: Pointer,
-    pub(super) inline: Inline,
-}
-
-/// The published object's content, as far as it is with its pointer.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) enum Inline {
-    /// It is not: it has objects of its own, or there is none.
-    Elsewhere,
-    Here(Bytes),
-    /// It is, and only the pointer was read.
-    Unread,
-}
 
 #[derive(Serialize, Deserialize)]
 struct Head<P> {
-    store: u32,
+    store: Format<1>,
     bucket: String,
-    /// Makes the object like no other: whoever finds it knows that this very
-    /// put was done.
+    /// Makes the object unique: a reader that finds it knows that exactly this put
+    /// was done.
     request: Version,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     inline: bool,
     object: P,
 }
 
-/// The object for a pointer, with its content if that is here.
-pub(super) fn encode(place: &Place, pointer: &Pointer, inline: Option<&Bytes>) -> Bytes {
+/// A pointer, and the bucket that it belongs to.
+pub(super) struct Decoded {
+    pub(super) of: Box<str>,
+    pub(super) stored: Stored<ETag>,
+}
+
+impl Decoded {
+    /// The pointer, if it belongs to `place`.
+    pub(super) fn at(self, place: &Place) -> Result<Stored<ETag>> {
+        if *self.of != *place.bucket().as_str() || self.stored.pointer.key() != place.key() {
+            return Err(corrupt(
+                "an object under the name of one pointer holds another",
+            ));
+        }
+        Ok(self.stored)
+    }
+}
+
+/// The object for a pointer, with its content if that is stored with it.
+pub(super) fn encode(place: &Place, pointer: &mut Pointer) -> Bytes {
+    let inline = pointer.take_inline();
     let head = Head {
-        store: FORMAT,
-        bucket: place.bucket.as_str().into(),
+        store: Format,
+        bucket: place.bucket().as_str().into(),
         request: Version::unique(),
         inline: inline.is_some(),
-        object: pointer,
+        object: &*pointer,
     };
-    let content = inline.map_or(&[][..], |bytes| bytes);
-    let mut object = BytesMut::with_capacity(1024 + content.len());
+    let room = 1024 + inline.as_ref().map_or(0, Bytes::len);
+    let mut object = BytesMut::with_capacity(room);
     serde_json::to_writer((&mut object).writer(), &head).expect("texts and numbers");
     object.put_u8(b'\n');
-    object.put_slice(content);
+    if let Some(bytes) = inline {
+        object.put_slice(&bytes);
+        pointer.set_inline(bytes);
+    }
     object.freeze()
 }
 
-/// What an object of `size` bytes says, of which `found` are the first; `None`
-/// if its head is longer than that.
-pub(super) fn decode(found: &Found, size: u64) -> Result<Option<(Box<str>, Known)>> {
+/// Decodes an object of `size` bytes, of which `found` are the first; `None` if its
+/// head is longer than that.
+pub(super) fn decode(found: &Found, size: u64) -> Result<Option<Decoded>> {
     let malformed = || corrupt("an object is not of a pointer's form; was it changed by hand?");
     let Some(end) = found.bytes.iter().position(|byte| *byte == b'\n') else {
         return match (found.bytes.len() as u64) < size {
@@ -73,47 +79,38 @@ pub(super) fn decode(found: &Found, size: u64) -> Result<Option<(Box<str>, Known
             false => Err(malformed()),
         };
     };
-    let head: Head<Pointer> =
-        serde_json::from_slice(&found.bytes[..end]).map_err(|_| malformed())?;
-    if head.store > FORMAT {
-        return Err(corrupt(
-            "an object was written by a later release; update this program",
-        ));
-    }
-    head.object.check()?;
-    let expected = match (head.inline, head.object.content()) {
+    let of_backend = |error: Error| error.with_backend(BACKEND);
+    let head: Head<Pointer> = read_json(&found.bytes[..end]).map_err(of_backend)?;
+    let mut pointer = head.object;
+    let expected = match (head.inline, pointer.content()) {
         (false, _) => 0,
         (true, Some(content)) => content.size,
         (true, None) => return Err(malformed()),
     };
-    let rest = found.bytes.slice(end + 1..);
-    if end as u64 + 1 + expected != size {
+    if (end as u64 + 1).checked_add(expected) != Some(size) {
         return Err(malformed());
     }
-    let inline = match head.inline {
-        false => Inline::Elsewhere,
-        true if rest.len() as u64 == expected => Inline::Here(rest),
-        true => Inline::Unread,
-    };
-    let known = Known {
-        etag: ETag::clone(&found.etag),
-        pointer: head.object,
-        inline,
-    };
-    Ok(Some((head.bucket.into(), known)))
-}
-
-/// The same, of a whole object, which must be `place`'s.
-pub(super) fn decode_at(place: &Place, found: &Found) -> Result<Known> {
-    let size = found.bytes.len() as u64;
-    let known = decode(found, size)?.ok_or_else(|| corrupt("an object has no end"))?;
-    is_of(place, known)
-}
-
-/// What was found, if it is `place`'s.
-pub(super) fn is_of(place: &Place, (bucket, known): (Box<str>, Known)) -> Result<Known> {
-    if *bucket != *place.bucket.as_str() || *known.pointer.key() != *place.key {
-        return Err(corrupt("an object under one name is another's"));
+    if head.inline {
+        let rest = found.bytes.slice(end + 1..);
+        match rest.len() as u64 == expected {
+            true => pointer.set_inline(rest),
+            false => pointer.leave_unread(),
+        }
     }
-    Ok(known)
+    pointer.check().map_err(of_backend)?;
+    Ok(Some(Decoded {
+        of: head.bucket.into(),
+        stored: Stored {
+            token: ETag::clone(&found.etag),
+            pointer: Arc::new(pointer),
+        },
+    }))
+}
+
+/// Decodes a whole object, which must be the pointer of `place`.
+pub(super) fn decode_at(place: &Place, found: &Found) -> Result<Stored<ETag>> {
+    let decoded = decode(found, found.bytes.len() as u64)?;
+    decoded
+        .ok_or_else(|| corrupt("an object is not of a pointer's form"))?
+        .at(place)
 }

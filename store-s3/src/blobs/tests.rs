@@ -3,11 +3,11 @@ use std::time::Duration;
 
 use object_store::ObjectStore;
 use object_store::memory::InMemory;
+use store_core::blobs::engine::Place;
 use store_core::blobs::{BlobMetadata, BlobRef, BlobStoreExt, OpenOptions, Pointer, PutOptions};
-use store_core::{BlobStore, ErrorKind, ManualClock, Result, Version};
+use store_core::{BlobStore, Clock, ErrorKind, ManualClock, Result, Version};
 
-use super::S3Blobs;
-use super::head::{self, Inline};
+use super::{S3Blobs, head};
 use crate::S3Store;
 use crate::objects::Found;
 use crate::records::S3Records;
@@ -29,7 +29,7 @@ async fn opened(bucket: &Arc<InMemory>, clock: &ManualClock) -> Result<S3Blobs> 
         .part_size(100);
     builder.blobs.parts = 3;
     let records = S3Records::open(&builder).await?;
-    Ok(S3Blobs::new(Arc::clone(records.shared()), builder.blobs))
+    Ok(super::open(records.shared(), builder.blobs))
 }
 
 async fn contents(bucket: &InMemory) -> usize {
@@ -108,30 +108,30 @@ async fn parts_that_s3_does_not_take_are_refused() {
     assert!(error.message().contains("5 MiB"), "{error}");
 }
 
-#[tokio::test]
-async fn a_pointer_is_read_back_whole_or_in_part() -> Result<()> {
-    let store = opened(&Arc::default(), &ManualClock::default()).await?;
-    let place = store.0.place(at())?;
+#[test]
+fn a_pointer_is_read_back_whole_or_in_part() -> Result<()> {
+    let place = Place::new(at())?;
     let mut pointer = Pointer::new("a/b");
-    let (now, generation) = (store.0.now(), Version::unique());
+    let (now, generation) = (ManualClock::default().now(), Version::unique());
     pointer.begin(generation, now + Duration::from_secs(1), now)?;
     let found = |bytes: bytes::Bytes| Found {
         etag: "\"e\"".into(),
         bytes,
     };
-    let object = head::encode(&place, &pointer, None);
-    let known = head::decode_at(&place, &found(object.clone()))?;
-    assert_eq!(
-        (&known.pointer, known.inline),
-        (&pointer, Inline::Elsewhere)
-    );
+    let object = head::encode(&place, &mut pointer);
+    let stored = head::decode_at(&place, &found(object.clone()))?;
+    assert_eq!(*stored.pointer, pointer);
     let text = String::from_utf8_lossy(&object);
     assert!(text.starts_with("{\"store\":1,\"bucket\":\"bucket\",\"request\":\""));
-    // What is not this object, not of this release, or longer than it says.
-    let other = store.0.place(BlobRef::new("bucket", "other")?)?;
+    // An object of another key, of a newer release, or with bytes that it does not
+    // announce.
+    let other = Place::new(BlobRef::new("bucket", "other")?)?;
     assert!(head::decode_at(&other, &found(object.clone())).is_err());
-    let later = text.replace("\"store\":1", "\"store\":2");
-    assert!(head::decode_at(&place, &found(later.into())).is_err());
+    for field in ["\"store\":", "\"format\":"] {
+        let newer = text.replace(&format!("{field}1"), &format!("{field}2"));
+        let error = head::decode_at(&place, &found(newer.into())).expect_err("it is newer");
+        assert!(error.message().contains("upgrade"), "{error}");
+    }
     let longer = [&object[..], b"x"].concat();
     assert!(head::decode_at(&place, &found(longer.into())).is_err());
 
@@ -143,15 +143,17 @@ async fn a_pointer_is_read_back_whole_or_in_part() -> Result<()> {
     let mode = store_core::blobs::PutMode::Overwrite;
     let published = pointer.publish(small, &BlobMetadata::default(), mode, now);
     assert!(published.published().is_ok());
-    let object = head::encode(&place, &pointer, Some(&"hello".into()));
-    let known = head::decode_at(&place, &found(object.clone()))?;
-    assert_eq!(known.inline, Inline::Here("hello".into()));
+    pointer.set_inline("hello".into());
+    let object = head::encode(&place, &mut pointer);
+    let stored = head::decode_at(&place, &found(object.clone()))?;
+    assert_eq!(*stored.pointer, pointer);
+    assert_eq!(stored.pointer.inline(), Some(&"hello".into()));
     let size = object.len() as u64;
     for end in 0..object.len() {
         let part = head::decode(&found(object.slice(..end)), size)?;
-        let is_head = part.is_some_and(|(_, known)| known.inline == Inline::Unread);
-        assert_eq!(is_head, end >= object.len() - 5, "{end}");
-        // Taken for the whole, it is not.
+        let is_unread = part.is_some_and(|part| part.stored.pointer.is_unread());
+        assert_eq!(is_unread, end >= object.len() - 5, "{end}");
+        // Decoded as the whole object, it is refused.
         assert!(head::decode(&found(object.slice(..end)), end as u64).is_err());
     }
     Ok(())

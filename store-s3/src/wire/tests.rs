@@ -64,7 +64,7 @@ fn people_can_read_a_record() {
 }
 
 #[test]
-fn anothers_object_and_a_later_releases_are_refused() {
+fn an_object_of_another_key_or_of_a_newer_release_is_refused() {
     let gone = Stored::Record(Image::gone(Version::unique()));
     let there = Stored::Record(image(Content::Json("1".into())));
     let other = RecordRef::new("p", THINGS, "a/ä").expect("short");
@@ -72,8 +72,8 @@ fn anothers_object_and_a_later_releases_are_refused() {
     for stored in [gone, there] {
         let later = encode(at(), &stored);
         let later = String::from_utf8_lossy(&later).replace("\"store\":1", "\"store\":2");
-        let error = decode(&later.into()).expect_err("of a later release");
-        assert!(error.message().contains("later release"), "{error}");
+        let error = decode(&later.into()).expect_err("it is newer");
+        assert!(error.message().contains("upgrade"), "{error}");
     }
 }
 

@@ -1,4 +1,4 @@
-//! Work that goes on after its caller is gone, until the store is closed.
+//! Work that continues after its caller has returned, until the store is closed.
 
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -6,8 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
-/// For an implementer of [`BlobStore`](super::BlobStore): tasks that free what
-/// dropped sinks wrote. `close` waits for them.
+/// Tasks that free what dropped sinks wrote. `close` waits for them.
 #[derive(Default)]
 pub struct DetachedTasks(Mutex<JoinSet<()>>);
 

@@ -1,4 +1,4 @@
-//! Several futures at once, inside the task of whoever awaits them: no task is
+//! Several futures at a time, inside the task that awaits them: no task is
 //! spawned and no runtime is needed.
 
 use std::collections::VecDeque;
@@ -21,16 +21,16 @@ struct Running<T> {
     waker: Waker,
 }
 
-/// Notes which future was woken, so that the others are left alone: each has a
-/// large buffer on its way, and would be asked for every piece of another's.
+/// Records which future was woken, so that the others are not polled: each sends a
+/// large buffer, and would be polled for every piece of another's.
 struct Wakeup {
     woken: AtomicBool,
     task: Mutex<Option<Waker>>,
 }
 
 impl Wakeup {
-    /// Tells this task from now on.
-    fn tell(&self, task: &Waker) {
+    /// Wakes this task from now on.
+    fn register(&self, task: &Waker) {
         let mut known = self.task.lock().unwrap_or_else(PoisonError::into_inner);
         match &mut *known {
             Some(known) => known.clone_from(task),
@@ -73,7 +73,7 @@ impl<T> Running<T> {
 
     /// Polls the future if it was woken.
     fn poll(&mut self, task: &Waker) -> Poll<Result<T>> {
-        self.wakeup.tell(task);
+        self.wakeup.register(task);
         if !self.wakeup.woken.swap(false, Ordering::AcqRel) {
             return Poll::Pending;
         }
@@ -83,8 +83,8 @@ impl<T> Running<T> {
     }
 }
 
-/// Futures under way, in the order they were begun. A dropped wait loses nothing.
-pub(super) struct InFlight<T>(VecDeque<Slot<T>>);
+/// Futures in flight, in the order they were begun. A dropped wait loses nothing.
+pub(in crate::blobs) struct InFlight<T>(VecDeque<Slot<T>>);
 
 impl<T> Default for InFlight<T> {
     fn default() -> Self {
@@ -93,15 +93,18 @@ impl<T> Default for InFlight<T> {
 }
 
 impl<T> InFlight<T> {
-    pub(super) fn len(&self) -> usize {
+    pub(in crate::blobs) fn len(&self) -> usize {
         self.0.len()
     }
 
-    pub(super) fn push(&mut self, future: impl Future<Output = Result<T>> + Send + 'static) {
+    pub(in crate::blobs) fn push(
+        &mut self,
+        future: impl Future<Output = Result<T>> + Send + 'static,
+    ) {
         self.0.push_back(Slot::Running(Running::new(future)));
     }
 
-    pub(super) fn push_done(&mut self, result: Result<T>) {
+    pub(in crate::blobs) fn push_done(&mut self, result: Result<T>) {
         self.0.push_back(Slot::Done(result));
     }
 
@@ -115,8 +118,8 @@ impl<T> InFlight<T> {
         }
     }
 
-    /// The result of the one begun first; `None` if none is under way.
-    pub(super) async fn first(&mut self) -> Option<Result<T>> {
+    /// The result of the one begun first; `None` if none is in flight.
+    pub(in crate::blobs) async fn first(&mut self) -> Option<Result<T>> {
         poll_fn(|cx| {
             self.poll_woken(cx.waker());
             match self.0.front() {
@@ -131,8 +134,8 @@ impl<T> InFlight<T> {
         .await
     }
 
-    /// Waits until fewer than `limit` are under way.
-    pub(super) async fn fewer_than(&mut self, limit: usize) -> Result<()> {
+    /// Waits until fewer than `limit` are in flight.
+    pub(in crate::blobs) async fn fewer_than(&mut self, limit: usize) -> Result<()> {
         poll_fn(|cx| {
             self.poll_woken(cx.waker());
             while let Some(at) = self.0.iter().position(|s| matches!(s, Slot::Done(_))) {
