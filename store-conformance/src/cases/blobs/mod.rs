@@ -7,11 +7,13 @@
 //! few MiB at most.
 
 mod adapters;
+mod flaky;
 mod names;
 mod order;
 mod outage;
 mod reads;
 mod reclaim;
+mod stored;
 pub(crate) mod tools;
 mod writes;
 
@@ -48,5 +50,10 @@ pub fn cases() -> Vec<Case<dyn BlobStore>> {
 
 /// The cases that look behind a whole store's objects, at its records.
 pub fn store_cases() -> Vec<Case<Store>> {
-    [reclaim::store_cases(), outage::store_cases()].concat()
+    [
+        reclaim::store_cases(),
+        outage::store_cases(),
+        stored::store_cases(),
+    ]
+    .concat()
 }

@@ -25,6 +25,11 @@ pub(super) fn cases() -> Vec<Case<dyn BlobStore>> {
             "44"
         ),
         case!(a_write_begun_after_a_delete_wins, "44"),
+        case!(
+            two_first_writes_that_are_open_together_are_ordered,
+            "44",
+            "42"
+        ),
         case!(deleting_twice_is_no_error),
         case!(first_writes_that_begin_at_once_are_all_ordered, "44", "42"),
         case!(racing_commits_end_with_the_one_begun_last, "44"),
@@ -104,6 +109,32 @@ async fn a_write_begun_after_a_delete_wins(harness: Given) -> CaseResult {
     assert!(opened.first.delete(object()).await?);
     put(&opened.first, object(), told(3), b"again").await?;
     holds([&opened.first, &opened.second], object(), b"again").await?;
+    Ok(())
+}
+
+/// There is no object yet when either begins.
+async fn two_first_writes_that_are_open_together_are_ordered(harness: Given) -> CaseResult {
+    let opened = harness.open(()).await?;
+    let handles = [&opened.first, &opened.second];
+    for length in [10, SEVERAL_CHUNKS] {
+        let (first, second) = (content(1, length), content(2, length));
+        for in_order in [true, false] {
+            let mut earlier = opened.first.begin(object(), told(1).into()).await?;
+            let mut later = opened.second.begin(object(), told(2).into()).await?;
+            later.write(second.clone().into()).await?;
+            earlier.write(first.clone().into()).await?;
+            if in_order {
+                earlier.commit().await?.published()?;
+                holds(handles, object(), &first).await?;
+                later.commit().await?.published()?;
+            } else {
+                later.commit().await?.published()?;
+                superseded(&earlier.commit().await?);
+            }
+            holds(handles, object(), &second).await?;
+            assert!(opened.first.delete(object()).await?);
+        }
+    }
     Ok(())
 }
 

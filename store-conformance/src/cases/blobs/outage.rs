@@ -1,22 +1,13 @@
-//! An outage is an error, at whatever step it comes, and what it interrupted is
-//! wholly there or wholly not.
-//!
-//! These cases put a store that fails on command between the standard
-//! implementation and the records of the backend under test.
+//! An outage is an error, at whatever step it comes, and what it interrupted was
+//! done completely or not at all.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
-use async_trait::async_trait;
-use store_core::blobs::{BlobList, BlobStoreExt, OpenOptions, Publication, RecordBlobs};
-use store_core::layers::RecordLayer;
-use store_core::{
-    Batch, BlobStore, Committed, Error, ErrorKind, Record, RecordRef, RecordStore, Records, Result,
-    Retry, Scan, Store,
-};
+use store_core::blobs::{BlobList, BlobStoreExt, OpenOptions, Publication};
+use store_core::{ErrorKind, Retry, Store};
 
-use super::reclaim::usage;
+use super::flaky::{Flaky, LateChunk, Outage};
+use super::reclaim::{A_DAY, killed, usage};
 use super::tools::{
     CHUNK, SEVERAL_CHUNKS, content, drain, holds, holds_none, named, object, put, read, told,
     written,
@@ -40,96 +31,17 @@ pub(super) fn store_cases() -> Vec<Case<Store>> {
             "48",
             "50"
         ),
+        case!(
+            an_outage_at_any_step_of_a_sweep_frees_nothing_in_use_and_leaves_nothing,
+            "48",
+            "49",
+            "50"
+        ),
+        case!(a_chunk_that_arrives_after_an_abort_is_freed, "50", "49"),
         case!(after_close_every_call_is_refused, "R10", "58", "48").needs("close", |given| {
             Box::pin(objects_without_close_stay_usable(given))
         }),
     ]
-}
-
-/// Which call fails, and how.
-#[derive(Clone, Copy, Debug)]
-enum Outage {
-    /// None does.
-    Never,
-    /// From this one on all do, and do nothing.
-    From(usize),
-    /// This one alone, without doing anything.
-    Before(usize),
-    /// This one alone, after it was done: the answer is lost.
-    After(usize),
-}
-
-/// Records of a server that is reached over a bad line.
-#[derive(Debug)]
-struct Flaky {
-    inner: Arc<dyn RecordStore>,
-    calls: AtomicUsize,
-    outage: Outage,
-}
-
-impl Flaky {
-    fn over(store: &Store, outage: Outage) -> Arc<Self> {
-        Arc::new(Self {
-            inner: Arc::clone(store.records()),
-            calls: AtomicUsize::new(0),
-            outage,
-        })
-    }
-
-    fn blobs(self: &Arc<Self>) -> Arc<dyn BlobStore> {
-        Arc::new(RecordBlobs::new(Arc::clone(self) as Arc<dyn RecordStore>))
-    }
-
-    /// Counts a call; an error if its question gets lost, true if its answer does.
-    fn call(&self) -> Result<bool> {
-        let number = self.calls.fetch_add(1, Ordering::Relaxed);
-        match self.outage {
-            Outage::From(first) if number >= first => Err(lost().with_retry(Retry::Safe)),
-            Outage::Before(one) if number == one => Err(lost().with_retry(Retry::Safe)),
-            Outage::After(one) => Ok(number == one),
-            _ => Ok(false),
-        }
-    }
-}
-
-fn lost() -> Error {
-    Error::new(ErrorKind::Unavailable, "the line is down; try again later")
-}
-
-fn answered<T>(answer: T, is_lost: bool) -> Result<T> {
-    if is_lost { Err(lost()) } else { Ok(answer) }
-}
-
-#[async_trait]
-impl RecordLayer for Flaky {
-    fn inner(&self) -> &dyn RecordStore {
-        &*self.inner
-    }
-
-    /// A server answers nothing without a round trip.
-    fn get_now(&self, _: RecordRef<'_>) -> Option<Result<Option<Record>>> {
-        None
-    }
-
-    async fn get(&self, at: RecordRef<'_>) -> Result<Option<Record>> {
-        let lost = self.call()?;
-        answered(self.inner.get(at).await?, lost)
-    }
-
-    async fn get_many(&self, at: &[RecordRef<'_>]) -> Result<Vec<Option<Record>>> {
-        let lost = self.call()?;
-        answered(self.inner.get_many(at).await?, lost)
-    }
-
-    async fn scan(&self, scan: &Scan) -> Result<Records> {
-        let lost = self.call()?;
-        answered(self.inner.scan(scan).await?, lost)
-    }
-
-    async fn commit(&self, batch: &Batch) -> Result<Committed> {
-        let lost = self.call()?;
-        answered(self.inner.commit(batch).await?, lost)
-    }
 }
 
 async fn an_outage_is_an_error_and_never_a_miss(harness: Arc<dyn Harness<Store>>) -> CaseResult {
@@ -210,7 +122,7 @@ macro_rules! at_every_step {
                 let flaky = Flaky::over(&$opened.first, kind(step));
                 let $blobs = flaky.blobs();
                 let $answer = async { $act }.await;
-                let steps = flaky.calls.load(Ordering::Relaxed);
+                let steps = flaky.calls();
                 $prove
                 if steps <= step {
                     assert!($answer.is_ok(), "no step failed");
@@ -252,7 +164,7 @@ async fn an_outage_at_any_step_of_a_write_leaves_the_old_or_the_new(
                 Err(error) => assert!(!is_new || error.retry() == Retry::Ambiguous, "{error:?}"),
             }
             // What the outage left behind is garbage and no more.
-            opened.clock.advance(Duration::from_secs(24 * 3600));
+            opened.clock.advance(A_DAY);
             standard.sweep_all().await?;
             holds([&standard], object(), if is_new { &new } else { &old }).await?;
             assert_eq!(
@@ -286,7 +198,7 @@ async fn an_outage_at_any_step_of_a_delete_leaves_all_or_nothing(
                 Ok(there_was_one) => assert_eq!((*there_was_one, is_there), (true, false)),
                 Err(error) => assert!(is_there || error.retry() == Retry::Ambiguous, "{error:?}"),
             }
-            opened.clock.advance(Duration::from_secs(24 * 3600));
+            opened.clock.advance(A_DAY);
             standard.sweep_all().await?;
             if is_there {
                 holds([&standard], object(), &bytes).await?;
@@ -297,6 +209,66 @@ async fn an_outage_at_any_step_of_a_delete_leaves_all_or_nothing(
             assert_eq!(records, if is_there { 5 } else { 0 });
         }
     );
+    Ok(())
+}
+
+async fn an_outage_at_any_step_of_a_sweep_frees_nothing_in_use_and_leaves_nothing(
+    harness: Arc<dyn Harness<Store>>,
+) -> CaseResult {
+    let bytes = content(1, SEVERAL_CHUNKS);
+    at_every_step!(
+        harness,
+        opened,
+        blobs,
+        {
+            let standard = Flaky::over(&opened.first, Outage::Never).blobs();
+            put(&standard, object(), told(2), &content(2, SEVERAL_CHUNKS)).await?;
+            killed(written(&standard, object(), told(3), &bytes).await?);
+            put(&standard, object(), told(1), &bytes).await?;
+            opened.clock.advance(A_DAY);
+        },
+        { blobs.sweep_all().await },
+        answer,
+        {
+            let standard = Flaky::over(&opened.second, Outage::Never).blobs();
+            holds([&standard], object(), &bytes).await?;
+            // A later sweep frees the rest.
+            standard.sweep_all().await?;
+            opened.clock.advance(A_DAY);
+            standard.sweep_all().await?;
+            holds([&standard], object(), &bytes).await?;
+            let records = usage(&opened.first).await?.0;
+            assert_eq!(records, 1 + 4, "a pointer and four chunks");
+        }
+    );
+    Ok(())
+}
+
+/// Its writer got no reply and aborted, or dropped the write, before the server
+/// executed the request.
+async fn a_chunk_that_arrives_after_an_abort_is_freed(
+    harness: Arc<dyn Harness<Store>>,
+) -> CaseResult {
+    for drops in [false, true] {
+        let opened = harness.open(()).await?;
+        let before = usage(&opened.first).await?;
+        let late = LateChunk::over(&opened.first);
+        let blobs = late.blobs();
+        let mut sink = blobs.begin(object(), told(1).into()).await?;
+        // The error may be reported by any later call.
+        let _ = sink.write(content(1, SEVERAL_CHUNKS).into()).await;
+        if drops {
+            drop(sink.commit().await.expect_err("a chunk has no reply"));
+        } else {
+            sink.abort().await?;
+        }
+        assert!(late.deliver().await?, "a chunk was sent");
+        assert!(usage(&opened.first).await? > before, "the chunk is stored");
+        opened.clock.advance(A_DAY);
+        let standard = Flaky::over(&opened.second, Outage::Never).blobs();
+        standard.sweep_all().await?;
+        assert_eq!(usage(&opened.first).await?, before, "and is freed");
+    }
     Ok(())
 }
 

@@ -6,7 +6,8 @@ use store_core::blobs::{BlobMetadata, ByteRange, OpenOptions, Publication};
 use store_core::{BlobStore, Clock, ErrorKind, Result};
 
 use super::tools::{
-    CHUNK, Given, SEVERAL_CHUNKS, content, drain, holds, object, poll_once, put, read, sweep, told,
+    CHUNK, Given, LONG, SEVERAL_CHUNKS, content, drain, holds, object, poll_once, put, read, sweep,
+    told,
 };
 use crate::case;
 use crate::suite::{Case, CaseResult};
@@ -21,6 +22,7 @@ pub(super) fn cases() -> Vec<Case<dyn BlobStore>> {
             "43",
             "42"
         ),
+        case!(a_publication_is_readable_long_after_it_was_made, "42", "50"),
         case!(new_metadata_leave_the_content_as_it_is, "42").needs("restamp", |given| {
             Box::pin(new_metadata_alone_are_refused(given))
         }),
@@ -90,6 +92,22 @@ async fn ranges_are_exact_at_every_border_of_chunks(harness: Given) -> CaseResul
         }
         reads_as(&opened.first, &whole, ByteRange::from(from..)).await?;
         reads_as(&opened.first, &whole, ByteRange::Suffix(from)).await?;
+    }
+    Ok(())
+}
+
+/// Content that would expire until it is published does not expire afterwards.
+async fn a_publication_is_readable_long_after_it_was_made(harness: Given) -> CaseResult {
+    const A_YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
+    let opened = harness.open(()).await?;
+    let handles = [&opened.first, &opened.second];
+    for length in [10, SEVERAL_CHUNKS, LONG] {
+        let bytes = content(1, length);
+        put(&opened.first, object(), told(1), &bytes).await?;
+        opened.clock.advance(A_YEAR);
+        holds(handles, object(), &bytes).await?;
+        sweep(&opened.second).await?;
+        holds(handles, object(), &bytes).await?;
     }
     Ok(())
 }

@@ -17,7 +17,7 @@ use crate::harness::Harness;
 use crate::suite::{Case, CaseResult};
 
 /// After it every lease and every reader's grace is over.
-const A_DAY: Duration = Duration::from_secs(24 * 3600);
+pub(super) const A_DAY: Duration = Duration::from_secs(24 * 3600);
 
 pub(super) fn cases() -> Vec<Case<dyn BlobStore>> {
     vec![
@@ -42,7 +42,7 @@ pub(super) fn store_cases() -> Vec<Case<Store>> {
 
 /// Leaves a write as a process that is killed does: what its drop begins runs on
 /// a runtime that never runs anything.
-fn killed(sink: Box<dyn BlobSink>) {
+pub(super) fn killed(sink: Box<dyn BlobSink>) {
     let process = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().build();
         let runtime = runtime.expect("a runtime can be made");

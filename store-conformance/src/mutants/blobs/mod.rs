@@ -1,5 +1,6 @@
 //! Bugs that break the promises of `blobs`.
 
+mod records;
 mod shelf;
 
 use std::sync::Arc;
@@ -42,6 +43,8 @@ enum Flaw {
     LeavesDroppedWrites,
     HidesWhatWaits,
     CountsTwice,
+    ForgetsOtherFirstWrites,
+    ExpiresPublications,
 }
 
 /// Opens shelves with one flaw, or none.
@@ -78,7 +81,7 @@ pub fn sound_blobs() -> Suite {
     suites(None).remove(0)
 }
 
-/// A mutant with this flaw, and the case that must catch it.
+/// A mutant with this flaw, and the case that must kill it.
 macro_rules! flaw {
     ($flaw:ident, $name:literal, $killed_by:literal) => {
         flaw!($flaw, $name, $killed_by, 0)
@@ -95,10 +98,10 @@ macro_rules! flaw {
 
 /// All of them.
 pub fn all() -> Vec<Mutant> {
-    vec![
+    let mut all = vec![
         flaw!(
             TearsMetadataFromContent,
-            "keeps content and metadata in two records",
+            "stores content and metadata in two records",
             "content_and_metadata_never_mix"
         ),
         flaw!(
@@ -163,7 +166,7 @@ pub fn all() -> Vec<Mutant> {
         ),
         flaw!(
             NeverReclaims,
-            "keeps abandoned writes for ever",
+            "never frees abandoned writes",
             "an_abandoned_write_is_reclaimed"
         ),
         flaw!(
@@ -227,5 +230,17 @@ pub fn all() -> Vec<Mutant> {
             "after_close_every_call_is_refused",
             1
         ),
-    ]
+        flaw!(
+            ForgetsOtherFirstWrites,
+            "forgets the open first write of an object when another one begins",
+            "two_first_writes_that_are_open_together_are_ordered"
+        ),
+        flaw!(
+            ExpiresPublications,
+            "lets content expire after it was published",
+            "a_publication_is_readable_long_after_it_was_made"
+        ),
+    ];
+    all.extend(records::mutants());
+    all
 }
