@@ -143,7 +143,7 @@ impl S3Builder {
     /// clients find them: `AWS_ACCESS_KEY_ID` and the like in the environment, a
     /// web identity, a container's or a machine's role.
     ///
-    /// `memory://` is a bucket in memory that nobody else sees, for tests.
+    /// `memory://` is a bucket in memory that no other process sees, for tests.
     pub fn url(mut self, url: impl Into<String>) -> Self {
         self.source = Source::Url(url.into());
         self
@@ -186,8 +186,8 @@ impl S3Builder {
         self
     }
 
-    /// Keeps this store apart from others in the bucket: what the names of all
-    /// objects begin with, instead of the URL's path. At most 60 letters, digits,
+    /// Separates this store from others in the bucket: the prefix of the names of all
+    /// objects, instead of the URL's path. At most 60 letters, digits,
     /// dashes, underscores, dots and slashes. Two namespaces in one bucket are
     /// two stores, if neither is in the other.
     pub fn namespace(mut self, name: impl Into<String>) -> Self {
@@ -230,10 +230,10 @@ impl S3Builder {
         self
     }
 
-    /// Streamed objects of up to so many bytes are kept with what is known of
-    /// them: published by one put, opened by one get. 1 MiB by default, which is
-    /// the most too. To begin to replace one sends it once more, so a smaller
-    /// bound serves objects well that are often rewritten.
+    /// Streamed objects of up to so many bytes are stored with their metadata:
+    /// published by one put, opened by one get. 1 MiB by default, which is also the
+    /// maximum. Beginning to replace such an object sends it once more, so a smaller
+    /// bound suits objects that are often rewritten.
     pub fn inline(mut self, bytes: usize) -> Self {
         self.blobs.inline = bytes.min(blobs::MAX_INLINE);
         self
@@ -246,17 +246,16 @@ impl S3Builder {
         self
     }
 
-    /// How many parts an open sink has under way at a time, 4 by default, beside
-    /// the one that it fills: 25 MiB by default. A reader holds as many, with the
-    /// one that it gave last.
+    /// How many parts an open sink has in flight at a time, 4 by default, beside the one
+    /// that it fills: 25 MiB by default. A reader holds as many, including the one that
+    /// it returned last.
     pub fn in_flight(mut self, parts: usize) -> Self {
         self.blobs.in_flight = parts.max(1);
         self
     }
 
-    /// How long the write of a streamed object may stand still before it is
-    /// taken for abandoned; an hour by default. A write that goes on renews its
-    /// lease.
+    /// How long the write of a streamed object may be idle before it counts as
+    /// abandoned; an hour by default. An active write renews its lease.
     pub fn write_lease(mut self, lease: Duration) -> Self {
         self.blobs.lease = lease;
         self

@@ -42,13 +42,12 @@ use crate::error::config;
 /// key then has 1024 bytes at most.
 pub(crate) const MAX_PREFIX: usize = 60;
 
-/// The longest encoded name that is kept as it is where order may end.
+/// The longest encoded name that is used unchanged where order is not needed.
 const VERBATIM: usize = 120;
 
-/// How much of a longer one is kept, before its digest. The digest has 52
-/// bytes, so what has one is longer than [`VERBATIM`]: no name is mistaken for
-/// another's digest.
-const KEPT: usize = 80;
+/// How much of a longer one precedes its digest. The digest has 52 bytes, so a name
+/// with one is longer than [`VERBATIM`]: no name is mistaken for another's digest.
+const CUT: usize = 80;
 
 /// Where everything of one store is.
 #[derive(Clone, Debug)]
@@ -120,7 +119,7 @@ impl Namespace {
         name.push_str("/=");
         let mut encoded = String::new();
         encode(&mut encoded, prefix);
-        name.push_str(cut(&encoded, KEPT));
+        name.push_str(cut(&encoded, CUT));
         name
     }
 
@@ -206,7 +205,7 @@ fn shortened(name: &str) -> String {
         return encoded;
     }
     let digest = BASE32_NOPAD.encode(&Sha256::digest(name.as_bytes()));
-    format!("{}{}", cut(&encoded, KEPT), digest.to_ascii_lowercase())
+    format!("{}{}", cut(&encoded, CUT), digest.to_ascii_lowercase())
 }
 
 /// The longest start of `text` that is at most `max` bytes of whole characters.

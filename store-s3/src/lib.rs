@@ -197,14 +197,14 @@ mod driver;
 mod error;
 mod keys;
 mod objects;
+mod pages;
+mod parallel;
 pub mod protocol;
 mod records;
 mod scan;
 mod setup;
 mod shared;
 mod sweep;
-mod together;
-mod walk;
 mod wire;
 
 use std::fmt;

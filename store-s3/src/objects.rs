@@ -1,4 +1,4 @@
-//! The few requests that everything is made of, and nothing else.
+//! The few requests that everything consists of.
 //!
 //! The protocol is written over this trait and not over the driver, so that the
 //! simulator can stand in for the server and take each request as one step.
@@ -80,11 +80,11 @@ pub(crate) trait Objects: Send + Sync + fmt::Debug {
     /// one request gives, and whether there are more.
     async fn list(&self, folder: &str, after: Option<&str>) -> Result<(Vec<String>, bool)>;
 
-    /// A pause before attempt `attempt + 1` of what others keep winning.
+    /// A pause before attempt `attempt + 1` under contention.
     async fn pause(&self, attempt: u32);
 
     /// A pause in the wait for another's transaction of so many items; true
-    /// once it has lasted as long as anybody may take.
+    /// once it has lasted as long as a transaction may take.
     async fn outwaited(&self, polls: u32, items: usize) -> bool;
 }
 
@@ -113,9 +113,9 @@ impl Bucket {
         Self { store, lease }
     }
 
-    /// Asks again a few times while the server cannot answer: for reads, and for
-    /// what does no harm if it is done twice. The driver's own way of doing so is
-    /// off, because it would do the same to conditional puts.
+    /// Repeats a request a few times while the server cannot answer: for reads, and for
+    /// requests that do no harm if they are executed twice. The driver's own retries are
+    /// off, because they would repeat conditional puts, too.
     pub(crate) async fn read<T, F>(&self, mut ask: impl FnMut() -> F) -> Result<T>
     where
         F: Future<Output = object_store::Result<T>>,
@@ -137,7 +137,7 @@ impl Bucket {
         }
     }
 
-    /// Puts what nobody else ever puts under that name: sent again it does no
+    /// Puts an object under a name that no other put ever uses: repeated, it does no
     /// harm.
     pub(crate) async fn put_once(&self, name: &str, bytes: Bytes) -> Result<()> {
         let (path, payload) = (path(name)?, PutPayload::from(bytes));

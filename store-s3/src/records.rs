@@ -12,8 +12,8 @@ use store_core::{
 
 use crate::config::S3Builder;
 use crate::error::BACKEND;
+use crate::parallel::parallel;
 use crate::shared::Shared;
-use crate::together::together;
 use crate::{scan, sweep};
 
 #[derive(Debug)]
@@ -60,7 +60,7 @@ impl RecordStore for S3Records {
         for at in at {
             all.push(Box::pin(self.find(*at)));
         }
-        together(all).await.map_err(of("get_many"))
+        parallel(all).await.map_err(of("get_many"))
     }
 
     async fn scan(&self, scan: &Scan) -> Result<Records> {
@@ -72,7 +72,7 @@ impl RecordStore for S3Records {
         self.shared.check_open()?;
         let committed = match batch.items().len() {
             0 | 1 => self.shared.protocol.commit(batch).await,
-            // In a task of its own: whoever gives up half-way would leave others
+            // In a separate task: a caller that stops waiting half-way would leave others
             // to wait for the lease.
             _ => {
                 let (shared, batch) = (Arc::clone(&self.shared), batch.clone());

@@ -5,8 +5,8 @@ use store_core::key::MAX_NAME;
 use store_core::{Partition, Record, RecordKey, RecordRef, Records, Result, Scan, Scope};
 
 use crate::objects::{Found, Objects};
+use crate::pages::Listing;
 use crate::shared::Shared;
-use crate::walk::Walk;
 use crate::wire;
 
 pub(crate) async fn page(shared: &Shared, scan: &Scan) -> Result<Records> {
@@ -32,13 +32,13 @@ pub(crate) async fn page(shared: &Shared, scan: &Scan) -> Result<Records> {
             names.partitions(scan.in_collection(), of),
         ),
     };
-    let walk = Walk {
+    let listing = Listing {
         shared,
         folder,
         prefix,
     };
     let read = |name: String| -> BoxFuture<'_, _> { Box::pin(record(shared, scan, name)) };
-    let found = walk
+    let found = listing
         .page(scan.position_text()?, scan.page_size(), read)
         .await?;
     Ok(Records::new(

@@ -1,4 +1,4 @@
-//! Whether a server does what every promise rests on: tried out, in a race.
+//! Tests in a race whether a server has the properties that every promise needs.
 
 use bytes::Bytes;
 use futures_util::future::join_all;
@@ -20,7 +20,7 @@ const ROUNDS: usize = 4;
 /// How many objects are listed.
 const LISTED: usize = 8;
 
-/// What was found out, kept beside the records.
+/// The result, stored beside the records.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Marker {
     store: Format<1>,
@@ -69,21 +69,21 @@ impl Marker {
         serde_json::to_vec(self).expect("numbers and texts").into()
     }
 
-    /// Refuses a server that was found wanting.
+    /// Refuses a server that failed the test.
     pub(crate) fn check(&self, place: &str) -> Result<()> {
         let Some(fault) = self.fault else {
             return Ok(());
         };
         Err(config(format!(
-            "{place} cannot keep a store: it {}; use a server that does, then remove the object \
+            "{place} cannot hold a store: it {}; use a server that does, then remove the object \
              `setup` below the store's prefix",
             fault.text()
         )))
     }
 }
 
-/// Writes down what was found, unless another process did.
-pub(crate) async fn keep(objects: &dyn Objects, name: &str, marker: &Marker) -> Result<()> {
+/// Stores the result, unless another process did.
+pub(crate) async fn store(objects: &dyn Objects, name: &str, marker: &Marker) -> Result<()> {
     if put(objects, name, &When::Missing, marker.encode())
         .await?
         .is_some()
@@ -95,7 +95,7 @@ pub(crate) async fn keep(objects: &dyn Objects, name: &str, marker: &Marker) -> 
     found.map(drop).ok_or_else(contended)
 }
 
-/// Tries the server out, in a folder that is cleared away afterwards.
+/// Tests the server, in a folder that is removed afterwards.
 pub(crate) async fn probe(objects: &dyn Objects, names: &Namespace) -> Result<Marker> {
     let mut fault = None;
     for _ in 0..ROUNDS {
@@ -161,7 +161,7 @@ async fn lists_in_order(objects: &dyn Objects, names: &Namespace) -> Result<bool
     Ok(listed == all)
 }
 
-/// Who of many that put at the same moment is told that it was done.
+/// Which of many puts at the same moment is acknowledged.
 async fn winners(objects: &dyn Objects, name: &str, when: &When, what: &str) -> Result<Vec<ETag>> {
     let puts = (0..RACERS).map(|racer| {
         let bytes = Bytes::from(format!("{what} by {racer}"));
@@ -198,7 +198,7 @@ async fn put(objects: &dyn Objects, name: &str, when: &When, bytes: Bytes) -> Re
         }
         objects.pause(attempt + 4).await;
     }
-    // The one that won keeps others busy, so one that is still busy lost.
+    // The winner makes the others busy, so one that is still busy lost.
     last.map_or(Ok(None), Err)
 }
 

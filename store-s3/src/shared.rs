@@ -23,28 +23,28 @@ pub(crate) struct Shared {
     pub(crate) protocol: Protocol<Arc<Bucket>>,
     pub(crate) parts: Parts,
     pub(crate) clock: Arc<dyn Clock>,
-    /// The collections whose names are never used again.
+    /// The collections whose ids are never used again.
     pub(crate) single_use: BTreeSet<&'static str>,
     pub(crate) lease: Duration,
     /// Where the server is, for messages: never with credentials.
     pub(crate) place: String,
-    pub(crate) walk: Mutex<Walk>,
+    pub(crate) progress: Mutex<Progress>,
     /// Frees what dropped sinks wrote.
     pub(crate) background: Arc<DetachedTasks>,
     closed: AtomicBool,
 }
 
-/// How far sweeping has come.
+/// How far the sweep has come.
 #[derive(Debug, Default)]
-pub(crate) struct Walk {
-    /// The last name that was looked at; `None` at the beginning.
+pub(crate) struct Progress {
+    /// The last name that was read; `None` at the beginning.
     pub(crate) after: Option<String>,
-    /// Transactions that were seen undecided, and when first.
+    /// Transactions that were found undecided, and when first.
     pub(crate) pending: HashMap<Version, Instant>,
 }
 
 impl Shared {
-    /// Opens what is there; asks the server what `setup` found out about it.
+    /// Opens the store; reads what `setup` found out about the server.
     pub(crate) async fn open(builder: &S3Builder) -> Result<Self> {
         let Driver {
             driver,
@@ -66,11 +66,11 @@ impl Shared {
                 .collect(),
             lease: builder.lease,
             place,
-            walk: Mutex::default(),
+            progress: Mutex::default(),
             background: Arc::default(),
             closed: AtomicBool::new(false),
         };
-        // A server that was found wanting once is refused from then on.
+        // A server that failed the test once is refused from then on.
         if let Some(marker) = shared.marker().await? {
             marker.check(&shared.place)?;
         }
@@ -96,7 +96,7 @@ impl Shared {
         }
         let marker = setup::probe(&**self.bucket(), self.names()).await?;
         let name = self.names().setup();
-        setup::keep(&**self.bucket(), &name, &marker).await?;
+        setup::store(&**self.bucket(), &name, &marker).await?;
         marker.check(&self.place)
     }
 
@@ -105,7 +105,7 @@ impl Shared {
         found.map(|found| Marker::decode(&found.bytes)).transpose()
     }
 
-    /// One request for a name that is hardly ever there.
+    /// One request for a small object.
     pub(crate) async fn ping(&self) -> Result<Ping> {
         self.check_open()?;
         self.bucket().get(&self.names().setup()).await?;
@@ -124,8 +124,8 @@ impl Shared {
         self.closed.store(true, Ordering::Release);
     }
 
-    pub(crate) fn walk(&self) -> std::sync::MutexGuard<'_, Walk> {
-        self.walk.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn progress(&self) -> std::sync::MutexGuard<'_, Progress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

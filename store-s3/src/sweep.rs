@@ -32,7 +32,11 @@ async fn transactions(shared: &Shared) -> Result<()> {
             let Some(Ok(id)) = id else { continue };
             match shared.protocol.decision(id).await? {
                 Decision::Pending(_, transaction) => {
-                    let seen = *shared.walk().pending.entry(id).or_insert_with(Instant::now);
+                    let seen = *shared
+                        .progress()
+                        .pending
+                        .entry(id)
+                        .or_insert_with(Instant::now);
                     let items = u32::try_from(transaction.items.len()).unwrap_or(u32::MAX);
                     if seen.elapsed() >= shared.lease + shared.lease * items / 10 {
                         shared.protocol.finish(id).await?;
@@ -48,15 +52,18 @@ async fn transactions(shared: &Shared) -> Result<()> {
             break;
         }
     }
-    shared.walk().pending.retain(|id, _| pending.contains(id));
+    shared
+        .progress()
+        .pending
+        .retain(|id, _| pending.contains(id));
     Ok(())
 }
 
-/// Looks at the next records, in the order of their names, and begins anew
-/// after the last.
+/// Looks at the next records, in the order of their names, and begins
+/// again after the last.
 async fn records(shared: &Shared, grace: Duration) -> Result<Swept> {
     let folder = shared.names().records();
-    let mut after = shared.walk().after.take();
+    let mut after = shared.progress().after.take();
     let mut swept = Swept::default();
     let mut looked = 0;
     loop {
@@ -65,7 +72,7 @@ async fn records(shared: &Shared, grace: Duration) -> Result<Swept> {
         for Listed { name, size } in listed {
             if looked == BUDGET {
                 swept.more = true;
-                shared.walk().after = after;
+                shared.progress().after = after;
                 return Ok(swept);
             }
             looked += 1;
@@ -101,7 +108,7 @@ async fn record(shared: &Shared, name: &str, found: Found, expired: Timestamp) -
         }
     };
     let may_vanish = may_vanish(shared, name);
-    if image.is_gone() {
+    if image.is_deleted() {
         if may_vanish {
             shared.bucket().delete(name).await?;
         }
@@ -116,8 +123,8 @@ async fn record(shared: &Shared, name: &str, found: Found, expired: Timestamp) -
     }
     // A tombstone must stay, so that a writer with the record's ETag still learns
     // that it changed.
-    let gone = Stored::Record(Image::gone(Version::unique()));
-    let object = wire::encode(named.name(), &gone);
+    let deleted = Stored::Record(Image::deleted(Version::unique()));
+    let object = wire::encode(named.name(), &deleted);
     let when = When::Is(found.etag);
     let put = shared.bucket().put(name, &when, object).await?;
     Ok(matches!(put, Put::Done(_)))

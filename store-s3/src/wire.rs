@@ -1,4 +1,4 @@
-//! What an object says: a line of JSON, and after it the body as it is.
+//! The form of a record's object: a line of JSON, followed by the body unchanged.
 //!
 //! ```text
 //! {"store":1,"collection":"users","partition":"acme","id":"alice","record":{"version":"…","body":"json","length":16}}
@@ -11,8 +11,8 @@
 //! {"store":1,"deleted":"0f3c…","request":"2f0c…"}
 //! ```
 //!
-//! It is shorter than any other object, so that a list tells it by its size and
-//! nothing has to read it. Within an intent, a deleted record is one whose body is
+//! It is shorter than any other object, so that a list recognizes it by its size and
+//! no read is needed. Within an intent, a deleted record is one whose body is
 //! `none`. While a commit of several
 //! records holds a record, `intent` stands in the place of `record`: the
 //! transaction, the record before it and the record after it, whose bodies
@@ -82,8 +82,8 @@ impl Image {
         })
     }
 
-    /// That there is nothing any more.
-    pub(crate) fn gone(version: Version) -> Self {
+    /// A deleted record.
+    pub(crate) fn deleted(version: Version) -> Self {
         Self {
             version,
             expires_at: None,
@@ -91,7 +91,7 @@ impl Image {
         }
     }
 
-    pub(crate) fn is_gone(&self) -> bool {
+    pub(crate) fn is_deleted(&self) -> bool {
         self.content == Content::None
     }
 
@@ -136,7 +136,7 @@ struct Head {
     collection: String,
     partition: String,
     id: String,
-    /// Whose request it is, where nothing else tells.
+    /// Identifies the request, where nothing else does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     request: Option<Version>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -203,7 +203,7 @@ impl State {
     }
 }
 
-/// A record's name in full, as its object tells it.
+/// A record's name in full, as its object contains it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Name<'a> {
     pub(crate) collection: &'a str,
@@ -226,8 +226,8 @@ pub(crate) fn encode<'a>(at: impl Into<Name<'a>>, stored: &Stored) -> Bytes {
     object(at.into(), stored, None)
 }
 
-/// The same, like no other: whoever finds it knows that this very request was
-/// done, and not another of the same commit.
+/// The same, made unique: a reader that finds it knows that exactly this request was
+/// done, and not another one of the same commit.
 pub(crate) fn encode_once<'a>(at: impl Into<Name<'a>>, image: Image) -> Bytes {
     object(at.into(), &Stored::Record(image), Some(Version::unique()))
 }
@@ -260,7 +260,7 @@ impl Tombstone {
 
 fn object(at: Name<'_>, stored: &Stored, request: Option<Version>) -> Bytes {
     if let Stored::Record(image) = stored
-        && image.is_gone()
+        && image.is_deleted()
     {
         let tombstone = Tombstone {
             store: Format,
@@ -303,7 +303,7 @@ fn object(at: Name<'_>, stored: &Stored, request: Option<Version>) -> Bytes {
     object.freeze()
 }
 
-/// Whose object it is, and what it says. A tombstone's names are empty.
+/// The name and the content of a record's object. A tombstone's names are empty.
 #[derive(Debug)]
 pub(crate) struct Named {
     pub(crate) collection: String,
@@ -333,7 +333,7 @@ pub(crate) fn decode(object: &Bytes) -> Result<Named> {
             collection: String::new(),
             partition: String::new(),
             id: String::new(),
-            stored: Stored::Record(Image::gone(tombstone.deleted)),
+            stored: Stored::Record(Image::deleted(tombstone.deleted)),
         });
     }
     let malformed = || corrupt("an object is not of a record's form; was it changed by hand?");
@@ -366,18 +366,18 @@ pub(crate) fn decode(object: &Bytes) -> Result<Named> {
     })
 }
 
-/// What the object of the record at `at` says.
+/// Decodes the object of the record at `at`.
 pub(crate) fn decode_at(at: RecordRef<'_>, object: &Bytes) -> Result<Stored> {
     let named = decode(object).map_err(|error| error.with_key(at))?;
-    let is_tombstone = matches!(&named.stored, Stored::Record(image) if image.is_gone());
+    let is_tombstone = matches!(&named.stored, Stored::Record(image) if image.is_deleted());
     if !is_tombstone && named.name() != at.into() {
-        return Err(corrupt("an object under a record's name is another's").with_key(at));
+        return Err(corrupt("an object under the name of one record holds another").with_key(at));
     }
     Ok(named.stored)
 }
 
-/// An ETag, and the object that it is of unless that is large: so that whoever
-/// hands the token back saves a read.
+/// An ETag, and the object with that ETag unless it is large: a commit with this
+/// token then saves a read.
 pub(crate) fn token(etag: &str, object: &Bytes) -> Token {
     let carried = match object.len() {
         0..=CARRIED => &object[..],

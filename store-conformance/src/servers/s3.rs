@@ -58,7 +58,7 @@ pub fn find(options: &Options) -> Result<Server, String> {
     Ok(server)
 }
 
-/// What it is, with its version where that is known.
+/// The server's name, with its version where that is known.
 pub fn name(server: &Server) -> &'static str {
     match server.way {
         "lent" => "S3",
@@ -124,8 +124,8 @@ impl Kind for Ceph {
     }
 }
 
-/// Makes the bucket, unless it is there. No store does: who may, and what else a
-/// bucket is told, is not its business.
+/// Creates the bucket if it does not exist. No store does this: who may create
+/// buckets, and how one is configured, is for its owner to decide.
 fn make_bucket(url: &str) -> Result<(), String> {
     let answer = ask(url, "PUT", "")?;
     match answer.split(' ').nth(1) {

@@ -114,7 +114,7 @@ async fn a_cut_at_any_request_of_a_write_leaves_the_old_or_the_new(place: Place)
                 .await
                 .map_err(|e| format!("{cut:?} at {at}: {e}"))?;
             // The third request begins an upload. If only its reply was lost it
-            // was begun twice, and nobody knows the first one: it has no parts.
+            // was begun twice, and the first one is unknown: it has no parts.
             let unknown = at == 2 && matches!(cut, Cut::BeforeReply | Cut::InReply);
             let left = uploads(&place).await?;
             assert_eq!(left, usize::from(unknown), "{cut:?} at {at}: {answer:?}");
@@ -165,9 +165,8 @@ async fn an_overloaded_server_publishes_what_it_says(_: Place) -> End {
     Ok(())
 }
 
-/// Several writers of one object, with writes that nobody goes on with, deletes
-/// and sweeps, while time goes on: what is there is always whole, and what is
-/// published in the end stays.
+/// Several writers of one object, with abandoned writes, deletes and sweeps, while
+/// time passes: the object is always whole, and what is published in the end stays.
 async fn writes_and_sweeps_at_once_leave_what_was_published(_: Place) -> End {
     const WRITERS: u64 = 3;
     let (watched, clock) = (Watched::new(), ManualClock::default());
@@ -238,9 +237,9 @@ async fn writes_and_sweeps_at_once_leave_what_was_published(_: Place) -> End {
     Ok(())
 }
 
-/// What a commit answered that a sweep met, or a sweep that a commit met: it told
-/// the truth, and a day later there is the one content and nothing else.
-async fn told_the_truth(
+/// The answer of a commit that raced a sweep is true, and a day later the bucket
+/// contains the one content and nothing else.
+async fn is_true(
     watched: &Watched,
     clock: &ManualClock,
     answer: &Publication,
@@ -303,7 +302,7 @@ async fn a_sweep_at_any_request_of_a_commit_frees_nothing_of_it(_: Place) -> End
             sweeper.blobs().sweep_all().await?;
             pause.end();
             let answer = commit.await??;
-            ended.insert(told_the_truth(&watched, &clock, &answer, [&old, &new]).await?);
+            ended.insert(is_true(&watched, &clock, &answer, [&old, &new]).await?);
             if watched.log().len() <= step {
                 assert!(step > 3, "there were no more requests");
                 break;
@@ -332,7 +331,7 @@ async fn a_commit_at_any_request_of_a_sweep_loses_nothing(_: Place) -> End {
         let answer = sink.commit().await?;
         pause.end();
         sweep.await??;
-        ended.insert(told_the_truth(&watched, &clock, &answer, [&old, &new]).await?);
+        ended.insert(is_true(&watched, &clock, &answer, [&old, &new]).await?);
         if watched.log().len() <= step {
             assert!(step > 3, "there were no more requests");
             break;

@@ -1,5 +1,4 @@
-//! Streamed objects in a bucket: what they cost, what is left of them, and what
-//! becomes of a write when anything fails.
+//! Streamed objects in a bucket: what they cost and what remains of them.
 
 use std::collections::BTreeSet;
 use std::future::poll_fn;
@@ -224,7 +223,7 @@ async fn what_a_killed_writer_left_is_swept_by_age_and_not_before(place: Place) 
     clock.advance(Duration::from_secs(299));
     assert_eq!(store.blobs().sweep_all().await?, 0, "it may go on");
     clock.advance(Duration::from_secs(1));
-    assert_eq!(store.blobs().sweep_all().await?, 1, "now nobody may");
+    assert_eq!(store.blobs().sweep_all().await?, 1, "now its time is over");
     assert_eq!(uploads(&place).await?, 0);
     assert_eq!(store.blobs().sweep_all().await?, 0, "and only once");
     let driver = harness::driver(&place.url).build()?;
@@ -252,7 +251,7 @@ async fn a_reader_keeps_its_publication_until_its_grace_is_over(place: Place) ->
     clock.advance(Duration::from_secs(1));
     assert_eq!(store.blobs().sweep_all().await?, 1);
     for _ in 0..2 {
-        let error = late.next().await.expect_err("its content is gone");
+        let error = late.next().await.expect_err("its content was freed");
         assert_eq!(error.kind(), ErrorKind::Superseded, "{error:?}");
     }
     // What is in use is not looked at.

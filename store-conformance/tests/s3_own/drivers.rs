@@ -18,7 +18,7 @@ use store_s3::object_store::{
 
 type Stream<T> = BoxStream<'static, Result<T>>;
 
-/// How a client keeps its word.
+/// How reliable a client is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Manner {
     Sound,

@@ -25,7 +25,7 @@ use store_conformance::servers::{Options, missing, s3};
 use store_core::{ManualClock, Result, Store};
 use store_s3::S3Builder;
 
-/// A prefix that nobody used, on a server.
+/// An unused prefix on a server.
 #[derive(Clone)]
 pub(crate) struct Place {
     url: String,

@@ -44,7 +44,7 @@ async fn a_large_object_passes_through_32_mib(place: Place) -> End {
 }
 
 /// What this process does if it is the child: streams an object in and out, and
-/// says how many MiB more it held than before, each time.
+/// prints how many MiB more it held than before, each time.
 pub(crate) fn child() -> Option<ExitCode> {
     let place = std::env::var(CHILD).ok()?;
     let (url, prefix) = place.split_once(' ')?;
@@ -95,13 +95,13 @@ async fn stream(url: &str, prefix: &str) -> Result<[u64; 2]> {
     Ok([write, most_since(before)])
 }
 
-/// What is resident now; from here on the most is counted anew.
+/// What is resident now; the maximum is counted from here on.
 fn begin() -> u64 {
     let _ = std::fs::write("/proc/self/clear_refs", "5");
     resident("VmRSS").unwrap_or_default()
 }
 
-/// How many MiB more were resident at most since then, rounded up.
+/// By how many MiB the resident memory grew at most since then, rounded up.
 fn most_since(before: u64) -> u64 {
     let most = resident("VmHWM").unwrap_or(u64::MAX);
     most.saturating_sub(before).div_ceil(MIB)

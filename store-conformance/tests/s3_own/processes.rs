@@ -82,7 +82,7 @@ fn say(what: &str) -> std::io::Result<()> {
     out.flush()
 }
 
-/// Adds one to both records, if nobody else did since they were read.
+/// Adds one to both records, if no other process did since they were read.
 async fn raise(store: &Store) -> Result<Option<u64>> {
     let (a, b, partition) = (key("a"), key("b"), partition());
     let both = [a.at(&partition), b.at(&partition)];
@@ -127,17 +127,17 @@ impl Drop for Rival {
 }
 
 fn drive(place: &Place, kills: u64) -> std::result::Result<Vec<String>, Failure> {
-    let (said, hear): (Sender<String>, Receiver<String>) = channel();
+    let (said, receiver): (Sender<String>, Receiver<String>) = channel();
     let mut rivals = Vec::new();
     for _ in 0..RIVALS {
         rivals.push(Rival::start(place, &said)?);
     }
-    let mut heard = Vec::new();
+    let mut received = Vec::new();
     let mut dice = Dice::new(kills);
     for _ in 0..kills {
-        // At some point of what somebody is doing then.
+        // At some point of what a process is doing then.
         for _ in 0..1 + dice.below(6) {
-            heard.push(hear.recv_timeout(Duration::from_secs(60))?);
+            received.push(receiver.recv_timeout(Duration::from_secs(60))?);
         }
         std::thread::yield_now();
         let victim = dice.below(RIVALS);
@@ -145,8 +145,8 @@ fn drive(place: &Place, kills: u64) -> std::result::Result<Vec<String>, Failure>
     }
     drop(rivals);
     drop(said);
-    heard.extend(hear.iter());
-    Ok(heard)
+    received.extend(receiver.iter());
+    Ok(received)
 }
 
 async fn nothing_acknowledged_is_lost_and_nothing_is_there_by_half(place: Place) -> End {
@@ -154,16 +154,18 @@ async fn nothing_acknowledged_is_lost_and_nothing_is_there_by_half(place: Place)
     let store = Store::from(builder(&place.url, &place.prefix).connect().await?);
     let lti: Lti = Lti::new(&store, &KeyRing::random());
     lti.store().upsert_registration(platform()).await?;
-    let heard = block_in_place(|| drive(&place, kills))?;
-    let distinct: HashSet<&String> = heard.iter().collect();
-    assert_eq!(distinct.len(), heard.len(), "raised or accepted twice");
-    let raised = heard.iter().filter_map(|line| line.strip_prefix("raised "));
+    let received = block_in_place(|| drive(&place, kills))?;
+    let distinct: HashSet<&String> = received.iter().collect();
+    assert_eq!(distinct.len(), received.len(), "raised or accepted twice");
+    let raised = received
+        .iter()
+        .filter_map(|line| line.strip_prefix("raised "));
     let most = raised.filter_map(|n| n.parse::<u64>().ok()).max();
     let found = [number(&store, "a").await?, number(&store, "b").await?];
     assert_eq!(found[0], found[1], "there by half");
     assert!(found[0] >= most, "{found:?} and {most:?} was acknowledged");
-    assert!(most.is_some(), "nobody got on");
-    // What the dead left is cleared away, by whoever sweeps twice.
+    assert!(most.is_some(), "no process made progress");
+    // What dead processes left is removed by two sweeps.
     let rounds = async {
         loop {
             store.records().sweep(Duration::ZERO).await?;
@@ -177,7 +179,7 @@ async fn nothing_acknowledged_is_lost_and_nothing_is_there_by_half(place: Place)
     tokio::time::timeout(Duration::from_secs(60), rounds).await??;
     println!(
         "{kills} killed; {} calls acknowledged; {found:?}",
-        heard.len()
+        received.len()
     );
     Ok(())
 }

@@ -99,8 +99,8 @@ async fn a_missing_bucket_is_an_error_and_never_an_absence(place: Place) -> End 
 }
 
 async fn wrong_credentials_are_reported(place: Place) -> End {
-    let builder = place.builder().credentials("nobody", "hunter2");
-    let error = builder.connect().await.expect_err("nobody's key");
+    let builder = place.builder().credentials("unknown", "hunter2");
+    let error = builder.connect().await.expect_err("an unknown key");
     assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error:?}");
     assert!(!format!("{error:?} {error}").contains("hunter2"));
     Ok(())

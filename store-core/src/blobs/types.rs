@@ -215,7 +215,7 @@ pub enum Publication {
     Published(BlobStat),
     /// A write begun later was published, or the object was deleted, after this
     /// write began; or the write was idle for longer than its lease, or took
-    /// longer than the store keeps unpublished content.
+    /// longer than the store holds unpublished content.
     Superseded,
     /// [`PutMode::CreateOnly`], and the object exists.
     AlreadyExists,

@@ -18,8 +18,8 @@ use tokio::task::JoinSet;
 use super::Options;
 use crate::error::{BACKEND, Effect, from_driver};
 use crate::objects::{Bucket, Objects, path};
+use crate::parallel::parallel;
 use crate::shared::Shared;
-use crate::together::together;
 
 /// How content is sent in parts.
 #[derive(Clone)]
@@ -138,7 +138,7 @@ impl ContentStore for S3Content {
                 self.shared.bucket().delete(&name).await
             })
         };
-        together(chunks.map(remove).collect()).await.map(drop)
+        parallel(chunks.map(remove).collect()).await.map(drop)
     }
 }
 

@@ -16,10 +16,10 @@ use store_core::{Error, ErrorKind, Result, Timestamp};
 use super::head;
 use crate::error::BACKEND;
 use crate::objects::{ETag, Found, Objects, Put, When};
+use crate::pages::Listing;
+use crate::parallel::parallel;
 use crate::protocol::{Names, Outcome};
 use crate::shared::Shared;
-use crate::together::together;
-use crate::walk::Walk;
 
 /// How much of an object is read where its pointer alone matters. Nearly all
 /// pointers are shorter.
@@ -204,7 +204,7 @@ impl PointerStore for S3Pointers {
         if list.id_prefix().contains('\0') {
             return Ok(Page::last(Vec::new()));
         }
-        let walk = Walk {
+        let listing = Listing {
             shared: &self.0,
             folder: names.pointers(bucket),
             prefix: names.pointer(bucket, list.id_prefix()),
@@ -216,7 +216,7 @@ impl PointerStore for S3Pointers {
                 Ok(entry.map(|entry| (entry, ENTRY)))
             })
         };
-        let page = walk.page(query.position_text()?, query.page_size(), read);
+        let page = listing.page(query.position_text()?, query.page_size(), read);
         let found = page.await?;
         let next = found.next.map(|position| query.cursor(position));
         Ok(Page::new(found.items, next))
@@ -267,7 +267,7 @@ impl PointerStore for S3Pointers {
         let next = due.last().filter(|_| more && due.len() == listed.len());
         let next = next.cloned();
         let read = |name| -> BoxFuture<'_, _> { Box::pin(self.read_note(name)) };
-        let notes = together(due.into_iter().map(read).collect()).await?;
+        let notes = parallel(due.into_iter().map(read).collect()).await?;
         Ok(DueNotes {
             notes: notes.into_iter().flatten().collect(),
             next_due,

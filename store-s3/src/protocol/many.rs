@@ -10,7 +10,7 @@ use super::transaction::{Begun, Decided};
 use super::{Current, Protocol, after, conflict, failed, is_single_use};
 use crate::error::is_lost;
 use crate::objects::{ETag, Objects, When};
-use crate::together::together;
+use crate::parallel::parallel;
 use crate::wire::{self, Intent, Stored, Verdict};
 
 /// How an attempt ended.
@@ -70,7 +70,7 @@ impl<O: Objects> Protocol<O> {
                 None => Box::pin(self.look(batch.at(index))),
             });
         }
-        together(all).await
+        parallel(all).await
     }
 
     async fn attempt(&self, batch: &Batch, found: &[Current]) -> Result<Attempt> {
@@ -105,7 +105,7 @@ impl<O: Objects> Protocol<O> {
                 Ok(Attempt::Again)
             }
             Ok(Decided::Unknown(lost)) => self.recognize(batch, lost).await,
-            // Nobody knows whether it is decided; whoever needs it will.
+            // It is unknown whether it is decided; the next reader finds out.
             Err(error) if is_lost(&error) => Err(error),
             Err(error) => {
                 self.abandon(batch, &begun, placed).await;
@@ -164,7 +164,7 @@ impl<O: Objects> Protocol<O> {
         Err(contended().with_key(at))
     }
 
-    /// Makes what was decided plain to see, as far as that works: whoever meets
+    /// Releases what was decided, as far as that works: a process that finds
     /// what is left does the rest.
     async fn complete(&self, batch: &Batch, begun: &Begun, placed: Vec<Placed>) -> Committed {
         let mut tokens = vec![None; batch.items().len()];
@@ -225,7 +225,7 @@ impl<O: Objects> Protocol<O> {
                 Ok((placed.index, released))
             }));
         }
-        together(all).await
+        parallel(all).await
     }
 
     /// Our decision may have been carried out, finished and cleared away: then a

@@ -41,7 +41,7 @@ pub(crate) struct Current {
     pub(crate) held_by: Option<Version>,
     /// What a caller may hand back, if the object is the record's alone.
     token: Option<store_core::Token>,
-    /// False if nobody looked: it is what a token or an expectation says.
+    /// False if it was not read: it is what a token or an expectation implies.
     seen: bool,
 }
 
@@ -133,7 +133,7 @@ impl<O: Objects> Protocol<O> {
 fn after(batch: &Batch, index: usize) -> Result<Option<Image>> {
     match batch.items()[index].change() {
         Change::Check => Ok(None),
-        Change::Delete => Ok(Some(Image::gone(batch.version()))),
+        Change::Delete => Ok(Some(Image::deleted(batch.version()))),
         Change::Put { body, expires_at } => {
             Image::new(batch.version(), *expires_at, Some(body)).map(Some)
         }

@@ -25,8 +25,8 @@ impl<O: Objects> Protocol<O> {
                 }
                 return Err(conflict(refused));
             }
-            let there = current.image.as_ref().is_some_and(|i| !i.is_gone());
-            let Some(image) = after(batch, 0)?.filter(|image| there || !image.is_gone()) else {
+            let there = current.image.as_ref().is_some_and(|i| !i.is_deleted());
+            let Some(image) = after(batch, 0)?.filter(|image| there || !image.is_deleted()) else {
                 // A check, or a delete of nothing.
                 if current.seen {
                     return Ok(done(&current));
@@ -43,12 +43,12 @@ impl<O: Objects> Protocol<O> {
                 true => Names::Go,
                 false => Names::Stay,
             };
-            let (when, is_gone) = (When::as_found(current.etag.as_ref()), image.is_gone());
+            let (when, is_gone) = (When::as_found(current.etag.as_ref()), image.is_deleted());
             let object = wire::encode_once(at, image);
             match self.put(&name, &when, &object, names).await? {
                 Outcome::Done(_) if is_gone => {
                     if is_single_use(at) {
-                        // Never used again, so nobody needs to know that it was.
+                        // The name is never used again, so no tombstone is needed.
                         // If this fails the sweeper does it.
                         let deleted = self.objects.delete(&name).await;
                         event::ignore("could not delete a tombstone", deleted);

@@ -33,8 +33,8 @@ pub(crate) enum Names {
 impl<O: Objects> Protocol<O> {
     /// Sends a put until it is known what became of it.
     ///
-    /// The bytes must be nobody else's: whoever finds them knows that the put
-    /// was done. Sending it twice is safe, since both copies have one condition,
+    /// The bytes must be unique to this put: a reader that finds them knows that the
+    /// put was done. Sending it twice is safe, since both copies have one condition,
     /// which is no longer true after either: no state of an object comes back
     /// once its record was changed.
     pub(crate) async fn put(

@@ -1,4 +1,4 @@
-//! Reading one record, whoever holds it.
+//! Reading one record, held by a transaction or not.
 
 use store_core::{RecordRef, Result, Version};
 
@@ -12,7 +12,7 @@ pub(crate) enum Decision {
     Pending(Found, Transaction),
     Committed,
     Aborted,
-    /// Its object is gone.
+    /// Its object does not exist.
     Missing,
 }
 

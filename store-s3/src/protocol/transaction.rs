@@ -9,7 +9,7 @@ use super::Protocol;
 use super::put::{Names, Outcome};
 use super::read::Decision;
 use crate::objects::{ETag, Found, Objects, When};
-use crate::together::together;
+use crate::parallel::parallel;
 use crate::wire::{self, Image, Intent, Member, Stored, Transaction, Verdict};
 
 /// One that this process began.
@@ -20,18 +20,18 @@ pub(super) struct Begun {
     transaction: Transaction,
 }
 
-/// What was decided, as far as whoever decided it knows.
+/// What was decided, as far as the deciding process knows.
 #[derive(Debug)]
 pub(super) enum Decided {
     Committed,
     /// Surely not committed.
     Aborted,
-    /// It is gone, and our own decision may have come before that.
+    /// Its object does not exist, and our own decision may have come before that.
     Unknown(Error),
 }
 
 impl<O: Objects> Protocol<O> {
-    /// Makes a transaction object, pending, under a name that nobody used.
+    /// Makes a transaction object, pending, under a name that was never used.
     pub(super) async fn begin(&self, batch: &Batch) -> Result<Begun> {
         let members = batch.items().iter().map(|item| Member {
             collection: item.key().collection().name().into(),
@@ -92,7 +92,7 @@ impl<O: Objects> Protocol<O> {
     }
 
     /// Makes of a record that an intent holds what the verdict makes of it. The
-    /// object that is there then; `None` if somebody else was faster.
+    /// object that is there then; `None` if another process was faster.
     pub(super) async fn release(
         &self,
         name: &str,
@@ -109,7 +109,7 @@ impl<O: Objects> Protocol<O> {
         }
     }
 
-    /// Finishes what somebody else decided, or left undecided for so long that
+    /// Finishes what another process decided, or left undecided for so long that
     /// it is aborted: frees every record that it holds, then removes it.
     pub(crate) async fn finish(&self, id: Version) -> Result<()> {
         self.settle(id).await?;
@@ -122,7 +122,7 @@ impl<O: Objects> Protocol<O> {
         for member in &transaction.items {
             all.push(Box::pin(self.free(id, &transaction, member)));
         }
-        together(all).await?;
+        parallel(all).await?;
         self.objects.delete(&name).await
     }
 
@@ -147,7 +147,7 @@ impl<O: Objects> Protocol<O> {
         Ok(())
     }
 
-    /// Gives back what an intent holds whose transaction is gone, and which was
+    /// Releases an intent whose transaction object does not exist, and which was
     /// therefore placed too late to count.
     pub(crate) async fn free_stray(&self, name: &str, found: Found) -> Result<()> {
         let named = wire::decode(&found.bytes)?;
@@ -158,7 +158,7 @@ impl<O: Objects> Protocol<O> {
         if !matches!(self.decision(intent.transaction).await?, Decision::Missing) {
             return Ok(());
         }
-        // Only if it stands still: else it was finished meanwhile. The put's
+        // Only if it is still there: else it was finished in between. The put's
         // condition says so.
         self.release(name, at, &found.etag, intent, Verdict::Aborted)
             .await
@@ -173,5 +173,5 @@ pub(super) fn outcome(intent: Intent, verdict: Verdict) -> Image {
         Verdict::Pending | Verdict::Aborted => intent.before,
     };
     // There was no object, and it cannot be removed on a condition.
-    image.unwrap_or_else(|| Image::gone(intent.transaction))
+    image.unwrap_or_else(|| Image::deleted(intent.transaction))
 }

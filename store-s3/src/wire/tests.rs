@@ -22,7 +22,7 @@ fn image(content: Content) -> Image {
 fn what_was_written_is_read_back() {
     let json = image(Content::Json("{\"a\":1}".into()));
     let bytes = image(Content::Bytes("\n\0\u{ff}".into()));
-    let gone = Image::gone(Version::unique());
+    let deleted = Image::deleted(Version::unique());
     let intent = |before: Option<&Image>, after: Option<&Image>| {
         Stored::Intent(Intent {
             transaction: Version::unique(),
@@ -33,9 +33,9 @@ fn what_was_written_is_read_back() {
     for stored in [
         Stored::Record(json.clone()),
         Stored::Record(bytes.clone()),
-        Stored::Record(gone.clone()),
+        Stored::Record(deleted.clone()),
         intent(Some(&json), Some(&bytes)),
-        intent(None, Some(&gone)),
+        intent(None, Some(&deleted)),
         intent(Some(&bytes), None),
         intent(None, None),
     ] {
@@ -65,11 +65,11 @@ fn people_can_read_a_record() {
 
 #[test]
 fn an_object_of_another_key_or_of_a_newer_release_is_refused() {
-    let gone = Stored::Record(Image::gone(Version::unique()));
+    let deleted = Stored::Record(Image::deleted(Version::unique()));
     let there = Stored::Record(image(Content::Json("1".into())));
     let other = RecordRef::new("p", THINGS, "a/ä").expect("short");
     assert!(decode_at(other, &encode(at(), &there)).is_err());
-    for stored in [gone, there] {
+    for stored in [deleted, there] {
         let later = encode(at(), &stored);
         let later = String::from_utf8_lossy(&later).replace("\"store\":1", "\"store\":2");
         let error = decode(&later.into()).expect_err("it is newer");
@@ -79,10 +79,10 @@ fn an_object_of_another_key_or_of_a_newer_release_is_refused() {
 
 #[test]
 fn a_tombstone_is_shorter_than_any_other_object() {
-    let gone = || Image::gone(Version::unique());
+    let deleted = || Image::deleted(Version::unique());
     let length = |object: Bytes| object.len() as u64;
-    assert!(length(encode_once(at(), gone())) <= MAX_TOMBSTONE);
-    assert!(length(encode(at(), &Stored::Record(gone()))) <= MAX_TOMBSTONE);
+    assert!(length(encode_once(at(), deleted())) <= MAX_TOMBSTONE);
+    assert!(length(encode(at(), &Stored::Record(deleted()))) <= MAX_TOMBSTONE);
     let shortest = RecordRef::new("", Collection::new("c"), "").expect("short");
     let mut image = image(Content::Bytes(Bytes::new()));
     image.expires_at = None;

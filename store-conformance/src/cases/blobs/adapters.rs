@@ -9,7 +9,7 @@ use store_core::{BlobStore, ErrorKind, Retry};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 
 use super::tools::{
-    CHUNK, Given, SEVERAL_CHUNKS, content, holds, holds_none, named, object, put, told,
+    CHUNK, Given, SEVERAL_CHUNKS, content, holds, holds_none, named, object, put, seeded,
 };
 use crate::case;
 use crate::suite::{Case, CaseResult};
@@ -32,7 +32,7 @@ async fn what_goes_in_through_async_write_comes_out_through_async_read(
 ) -> CaseResult {
     let opened = harness.open(()).await?;
     let bytes = content(1, SEVERAL_CHUNKS);
-    let mut writer = AsyncBlobWriter::new(opened.first.begin(object(), told(1).into()).await?);
+    let mut writer = AsyncBlobWriter::new(opened.first.begin(object(), seeded(1).into()).await?);
     writer.write_all(&bytes[..1]).await?;
     writer.flush().await?;
     writer.write_all(&bytes[1..]).await?;
@@ -64,7 +64,7 @@ async fn what_goes_in_through_async_write_comes_out_through_async_read(
 async fn shutting_a_writer_down_publishes_nothing(harness: Given) -> CaseResult {
     let opened = harness.open(()).await?;
     let handles = [&opened.first, &opened.second];
-    let mut writer = AsyncBlobWriter::new(opened.first.begin(object(), told(1).into()).await?);
+    let mut writer = AsyncBlobWriter::new(opened.first.begin(object(), seeded(1).into()).await?);
     writer.write_all(&content(1, 2 * CHUNK)).await?;
     writer.shutdown().await?;
     holds_none(handles, object()).await?;
@@ -72,13 +72,13 @@ async fn shutting_a_writer_down_publishes_nothing(harness: Given) -> CaseResult 
     drop(writer);
     holds_none(handles, object()).await?;
 
-    let mut writer = AsyncBlobWriter::new(opened.first.begin(object(), told(1).into()).await?);
+    let mut writer = AsyncBlobWriter::new(opened.first.begin(object(), seeded(1).into()).await?);
     writer.write_all(b"whole").await?;
     writer.shutdown().await?;
     writer.commit().await?.published()?;
     holds(handles, object(), b"whole").await?;
 
-    let mut writer = AsyncBlobWriter::new(opened.first.begin(object(), told(1).into()).await?);
+    let mut writer = AsyncBlobWriter::new(opened.first.begin(object(), seeded(1).into()).await?);
     writer.write_all(b"unwanted").await?;
     writer.abort().await?;
     holds(handles, object(), b"whole").await?;
@@ -109,11 +109,11 @@ impl AsyncRead for Broken {
 async fn a_source_that_fails_half_way_publishes_nothing(harness: Given) -> CaseResult {
     let opened = harness.open(()).await?;
     let handles = [&opened.first, &opened.second];
-    put(&opened.first, object(), told(1), b"old").await?;
+    put(&opened.first, object(), seeded(1), b"old").await?;
     for left in [0, 10, 2 * CHUNK] {
         let answer = opened
             .second
-            .put_from(object(), told(2), &mut Broken { left })
+            .put_from(object(), seeded(2), &mut Broken { left })
             .await;
         let error = answer.expect_err("the source failed");
         assert_eq!(error.retry(), Retry::Safe);
@@ -122,7 +122,7 @@ async fn a_source_that_fails_half_way_publishes_nothing(harness: Given) -> CaseR
     let bytes = content(3, SEVERAL_CHUNKS);
     opened
         .first
-        .put_from(object(), told(3), &mut &bytes[..])
+        .put_from(object(), seeded(3), &mut &bytes[..])
         .await?
         .published()?;
     holds(handles, object(), &bytes).await?;
@@ -136,7 +136,7 @@ async fn an_object_over_the_cap_is_refused_before_it_is_read(harness: Given) -> 
         let bytes = content(1, size);
         opened
             .first
-            .put(object(), told(1), bytes.clone())
+            .put(object(), seeded(1), bytes.clone())
             .await?
             .published()?;
         let cap = size as u64;
@@ -169,7 +169,7 @@ async fn a_copy_carries_content_and_metadata(harness: Given) -> CaseResult {
             .is_none()
     );
     let bytes = content(1, SEVERAL_CHUNKS);
-    let stat = put(&opened.first, from, told(1), &bytes).await?;
+    let stat = put(&opened.first, from, seeded(1), &bytes).await?;
     let answer = opened
         .second
         .copy(from, to, PutMode::CreateOnly)

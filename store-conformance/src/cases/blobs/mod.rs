@@ -2,7 +2,7 @@
 //!
 //! One file a theme. Every case holds for any right implementation of
 //! [`BlobStore`] that gives readers a grace of under a day and writes a lease of
-//! under a day, keeps at most 1 MiB of content with what is known of its object,
+//! under a day, stores at most 1 MiB of content with its object's metadata,
 //! and at most 5 MiB of an open write in the writer's own memory; contents are a
 //! few MiB at most.
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use store_core::blobs::{BlobList, BlobRef, BlobStat, MAX_BLOB_KEY};
 use store_core::{BlobStore, Cursor, ErrorKind, Result};
 
-use super::tools::{Given, holds, holds_none, named, put, told, written};
+use super::tools::{Given, holds, holds_none, named, put, seeded, written};
 use crate::case;
 use crate::suite::{Case, CaseResult};
 
@@ -148,7 +148,7 @@ async fn odd_names_never_collide(harness: Given) -> CaseResult {
             .chain(&pairs)
         {
             let bytes = format!("{bucket} has {key}").into_bytes();
-            put(&opened.first, BlobRef::new(bucket, key)?, told(1), &bytes).await?;
+            put(&opened.first, BlobRef::new(bucket, key)?, seeded(1), &bytes).await?;
             expected.insert((bucket, key.clone()), bytes);
         }
     }
@@ -181,13 +181,13 @@ async fn a_list_is_in_bytewise_order_without_gap_or_repeat(harness: Given) -> Ca
     let mut stats = BTreeMap::new();
     // In another order than the list's.
     for (index, key) in keys.iter().rev().enumerate() {
-        let stat = put(&opened.first, named(key), told(index as u64), b"x").await?;
+        let stat = put(&opened.first, named(key), seeded(index as u64), b"x").await?;
         stats.insert(key.clone(), stat);
     }
     put(
         &opened.first,
         BlobRef::new("bucket2", "elsewhere")?,
-        told(1),
+        seeded(1),
         b"x",
     )
     .await?;
@@ -210,7 +210,7 @@ async fn a_list_knows_prefixes_literally(harness: Given) -> CaseResult {
     let opened = harness.open(()).await?;
     let keys = odd_keys();
     for key in &keys {
-        put(&opened.first, named(key), told(1), b"x").await?;
+        put(&opened.first, named(key), seeded(1), b"x").await?;
     }
     let long = "z".repeat(MAX_BLOB_KEY);
     let prefixes = [
@@ -250,10 +250,10 @@ async fn a_list_shows_what_is_published_and_no_more(harness: Given) -> CaseResul
     assert!(pages(&opened.first, &list, 2).await?.is_empty());
     let mut open = Vec::new();
     for key in ["a1", "a2", "a3", "c1", "c2", "c3"] {
-        open.push(written(&opened.first, named(key), told(1), b"x").await?);
+        open.push(written(&opened.first, named(key), seeded(1), b"x").await?);
     }
-    put(&opened.first, named("b"), told(1), b"old").await?;
-    open.push(written(&opened.first, named("b"), told(2), b"new").await?);
+    put(&opened.first, named("b"), seeded(1), b"old").await?;
+    open.push(written(&opened.first, named("b"), seeded(2), b"new").await?);
     for size in [1, 2, 100] {
         assert_eq!(keys_of(&pages(&opened.second, &list, size).await?), ["b"]);
     }
@@ -274,7 +274,7 @@ async fn a_list_shows_what_is_published_and_no_more(harness: Given) -> CaseResul
 async fn a_list_goes_on_after_its_last_object_was_deleted(harness: Given) -> CaseResult {
     let opened = harness.open(()).await?;
     for key in ["a", "b", "c", "d"] {
-        put(&opened.first, named(key), told(1), b"x").await?;
+        put(&opened.first, named(key), seeded(1), b"x").await?;
     }
     let list = BlobList::new("bucket")?.limit(2)?;
     let page = opened.first.list(&list).await?;
@@ -291,7 +291,7 @@ async fn a_list_goes_on_after_its_last_object_was_deleted(harness: Given) -> Cas
 
 async fn a_page_of_none_is_refused_and_a_huge_one_is_not(harness: Given) -> CaseResult {
     let opened = harness.open(()).await?;
-    put(&opened.first, named("a"), told(1), b"x").await?;
+    put(&opened.first, named("a"), seeded(1), b"x").await?;
     let list = || BlobList::new("bucket");
     assert_eq!(
         list()?.limit(0).expect_err("none").kind(),

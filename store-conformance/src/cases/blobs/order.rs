@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 
 use super::tools::{
     CHUNK, Given, SEVERAL_CHUNKS, content, create_only, drain, holds, holds_none, object, put,
-    read, superseded, told, written,
+    read, seeded, superseded, written,
 };
 use crate::case;
 use crate::harness::Opened;
@@ -52,8 +52,8 @@ async fn a_late_stale_commit_loses(harness: Given) -> CaseResult {
     let handles = [&opened.first, &opened.second];
     for length in [0, 10, SEVERAL_CHUNKS] {
         let (old, new) = (content(1, length), content(2, length));
-        let stale = written(&opened.first, object(), told(1), &old).await?;
-        let newer = written(&opened.second, object(), told(2), &new).await?;
+        let stale = written(&opened.first, object(), seeded(1), &old).await?;
+        let newer = written(&opened.second, object(), seeded(2), &new).await?;
         newer.commit().await?.published()?;
         let answer = stale.commit().await?;
         superseded(&answer);
@@ -64,8 +64,8 @@ async fn a_late_stale_commit_loses(harness: Given) -> CaseResult {
         holds(handles, object(), &new).await?;
     }
     // In the order they began, both are published.
-    let earlier = written(&opened.first, object(), told(3), b"earlier").await?;
-    let later = written(&opened.second, object(), told(4), b"later").await?;
+    let earlier = written(&opened.first, object(), seeded(3), b"earlier").await?;
+    let later = written(&opened.second, object(), seeded(4), b"later").await?;
     earlier.commit().await?.published()?;
     holds(handles, object(), b"earlier").await?;
     later.commit().await?.published()?;
@@ -79,9 +79,9 @@ async fn a_delete_does_not_wait_for_open_writes_and_they_lose(harness: Given) ->
     // Before there is an object, and over one.
     for exists in [false, true] {
         if exists {
-            put(&opened.first, object(), told(1), b"old").await?;
+            put(&opened.first, object(), seeded(1), b"old").await?;
         }
-        let writes = [PutOptions::from(told(2)), create_only()];
+        let writes = [PutOptions::from(seeded(2)), create_only()];
         let mut open = Vec::new();
         for options in writes {
             open.push(written(&opened.first, object(), options, b"late").await?);
@@ -98,16 +98,16 @@ async fn a_delete_does_not_wait_for_open_writes_and_they_lose(harness: Given) ->
 
 async fn a_write_begun_after_a_delete_wins(harness: Given) -> CaseResult {
     let opened = harness.open(()).await?;
-    let before = written(&opened.first, object(), told(1), b"before").await?;
+    let before = written(&opened.first, object(), seeded(1), b"before").await?;
     opened.second.delete(object()).await?;
-    let after = written(&opened.second, object(), told(2), b"after").await?;
+    let after = written(&opened.second, object(), seeded(2), b"after").await?;
     after.commit().await?.published()?;
     superseded(&before.commit().await?);
     holds([&opened.first, &opened.second], object(), b"after").await?;
 
-    // Deleted again, with that write long gone.
+    // Deleted again, after that write ended.
     assert!(opened.first.delete(object()).await?);
-    put(&opened.first, object(), told(3), b"again").await?;
+    put(&opened.first, object(), seeded(3), b"again").await?;
     holds([&opened.first, &opened.second], object(), b"again").await?;
     Ok(())
 }
@@ -119,8 +119,8 @@ async fn two_first_writes_that_are_open_together_are_ordered(harness: Given) -> 
     for length in [10, SEVERAL_CHUNKS] {
         let (first, second) = (content(1, length), content(2, length));
         for in_order in [true, false] {
-            let mut earlier = opened.first.begin(object(), told(1).into()).await?;
-            let mut later = opened.second.begin(object(), told(2).into()).await?;
+            let mut earlier = opened.first.begin(object(), seeded(1).into()).await?;
+            let mut later = opened.second.begin(object(), seeded(2).into()).await?;
             later.write(second.clone().into()).await?;
             earlier.write(first.clone().into()).await?;
             if in_order {
@@ -151,7 +151,7 @@ async fn first_writes_that_begin_at_once_are_all_ordered(harness: Given) -> Case
                 start.wait().await;
                 let seed = round * 100 + number as u64;
                 let bytes = content(seed, 100);
-                let sink = written(&store, object(), told(seed), &bytes).await?;
+                let sink = written(&store, object(), seeded(seed), &bytes).await?;
                 Ok::<_, store_core::Error>((seed, sink))
             });
         }
@@ -184,7 +184,7 @@ async fn first_writes_that_begin_at_once_are_all_ordered(harness: Given) -> Case
 async fn deleting_twice_is_no_error(harness: Given) -> CaseResult {
     let opened = harness.open(()).await?;
     assert!(!opened.first.delete(object()).await?, "there was none");
-    put(&opened.first, object(), told(1), b"x").await?;
+    put(&opened.first, object(), seeded(1), b"x").await?;
     assert!(opened.second.delete(object()).await?);
     assert!(!opened.first.delete(object()).await?);
     holds_none([&opened.first, &opened.second], object()).await?;
@@ -200,7 +200,10 @@ async fn racing_commits_end_with_the_one_begun_last(harness: Given) -> CaseResul
             let seed = (round * WRITERS + number) as u64;
             let store = handle(&opened, number);
             let bytes = content(seed, 100);
-            sinks.push((number, written(&store, object(), told(seed), &bytes).await?));
+            sinks.push((
+                number,
+                written(&store, object(), seeded(seed), &bytes).await?,
+            ));
         }
         let start = Arc::new(Barrier::new(WRITERS));
         let mut race = JoinSet::new();
@@ -231,7 +234,7 @@ async fn racing_commits_end_with_the_one_begun_last(harness: Given) -> CaseResul
         )
         .await?;
         let stat = opened.first.stat(object()).await?.expect("it is there");
-        assert_eq!(stat.metadata.tag, told(last).tag);
+        assert_eq!(stat.metadata.tag, seeded(last).tag);
     }
     Ok(())
 }
@@ -298,7 +301,7 @@ async fn one_of_many_racing_creates_wins(harness: Given) -> CaseResult {
 
 async fn one_of_many_racing_replacements_wins(harness: Given) -> CaseResult {
     let opened = harness.open(()).await?;
-    let mut stat = put(&opened.first, object(), told(0), b"x").await?;
+    let mut stat = put(&opened.first, object(), seeded(0), b"x").await?;
     for round in 0..6 {
         let options = PutOptions::default().mode(PutMode::IfUnchanged(stat.version));
         let answers = race(&opened, round, options).await?;
@@ -313,7 +316,7 @@ async fn one_of_many_racing_replacements_wins(harness: Given) -> CaseResult {
 async fn a_delete_racing_a_commit_leaves_nothing(harness: Given) -> CaseResult {
     let opened = harness.open(()).await?;
     for round in 0..24 {
-        let sink = written(&opened.first, object(), told(round), b"x").await?;
+        let sink = written(&opened.first, object(), seeded(round), b"x").await?;
         let start = Arc::new(Barrier::new(2));
         let commit = tokio::spawn({
             let start = Arc::clone(&start);
@@ -350,7 +353,7 @@ async fn content_and_metadata_never_mix(harness: Given) -> CaseResult {
             if seed.is_multiple_of(2) { 1000 } else { CHUNK } + seed as usize,
         )
     };
-    let zeroth = put(&opened.first, object(), told(0), &of(0)).await?;
+    let zeroth = put(&opened.first, object(), seeded(0), &of(0)).await?;
     let (done, finished) = tokio::sync::watch::channel(false);
     let mut readers = JoinSet::new();
     for number in 0..3 {
@@ -361,7 +364,7 @@ async fn content_and_metadata_never_mix(harness: Given) -> CaseResult {
             while !*finished.borrow() || reads == 0 {
                 let (stat, bytes) = read(&store, object()).await?.expect("never deleted");
                 let seed: u64 = stat.metadata.attributes["seed"].parse().expect("a number");
-                let tag = told(seed).tag;
+                let tag = seeded(seed).tag;
                 assert_eq!(stat.metadata.tag, tag, "the metadata are one publication's");
                 assert!(bytes == of(seed), "the content is the metadata's");
                 assert!(seed >= last, "publications are seen in order");
@@ -375,7 +378,11 @@ async fn content_and_metadata_never_mix(harness: Given) -> CaseResult {
     let mut versions = vec![zeroth.version];
     for seed in 1..=ROUNDS {
         let store = handle(&opened, seed as usize);
-        versions.push(put(&store, object(), told(seed), &of(seed)).await?.version);
+        versions.push(
+            put(&store, object(), seeded(seed), &of(seed))
+                .await?
+                .version,
+        );
     }
     done.send_replace(true);
     while let Some(ended) = readers.join_next().await {
@@ -389,7 +396,7 @@ async fn a_reader_survives_overwrite_and_delete(harness: Given) -> CaseResult {
     let opened = harness.open(()).await?;
     // More than any reader reads ahead.
     let old = content(1, 12 * CHUNK + 77);
-    put(&opened.first, object(), told(1), &old).await?;
+    put(&opened.first, object(), seeded(1), &old).await?;
     let mut readers = Vec::new();
     for store in [&opened.first, &opened.second] {
         let mut blob = store
@@ -399,7 +406,7 @@ async fn a_reader_survives_overwrite_and_delete(harness: Given) -> CaseResult {
         let piece = blob.reader.next().await?.expect("it is not empty");
         readers.push((piece.to_vec(), blob));
     }
-    put(&opened.second, object(), told(2), b"new").await?;
+    put(&opened.second, object(), seeded(2), b"new").await?;
     for (head, blob) in &mut readers {
         // Unless all of it came at once.
         head.extend(blob.reader.next().await?.unwrap_or_default());
@@ -409,7 +416,7 @@ async fn a_reader_survives_overwrite_and_delete(harness: Given) -> CaseResult {
     for (mut head, mut blob) in readers {
         head.extend(drain(&mut blob.reader).await?);
         assert!(head == old, "to the last byte");
-        assert_eq!(blob.stat.metadata.tag, told(1).tag);
+        assert_eq!(blob.stat.metadata.tag, seeded(1).tag);
     }
     holds_none([&opened.first, &opened.second], object()).await?;
     Ok(())
@@ -417,7 +424,7 @@ async fn a_reader_survives_overwrite_and_delete(harness: Given) -> CaseResult {
 
 async fn a_resumed_read_never_reads_another_publication(harness: Given) -> CaseResult {
     let opened = harness.open(()).await?;
-    let old = put(&opened.first, object(), told(1), b"0123456789").await?;
+    let old = put(&opened.first, object(), seeded(1), b"0123456789").await?;
     let rest = || OpenOptions::from(4..).version(old.version);
     let mut blob = opened
         .second
@@ -425,7 +432,7 @@ async fn a_resumed_read_never_reads_another_publication(harness: Given) -> CaseR
         .await?
         .expect("it is there");
     assert_eq!(drain(&mut blob.reader).await?, b"456789");
-    put(&opened.first, object(), told(2), b"abcdefghij").await?;
+    put(&opened.first, object(), seeded(2), b"abcdefghij").await?;
     let error = opened
         .second
         .open(object(), rest())

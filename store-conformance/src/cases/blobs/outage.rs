@@ -9,7 +9,7 @@ use store_core::{ErrorKind, Retry, Store};
 use super::flaky::{Flaky, LateChunk, Outage};
 use super::reclaim::{A_DAY, killed, usage};
 use super::tools::{
-    CHUNK, SEVERAL_CHUNKS, content, drain, holds, holds_none, named, object, put, read, told,
+    CHUNK, SEVERAL_CHUNKS, content, drain, holds, holds_none, named, object, put, read, seeded,
     written,
 };
 use crate::case;
@@ -48,7 +48,7 @@ async fn an_outage_is_an_error_and_never_a_miss(harness: Arc<dyn Harness<Store>>
     let opened = harness.open(()).await?;
     let bytes = content(1, SEVERAL_CHUNKS);
     let standard = Flaky::over(&opened.first, Outage::Never).blobs();
-    put(&standard, object(), told(1), &bytes).await?;
+    put(&standard, object(), seeded(1), &bytes).await?;
     let down = Flaky::over(&opened.first, Outage::From(0)).blobs();
     for at in [object(), named("none")] {
         let errors = [
@@ -57,7 +57,7 @@ async fn an_outage_is_an_error_and_never_a_miss(harness: Arc<dyn Harness<Store>>
                 .await
                 .expect_err("down"),
             down.delete(at).await.expect_err("down"),
-            down.begin(at, told(1).into()).await.expect_err("down"),
+            down.begin(at, seeded(1).into()).await.expect_err("down"),
             down.list(&BlobList::new("bucket")?)
                 .await
                 .expect_err("down"),
@@ -76,7 +76,7 @@ async fn an_outage_is_an_error_and_never_a_miss(harness: Arc<dyn Harness<Store>>
     let error = blob.reader.next().await.expect_err("down");
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     let blobs = Flaky::over(&opened.first, Outage::From(3)).blobs();
-    let mut sink = blobs.begin(object(), told(2).into()).await?;
+    let mut sink = blobs.begin(object(), seeded(2).into()).await?;
     let wrote = sink.write(content(2, SEVERAL_CHUNKS).into()).await;
     assert_eq!(wrote.expect_err("down").kind(), ErrorKind::Unavailable);
     assert!(sink.commit().await.is_err(), "a part is missing");
@@ -88,7 +88,7 @@ async fn a_read_goes_on_after_an_outage(harness: Arc<dyn Harness<Store>>) -> Cas
     let opened = harness.open(()).await?;
     let bytes = content(1, 12 * CHUNK + 9);
     let standard = Flaky::over(&opened.first, Outage::Never).blobs();
-    put(&standard, object(), told(1), &bytes).await?;
+    put(&standard, object(), seeded(1), &bytes).await?;
     for step in 1..=13 {
         let blobs = Flaky::over(&opened.first, Outage::After(step)).blobs();
         let mut blob = blobs
@@ -111,7 +111,7 @@ async fn a_read_goes_on_after_an_outage(harness: Arc<dyn Harness<Store>>) -> Cas
 }
 
 /// Runs `act` with an outage at each of its steps, of each kind, until it takes
-/// place before or after all of them. `prove` is told whether `act` succeeded.
+/// place before or after all of them. `prove` gets what `act` returned.
 macro_rules! at_every_step {
     ($harness:expr, $opened:ident, $blobs:ident, $prepare:block, $act:block, $answer:ident, $prove:block) => {{
         for kind in [Outage::From, Outage::Before, Outage::After] {
@@ -143,23 +143,23 @@ async fn an_outage_at_any_step_of_a_write_leaves_the_old_or_the_new(
         blobs,
         {
             let standard = Flaky::over(&opened.first, Outage::Never).blobs();
-            put(&standard, object(), told(1), &old).await?;
+            put(&standard, object(), seeded(1), &old).await?;
         },
         {
-            let sink = written(&blobs, object(), told(2), &new).await?;
+            let sink = written(&blobs, object(), seeded(2), &new).await?;
             sink.commit().await
         },
         answer,
         {
             let standard = Flaky::over(&opened.second, Outage::Never).blobs();
             let (stat, found) = read(&standard, object()).await?.expect("old or new");
-            let is_new = stat.metadata.tag == told(2).tag;
+            let is_new = stat.metadata.tag == seeded(2).tag;
             assert!(
                 found == if is_new { &new[..] } else { &old[..] },
                 "one of the two, whole"
             );
             match &answer {
-                Ok(Publication::Published(told)) => assert_eq!(*told, stat),
+                Ok(Publication::Published(answer)) => assert_eq!(*answer, stat),
                 Ok(other) => panic!("nothing else was written: {other:?}"),
                 Err(error) => assert!(!is_new || error.retry() == Retry::Ambiguous, "{error:?}"),
             }
@@ -187,7 +187,7 @@ async fn an_outage_at_any_step_of_a_delete_leaves_all_or_nothing(
         blobs,
         {
             let standard = Flaky::over(&opened.first, Outage::Never).blobs();
-            put(&standard, object(), told(1), &bytes).await?;
+            put(&standard, object(), seeded(1), &bytes).await?;
         },
         { blobs.delete(object()).await },
         answer,
@@ -222,9 +222,9 @@ async fn an_outage_at_any_step_of_a_sweep_frees_nothing_in_use_and_leaves_nothin
         blobs,
         {
             let standard = Flaky::over(&opened.first, Outage::Never).blobs();
-            put(&standard, object(), told(2), &content(2, SEVERAL_CHUNKS)).await?;
-            killed(written(&standard, object(), told(3), &bytes).await?);
-            put(&standard, object(), told(1), &bytes).await?;
+            put(&standard, object(), seeded(2), &content(2, SEVERAL_CHUNKS)).await?;
+            killed(written(&standard, object(), seeded(3), &bytes).await?);
+            put(&standard, object(), seeded(1), &bytes).await?;
             opened.clock.advance(A_DAY);
         },
         { blobs.sweep_all().await },
@@ -254,7 +254,7 @@ async fn a_chunk_that_arrives_after_an_abort_is_freed(
         let before = usage(&opened.first).await?;
         let late = LateChunk::over(&opened.first);
         let blobs = late.blobs();
-        let mut sink = blobs.begin(object(), told(1).into()).await?;
+        let mut sink = blobs.begin(object(), seeded(1).into()).await?;
         // The error may be reported by any later call.
         let _ = sink.write(content(1, SEVERAL_CHUNKS).into()).await;
         if drops {
@@ -277,19 +277,19 @@ async fn objects_without_close_stay_usable(harness: Arc<dyn Harness<Store>>) -> 
     let opened = harness.open(()).await?;
     let blobs = opened.first.blobs();
     blobs.close().await?;
-    put(blobs, object(), told(1), b"content").await?;
+    put(blobs, object(), seeded(1), b"content").await?;
     Ok(holds([blobs], object(), b"content").await?)
 }
 
 async fn after_close_every_call_is_refused(harness: Arc<dyn Harness<Store>>) -> CaseResult {
     let opened = harness.open(()).await?;
     let blobs = opened.first.blobs();
-    put(blobs, object(), told(1), &content(1, SEVERAL_CHUNKS)).await?;
+    put(blobs, object(), seeded(1), &content(1, SEVERAL_CHUNKS)).await?;
     let mut blob = blobs
         .open(object(), OpenOptions::default())
         .await?
         .expect("put");
-    let sink = written(blobs, object(), told(2), b"late").await?;
+    let sink = written(blobs, object(), seeded(2), b"late").await?;
     blobs.close().await?;
     blobs.close().await?;
     let errors = [
@@ -300,7 +300,7 @@ async fn after_close_every_call_is_refused(harness: Arc<dyn Harness<Store>>) -> 
             .expect_err("closed"),
         blobs.delete(object()).await.expect_err("closed"),
         blobs
-            .begin(object(), told(1).into())
+            .begin(object(), seeded(1).into())
             .await
             .expect_err("closed"),
         blobs

@@ -6,8 +6,8 @@ use store_core::blobs::{BlobMetadata, ByteRange, OpenOptions, Publication};
 use store_core::{BlobStore, Clock, ErrorKind, Result};
 
 use super::tools::{
-    CHUNK, Given, LONG, SEVERAL_CHUNKS, content, drain, holds, object, poll_once, put, read, sweep,
-    told,
+    CHUNK, Given, LONG, SEVERAL_CHUNKS, content, drain, holds, object, poll_once, put, read,
+    seeded, sweep,
 };
 use crate::case;
 use crate::suite::{Case, CaseResult};
@@ -57,7 +57,7 @@ async fn every_range_of_a_small_object_is_exact(harness: Given) -> CaseResult {
     let opened = harness.open(()).await?;
     for size in [0, 1, 7] {
         let whole = content(size, size as usize);
-        put(&opened.first, object(), told(1), &whole).await?;
+        put(&opened.first, object(), seeded(1), &whole).await?;
         for from in 0..=size + 1 {
             reads_as(&opened.second, &whole, ByteRange::from(from..)).await?;
             reads_as(&opened.second, &whole, ByteRange::Suffix(from)).await?;
@@ -79,7 +79,7 @@ async fn every_range_of_a_small_object_is_exact(harness: Given) -> CaseResult {
 async fn ranges_are_exact_at_every_border_of_chunks(harness: Given) -> CaseResult {
     let opened = harness.open(()).await?;
     let whole = content(1, SEVERAL_CHUNKS);
-    put(&opened.first, object(), told(1), &whole).await?;
+    put(&opened.first, object(), seeded(1), &whole).await?;
     let chunk = CHUNK as u64;
     let around = |border: u64| [border - 1, border, border + 1];
     let borders: Vec<u64> = [chunk, 2 * chunk, SEVERAL_CHUNKS as u64]
@@ -103,7 +103,7 @@ async fn a_publication_is_readable_long_after_it_was_made(harness: Given) -> Cas
     let handles = [&opened.first, &opened.second];
     for length in [10, SEVERAL_CHUNKS, LONG] {
         let bytes = content(1, length);
-        put(&opened.first, object(), told(1), &bytes).await?;
+        put(&opened.first, object(), seeded(1), &bytes).await?;
         opened.clock.advance(A_YEAR);
         holds(handles, object(), &bytes).await?;
         sweep(&opened.second).await?;
@@ -115,7 +115,7 @@ async fn a_publication_is_readable_long_after_it_was_made(harness: Given) -> Cas
 async fn a_dropped_read_loses_no_bytes(harness: Given) -> CaseResult {
     let opened = harness.open(()).await?;
     let whole = content(1, SEVERAL_CHUNKS);
-    put(&opened.first, object(), told(1), &whole).await?;
+    put(&opened.first, object(), seeded(1), &whole).await?;
     let options = OpenOptions::from(3..);
     let mut blob = opened
         .second
@@ -138,15 +138,14 @@ async fn a_dropped_read_loses_no_bytes(harness: Given) -> CaseResult {
     Ok(())
 }
 
-/// A day later the content of an object that was replaced, or deleted, may be
-/// gone. Then a reader is told; it never takes the end of what is left for the
-/// end of the object.
+/// A day after an object was replaced or deleted its content may be freed. A reader
+/// then gets an error; it never takes missing content for the end of the object.
 async fn a_reader_outlived_by_its_content_never_gets_short_data(harness: Given) -> CaseResult {
     let opened = harness.open(()).await?;
     // More than any reader reads ahead, and a new one of the same length.
     let (old, new) = (content(1, 12 * CHUNK), content(2, 12 * CHUNK));
     for delete in [false, true] {
-        put(&opened.first, object(), told(1), &old).await?;
+        put(&opened.first, object(), seeded(1), &old).await?;
         let mut blob = opened
             .first
             .open(object(), OpenOptions::default())
@@ -156,7 +155,7 @@ async fn a_reader_outlived_by_its_content_never_gets_short_data(harness: Given) 
         if delete {
             opened.second.delete(object()).await?;
         } else {
-            put(&opened.second, object(), told(2), &new).await?;
+            put(&opened.second, object(), seeded(2), &new).await?;
         }
         opened.clock.advance(Duration::from_secs(24 * 3600));
         sweep(&opened.second).await?;
@@ -183,7 +182,7 @@ async fn a_reader_outlived_by_its_content_never_gets_short_data(harness: Given) 
 async fn new_metadata_leave_the_content_as_it_is(harness: Given) -> CaseResult {
     let opened = harness.open(()).await?;
     let bytes = content(1, SEVERAL_CHUNKS);
-    let old = put(&opened.first, object(), told(1), &bytes).await?;
+    let old = put(&opened.first, object(), seeded(1), &bytes).await?;
     let mut blob = opened
         .first
         .open(object(), OpenOptions::default())
@@ -192,12 +191,12 @@ async fn new_metadata_leave_the_content_as_it_is(harness: Given) -> CaseResult {
     opened.clock.advance(Duration::from_secs(5));
     let new = opened
         .second
-        .restamp(object(), old.version, told(2))
+        .restamp(object(), old.version, seeded(2))
         .await?
         .published()?;
     let expected = BlobMetadata {
         cached_at: Some(opened.clock.now()),
-        ..told(2)
+        ..seeded(2)
     };
     assert_eq!(new.metadata, expected);
     assert_eq!(new.size, old.size);
@@ -209,13 +208,16 @@ async fn new_metadata_leave_the_content_as_it_is(harness: Given) -> CaseResult {
     assert!(drain(&mut blob.reader).await? == bytes, "a reader goes on");
 
     // Of another publication, or of none, nothing is changed.
-    let answer = opened.first.restamp(object(), old.version, told(3)).await?;
+    let answer = opened
+        .first
+        .restamp(object(), old.version, seeded(3))
+        .await?;
     assert!(matches!(answer, Publication::Changed), "{answer:?}");
     assert_eq!(opened.second.stat(object()).await?, Some(new.clone()));
     opened.first.delete(object()).await?;
     let answer = opened
         .second
-        .restamp(object(), new.version, told(3))
+        .restamp(object(), new.version, seeded(3))
         .await?;
     assert!(matches!(answer, Publication::Changed), "{answer:?}");
     assert!(opened.first.stat(object()).await?.is_none());
@@ -224,8 +226,8 @@ async fn new_metadata_leave_the_content_as_it_is(harness: Given) -> CaseResult {
 
 async fn new_metadata_alone_are_refused(harness: Given) -> CaseResult {
     let opened = harness.open(()).await?;
-    let old = put(&opened.first, object(), told(1), b"as it was").await?;
-    let answer = opened.first.restamp(object(), old.version, told(2)).await;
+    let old = put(&opened.first, object(), seeded(1), b"as it was").await?;
+    let answer = opened.first.restamp(object(), old.version, seeded(2)).await;
     let error = answer.expect_err("changing metadata alone is declared unsupported");
     assert_eq!(error.kind(), ErrorKind::Unsupported);
     assert_eq!(opened.second.stat(object()).await?, Some(old));

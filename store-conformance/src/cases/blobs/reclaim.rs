@@ -1,4 +1,4 @@
-//! What nobody can reach any more is freed, and nothing else.
+//! Content that no reader can reach is freed, and nothing else.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use store_core::{BlobStore, Clock, Collection, Scan, Store};
 
 use super::tools::{
     CHUNK, Given, LARGE, LONG, SEVERAL_CHUNKS, content, drain, holds, holds_none, named, object,
-    put, superseded, sweep, told, written,
+    put, seeded, superseded, sweep, written,
 };
 use crate::case;
 use crate::harness::Harness;
@@ -56,9 +56,9 @@ pub(super) fn killed(sink: Box<dyn BlobSink>) {
 /// drop began is done.
 async fn a_dropped_sink_frees_its_content(harness: Given) -> CaseResult {
     let opened = harness.open(()).await?;
-    put(&opened.first, object(), told(1), b"kept").await?;
+    put(&opened.first, object(), seeded(1), b"stays").await?;
     for length in [10, SEVERAL_CHUNKS, LONG] {
-        drop(written(&opened.first, object(), told(2), &content(2, length)).await?);
+        drop(written(&opened.first, object(), seeded(2), &content(2, length)).await?);
         let freed = async {
             while opened.second.sweep().await?.next_due.is_some() {
                 tokio::task::yield_now().await;
@@ -67,7 +67,7 @@ async fn a_dropped_sink_frees_its_content(harness: Given) -> CaseResult {
         };
         let freed = tokio::time::timeout(Duration::from_secs(20), freed).await;
         freed.map_err(|_| format!("{length} bytes wait for a sweep"))??;
-        holds([&opened.second], object(), b"kept").await?;
+        holds([&opened.second], object(), b"stays").await?;
     }
     opened.clock.advance(A_DAY);
     assert_eq!(sweep(&opened.second).await?, 0, "nothing was left");
@@ -78,7 +78,7 @@ async fn two_sweeps_at_once_count_each_content_once(harness: Given) -> CaseResul
     let opened = harness.open(()).await?;
     for round in 0..4 {
         for seed in 0..4 {
-            put(&opened.first, object(), told(seed), &content(seed, LARGE)).await?;
+            put(&opened.first, object(), seeded(seed), &content(seed, LARGE)).await?;
         }
         opened.first.delete(object()).await?;
         opened.clock.advance(A_DAY);
@@ -99,7 +99,7 @@ async fn two_sweeps_at_once_count_each_content_once(harness: Given) -> CaseResul
 async fn a_sweep_reports_when_the_next_content_is_due(harness: Given) -> CaseResult {
     let opened = harness.open(()).await?;
     assert_eq!(opened.first.sweep().await?.next_due, None, "nothing waits");
-    put(&opened.first, object(), told(1), &content(1, LARGE)).await?;
+    put(&opened.first, object(), seeded(1), &content(1, LARGE)).await?;
     assert_eq!(opened.first.sweep().await?.next_due, None, "it is in use");
     opened.first.delete(object()).await?;
     let due = opened.second.sweep().await?.next_due;
@@ -116,7 +116,7 @@ async fn a_sweep_reports_when_the_next_content_is_due(harness: Given) -> CaseRes
 async fn content_in_more_than_a_hundred_pieces_is_freed_whole(harness: Given) -> CaseResult {
     let opened = harness.open(()).await?;
     let length = 130 * CHUNK + 5;
-    put(&opened.first, object(), told(1), &content(1, length)).await?;
+    put(&opened.first, object(), seeded(1), &content(1, length)).await?;
     let open = OpenOptions::default();
     let blob = opened.second.open(object(), open).await?;
     let mut reader = blob.expect("just put").reader;
@@ -140,16 +140,16 @@ async fn content_in_more_than_a_hundred_pieces_is_freed_whole(harness: Given) ->
 async fn an_abandoned_write_is_reclaimed(harness: Given) -> CaseResult {
     let opened = harness.open(()).await?;
     let bytes = content(1, SEVERAL_CHUNKS);
-    put(&opened.first, named("kept"), told(1), &bytes).await?;
+    put(&opened.first, named("stays"), seeded(1), &bytes).await?;
     for key in ["a", "b"] {
-        killed(written(&opened.first, named(key), told(2), &content(2, LONG)).await?);
+        killed(written(&opened.first, named(key), seeded(2), &content(2, LONG)).await?);
     }
     assert_eq!(sweep(&opened.second).await?, 0, "they may still go on");
     opened.clock.advance(A_DAY);
     // By another process than the one that died.
     assert_eq!(sweep(&opened.second).await?, 2, "both abandoned writes");
     assert_eq!(sweep(&opened.first).await?, 0, "and only once");
-    holds([&opened.first, &opened.second], named("kept"), &bytes).await?;
+    holds([&opened.first, &opened.second], named("stays"), &bytes).await?;
     holds_none([&opened.first, &opened.second], named("a")).await?;
     Ok(())
 }
@@ -159,12 +159,12 @@ async fn a_write_that_was_reclaimed_can_not_commit(harness: Given) -> CaseResult
     let bytes = content(1, SEVERAL_CHUNKS);
     for exists in [false, true] {
         if exists {
-            put(&opened.first, object(), told(1), &bytes).await?;
+            put(&opened.first, object(), seeded(1), &bytes).await?;
         }
         let late = written(
             &opened.first,
             object(),
-            told(2),
+            seeded(2),
             &content(2, SEVERAL_CHUNKS),
         )
         .await?;
@@ -184,7 +184,7 @@ async fn a_write_that_was_reclaimed_can_not_commit(harness: Given) -> CaseResult
 async fn a_write_that_goes_on_is_not_reclaimed(harness: Given) -> CaseResult {
     let opened = harness.open(()).await?;
     let bytes = content(1, 12 * CHUNK + 5);
-    let mut sink = opened.first.begin(object(), told(1).into()).await?;
+    let mut sink = opened.first.begin(object(), seeded(1).into()).await?;
     for piece in bytes.chunks(CHUNK) {
         sink.write(piece.to_vec().into()).await?;
         opened.clock.advance(Duration::from_secs(20 * 60));
@@ -202,9 +202,9 @@ async fn replaced_and_deleted_content_is_reclaimed(harness: Given) -> CaseResult
     let opened = harness.open(()).await?;
     let bytes = |seed| content(seed, LARGE);
     for seed in 1..=3 {
-        put(&opened.first, object(), told(seed), &bytes(seed)).await?;
+        put(&opened.first, object(), seeded(seed), &bytes(seed)).await?;
     }
-    put(&opened.first, named("deleted"), told(4), &bytes(4)).await?;
+    put(&opened.first, named("deleted"), seeded(4), &bytes(4)).await?;
     opened.second.delete(named("deleted")).await?;
     opened.clock.advance(A_DAY);
     assert_eq!(sweep(&opened.second).await?, 3, "two replaced, one deleted");
@@ -218,9 +218,9 @@ async fn a_sweep_racing_commits_frees_nothing_that_is_published(harness: Given) 
     for round in 0..6 {
         let bytes = content(round, 2 * CHUNK);
         // One whose lease is over, and the one before, replaced long ago.
-        let late = written(&opened.first, object(), told(round), &bytes).await?;
+        let late = written(&opened.first, object(), seeded(round), &bytes).await?;
         opened.clock.advance(A_DAY);
-        let newer = written(&opened.first, object(), told(round), &bytes).await?;
+        let newer = written(&opened.first, object(), seeded(round), &bytes).await?;
         let sweeps = [&opened.first, &opened.second].map(|store| {
             let store = Arc::clone(store);
             tokio::spawn(async move { sweep(&store).await })
@@ -273,22 +273,22 @@ async fn nothing_is_left_of_objects_that_are_gone(harness: Arc<dyn Harness<Store
     let bytes = content(1, SEVERAL_CHUNKS);
     let before = usage(store).await?;
     for key in ["a", "b"] {
-        put(blobs, named(key), told(1), &bytes).await?;
-        put(blobs, named(key), told(2), b"small").await?;
-        put(blobs, named(key), told(3), &bytes).await?;
-        written(blobs, named(key), told(4), &bytes)
+        put(blobs, named(key), seeded(1), &bytes).await?;
+        put(blobs, named(key), seeded(2), b"small").await?;
+        put(blobs, named(key), seeded(3), &bytes).await?;
+        written(blobs, named(key), seeded(4), &bytes)
             .await?
             .abort()
             .await?;
-        killed(written(blobs, named(key), told(5), &bytes).await?);
-        let stale = written(blobs, named(key), told(6), &bytes).await?;
-        put(opened.second.blobs(), named(key), told(7), &bytes).await?;
+        killed(written(blobs, named(key), seeded(5), &bytes).await?);
+        let stale = written(blobs, named(key), seeded(6), &bytes).await?;
+        put(opened.second.blobs(), named(key), seeded(7), &bytes).await?;
         superseded(&stale.commit().await?);
     }
-    killed(written(blobs, named("c"), told(1), &bytes).await?);
-    killed(blobs.begin(named("d"), told(1).into()).await?);
-    // One is deleted with a write open over it, both are gone in the end.
-    let open = written(blobs, named("a"), told(8), &bytes).await?;
+    killed(written(blobs, named("c"), seeded(1), &bytes).await?);
+    killed(blobs.begin(named("d"), seeded(1).into()).await?);
+    // One is deleted while a write over it is open, both are deleted in the end.
+    let open = written(blobs, named("a"), seeded(8), &bytes).await?;
     let mut blob = blobs
         .open(named("b"), OpenOptions::default())
         .await?
@@ -312,15 +312,15 @@ async fn an_aborted_write_frees_its_content_at_once(
     let before = usage(store).await?;
     for length in [0, 10, SEVERAL_CHUNKS, 20 * CHUNK] {
         let bytes = content(1, length);
-        written(blobs, object(), told(1), &bytes)
+        written(blobs, object(), seeded(1), &bytes)
             .await?
             .abort()
             .await?;
         assert_eq!(usage(store).await?, before, "after {length} bytes");
     }
-    put(blobs, object(), told(1), b"kept").await?;
+    put(blobs, object(), seeded(1), b"stays").await?;
     let before = usage(store).await?;
-    let stale = written(blobs, object(), told(2), &content(2, SEVERAL_CHUNKS)).await?;
+    let stale = written(blobs, object(), seeded(2), &content(2, SEVERAL_CHUNKS)).await?;
     stale.abort().await?;
     assert_eq!(
         usage(store).await?.0,

@@ -12,7 +12,7 @@ use store_core::{
 };
 
 use super::reclaim::{A_DAY, usage};
-use super::tools::{SEVERAL_CHUNKS, content, holds, named, object, put, told, written};
+use super::tools::{SEVERAL_CHUNKS, content, holds, named, object, put, seeded, written};
 use crate::case;
 use crate::harness::Harness;
 use crate::suite::{Case, CaseResult};
@@ -83,7 +83,7 @@ async fn fields_of_a_newer_release_survive_every_step_of_an_object(
         Ok((*record.decode::<Value>()?).clone())
     };
     let bytes = content(1, SEVERAL_CHUNKS);
-    put(&blobs, object(), told(1), &bytes).await?;
+    put(&blobs, object(), seeded(1), &bytes).await?;
     let open = blobs.begin(object(), PutOptions::default()).await?;
     let record = all(store, BLOBS).await?.pop().expect("the object's record");
     edit(store, &record, |pointer| {
@@ -93,7 +93,7 @@ async fn fields_of_a_newer_release_survive_every_step_of_an_object(
     })
     .await?;
 
-    let second = written(&blobs, object(), told(2), b"x").await?;
+    let second = written(&blobs, object(), seeded(2), b"x").await?;
     assert_eq!(fields(&pointer().await?), [true; 4], "a write begins");
     second.abort().await?;
     assert_eq!(fields(&pointer().await?), [true; 4], "it is aborted");
@@ -105,7 +105,7 @@ async fn fields_of_a_newer_release_survive_every_step_of_an_object(
     restamped.published()?;
     let [top, published, metadata, _] = fields(&pointer().await?);
     assert!(top && published && metadata, "its metadata are replaced");
-    put(&blobs, object(), told(3), &bytes).await?;
+    put(&blobs, object(), seeded(3), &bytes).await?;
     assert!(fields(&pointer().await?)[0], "it is replaced");
     opened.clock.advance(A_DAY);
     blobs.sweep_all().await?;
@@ -123,12 +123,12 @@ async fn a_sweep_reports_notes_of_a_newer_release_and_frees_the_others(
     let newer: [(&str, Value); 2] = [("format", json!(2)), ("reason", json!("moved"))];
     for (field, value) in newer {
         let before = usage(store).await?.0;
-        put(&blobs, named("newer"), told(1), &bytes).await?;
+        put(&blobs, named("newer"), seeded(1), &bytes).await?;
         blobs.delete(named("newer")).await?;
         let note = all(store, BLOB_RECLAIM).await?.pop().expect("its note");
         let was = (*note.decode::<Value>()?).clone();
         edit(store, &note, |note| note[field] = value).await?;
-        put(&blobs, named("other"), told(2), &bytes).await?;
+        put(&blobs, named("other"), seeded(2), &bytes).await?;
         blobs.delete(named("other")).await?;
         opened.clock.advance(A_DAY);
 
@@ -149,8 +149,8 @@ async fn a_sweep_reports_notes_of_a_newer_release_and_frees_the_others(
         assert_eq!(usage(store).await?.0, before, "nothing is left");
     }
     // A pointer of a newer release protects its content.
-    put(&blobs, object(), told(1), &bytes).await?;
-    put(&blobs, object(), told(2), &bytes).await?;
+    put(&blobs, object(), seeded(1), &bytes).await?;
+    put(&blobs, object(), seeded(2), &bytes).await?;
     opened.clock.advance(A_DAY);
     let pointer = all(store, BLOBS).await?.pop().expect("the object's record");
     edit(store, &pointer, |pointer| pointer["format"] = json!(2)).await?;
@@ -179,7 +179,7 @@ async fn content_of_more_chunks_than_a_commit_takes_is_freed_whole(
     let small = standard(store).inline(0).chunk_size(4).in_flight(32);
     let blobs: Arc<dyn BlobStore> = Arc::new(small);
     let bytes = content(1, 4 * CHUNKS);
-    put(&blobs, object(), told(1), &bytes).await?;
+    put(&blobs, object(), seeded(1), &bytes).await?;
     assert_eq!(usage(store).await?.0, before.0 + 1 + CHUNKS);
     blobs.delete(object()).await?;
     opened.clock.advance(A_DAY);

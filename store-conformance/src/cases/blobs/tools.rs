@@ -19,10 +19,10 @@ pub(super) type Given = Arc<dyn Harness<dyn BlobStore>>;
 /// KiB and a part of one.
 pub(super) const SEVERAL_CHUNKS: usize = 3 * CHUNK + 1000;
 
-/// More than any implementation keeps with what is known of the object.
+/// More than any implementation stores with the object's metadata.
 pub(super) const LARGE: usize = 4 * CHUNK + 1000;
 
-/// More than any implementation keeps in its writer's memory.
+/// More than any implementation holds in its writer's memory.
 pub(super) const LONG: usize = 20 * CHUNK + 1000;
 
 /// The chunk size of the standard implementation.
@@ -78,8 +78,8 @@ pub(super) async fn put(
         .published()
 }
 
-/// Metadata that tells `seed`.
-pub(super) fn told(seed: u64) -> BlobMetadata {
+/// Metadata that contain `seed`.
+pub(super) fn seeded(seed: u64) -> BlobMetadata {
     BlobMetadata::tagged(format!("\"{seed}\"")).attribute("seed", seed.to_string())
 }
 
@@ -98,7 +98,7 @@ pub(super) async fn drain(reader: &mut Box<dyn BlobReader>) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The object as it is there now; `None` if there is none.
+/// The object as it is now; `None` if there is none.
 pub(super) async fn read(
     store: &Arc<dyn BlobStore>,
     at: BlobRef<'_>,
@@ -159,7 +159,8 @@ pub(super) async fn poll_once<T>(future: impl Future<Output = T>) -> Option<T> {
     })
     .await
 }
-/// Sweeps until nothing more is found, and says how much was.
+
+/// Sweeps until nothing more is due; returns how much was freed.
 pub(super) async fn sweep(store: &Arc<dyn BlobStore>) -> Result<u64, Error> {
     let mut removed = 0;
     loop {

@@ -11,7 +11,7 @@ use store_core::{BlobStore, Clock, ErrorKind};
 
 use super::tools::{
     CHUNK, Given, SEVERAL_CHUNKS, content, create_only, drain, holds, holds_none, named, object,
-    poll_once, put, read, told, written,
+    poll_once, put, read, seeded, written,
 };
 use crate::case;
 use crate::suite::{Case, CaseResult};
@@ -83,7 +83,7 @@ async fn content_other_than_promised_publishes_nothing(harness: Given) -> CaseRe
                 .published()?;
             holds([&opened.second], object(), &bytes).await?;
         }
-        put(store, object(), told(1), b"old").await?;
+        put(store, object(), seeded(1), b"old").await?;
         let mut wrong = vec![bytes.clone(), bytes.clone()];
         wrong[0].push(0);
         match wrong[1].last_mut() {
@@ -117,14 +117,14 @@ async fn a_put_of_content_in_memory_keeps_every_promise(harness: Given) -> CaseR
     let (first, second) = (&opened.first, &opened.second);
     for length in [0, 10, 64 * 1024, 64 * 1024 + 1, SEVERAL_CHUNKS] {
         let bytes = content(length as u64, length);
-        let earlier = written(first, object(), told(1), b"earlier").await?;
+        let earlier = written(first, object(), seeded(1), b"earlier").await?;
         let stat = second
-            .put(object(), told(2), bytes.clone())
+            .put(object(), seeded(2), bytes.clone())
             .await?
             .published()?;
         assert_eq!(
             (stat.size, &stat.metadata.tag),
-            (length as u64, &told(2).tag)
+            (length as u64, &seeded(2).tag)
         );
         let answer = earlier.commit().await?;
         assert!(matches!(answer, Publication::Superseded), "{answer:?}");
@@ -143,12 +143,12 @@ async fn a_put_of_content_in_memory_keeps_every_promise(harness: Given) -> CaseR
         assert!(matches!(stale, Publication::Changed), "{stale:?}");
         holds([first, second], object(), b"next").await?;
 
-        let later = written(first, object(), told(3), b"later").await?;
+        let later = written(first, object(), seeded(3), b"later").await?;
         assert!(second.delete(object()).await?);
-        let gone = second
+        let missing = second
             .put(object(), unchanged(next.version), "stale")
             .await?;
-        assert!(matches!(gone, Publication::Changed), "{gone:?}");
+        assert!(matches!(missing, Publication::Changed), "{missing:?}");
         first
             .put(object(), create_only(), bytes.clone())
             .await?
@@ -177,13 +177,13 @@ async fn a_small_object_becomes_large_and_small_again(harness: Given) -> CaseRes
     let mut readers = Vec::new();
     for (seed, length) in lengths.into_iter().enumerate() {
         let bytes = content(seed as u64, length);
-        let stat = put(&opened.first, object(), told(seed as u64), &bytes).await?;
+        let stat = put(&opened.first, object(), seeded(seed as u64), &bytes).await?;
         holds([&opened.first, &opened.second], object(), &bytes).await?;
         let range = length / 3..length - length / 4;
         let options = OpenOptions::from(range.start as u64..range.end as u64);
         let blob = opened.second.open(object(), options).await?;
         readers.push((bytes[range].to_vec(), blob.expect("just put")));
-        let changed = told(100 + seed as u64);
+        let changed = seeded(100 + seed as u64);
         let restamped = opened
             .second
             .restamp(object(), stat.version, changed.clone())
@@ -200,11 +200,11 @@ async fn a_small_object_becomes_large_and_small_again(harness: Given) -> CaseRes
 async fn a_zero_byte_object_is_an_object(harness: Given) -> CaseResult {
     let opened = harness.open(()).await?;
     let handles = [&opened.first, &opened.second];
-    let sink = opened.first.begin(object(), told(1).into()).await?;
+    let sink = opened.first.begin(object(), seeded(1).into()).await?;
     let stat = sink.commit().await?.published()?;
     assert_eq!(stat.size, 0);
     holds(handles, object(), b"").await?;
-    put(&opened.first, named("other"), told(2), b"").await?;
+    put(&opened.first, named("other"), seeded(2), b"").await?;
     holds(handles, named("other"), b"").await?;
     assert!(opened.second.delete(object()).await?, "there was one");
     holds_none(handles, object()).await?;
@@ -293,12 +293,12 @@ async fn a_dropped_sink_publishes_nothing(harness: Given) -> CaseResult {
     let opened = harness.open(()).await?;
     let handles = [&opened.first, &opened.second];
     for length in [0, 10, SEVERAL_CHUNKS] {
-        drop(written(&opened.first, object(), told(1), &content(1, length)).await?);
+        drop(written(&opened.first, object(), seeded(1), &content(1, length)).await?);
         holds_none(handles, object()).await?;
     }
-    put(&opened.first, object(), told(2), b"old").await?;
+    put(&opened.first, object(), seeded(2), b"old").await?;
     for length in [0, 10, SEVERAL_CHUNKS] {
-        drop(written(&opened.second, object(), told(3), &content(3, length)).await?);
+        drop(written(&opened.second, object(), seeded(3), &content(3, length)).await?);
         holds(handles, object(), b"old").await?;
     }
     Ok(())
@@ -308,24 +308,24 @@ async fn an_aborted_write_publishes_nothing(harness: Given) -> CaseResult {
     let opened = harness.open(()).await?;
     let handles = [&opened.first, &opened.second];
     for length in [0, 10, SEVERAL_CHUNKS] {
-        let sink = written(&opened.first, object(), told(1), &content(1, length)).await?;
+        let sink = written(&opened.first, object(), seeded(1), &content(1, length)).await?;
         sink.abort().await?;
         holds_none(handles, object()).await?;
     }
-    put(&opened.first, object(), told(2), b"old").await?;
+    put(&opened.first, object(), seeded(2), b"old").await?;
     let sink = written(
         &opened.second,
         object(),
-        told(3),
+        seeded(3),
         &content(3, SEVERAL_CHUNKS),
     )
     .await?;
     sink.abort().await?;
     holds(handles, object(), b"old").await?;
 
-    // And stands in nobody's way.
-    let earlier = written(&opened.first, object(), told(4), b"earlier").await?;
-    let later = written(&opened.second, object(), told(5), b"later").await?;
+    // And blocks no other write.
+    let earlier = written(&opened.first, object(), seeded(4), b"earlier").await?;
+    let later = written(&opened.second, object(), seeded(5), b"later").await?;
     later.abort().await?;
     earlier.commit().await?.published()?;
     holds(handles, object(), b"earlier").await?;
@@ -336,8 +336,8 @@ async fn the_old_value_is_readable_while_a_write_is_open(harness: Given) -> Case
     let opened = harness.open(()).await?;
     let handles = [&opened.first, &opened.second];
     let (old, new) = (content(1, SEVERAL_CHUNKS), content(2, SEVERAL_CHUNKS + 1));
-    let before = put(&opened.first, object(), told(1), &old).await?;
-    let mut sink = opened.first.begin(object(), told(2).into()).await?;
+    let before = put(&opened.first, object(), seeded(1), &old).await?;
+    let mut sink = opened.first.begin(object(), seeded(2).into()).await?;
     for piece in new.chunks(CHUNK / 2) {
         sink.write(piece.to_vec().into()).await?;
         assert_eq!(opened.second.stat(object()).await?, Some(before.clone()));
@@ -353,7 +353,7 @@ async fn the_old_value_is_readable_while_a_write_is_open(harness: Given) -> Case
 async fn a_dropped_write_publishes_no_part_of_its_bytes(harness: Given) -> CaseResult {
     let opened = harness.open(()).await?;
     let (head, rest) = (content(1, 1000), content(2, 8 * SEVERAL_CHUNKS));
-    let mut sink = written(&opened.first, object(), told(1), &head).await?;
+    let mut sink = written(&opened.first, object(), seeded(1), &head).await?;
     let answered = poll_once(sink.write(rest.clone().into())).await;
     let committed = sink.commit().await;
     match (answered, committed) {
@@ -401,11 +401,11 @@ async fn if_unchanged_replaces_only_the_object_it_names(harness: Given) -> CaseR
     let opened = harness.open(()).await?;
     let unchanged = |version| PutOptions::default().mode(PutMode::IfUnchanged(version));
     let handles = [&opened.first, &opened.second];
-    let first = put(&opened.first, object(), told(1), b"same").await?;
+    let first = put(&opened.first, object(), seeded(1), b"same").await?;
     let second = put(&opened.first, object(), unchanged(first.version), b"same").await?;
     for stale in [
         first.version,
-        put(&opened.first, named("other"), told(1), b"same")
+        put(&opened.first, named("other"), seeded(1), b"same")
             .await?
             .version,
     ] {
@@ -429,7 +429,7 @@ async fn if_unchanged_replaces_only_the_object_it_names(harness: Given) -> CaseR
     let answer = sink.commit().await?;
     assert!(matches!(answer, Publication::Changed), "{answer:?}");
     holds_none(handles, object()).await?;
-    put(&opened.first, object(), told(1), b"same").await?;
+    put(&opened.first, object(), seeded(1), b"same").await?;
     let sink = written(
         &opened.second,
         object(),
@@ -448,7 +448,7 @@ async fn every_publication_has_a_version_of_its_own(harness: Given) -> CaseResul
     let mut versions = std::collections::HashSet::new();
     for round in 0..8 {
         let store = [&opened.first, &opened.second][round % 2];
-        let stat = put(store, object(), told(1), b"same").await?;
+        let stat = put(store, object(), seeded(1), b"same").await?;
         assert!(versions.insert(stat.version));
         assert_eq!(
             opened.first.stat(object()).await?.map(|stat| stat.version),

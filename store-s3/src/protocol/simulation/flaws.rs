@@ -23,7 +23,7 @@ pub(super) enum Flaw {
     AnswersEarly,
     /// Shows what was there before a committed transaction.
     AnswersLate,
-    /// Takes an intent whose transaction is gone for rolled back without
+    /// Treats an intent whose transaction object is missing as rolled back without
     /// reading the record again.
     NeverReadsAgain,
     /// Takes a transaction that it has waited for as aborted without aborting it.

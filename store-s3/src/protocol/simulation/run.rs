@@ -1,4 +1,4 @@
-//! One run: processes over one bucket, a history of what they were told, and
+//! One run: processes over one bucket, a history of the replies that they received, and
 //! whether some order of their calls explains it.
 
 use std::pin::Pin;
@@ -46,7 +46,7 @@ pub(super) enum Process {
     Writer(Vec<Draft>),
     /// Reads these records, one after the other.
     Reader(Vec<usize>),
-    /// Finishes every transaction that it finds, waiting for nobody.
+    /// Finishes every transaction that it finds, without waiting.
     Sweeper,
 }
 
@@ -59,7 +59,7 @@ pub(super) struct Plan {
     pub(super) processes: Vec<Process>,
     /// How much may go wrong.
     pub(super) faults: usize,
-    /// How often somebody may lose patience with a transaction whose process
+    /// How often a process may lose patience with a transaction whose process
     /// still gets on. Without a bound two may abort each other for ever.
     pub(super) aborts: usize,
     /// What is wrong with every process.
@@ -197,7 +197,7 @@ impl Hands {
     }
 
     async fn work(self, process: Process) {
-        // What a process is told is in the log; an error ends only that call.
+        // What a process receives is in the log; an error ends only that call.
         match process {
             Process::Writer(drafts) => {
                 for draft in &drafts {
@@ -271,7 +271,7 @@ pub(super) fn run(plan: &Plan, chooser: &mut dyn Chooser) -> Result<Option<Figur
             possible.retain(patient);
         }
         if possible.is_empty() || moves == MOST_MOVES {
-            return Err(format!("nobody gets on after {moves} moves"));
+            return Err(format!("no process makes progress after {moves} moves"));
         }
         let Some(chosen) = chooser.choose(&possible, &|| world.place((faults, aborts))) else {
             return Ok(None);
@@ -286,7 +286,7 @@ pub(super) fn run(plan: &Plan, chooser: &mut dyn Chooser) -> Result<Option<Figur
     }
     let end = hands(usize::MAX, Flaw::None);
     afterwards(&world, plan, end)?;
-    let log = Arc::into_inner(log).ok_or("somebody still writes")?;
+    let log = Arc::into_inner(log).ok_or("a process still writes")?;
     match check(&Registers, &log.finish()) {
         Ok(calls) => Ok(Some(Figures { moves, calls })),
         Err(violation) => Err(violation.to_string()),
@@ -321,14 +321,14 @@ fn afterwards(world: &World, plan: &Plan, hands: Hands) -> Result<(), String> {
     Ok(())
 }
 
-/// Runs one process while nobody else does anything.
+/// Runs one process while no other process does anything.
 fn alone(world: &World, work: impl Future<Output = ()> + 'static) -> Result<(), String> {
     let mut task: Task = Box::pin(work);
     for _ in 0..MOST_MOVES {
         if is_done(&mut task) {
             return Ok(());
         }
-        // A wait for somebody who does nothing is over.
+        // A wait for a process that does nothing is over.
         let moves = world.moves(false);
         let step = moves.iter().find(|one| matches!(one, Move::Outwait(_)));
         let Some(step) = step.or_else(|| moves.iter().find(|one| matches!(one, Move::Execute(_))))

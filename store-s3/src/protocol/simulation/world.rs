@@ -1,4 +1,4 @@
-//! A bucket in which every request waits until it is told to happen.
+//! A bucket in which every request waits until the scheduler executes it.
 
 use std::collections::{BTreeMap, HashMap};
 use std::future::poll_fn;
@@ -91,8 +91,8 @@ struct State {
     late: Vec<(Request, Writer)>,
     next: u64,
     made: HashMap<usize, u64>,
-    /// By process, a hash of all that it was told.
-    told: HashMap<usize, u64>,
+    /// By process, a hash of all replies that it received.
+    received: HashMap<usize, u64>,
 }
 
 /// The bucket, and all requests on their way to it.
@@ -158,15 +158,15 @@ impl World {
     }
 
     /// What everything that may still happen depends on: what every process was
-    /// told, and what is in the bucket. Two runs that come to the same place go
+    /// received, and what is in the bucket. Two runs that come to the same place go
     /// on alike.
     pub(super) fn place(&self, rest: impl Hash) -> u64 {
         let state = self.state();
         let mut hash = DefaultHasher::new();
         rest.hash(&mut hash);
-        let mut told: Vec<_> = state.told.iter().collect();
-        told.sort_unstable();
-        told.hash(&mut hash);
+        let mut received: Vec<_> = state.received.iter().collect();
+        received.sort_unstable();
+        received.hash(&mut hash);
         let objects = state.objects.iter().map(|(name, object)| {
             // A transaction's name is another in every run.
             let name = match name.starts_with("transactions/") {
@@ -250,7 +250,7 @@ impl State {
                     .map(|o| o.writer)
                     .next()
             };
-            let told = match &reply {
+            let received = match &reply {
                 Reply::Found(found) => (0, writer(found)),
                 Reply::Put(Put::Done(_)) => (1, None),
                 Reply::Put(_) => (2, None),
@@ -259,9 +259,9 @@ impl State {
                 Reply::Outwaited(outwaited) => (5 + usize::from(*outwaited), None),
                 Reply::Lost => (7, None),
             };
-            let before = self.told.entry(waiting.actor).or_default();
+            let before = self.received.entry(waiting.actor).or_default();
             let mut hash = DefaultHasher::new();
-            (*before, waiting.number, told).hash(&mut hash);
+            (*before, waiting.number, received).hash(&mut hash);
             *before = hash.finish();
             self.replies.insert(id, reply);
             waiting.waker.wake();
@@ -317,7 +317,7 @@ pub(super) struct Line {
 }
 
 impl Line {
-    /// Sends a request and waits until it is told to happen.
+    /// Sends a request and waits until the scheduler executes it.
     async fn send(&self, request: Request) -> Reply {
         let mut request = Some(request);
         let mut sent = 0;

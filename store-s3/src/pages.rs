@@ -1,22 +1,22 @@
-//! Pages: a list of names, and what is read under them, some at a time.
+//! Pages: a list of names, and reads of the objects, several at a time.
 
 use futures_util::future::BoxFuture;
 use store_core::{Error, Result};
 
 use crate::keys::just_before;
 use crate::objects::path;
+use crate::parallel::parallel;
 use crate::shared::Shared;
-use crate::together::together;
 use crate::wire::MAX_TOMBSTONE;
 
-/// The most bytes of items on one page, but for its first.
+/// The most bytes of items on one page, except its first.
 const ROOM: usize = 8 << 20;
 
-/// How many are read before their size is looked at.
-const AT_ONCE: usize = 32;
+/// How many are read before their size is counted.
+const READ_TOGETHER: usize = 32;
 
 /// The names of a folder that begin with `prefix`, which begins with the folder.
-pub(crate) struct Walk<'a> {
+pub(crate) struct Listing<'a> {
     pub(crate) shared: &'a Shared,
     pub(crate) folder: String,
     pub(crate) prefix: String,
@@ -28,9 +28,9 @@ pub(crate) struct Found<T> {
     pub(crate) next: Option<String>,
 }
 
-impl<'a> Walk<'a> {
-    /// At most `size` items after `position`. `read` gives what is under a name,
-    /// and its bytes, unless it is not asked for.
+impl<'a> Listing<'a> {
+    /// At most `size` items after `position`. `read` returns the item under a name and
+    /// its size in bytes, or `None` if the query does not include it.
     pub(crate) async fn page<'r, T: Send>(
         &self,
         position: Option<&str>,
@@ -50,19 +50,19 @@ impl<'a> Walk<'a> {
             let more = more && !after.as_deref().is_some_and(past);
             let mut names = listed
                 .into_iter()
-                // Tombstones are told by their size, so that they cost no request.
+                // Tombstones are recognized by their size, so that they cost no request.
                 .filter(|one| one.size > MAX_TOMBSTONE)
                 .map(|one| one.name)
                 .filter(|name| name.starts_with(&self.prefix));
             loop {
-                // One more than asked for tells whether there is more.
-                let wanted = (size + 1 - items.len()).min(AT_ONCE);
+                // One more than requested shows whether there is more.
+                let wanted = (size + 1 - items.len()).min(READ_TOGETHER);
                 let some: Vec<String> = names.by_ref().take(wanted).collect();
                 if some.is_empty() {
                     break;
                 }
                 let all = some.iter().map(|name| read(name.clone())).collect();
-                for (name, found) in some.iter().zip(together(all).await?) {
+                for (name, found) in some.iter().zip(parallel(all).await?) {
                     let Some((item, bytes)) = found else { continue };
                     if items.len() == size || (bytes > room && !items.is_empty()) {
                         let next = Some(self.position(&last));
