@@ -1,9 +1,7 @@
 //! The collections in which the contracts keep their records, for a backend
 //! that must know them before they are used, to make a table for each.
 
-use crate::iam::TenantEntity;
 use crate::key::Collection;
-use crate::{api_keys, blobs, iam, limits, lti, tenants};
 
 /// All of them.
 ///
@@ -13,25 +11,43 @@ use crate::{api_keys, blobs, iam, limits, lti, tenants};
 /// ```
 pub fn all() -> Vec<Collection> {
     [
-        &[limits::BUCKETS][..],
-        &[blobs::BLOBS, blobs::BLOB_CHUNKS, blobs::BLOB_RECLAIM],
+        #[cfg(feature = "limits")]
+        &[crate::limits::BUCKETS][..],
+        #[cfg(feature = "blobs")]
         &[
-            api_keys::API_KEYS,
-            api_keys::API_KEY_IDS,
-            api_keys::API_KEY_HINTS,
-            api_keys::KEY_RINGS,
+            crate::blobs::BLOBS,
+            crate::blobs::BLOB_CHUNKS,
+            crate::blobs::BLOB_RECLAIM,
         ],
-        lti::COLLECTIONS,
-        tenants::COLLECTIONS,
-        iam::COLLECTIONS,
+        #[cfg(feature = "api-keys")]
         &[
-            iam::User::FAMILY,
-            iam::Group::FAMILY,
-            iam::Role::FAMILY,
-            iam::Policy::FAMILY,
-            iam::AccessKey::FAMILY,
-        ]
-        .map(|family| family.collection()),
+            crate::api_keys::API_KEYS,
+            crate::api_keys::API_KEY_IDS,
+            crate::api_keys::API_KEY_HINTS,
+            crate::api_keys::KEY_RINGS,
+        ],
+        #[cfg(feature = "lti")]
+        crate::lti::COLLECTIONS,
+        #[cfg(feature = "identity")]
+        crate::tenants::COLLECTIONS,
+        #[cfg(feature = "identity")]
+        crate::iam::COLLECTIONS,
+        #[cfg(feature = "identity")]
+        &families(),
+        &[],
     ]
     .concat()
+}
+
+#[cfg(feature = "identity")]
+fn families() -> [Collection; 5] {
+    use crate::iam::{AccessKey, Group, Policy, Role, TenantEntity, User};
+    [
+        User::FAMILY,
+        Group::FAMILY,
+        Role::FAMILY,
+        Policy::FAMILY,
+        AccessKey::FAMILY,
+    ]
+    .map(|family| family.collection())
 }

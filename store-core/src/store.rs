@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use crate::batch::{Batch, Committed};
+#[cfg(feature = "blobs")]
 use crate::blobs::{BlobStore, RecordBlobs};
 use crate::clock::{Clock, Timestamp};
 use crate::error::Result;
 use crate::key::{Partition, RecordKey, RecordRef};
 use crate::layers::Layer;
+#[cfg(feature = "limits")]
 use crate::limits::{RateLimitStore, RecordLimits};
 use crate::page::Items;
 use crate::record::Record;
@@ -18,11 +20,14 @@ use crate::update::{Decided, RecordStoreExt};
 
 /// An opened store: records, streamed objects and rate limits. Cheap to clone.
 ///
-/// Every contract's handle takes `impl Into<Store>`, and every backend is one.
+/// Every contract's handle takes `impl Into<Store>`, and every backend converts into
+/// one.
 #[derive(Clone, Debug)]
 pub struct Store {
     records: Arc<dyn RecordStore>,
+    #[cfg(feature = "blobs")]
     blobs: Arc<dyn BlobStore>,
+    #[cfg(feature = "limits")]
     limits: Arc<dyn RateLimitStore>,
 }
 
@@ -30,18 +35,22 @@ impl Store {
     /// A store over `records` alone: objects and buckets are stored as records.
     pub fn new(records: Arc<dyn RecordStore>) -> Self {
         Self {
+            #[cfg(feature = "blobs")]
             blobs: Arc::new(RecordBlobs::new(Arc::clone(&records))),
+            #[cfg(feature = "limits")]
             limits: Arc::new(RecordLimits::new(Arc::clone(&records))),
             records,
         }
     }
 
+    #[cfg(feature = "blobs")]
     /// This store that stores streamed objects elsewhere.
     pub fn with_blobs(mut self, blobs: Arc<dyn BlobStore>) -> Self {
         self.blobs = blobs;
         self
     }
 
+    #[cfg(feature = "limits")]
     /// This store that stores rate limits elsewhere.
     pub fn with_limits(mut self, limits: Arc<dyn RateLimitStore>) -> Self {
         self.limits = limits;
@@ -52,7 +61,9 @@ impl Store {
     pub fn layer(self, layer: impl Layer) -> Self {
         Self {
             records: layer.records(self.records),
+            #[cfg(feature = "blobs")]
             blobs: layer.blobs(self.blobs),
+            #[cfg(feature = "limits")]
             limits: layer.limits(self.limits),
         }
     }
@@ -128,11 +139,13 @@ impl Store {
         &self.records
     }
 
+    #[cfg(feature = "blobs")]
     /// The streamed objects.
     pub fn blobs(&self) -> &Arc<dyn BlobStore> {
         &self.blobs
     }
 
+    #[cfg(feature = "limits")]
     /// The rate limits.
     pub fn limits(&self) -> &Arc<dyn RateLimitStore> {
         &self.limits
@@ -154,10 +167,17 @@ impl Store {
     /// The first that a part reports; the others are closed all the same.
     pub async fn close(&self) -> Result<()> {
         // Objects first: what dropped sinks wrote is freed before the records close.
-        let blobs = self.blobs.close().await;
-        let limits = self.limits.close().await;
-        let records = self.records.close().await;
-        blobs.and(limits).and(records)
+        #[allow(unused_mut, reason = "it is changed by the parts that are compiled")]
+        let mut closed = Ok(());
+        #[cfg(feature = "blobs")]
+        {
+            closed = closed.and(self.blobs.close().await);
+        }
+        #[cfg(feature = "limits")]
+        {
+            closed = closed.and(self.limits.close().await);
+        }
+        closed.and(self.records.close().await)
     }
 }
 

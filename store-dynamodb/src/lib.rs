@@ -160,20 +160,33 @@
 //! There are none: [`changes`](store_core::RecordStore::changes) is `Unsupported`.
 //! What caches remember needs a time to live.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+// Parts of a contract that is not compiled may be unused.
+#![cfg_attr(
+    not(all(feature = "blobs", feature = "limits")),
+    allow(dead_code, unused_imports)
+)]
+
+#[cfg(feature = "blobs")]
 mod blobs;
+#[cfg(feature = "limits")]
 mod bucket;
 mod commit;
 mod config;
 mod driver;
 mod error;
+#[cfg(feature = "limits")]
 mod hints;
+#[cfg(feature = "limits")]
 mod limits;
 mod records;
 mod refusal;
 mod scan;
 mod setup;
 mod shared;
+#[cfg(feature = "limits")]
 mod spread;
+#[cfg(feature = "limits")]
 mod take;
 mod walk;
 mod wire;
@@ -188,6 +201,7 @@ use store_core::layers::{Recourse, Resolving};
 use store_core::{RecordStore, Result, Store};
 
 pub use config::{DynamoDbBuilder, DynamoDbConfig};
+#[cfg(feature = "limits")]
 use limits::DynamoDbLimits;
 use records::DynamoDbRecords;
 
@@ -245,7 +259,6 @@ impl DynamoDbStore {
 
     async fn open(builder: DynamoDbBuilder) -> Result<Self> {
         let records = Arc::new(DynamoDbRecords::open(&builder).await?);
-        let limits = DynamoDbLimits::new(Arc::clone(records.shared()), builder.spread);
         let resolving: Arc<dyn RecordStore> =
             Arc::new(Resolving::with(Arc::clone(&records) as _, |batch| {
                 match commit::is_transaction(batch) {
@@ -254,11 +267,18 @@ impl DynamoDbStore {
                     false => Recourse::Resolve,
                 }
             }));
-        let shared = Arc::clone(records.shared());
-        let blobs = blobs::over(shared, Arc::clone(&resolving), builder.orphans);
-        let store = Store::new(resolving)
-            .with_blobs(Arc::new(blobs))
-            .with_limits(Arc::new(limits));
+        let shared = records.shared();
+        let store = Store::new(Arc::clone(&resolving));
+        #[cfg(feature = "blobs")]
+        let store = {
+            let blobs = blobs::over(Arc::clone(shared), resolving, builder.orphans);
+            store.with_blobs(Arc::new(blobs))
+        };
+        #[cfg(feature = "limits")]
+        let store = {
+            let limits = DynamoDbLimits::new(Arc::clone(shared), builder.spread);
+            store.with_limits(Arc::new(limits))
+        };
         Ok(Self {
             records,
             store,

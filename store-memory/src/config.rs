@@ -7,7 +7,7 @@ use store_core::config::StoreUrl;
 use store_core::{Clock, Collection, Error, ErrorKind, Result, SystemClock};
 
 use crate::MemoryStore;
-use crate::limits::BucketEviction;
+use crate::eviction::BucketEviction;
 
 /// Options for a [`MemoryStore`].
 ///

@@ -26,8 +26,18 @@
 //! # Ok(()) }
 //! ```
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+// Parts of a contract that is not compiled may be unused.
+#![cfg_attr(
+    not(all(feature = "blobs", feature = "limits")),
+    allow(dead_code, unused_imports)
+)]
+
+#[cfg(feature = "limits")]
 mod buckets;
 mod config;
+mod eviction;
+#[cfg(feature = "limits")]
 mod limits;
 mod records;
 mod scans;
@@ -40,7 +50,8 @@ pub use store_core;
 use store_core::{RecordStore, Result, Store};
 
 pub use config::{MemoryBuilder, MemoryConfig};
-pub use limits::BucketEviction;
+pub use eviction::BucketEviction;
+#[cfg(feature = "limits")]
 use limits::MemoryLimits;
 use records::MemoryRecords;
 use state::State;
@@ -49,6 +60,7 @@ use state::State;
 #[derive(Clone, Debug)]
 pub struct MemoryStore {
     records: Arc<MemoryRecords>,
+    #[cfg(feature = "limits")]
     limits: Arc<MemoryLimits>,
     store: Store,
 }
@@ -92,6 +104,7 @@ impl MemoryStore {
 
     fn open(config: MemoryBuilder) -> Self {
         let state: Arc<State> = Arc::default();
+        #[cfg(feature = "limits")]
         let limits = Arc::new(MemoryLimits::new(
             config.max_buckets,
             config.bucket_eviction,
@@ -99,9 +112,12 @@ impl MemoryStore {
             Arc::clone(&state),
         ));
         let records = Arc::new(MemoryRecords::new(config, state));
-        let store = Store::new(Arc::clone(&records) as _).with_limits(Arc::clone(&limits) as _);
+        let store = Store::new(Arc::clone(&records) as _);
+        #[cfg(feature = "limits")]
+        let store = store.with_limits(Arc::clone(&limits) as _);
         Self {
             records,
+            #[cfg(feature = "limits")]
             limits,
             store,
         }
@@ -111,6 +127,7 @@ impl MemoryStore {
     /// for, and how many buckets. What has expired counts until it is removed.
     pub fn usage(&self) -> Usage {
         Usage {
+            #[cfg(feature = "limits")]
             buckets: self.limits.len(),
             ..self.records.usage()
         }

@@ -5,56 +5,23 @@
 
 use std::fmt;
 use std::hash::{BuildHasher, Hasher};
-use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use foldhash::fast::RandomState;
 use parking_lot::Mutex;
-use serde::Deserialize;
 use store_core::backend::{MAX_ATTEMPTS, back_off, contended};
 use store_core::limits::{Bucket, BucketUpdate, Decision, LimitKey, Take};
 use store_core::record_store::Ping;
 use store_core::{Clock, Error, ErrorKind, RateLimitStore, Result, Timestamp};
 
 use crate::buckets::Buckets;
+use crate::eviction::BucketEviction;
 use crate::state::State;
 
 /// A power of two: enough that threads rarely meet, few enough to scan.
 const SHARDS: usize = 64;
-
-/// What a take under a new key does while as many buckets as
-/// [`max_buckets`](crate::MemoryBuilder::max_buckets) are in use and none is
-/// full again.
-#[doc(alias = "eviction policy")]
-#[non_exhaustive]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum BucketEviction {
-    /// It is refused with `LimitExceeded`: no key gets more than its quota, but
-    /// a client that can choose keys can keep new ones out.
-    #[default]
-    Refuse,
-    /// Of a few buckets, the one that will be full first is deleted: new keys
-    /// are served, and the deleted one's key gets at most the tokens back that it
-    /// used. Choose it where refusing new customers is worse.
-    ForgetFullest,
-}
-
-/// From `refuse` or `forget_fullest`, as in a URL.
-impl FromStr for BucketEviction {
-    type Err = Error;
-    fn from_str(text: &str) -> Result<Self> {
-        match text {
-            "refuse" => Ok(Self::Refuse),
-            "forget_fullest" => Ok(Self::ForgetFullest),
-            _ => Err(Error::invalid(
-                "bucket eviction is `refuse` or `forget_fullest`",
-            )),
-        }
-    }
-}
 
 pub(crate) struct MemoryLimits {
     shards: Box<[Shard]>,

@@ -141,12 +141,20 @@
 //! is a transaction of the application's at another level; neither writes
 //! anything.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+// Parts of a contract that is not compiled may be unused.
+#![cfg_attr(
+    not(all(feature = "blobs", feature = "limits")),
+    allow(dead_code, unused_imports)
+)]
+
 mod changes;
 mod commit;
 mod config;
 mod error;
 mod extras;
 mod hosts;
+#[cfg(feature = "limits")]
 mod limits;
 mod records;
 mod scan;
@@ -170,6 +178,7 @@ use store_core::layers::Resolving;
 use store_core::{Result, Store};
 
 pub use config::PostgresBuilder;
+#[cfg(feature = "limits")]
 use limits::PostgresLimits;
 use records::PostgresRecords;
 pub use settings::PostgresConfig;
@@ -218,9 +227,10 @@ impl PostgresStore {
 
     async fn open(builder: PostgresBuilder) -> Result<Self> {
         let records = Arc::new(PostgresRecords::open(builder).await?);
-        let limits = PostgresLimits::new(Arc::clone(&records));
         let resolving = Resolving::new(Arc::clone(&records) as _);
-        let store = Store::new(Arc::new(resolving)).with_limits(Arc::new(limits));
+        let store = Store::new(Arc::new(resolving));
+        #[cfg(feature = "limits")]
+        let store = store.with_limits(Arc::new(PostgresLimits::new(Arc::clone(&records))));
         Ok(Self { records, store })
     }
 

@@ -15,6 +15,7 @@ use store_core::{Capabilities, Clock, Durability, Error, Ping, Result, Retry, Ti
 use crate::config::{PostgresBuilder, config};
 use crate::error::{BACKEND, Effect, doubt, from_sqlx, in_session, timed_out};
 use crate::extras::Extras;
+#[cfg(feature = "limits")]
 use crate::limits::Texts;
 use crate::sessions::{Session, Sessions};
 use crate::sql::{AllStatements, Schema};
@@ -26,6 +27,7 @@ pub(crate) struct Shared {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) statements: AllStatements,
     pub(crate) sweep: Arc<str>,
+    #[cfg(feature = "limits")]
     pub(crate) limits: Texts,
     timeout: Duration,
     closed: AtomicBool,
@@ -51,6 +53,7 @@ impl Shared {
         Ok(Self {
             statements: AllStatements::new(&schema),
             sweep: text("SELECT removed, more FROM {schema}.sweep($1, $2)"),
+            #[cfg(feature = "limits")]
             limits: Texts::new(&schema, builder.relaxed_limits),
             sessions,
             schema,

@@ -154,6 +154,14 @@
 //! repairs it. It happens when slots are moved to one server and then to another before
 //! all servers know of the first move.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+// Parts of a contract that is not compiled may be unused.
+#![cfg_attr(
+    not(all(feature = "blobs", feature = "limits")),
+    allow(dead_code, unused_imports)
+)]
+
+#[cfg(feature = "blobs")]
 mod blobs;
 mod changes;
 mod cluster;
@@ -163,6 +171,7 @@ mod config;
 mod connection;
 mod error;
 mod keys;
+#[cfg(feature = "limits")]
 mod limits;
 mod node;
 mod records;
@@ -185,6 +194,7 @@ use store_core::layers::{Recourse, Resolving};
 use store_core::{RecordStore, Result, Store};
 
 pub use config::{RedisBuilder, RedisConfig};
+#[cfg(feature = "limits")]
 use limits::RedisLimits;
 use records::RedisRecords;
 
@@ -229,7 +239,6 @@ impl RedisStore {
 
     async fn open(builder: RedisBuilder) -> Result<Self> {
         let records = Arc::new(RedisRecords::open(&builder).await?);
-        let limits = RedisLimits::new(Arc::clone(&records));
         let shared = Arc::clone(records.shared());
         let resolving: Arc<dyn RecordStore> =
             Arc::new(Resolving::with(Arc::clone(&records) as _, move |batch| {
@@ -239,10 +248,11 @@ impl RedisStore {
                     Some(_) => Recourse::Report,
                 }
             }));
-        let blobs = blobs::over(&records, Arc::clone(&resolving), builder.orphans);
-        let store = Store::new(resolving)
-            .with_blobs(Arc::new(blobs))
-            .with_limits(Arc::new(limits));
+        let store = Store::new(Arc::clone(&resolving));
+        #[cfg(feature = "blobs")]
+        let store = store.with_blobs(Arc::new(blobs::over(&records, resolving, builder.orphans)));
+        #[cfg(feature = "limits")]
+        let store = store.with_limits(Arc::new(RedisLimits::new(Arc::clone(&records))));
         Ok(Self { records, store })
     }
 

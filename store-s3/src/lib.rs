@@ -191,6 +191,13 @@
 //! Some servers bound one part of a name to 255 bytes, as file systems do: long
 //! ids full of spaces or dots may not fit there.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+// Parts of a contract that is not compiled may be unused.
+#![cfg_attr(
+    not(all(feature = "blobs", feature = "limits")),
+    allow(dead_code, unused_imports)
+)]
+
 mod blobs;
 mod config;
 mod driver;
@@ -213,6 +220,7 @@ use std::sync::Arc;
 pub use object_store;
 use object_store::ObjectStore;
 pub use store_core;
+#[cfg(feature = "limits")]
 use store_core::limits::RecordLimits;
 use store_core::{Result, Store};
 
@@ -261,10 +269,12 @@ impl S3Store {
     async fn open(builder: S3Builder) -> Result<Self> {
         let records = Arc::new(S3Records::open(&builder).await?);
         let blobs = blobs::open(records.shared(), builder.blobs);
-        let limits = RecordLimits::new(Arc::clone(&records) as _).coalescing();
-        let store = Store::new(Arc::clone(&records) as _)
-            .with_blobs(Arc::new(blobs))
-            .with_limits(Arc::new(limits));
+        let store = Store::new(Arc::clone(&records) as _).with_blobs(Arc::new(blobs));
+        #[cfg(feature = "limits")]
+        let store = {
+            let limits = RecordLimits::new(Arc::clone(&records) as _).coalescing();
+            store.with_limits(Arc::new(limits))
+        };
         Ok(Self { records, store })
     }
 

@@ -8,8 +8,8 @@ use crate::generated::Mode;
 use crate::options::Options;
 use crate::tally::Tally;
 use crate::{
-    Result, deny, matrix, package_check, process, promises, servers, soak, test_all, tidy,
-    tree_check, without_root,
+    Result, deny, features, matrix, package_check, process, promises, servers, soak, test_all,
+    tidy, tree_check, without_root,
 };
 
 pub const HELP: &str = "
@@ -21,6 +21,7 @@ it stands what could not be proven on this machine.
   format          cargo fmt --all --check
   tidy            the house rules
   clippy          cargo clippy, all targets and features, no warning
+  features        crates compile without the contracts that they can omit
   documentation   cargo doc, no warning
   test-all        every test over every backend, on every server
   without-root    if this is root: servers are fetched and run by one who is not
@@ -50,6 +51,7 @@ const STEPS: &[Step] = &[
     ("format", |_| one(format())),
     ("tidy", |_| one(tidy::tidy())),
     ("clippy", |_| one(clippy())),
+    ("features", |_| one(features::features())),
     ("documentation", |_| one(documentation())),
     ("test-all", test_all::test_all),
     ("without-root", without_root::without_root),

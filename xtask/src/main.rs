@@ -22,6 +22,7 @@ mod workspace;
 mod bench;
 mod ci;
 mod deny;
+mod features;
 mod matrix;
 mod package_check;
 mod promises;

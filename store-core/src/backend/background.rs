@@ -11,23 +11,23 @@ pub struct Background {
     stop: watch::Sender<bool>,
 }
 
-/// How the task is asked to end.
+/// Through this the task learns that it must end.
 #[derive(Clone, Debug)]
 pub struct Stop(watch::Receiver<bool>);
 
 impl Stop {
-    /// Returns when the task shall end.
+    /// Returns when the task must end.
     pub async fn requested(&mut self) {
         // An error means that the store was dropped.
         let _ = self.0.wait_for(|&stop| stop).await;
     }
 
-    /// Waits for `pause`; whether the task shall end before that.
+    /// Waits for `pause`; returns whether the task must end before that.
     pub async fn within(&mut self, pause: Duration) -> bool {
         tokio::time::timeout(pause, self.requested()).await.is_ok()
     }
 
-    /// Whether the task shall end now.
+    /// Whether the task must end now.
     pub fn is_requested(&self) -> bool {
         *self.0.borrow() || self.0.has_changed().is_err()
     }

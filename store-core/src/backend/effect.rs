@@ -1,4 +1,4 @@
-//! What a call may have done when its reply is missing.
+//! The effect of a call whose reply is missing.
 
 use crate::error::Retry;
 
@@ -13,7 +13,7 @@ pub enum Effect {
 }
 
 impl Effect {
-    /// The retry class of a call of which nobody knows whether the server ran it.
+    /// The retry class of a call whose outcome is unknown.
     pub fn if_lost(self) -> Retry {
         match self {
             Self::Repeatable => Retry::Safe,

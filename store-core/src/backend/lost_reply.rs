@@ -1,4 +1,4 @@
-//! What to make of a commit whose reply was lost.
+//! Determines the outcome of a commit whose reply was lost.
 
 use crate::backend::event;
 use crate::batch::{Batch, Change, Committed, Expect, Item};
@@ -6,27 +6,27 @@ use crate::error::{Error, ErrorKind, Result, Retry};
 use crate::record::Record;
 use crate::record_store::RecordStore;
 
-/// Finds out whether `batch`, whose reply was lost, landed; for backends.
+/// Determines whether `batch`, whose reply was lost, was applied; for backends.
 ///
 /// Every version is unique, so a record that carries the batch's own version
-/// proves that it landed. The reverse is not true: that no record carries it
-/// proves nothing, because the request may still be on its way, or may have
-/// landed and been overwritten since. So:
+/// proves that it was applied. The reverse is not true: the absence of such a record
+/// proves nothing, because the request may still be in flight, or its records may
+/// have been overwritten. Therefore:
 ///
-/// - a batch that only checks has no effect: it is asked again, and the answer
-///   is the answer;
-/// - own version found: landed;
-/// - else, if it can never apply twice, the identical batch is sent again, and
-///   whichever copy comes first wins. It can never apply twice if some item
-///   that it writes or deletes expects a `Version`: that version is gone for
-///   good once it has applied. `Absent` does not suffice: what was created may
-///   have been deleted since, and would come back to life;
-/// - a second copy that is refused proves that the first landed if a record
-///   carries our own version, and nothing otherwise;
-/// - anything else is ambiguous, and the caller is told.
+/// - a batch that only checks has no effect, so it is sent again, and the second
+///   reply is returned;
+/// - if a record has the batch's version, it was applied;
+/// - otherwise, if it can never be applied twice, the identical batch is sent again,
+///   and the copy that arrives first is applied. It can never be applied twice if an
+///   item that it writes or deletes expects a `Version`: no record has that version
+///   after the first time. `Absent` does not suffice: the created record may have
+///   been deleted since then, and would be created again;
+/// - if the second copy is refused, the first was applied if a record has the batch's
+///   version; otherwise nothing is proved;
+/// - anything else is ambiguous, and the caller gets that error.
 ///
-/// `store` must send each call once, without resolving by itself; it is asked
-/// for at most two reads and one commit.
+/// `store` must send each call once, without resolving it. It gets at most two reads
+/// and one commit.
 ///
 /// # Errors
 /// The `lost` error with [`Retry::Ambiguous`] where nothing could be proved.

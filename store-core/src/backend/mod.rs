@@ -1,10 +1,10 @@
-//! What only an implementer needs: parts that several backends share.
+//! For implementers: parts that several backends share.
 //!
 //! | a backend needs | see |
 //! |---|---|
 //! | to say whether a failed call may be retried | [`Effect`] |
 //! | to try a compare-and-swap again | [`Attempts`], [`back_off`] |
-//! | to find out what became of a commit without a reply | [`layers::Resolving`](crate::layers::Resolving), [`resolve_lost_reply`] |
+//! | to determine the outcome of a commit without a reply | [`layers::Resolving`](crate::layers::Resolving), [`resolve_lost_reply`] |
 //! | the numbers of a rate limit, for its server | [`gcra::Terms`] |
 //! | to write a hot bucket less often | [`coalesce::Coalescer`] |
 //! | streamed objects in pointers and content of its own | [`blobs::engine`](crate::blobs::engine) |
@@ -17,9 +17,11 @@
 //! Users of a store need none of this: everything for them is at the crate's root.
 
 mod background;
+#[cfg(feature = "limits")]
 pub mod coalesce;
 mod effect;
 pub mod event;
+#[cfg(feature = "limits")]
 pub mod gcra;
 mod listener;
 mod lost_reply;
@@ -31,6 +33,7 @@ pub use listener::{ChangeListener, NoticeSource, NoticeStream, change_messages};
 pub use lost_reply::resolve_lost_reply;
 pub use retry::{Attempts, MAX_ATTEMPTS, back_off, contended};
 
+#[cfg(feature = "blobs")]
 #[doc(no_inline)]
 pub use crate::blobs::ProvisionalChunks;
 #[doc(no_inline)]

@@ -1,11 +1,11 @@
-//! Trying again what another client was faster to do.
+//! Retries of writes that lost a race.
 
 use std::time::Duration;
 
 use crate::backend::event;
 use crate::error::{Error, ErrorKind, Result};
 
-/// How often a compare-and-swap loop tries before it gives up as `Contended`.
+/// After how many attempts a compare-and-swap loop fails as `Contended`.
 pub const MAX_ATTEMPTS: u32 = 64;
 
 /// The attempts of one compare-and-swap loop.

@@ -11,6 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::batch::{Batch, Committed};
+#[cfg(feature = "blobs")]
 use crate::blobs::{
     Blob, BlobEntry, BlobList, BlobMetadata, BlobRef, BlobSink, BlobStat, BlobStore, OpenOptions,
     Publication, PutOptions,
@@ -20,6 +21,7 @@ use crate::changes::Changes;
 use crate::clock::Clock;
 use crate::error::Result;
 use crate::key::RecordRef;
+#[cfg(feature = "limits")]
 use crate::limits::{Bucket, BucketUpdate, Decision, LimitKey, QuotaSet, RateLimitStore, Take};
 use crate::page::Page;
 use crate::record::{Record, Version};
@@ -114,6 +116,7 @@ layer! {
     fn capabilities() -> Capabilities;
 }
 
+#[cfg(feature = "blobs")]
 layer! {
     /// A layer over a [`BlobStore`], and by that a `BlobStore` itself. See the
     /// [module](crate::layers).
@@ -137,6 +140,7 @@ layer! {
     async fn close[]() -> Result<()>;
 }
 
+#[cfg(feature = "limits")]
 layer! {
     /// A layer over a [`RateLimitStore`], and by that a `RateLimitStore` itself.
     /// See the [module](crate::layers).

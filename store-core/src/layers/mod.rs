@@ -70,7 +70,7 @@
 //!
 //! # Layers that protect something
 //! A layer that encrypts, separates tenants or checks permissions must not let a
-//! call pass because nobody thought of it. It implements the trait of the store
+//! call pass by oversight. It implements the trait of the store
 //! itself, in full, under `#[deny(clippy::missing_trait_methods)]`, so that a
 //! call that is added later cannot be forgotten.
 
@@ -80,13 +80,19 @@ mod resolving;
 
 use std::sync::Arc;
 
+#[cfg(feature = "blobs")]
+pub use forward::BlobLayer;
+#[cfg(feature = "limits")]
+pub use forward::RateLimitLayer;
 pub(crate) use forward::layer;
-pub use forward::{BlobLayer, Forwarded, RateLimitLayer, RecordLayer};
+pub use forward::{Forwarded, RecordLayer};
 pub use layered::Layered;
 pub(crate) use layered::layered;
 pub use resolving::{Recourse, Resolving};
 
+#[cfg(feature = "blobs")]
 use crate::blobs::BlobStore;
+#[cfg(feature = "limits")]
 use crate::limits::RateLimitStore;
 use crate::record_store::RecordStore;
 
@@ -103,11 +109,13 @@ pub trait Layer {
     }
 
     /// Around the streamed objects.
+    #[cfg(feature = "blobs")]
     fn blobs(&self, inner: Arc<dyn BlobStore>) -> Arc<dyn BlobStore> {
         inner
     }
 
     /// Around the rate limits.
+    #[cfg(feature = "limits")]
     fn limits(&self, inner: Arc<dyn RateLimitStore>) -> Arc<dyn RateLimitStore> {
         inner
     }

@@ -1,4 +1,4 @@
-//! What LTI itself needs to know of a deployment.
+//! Deployments: what LTI needs to know about a placement of the tool.
 
 use serde::{Deserialize, Deserializer, Serialize, de};
 
@@ -18,8 +18,8 @@ pub trait Deployable: Send + Sync + 'static {
 }
 
 /// One placement of the tool on a platform: a case-sensitive id of 1 to
-/// [`MAX_ID`] printable ASCII characters, which means something only together
-/// with its registration.
+/// [`MAX_ID`] printable ASCII characters, which is unique only within its
+/// registration.
 ///
 /// ```
 /// use store_core::lti::Deployment;

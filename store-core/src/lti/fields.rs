@@ -1,4 +1,4 @@
-//! Reads and checks the fields of what an application or a store hands over.
+//! Parses and checks fields.
 
 use fluent_uri::Uri;
 use serde::Deserialize;
@@ -59,14 +59,14 @@ pub(super) fn tool_jwk(fields: &mut Unknown) -> Result<Option<ToolJwk>> {
     Ok(Some(ToolJwk { kid, private_key }))
 }
 
-/// What a URL is for decides what it may hold.
+/// The purpose of a URL, which decides what it may contain.
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum Url {
     Issuer,
     Endpoint,
 }
 
-/// Which URLs a registration may hold.
+/// Which URLs a registration may contain.
 #[derive(Clone, Copy)]
 pub(super) struct Urls {
     pub(super) allow_http_loopback: bool,
@@ -115,7 +115,8 @@ pub(super) fn check_id(field: &'static str, text: &str, max: usize) -> Result<()
     )))
 }
 
-/// Whether a key in clear looks like a private key in PEM; a sealed one did once.
+/// Whether a key in clear looks like a private key in PEM; a sealed one was checked
+/// before it was sealed.
 pub(super) fn check_private_key(field: &'static str, key: &SecretField) -> Result<()> {
     let looks_right = |pem: &Secret| {
         let pem = pem.expose().trim();

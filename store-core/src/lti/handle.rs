@@ -1,4 +1,4 @@
-//! What an application calls.
+//! The handle that applications use.
 
 use std::fmt;
 use std::sync::Arc;
@@ -173,17 +173,17 @@ pub struct LaunchClaims<'a> {
     pub nonce: &'a str,
 }
 
-/// What is to be done with a launch.
+/// The decision on a launch.
 #[must_use = "a launch that was not accepted must be refused"]
 #[derive(Debug)]
 pub enum Launch<R, D> {
     /// Let the person in.
     Accepted(Box<Accepted<R, D>>),
-    /// Do not.
+    /// Do not let the person in.
     Refused(Refusal),
 }
 
-/// Whose launch was accepted.
+/// The platform and the deployment of an accepted launch.
 #[non_exhaustive]
 #[derive(Debug)]
 pub struct Accepted<R, D> {

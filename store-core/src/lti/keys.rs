@@ -12,8 +12,8 @@ use crate::secret::{Secret, SecretField};
 
 /// The public half of a key as a JSON Web Key, for publishing.
 ///
-/// It cannot hold a private member. Nothing else about it is checked: making
-/// and using keys is the business of a JWT library.
+/// It cannot contain a private member. Nothing else about it is checked: use a JWT
+/// library to generate keys and to sign.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(transparent)]
 pub struct PublicJwk(Unknown);
@@ -112,7 +112,7 @@ pub struct ToolKey {
 }
 
 impl ToolKey {
-    /// A key as a store keeps it.
+    /// A stored key.
     pub fn new(kid: String, public: PublicJwk, active: bool, created_at: Timestamp) -> Self {
         Self {
             kid,

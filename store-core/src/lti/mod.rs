@@ -5,7 +5,7 @@
 //! Canvas or Moodle open a tool for a person who is logged in there. The
 //! platform is known by a [`Registration`], the place where it shows the tool by
 //! a [`Deployment`], and each launch by a nonce that this tool made at login.
-//! This module keeps those, the tool's keys, the platforms' keys and access
+//! This module stores those, the tool's keys, the platforms' keys and access
 //! tokens. It does no cryptography of its own on tokens: verify signatures with
 //! a JWT library.
 //!
@@ -189,7 +189,7 @@
 //! - **`http://localhost` is refused**: for development, and never in production,
 //!   set `"allow_http_loopback": true` in the registration.
 //! - **`InvalidInput` from `upsert_registration` that speaks of `Serialize`**:
-//!   the record holds a private key in clear that
+//!   the record contains a private key in clear that
 //!   [`Registerable::private_key`] does not show to the store.
 //! - **`Config` that names a key**: a key left the ring before
 //!   [`RecordLti::reseal`] was run.

@@ -1,4 +1,4 @@
-//! What LTI itself needs to know of a platform and of a deployment.
+//! Registrations: what LTI needs to know about a platform.
 
 use std::fmt;
 
@@ -20,7 +20,7 @@ pub const MAX_ID: usize = 255;
 /// What an application stores for each platform: its own type, with its own
 /// fields, that can say which [`Registration`] it stands for.
 ///
-/// A lookup hands it back unchanged, so that after a launch the application has
+/// A lookup returns it unchanged, so that after a launch the application has
 /// its own fields (a tenant, a database id) without another query. An
 /// application without such fields uses [`Registration`] itself.
 ///
@@ -75,10 +75,10 @@ pub struct RegistrationParts {
     pub auth_endpoint: String,
     /// Where the platform publishes its keys: an https URL.
     pub jwks_uri: String,
-    /// Where access tokens are got: an https URL, if the platform offers services.
+    /// Where access tokens are requested: an https URL, if the platform offers services.
     pub token_endpoint: Option<String>,
     /// The key that this tool signs with on this platform; without one, the
-    /// store's own current key serves.
+    /// store's own current key is used.
     pub tool_jwk: Option<ToolJwk>,
     /// For development only: also accepts `http` URLs of the loopback hosts
     /// `localhost`, `127.0.0.1` and `[::1]`. Never set it in production: what

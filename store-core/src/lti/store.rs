@@ -1,4 +1,4 @@
-//! The contract itself.
+//! The trait that stores LTI data.
 
 use std::fmt;
 use std::sync::Arc;
@@ -218,7 +218,7 @@ pub trait LtiStore<R: Registerable = Registration, D: Deployable = Deployment>:
         Err(unsupported("list_keys"))
     }
 
-    /// Retires a key or takes it up again.
+    /// Retires a key or activates it again.
     ///
     /// # Errors
     /// `NotFound` if there is none of this id.
@@ -312,7 +312,7 @@ pub const MAX_NONCE: usize = 255;
 /// platform withdraws is believed no longer than this.
 pub const MAX_JWKS_AGE: Duration = Duration::from_secs(24 * 3600);
 
-/// What became of a nonce.
+/// The result of checking a nonce.
 #[must_use = "a launch whose nonce was not accepted must be refused"]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum NonceCheck {

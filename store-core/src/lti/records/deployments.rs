@@ -1,5 +1,5 @@
 //! Deployments: a partition for each registration. Each names the incarnation
-//! of its registration, and lives and dies with it.
+//! of its registration, and is deleted with it.
 
 use std::sync::Arc;
 
@@ -191,7 +191,7 @@ where
         Ok(record.as_ref().map(readable::incarnation))
     }
 
-    /// Removes the deployments of registrations of this name that are no more.
+    /// Deletes the deployments of deleted registrations of this name.
     ///
     /// They are out of reach already. The registration is read after each page:
     /// a deployment seen before that under another incarnation is dead for good,
@@ -231,7 +231,7 @@ where
             }
         }
         match self.records().commit(&batch).await {
-            // Someone else clears or rewrites them; what stays is out of reach.
+            // Another call deletes or rewrites them; what remains is out of reach.
             Err(e) if e.is(ErrorKind::Conflict) => Ok(()),
             other => other.map(|_| ()),
         }

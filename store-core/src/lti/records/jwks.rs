@@ -1,4 +1,4 @@
-//! Platforms' keys, each set for as long as the platform said.
+//! Platforms' keys, each set cached for as long as the platform allows.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,7 +35,7 @@ fn place(jwks_uri: &str) -> Result<(Partition, RecordKey)> {
 }
 
 impl<R, D> RecordLti<R, D> {
-    pub(super) async fn remember_jwks(
+    pub(super) async fn save_jwks(
         &self,
         jwks_uri: &str,
         jwks: Value,
@@ -61,7 +61,7 @@ impl<R, D> RecordLti<R, D> {
         self.records().commit(&batch).await.map(|_| ())
     }
 
-    pub(super) async fn remembered_jwks(&self, jwks_uri: &str) -> Result<Option<Arc<CachedJwks>>> {
+    pub(super) async fn find_jwks(&self, jwks_uri: &str) -> Result<Option<Arc<CachedJwks>>> {
         let (partition, key) = place(jwks_uri)?;
         let Some(record) = self.records().get(key.at(&partition)).await? else {
             return Ok(None);

@@ -1,4 +1,4 @@
-//! The tool's own keys: few, so one partition holds them.
+//! The tool's own keys: they are few, so they share a partition.
 
 use std::cmp::Reverse;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::secret::Sealed;
 use crate::update::{Decided, RecordStoreExt};
 
 pub(super) const KEYS: Collection = Collection::new("lti_keys").cacheable();
-/// What a private key is sealed as.
+/// The name of the sealed field.
 const PRIVATE_KEY: &str = "private_key";
 
 #[derive(Clone, Serialize, Deserialize)]
@@ -67,7 +67,7 @@ impl<R, D> RecordLti<R, D> {
         }
     }
 
-    /// The keys that can be decoded, the newest first, beside the others.
+    /// The keys that can be decoded, the newest first, and those that cannot.
     async fn stored_keys(&self) -> Result<Page<(Record, Arc<StoredKey>)>> {
         let first = Scan::partition(KEYS, partition()?);
         let (mut scan, mut found) = (first.clone(), Page::last(Vec::new()));
@@ -85,7 +85,7 @@ impl<R, D> RecordLti<R, D> {
                 None => break,
             }
         }
-        // Of two keys made at one moment the order is always the same.
+        // The order of two keys added at the same time is stable.
         let order = |key: &StoredKey| (key.created_at, key.kid.clone());
         found.items.sort_by_key(|(_, key)| Reverse(order(key)));
         Ok(found)
@@ -98,7 +98,7 @@ impl<R, D> RecordLti<R, D> {
         })
     }
 
-    /// One key that cannot be decoded does not stop another one from signing.
+    /// A key that cannot be decoded does not prevent another from signing.
     pub(super) async fn newest_key(&self) -> Result<Option<SigningKey>> {
         let keys = self.stored_keys().await?;
         let Some((record, newest)) = keys.items.into_iter().find(|(_, key)| key.active) else {

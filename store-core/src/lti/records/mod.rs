@@ -171,7 +171,7 @@ where
     }
 
     async fn store_nonce(&self, nonce: &str, registration: &Registration) -> Result<()> {
-        self.remember_nonce(nonce, registration.issuer()).await
+        self.save_nonce(nonce, registration.issuer()).await
     }
 
     async fn validate_nonce(&self, nonce: &str, registration: &Registration) -> Result<NonceCheck> {
@@ -254,11 +254,11 @@ where
     }
 
     async fn cache_jwks(&self, jwks_uri: &str, jwks: Value, max_age: Duration) -> Result<()> {
-        self.remember_jwks(jwks_uri, jwks, max_age).await
+        self.save_jwks(jwks_uri, jwks, max_age).await
     }
 
     async fn cached_jwks(&self, jwks_uri: &str) -> Result<Option<Arc<CachedJwks>>> {
-        self.remembered_jwks(jwks_uri).await
+        self.find_jwks(jwks_uri).await
     }
 
     async fn store_token(
@@ -267,7 +267,7 @@ where
         scopes: &[&str],
         token: AccessToken,
     ) -> Result<()> {
-        self.remember_token(registration, scopes, token).await
+        self.save_token(registration, scopes, token).await
     }
 
     async fn get_token(
@@ -275,6 +275,6 @@ where
         registration: &Registration,
         scopes: &[&str],
     ) -> Result<Option<AccessToken>> {
-        self.remembered_token(registration, scopes).await
+        self.find_token(registration, scopes).await
     }
 }

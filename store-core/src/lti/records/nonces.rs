@@ -1,6 +1,6 @@
-//! Nonces: one record each, in a partition of its own, as one for an issuer
-//! would be hot. The expiry is a field and the record outlives it, so that
-//! used, expired and unknown differ.
+//! Nonces: one record each, in a partition of its own, because a partition for each
+//! issuer would be hot. The expiry is a field and the record outlives it, so that
+//! used, expired and unknown nonces are distinguished.
 
 use serde::{Deserialize, Serialize};
 
@@ -13,7 +13,7 @@ use crate::key::{Collection, Partition, RecordKey, bounded, join};
 use crate::lti::store::{MAX_NONCE, NonceCheck};
 use crate::update::{Decided, RecordStoreExt};
 
-/// The collection of nonces. Losing one refuses its launch and lets none pass.
+/// The collection of nonces. If one is lost, its launch is refused.
 pub const NONCES: Collection = Collection::new("lti_nonces").single_use().transient();
 
 #[derive(Clone, Serialize, Deserialize)]
@@ -33,13 +33,13 @@ fn place(nonce: &str, issuer: &str) -> Result<(Partition, RecordKey)> {
     Ok((partition, RecordKey::new(NONCES, "nonce")?))
 }
 
-/// Whether it can have been stored; anything else an attacker made up.
+/// Whether this can be a stored nonce; anything else was invented by an attacker.
 fn is_nonce(nonce: &str) -> bool {
     (1..=MAX_NONCE).contains(&nonce.len()) && !nonce.chars().any(char::is_control)
 }
 
 impl<R, D> RecordLti<R, D> {
-    pub(super) async fn remember_nonce(&self, nonce: &str, issuer: &str) -> Result<()> {
+    pub(super) async fn save_nonce(&self, nonce: &str, issuer: &str) -> Result<()> {
         if !is_nonce(nonce) {
             return Err(Error::invalid(format!(
                 "a nonce is 1 to {MAX_NONCE} bytes without control characters; \
@@ -58,8 +58,8 @@ impl<R, D> RecordLti<R, D> {
             unknown: Unknown::new(),
         })?;
         let mut batch = Batch::new(partition, now);
-        let forgotten_at = expires_at + self.lifetime.retained;
-        batch.put_until(key, Expect::Absent, body, Some(forgotten_at))?;
+        let deleted_at = expires_at + self.lifetime.retained;
+        batch.put_until(key, Expect::Absent, body, Some(deleted_at))?;
         match self.records().commit(&batch).await {
             Err(e) if e.is(ErrorKind::Conflict) => Err(Error::already_exists(
                 "this nonce was stored before; make another",
@@ -68,9 +68,9 @@ impl<R, D> RecordLti<R, D> {
         }
     }
 
-    /// Accepts only on a commit that surely happened. Where its reply is lost
-    /// beyond proof the caller gets that error: the nonce is then used up or
-    /// not, but no person was let in.
+    /// Accepts only after a commit that certainly happened. If its outcome cannot be
+    /// determined, the caller gets that error: the nonce may be used up, and no person
+    /// was let in.
     pub(super) async fn use_nonce(&self, nonce: &str, issuer: &str) -> Result<NonceCheck> {
         if !is_nonce(nonce) {
             return Ok(NonceCheck::Unknown);
@@ -95,8 +95,8 @@ impl<R, D> RecordLti<R, D> {
                 used_at: Some(now),
                 ..(*held).clone()
             })?;
-            let forgotten_at = record.expires_at();
-            Ok(Decided::Put(used, forgotten_at, NonceCheck::Accepted))
+            let deleted_at = record.expires_at();
+            Ok(Decided::Put(used, deleted_at, NonceCheck::Accepted))
         };
         self.records().update(&partition, &key, decide).await
     }

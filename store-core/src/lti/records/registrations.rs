@@ -1,5 +1,5 @@
-//! Registrations: all of an issuer in one partition, so that its default can
-//! change together with them.
+//! Registrations: all of an issuer share a partition, so that its default can
+//! change atomically with them.
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ use crate::update::{Decided, RecordStoreExt};
 
 pub(super) const REGISTRATIONS: Collection = Collection::new("lti_registrations").cacheable();
 pub(super) const DEFAULTS: Collection = Collection::new("lti_defaults").cacheable();
-/// What a private key is sealed as.
+/// The name of the sealed field.
 const PRIVATE_KEY: &str = "private_key";
 
 /// The application's record, with the names it is found under and what distinguishes
@@ -91,7 +91,7 @@ fn same_platform(held: &Registration, new: &Registration) -> Result<()> {
     ))
 }
 
-/// Which registration an issuer alone means.
+/// The registration that a lookup by issuer alone finds.
 #[derive(Serialize, Deserialize)]
 struct StoredDefault {
     format: Format<1>,
@@ -120,7 +120,7 @@ fn default_key() -> Result<RecordKey> {
     RecordKey::new(DEFAULTS, "default")
 }
 
-/// Makes the private key of `record`, if it has one, fit to be stored at `place`.
+/// Seals the private key of `record`, if it has one, for `place`.
 fn seal<R: Registerable>(record: &mut R, ring: &KeyRing, place: &Place) -> Result<()> {
     match record.private_key() {
         Some(key) => key.seal(ring, place.key.at(&place.partition), PRIVATE_KEY),
@@ -230,7 +230,7 @@ where
     pub(super) async fn remove_registration(&self, issuer: &str, client_id: &str) -> Result<bool> {
         let existed = self.unlink_registration(issuer, client_id).await?;
         self.clear_deployments(issuer, client_id).await?;
-        self.forget_tokens(issuer, client_id).await?;
+        self.delete_tokens(issuer, client_id).await?;
         Ok(existed)
     }
 

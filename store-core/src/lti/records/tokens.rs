@@ -15,7 +15,7 @@ use crate::scan::Scan;
 use crate::secret::Sealed;
 
 pub(super) const TOKENS: Collection = Collection::new("lti_tokens");
-/// What a token is sealed as.
+/// The name of the sealed field.
 const TOKEN: &str = "token";
 
 #[derive(Clone, Serialize, Deserialize)]
@@ -33,7 +33,7 @@ struct StoredToken {
 struct Place {
     partition: Partition,
     key: RecordKey,
-    /// In order and each once, as a set has one name.
+    /// Sorted and without duplicates, so that a set of scopes has one name.
     scopes: Vec<String>,
 }
 
@@ -49,7 +49,7 @@ fn place(registration: &Registration, scopes: &[&str]) -> Result<Place> {
 }
 
 impl<R, D> RecordLti<R, D> {
-    pub(super) async fn remember_token(
+    pub(super) async fn save_token(
         &self,
         registration: &Registration,
         scopes: &[&str],
@@ -74,7 +74,7 @@ impl<R, D> RecordLti<R, D> {
         self.records().commit(&batch).await.map(|_| ())
     }
 
-    pub(super) async fn remembered_token(
+    pub(super) async fn find_token(
         &self,
         registration: &Registration,
         scopes: &[&str],
@@ -103,7 +103,7 @@ impl<R, D> RecordLti<R, D> {
     }
 
     /// Removes every token of a registration.
-    pub(super) async fn forget_tokens(&self, issuer: &str, client_id: &str) -> Result<()> {
+    pub(super) async fn delete_tokens(&self, issuer: &str, client_id: &str) -> Result<()> {
         let partition = client_partition(issuer, client_id)?;
         let scan = Scan::partition(TOKENS, partition.clone()).limit(MAX_ITEMS)?;
         loop {
