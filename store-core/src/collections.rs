@@ -10,9 +10,9 @@ use crate::key::Collection;
 /// assert!(all.iter().any(|collection| collection.name() == "api_keys"));
 /// ```
 pub fn all() -> Vec<Collection> {
-    [
+    let all: &[&[Collection]] = &[
         #[cfg(feature = "limits")]
-        &[crate::limits::BUCKETS][..],
+        &[crate::limits::BUCKETS],
         #[cfg(feature = "blobs")]
         &[
             crate::blobs::BLOBS,
@@ -34,9 +34,8 @@ pub fn all() -> Vec<Collection> {
         crate::iam::COLLECTIONS,
         #[cfg(feature = "identity")]
         &families(),
-        &[],
-    ]
-    .concat()
+    ];
+    all.concat()
 }
 
 #[cfg(feature = "identity")]

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::sync::{Arc, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -294,10 +297,12 @@ async fn listen(shared: Arc<Shared>, first: Box<dyn NoticeStream>, mut stop: Sto
             shared.sender.send(Notice::Gap);
         }
     };
-    tokio::select! {
-        () = stop.requested() => {}
-        () = listening => {}
-    }
+    let (mut listening, mut stopped) = (pin!(listening), pin!(stop.requested()));
+    poll_fn(|context| match stopped.as_mut().poll(context) {
+        Poll::Ready(()) => Poll::Ready(()),
+        Poll::Pending => listening.as_mut().poll(context),
+    })
+    .await;
 }
 
 fn late(backend: &'static str) -> Error {

@@ -7,6 +7,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
+use super::Secret;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Some keys of 256 bits, each with a short public name. The first one is used
