@@ -7,9 +7,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use store_core::blobs::{BLOB_RECLAIM, BLOBS, BlobStoreExt, PutOptions, RecordBlobs};
-use store_core::{
-    Batch, BlobStore, Body, Collection, ErrorKind, Record, RecordStore, Result, Scan, Store,
-};
+use store_core::{Batch, BlobStore, Body, Collection, ErrorKind, Record, Result, Scan, Store};
 
 use super::reclaim::{A_DAY, usage};
 use super::tools::{SEVERAL_CHUNKS, content, holds, named, object, put, seeded, written};
