@@ -16,7 +16,6 @@ use redis::{
     AsyncConnectionConfig, Client, Cmd, ConnectionInfo, ProtocolVersion, PushInfo, PushKind,
     RedisError, RedisResult, ServerErrorKind, Value, cmd,
 };
-
 use store_core::backend::event;
 
 use crate::error::{Answer, Failure, report};
