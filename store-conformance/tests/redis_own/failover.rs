@@ -16,7 +16,6 @@ tests![
     reads_reach_the_new_primary_after_a_failover,
     an_address_that_leads_to_a_replica_is_an_error_for_reads_too,
     the_primary_among_several_servers_is_found_again,
-    a_sentinel_url_is_refused_and_says_what_to_do,
 ];
 
 /// Much longer than it takes.
@@ -159,15 +158,5 @@ async fn the_primary_among_several_servers_is_found_again(_: Place) -> End {
     timeout(DEADLINE, written).await?;
     let there = Store::from(pair.replica.builder().connect().await?);
     assert_eq!(number(&there, "a").await?, Some(2));
-    Ok(())
-}
-
-async fn a_sentinel_url_is_refused_and_says_what_to_do(place: Place) -> End {
-    for url in ["redis+sentinel://h:26379/main", "rediss+sentinel://h/main"] {
-        let opened = place.builder().url(url).connect().await;
-        let error = opened.expect_err("Sentinel is not supported");
-        assert_eq!(error.kind(), ErrorKind::Config);
-        assert!(error.message().contains("Sentinel"), "{error}");
-    }
     Ok(())
 }

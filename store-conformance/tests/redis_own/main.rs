@@ -14,6 +14,7 @@ mod orphans;
 mod refusals;
 mod resharding;
 mod restart;
+mod setup;
 mod storms;
 mod tls;
 mod trips;
@@ -102,6 +103,7 @@ fn main() -> ExitCode {
         faults::all(),
         large::all(),
         restart::all(),
+        setup::all(),
         storms::all(),
         tls::all(),
         cluster::all(),
