@@ -1,7 +1,7 @@
-//! A cluster: which of its primaries has which slot, and following redirections.
+//! A cluster: its map of slots to primaries, and redirections.
 //!
 //! The driver has a cluster client too. It is not used because it repeats commands
-//! after a lost connection, writes too, which may then apply twice.
+//! after a lost connection, and a write may then apply twice.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -116,10 +116,9 @@ impl Cluster {
         self.send_by(slot, send).await
     }
 
-    /// The values of these keys, all of this slot. While the slot is being moved no
-    /// server has all of them, so each is read separately; so they are, as on a single
-    /// server, if one of them is of another type. A transaction would hide
-    /// redirections.
+    /// The values of these keys, all of this slot. Each is read separately if one is of
+    /// another type, as on a single server, and while the slot is being moved, because no
+    /// server has all keys then. It is not a transaction, which would hide redirections.
     pub(crate) async fn get_all(&self, slot: u16, keys: &[String]) -> Answer<Vec<Value>> {
         let (mut get, mut count) = (cmd("MGET"), cmd("EXISTS"));
         let (get, count) = (get.arg(keys), count.arg(keys));

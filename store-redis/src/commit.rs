@@ -106,7 +106,7 @@ pub(crate) fn strict(shared: &Shared, batch: &Batch) -> Option<Strict> {
 struct Request<'a> {
     batch: &'a Batch,
     keys: Vec<String>,
-    /// Each collection that is written to, and where in `keys` its ids are.
+    /// Each collection that is written to, and the index of its ids in `keys`.
     collections: Vec<(Collection, usize)>,
     /// What each put stores, and for how many milliseconds.
     puts: Vec<Option<(Stored, Option<u64>)>>,
@@ -154,7 +154,7 @@ impl<'a> Request<'a> {
         })
     }
 
-    /// Where in `keys` the ids of a collection are that is written to.
+    /// The index in `keys` of the ids of a collection that is written to.
     fn place(&self, collection: Collection) -> usize {
         let mut known = self.collections.iter();
         known
