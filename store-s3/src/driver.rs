@@ -12,11 +12,14 @@ use url::Url;
 use crate::blobs::{MIN_PART, Parts};
 use crate::config::{S3Builder, Source};
 use crate::error::config;
+use crate::removal::Remover;
 
 /// The clients of a bucket.
 pub(crate) struct Driver {
     /// Sends each request once.
     pub(crate) driver: Arc<dyn ObjectStore>,
+    /// `None` for a driver that the application owns, and in memory.
+    pub(crate) remover: Option<Remover>,
     pub(crate) parts: Parts,
     /// What messages call the place; never with credentials.
     pub(crate) place: String,
@@ -44,6 +47,7 @@ impl S3Builder {
             Source::Driver(driver) => {
                 return Ok(Driver {
                     driver: Arc::clone(driver),
+                    remover: None,
                     parts: Parts::Borrowed(Arc::clone(driver)),
                     place: driver.to_string(),
                     prefix: prefix(""),
@@ -75,6 +79,7 @@ impl S3Builder {
         Ok(Driver {
             parts: Parts::Borrowed(Arc::clone(&driver) as _),
             driver,
+            remover: None,
             place: "a bucket in memory".into(),
             prefix: prefix(url.path()),
         })
@@ -106,7 +111,8 @@ impl S3Builder {
             driver = driver.with_token(token);
         }
         let plain = endpoint.as_deref().is_some_and(|e| e.starts_with("http:"));
-        let driver = driver.with_client_options(self.client(plain)?);
+        let client = self.client(plain)?;
+        let driver = driver.with_client_options(client.clone());
         let build = |driver: AmazonS3Builder| {
             let built = driver.build().map_err(|_| {
                 // The driver's own words may hold what is configured.
@@ -114,12 +120,14 @@ impl S3Builder {
             });
             built.map(Arc::new)
         };
+        // A conditional put that is sent again fails on its own success.
+        let once = build(driver.clone().with_retry(RetryConfig {
+            max_retries: 0,
+            ..RetryConfig::default()
+        }))?;
         Ok(Driver {
-            // A conditional put that is sent again fails on its own success.
-            driver: build(driver.clone().with_retry(RetryConfig {
-                max_retries: 0,
-                ..RetryConfig::default()
-            }))?,
+            remover: Some(Remover::new(Arc::clone(&once), &client)?),
+            driver: once,
             // A part may be sent again, by its number.
             parts: Parts::ById(build(driver)?),
             place: match endpoint {

@@ -83,10 +83,12 @@
 //! Names sort as ids do; `/`, `.` and what S3 or XML cannot hold is escaped. Read
 //! with any tool, change only through the store.
 //!
-//! **A deleted record leaves a tombstone** of about 100 bytes, because a conditional
-//! `DELETE` is not offered by all servers; so does an expired one once it was swept,
-//! and a name that a commit of several records checked to be absent. A deleted
-//! streamed object leaves its pointer. Records of
+//! **A deleted record leaves a tombstone** of about 100 bytes; so does an expired one
+//! once it was swept, and a name that a commit of several records checked to be absent.
+//! The sweep removes tombstones after a day where the server offers an atomic `DELETE`
+//! with `If-Match`, as Amazon S3 and Ceph do: [`S3Store::setup`] finds out, so call it
+//! once. Elsewhere, and with an [`object_store`](S3Builder::object_store) client of the
+//! application, tombstones stay. A deleted streamed object leaves its pointer. Records of
 //! [single-use](store_core::Collection::single_use) collections, nonces among them, are
 //! removed. Lists contain sizes, so a scan skips tombstones without reading them, and
 //! so does the sweep: a list of nothing costs one request per 1000 tombstones.
@@ -102,7 +104,7 @@
 //! | commit of n that only checks, or is refused | 2n `GET` |
 //! | a page | a list for each 1000 names, a `GET` for each record |
 //! | take that is allowed | 1 `GET`, 1 `PUT` |
-//! | sweep of records | a list and a `GET` for each object that it looks at, 1000 at most |
+//! | sweep of records | a list, a `GET` for each record that it looks at, 1000 at most, and a `DELETE` for each old tombstone |
 //! | begin to write an object | 1 `GET`, 1 `PUT` |
 //! | commit of up to 1 MiB | 1 `PUT` |
 //! | commit of one part, up to 5 MiB | 3 `PUT`: a note, the content, the commit; 1 `DELETE` |
@@ -208,6 +210,7 @@ mod pages;
 mod parallel;
 pub mod protocol;
 mod records;
+mod removal;
 mod scan;
 mod setup;
 mod shared;

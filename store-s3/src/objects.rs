@@ -16,9 +16,10 @@ use object_store::{
     UpdateVersion,
 };
 use store_core::backend::back_off;
-use store_core::{ErrorKind, Result, Retry};
+use store_core::{Error, ErrorKind, Result, Retry, Timestamp};
 
 use crate::error::{Effect, config, corrupt, from_driver, lacks_bucket, status};
+use crate::removal::Remover;
 
 /// An object's state, as the server calls it.
 pub(crate) type ETag = Arc<str>;
@@ -76,6 +77,10 @@ pub(crate) trait Objects: Send + Sync + fmt::Debug {
     /// Removes it, there or not. Only for names that are never used again.
     async fn delete(&self, name: &str) -> Result<()>;
 
+    /// Removes it if it is in this state; false if it is not. Only for tombstones
+    /// that are older than every call in progress, by I14 of the protocol.
+    async fn remove(&self, name: &str, etag: &ETag) -> Result<bool>;
+
     /// Some names in `folder` after `after`, in bytewise order; no more than
     /// one request gives, and whether there are more.
     async fn list(&self, folder: &str, after: Option<&str>) -> Result<(Vec<String>, bool)>;
@@ -93,6 +98,9 @@ pub(crate) trait Objects: Send + Sync + fmt::Debug {
 pub(crate) struct Listed {
     pub(crate) name: String,
     pub(crate) size: u64,
+    pub(crate) etag: Option<ETag>,
+    /// When the server received it, by the server's clock.
+    pub(crate) modified: Timestamp,
 }
 
 /// How often a read is tried while the server says that it cannot answer.
@@ -104,13 +112,23 @@ const PAGE: usize = 1000;
 /// A bucket, through the driver.
 pub(crate) struct Bucket {
     store: Arc<dyn ObjectStore>,
+    /// For a bucket that the store itself connects to.
+    remover: Option<Remover>,
     /// How long a transaction may stand still before it is taken for abandoned.
     lease: Duration,
 }
 
 impl Bucket {
-    pub(crate) fn new(store: Arc<dyn ObjectStore>, lease: Duration) -> Self {
-        Self { store, lease }
+    pub(crate) fn new(
+        store: Arc<dyn ObjectStore>,
+        remover: Option<Remover>,
+        lease: Duration,
+    ) -> Self {
+        Self {
+            store,
+            remover,
+            lease,
+        }
     }
 
     /// Repeats a request a few times while the server cannot answer: for reads, and for
@@ -176,9 +194,14 @@ impl Bucket {
             };
             let mut names = Vec::new();
             while let Some(entry) = entries.try_next().await? {
+                let nanos = entry.last_modified.timestamp_nanos_opt();
                 names.push(Listed {
                     name: String::from(entry.location),
                     size: entry.size,
+                    etag: entry.e_tag.map(ETag::from),
+                    modified: nanos
+                        .and_then(|nanos| u64::try_from(nanos).ok())
+                        .map_or(Timestamp::MAX, Timestamp::from_nanos),
                 });
                 // The next one may cost a request.
                 if names.len() == PAGE {
@@ -256,6 +279,8 @@ impl Objects for Bucket {
             Ok(done) => Ok(Put::Done(done.e_tag.ok_or_else(no_etag)?.into())),
             Err(e) if is_busy(&e) => Ok(Put::Busy),
             Err(e) if lacks_bucket(&e) => Err(from_driver(e, Effect::Write)),
+            // S3 answers 404 to an If-Match for an object that is missing.
+            Err(object_store::Error::NotFound { .. }) if *when != When::Missing => Ok(Put::Refused),
             Err(
                 object_store::Error::AlreadyExists { .. }
                 | object_store::Error::Precondition { .. }
@@ -269,6 +294,15 @@ impl Objects for Bucket {
         match self.store.delete(&path(name)?).await {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
             Err(e) => Err(from_driver(e, Effect::Write)),
+        }
+    }
+
+    async fn remove(&self, name: &str, etag: &ETag) -> Result<bool> {
+        match &self.remover {
+            Some(remover) => remover.remove(name, etag).await,
+            None => Err(Error::unsupported(
+                "the driver offers no DELETE with If-Match",
+            )),
         }
     }
 
@@ -314,6 +348,10 @@ impl<O: Objects + ?Sized> Objects for Arc<O> {
 
     async fn delete(&self, name: &str) -> Result<()> {
         (**self).delete(name).await
+    }
+
+    async fn remove(&self, name: &str, etag: &ETag) -> Result<bool> {
+        (**self).remove(name, etag).await
     }
 
     async fn list(&self, folder: &str, after: Option<&str>) -> Result<(Vec<String>, bool)> {

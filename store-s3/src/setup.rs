@@ -1,11 +1,11 @@
 //! Tests in a race whether a server has the properties that every promise needs.
 
 use bytes::Bytes;
-use futures_util::future::join_all;
+use futures_util::future::{BoxFuture, join_all};
 use serde::{Deserialize, Serialize};
 use store_core::backend::contended;
 use store_core::body::{Format, read_json};
-use store_core::{Error, Result, Version};
+use store_core::{Error, ErrorKind, Result, Version};
 
 use crate::error::{BACKEND, config, is_lost};
 use crate::keys::Namespace;
@@ -27,6 +27,9 @@ pub(crate) struct Marker {
     /// What is wrong with the server; `None` if nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     fault: Option<Fault>,
+    /// Whether it removes an object only if it is in a given state.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    removes: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,6 +70,11 @@ impl Marker {
 
     fn encode(&self) -> Bytes {
         serde_json::to_vec(self).expect("numbers and texts").into()
+    }
+
+    /// Whether the server offers an atomic `DELETE` with `If-Match`.
+    pub(crate) fn removes(&self) -> bool {
+        self.removes
     }
 
     /// Refuses a server that failed the test.
@@ -110,9 +118,67 @@ pub(crate) async fn probe(objects: &dyn Objects, names: &Namespace) -> Result<Ma
     if fault.is_none() && !lists_in_order(objects, names).await? {
         fault = Some(Fault::ListsInNoOrder);
     }
+    let removes = fault.is_none() && removes(objects, names).await?;
     Ok(Marker {
         store: Format,
         fault,
+        removes,
+    })
+}
+
+/// Whether a `DELETE` with `If-Match` is refused when the object changed, and of one
+/// that races a replacement of the same state exactly one of the two is done.
+async fn removes(objects: &dyn Objects, names: &Namespace) -> Result<bool> {
+    for round in 0..ROUNDS {
+        let name = names.probe(Version::unique());
+        let found = race_removal(objects, &name, round).await;
+        objects.delete(&name).await?;
+        match found {
+            Ok(true) => {}
+            Ok(false) => return Ok(false),
+            Err(error) if error.is(ErrorKind::Unsupported) => return Ok(false),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(true)
+}
+
+async fn race_removal(objects: &dyn Objects, name: &str, round: usize) -> Result<bool> {
+    let first = put(objects, name, &When::Missing, "first".into()).await?;
+    let Some(first) = first else {
+        return Ok(false);
+    };
+    let second = put(objects, name, &When::Is(first.clone()), "second".into()).await?;
+    let Some(second) = second else {
+        return Ok(false);
+    };
+    if objects.remove(name, &first).await? || objects.get(name).await?.is_none() {
+        return Ok(false);
+    }
+    let mut racers: Vec<BoxFuture<'_, Result<bool>>> = Vec::new();
+    for racer in 0..RACERS {
+        racers.push(match racer % 2 == round % 2 {
+            true => Box::pin(objects.remove(name, &second)),
+            false => Box::pin(async {
+                let bytes = Bytes::from_static(b"third");
+                let third = put(objects, name, &When::Is(second.clone()), bytes).await?;
+                Ok(third.is_some())
+            }),
+        });
+    }
+    let done: Result<Vec<bool>> = join_all(racers).await.into_iter().collect();
+    // Equal puts cannot tell each other apart, so several may count one as theirs.
+    let done = done?;
+    let done = |is_removal: bool| {
+        let of = done.iter().enumerate();
+        of.filter(|(racer, done)| **done && (racer % 2 == round % 2) == is_removal)
+            .count()
+    };
+    let is_there = objects.get(name).await?.is_some();
+    Ok(match (done(true), done(false)) {
+        (1, 0) => !is_there,
+        (0, puts) => puts > 0 && is_there,
+        _ => false,
     })
 }
 
@@ -218,12 +284,14 @@ mod tests {
         let good = Marker {
             store: Format,
             fault: None,
+            removes: true,
         };
         assert_eq!(Marker::decode(&good.encode()).expect("just made"), good);
         assert!(good.check("here").is_ok());
         let bad = Marker {
             store: Format,
             fault: Some(Fault::RacesReplace),
+            removes: false,
         };
         let bad = Marker::decode(&bad.encode()).expect("just made");
         let error = bad.check("http://there/bucket").expect_err("it is bad");

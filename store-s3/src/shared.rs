@@ -26,6 +26,10 @@ pub(crate) struct Shared {
     /// The collections whose ids are never used again.
     pub(crate) single_use: BTreeSet<&'static str>,
     pub(crate) lease: Duration,
+    /// How old a tombstone must be before it is removed.
+    pub(crate) tombstone_age: Duration,
+    /// Whether `setup` found that the server removes conditionally.
+    removes: AtomicBool,
     /// Where the server is, for messages: never with credentials.
     pub(crate) place: String,
     pub(crate) progress: Mutex<Progress>,
@@ -48,12 +52,13 @@ impl Shared {
     pub(crate) async fn open(builder: &S3Builder) -> Result<Self> {
         let Driver {
             driver,
+            remover,
             parts,
             place,
             prefix,
         } = builder.driver()?;
         let names = Namespace::new(&prefix)?;
-        let bucket = Arc::new(Bucket::new(driver, builder.lease));
+        let bucket = Arc::new(Bucket::new(driver, remover, builder.lease));
         let shared = Self {
             parts,
             protocol: Protocol::new(bucket, names),
@@ -65,6 +70,8 @@ impl Shared {
                 .map(|collection| collection.name())
                 .collect(),
             lease: builder.lease,
+            tombstone_age: tombstone_age(builder.timeout),
+            removes: AtomicBool::new(false),
             place,
             progress: Mutex::default(),
             background: Arc::default(),
@@ -72,7 +79,7 @@ impl Shared {
         };
         // A server that failed the test once is refused from then on.
         if let Some(marker) = shared.marker().await? {
-            marker.check(&shared.place)?;
+            shared.accept(&marker)?;
         }
         Ok(shared)
     }
@@ -92,12 +99,24 @@ impl Shared {
     pub(crate) async fn setup(&self) -> Result<()> {
         self.check_open()?;
         if let Some(marker) = self.marker().await? {
-            return marker.check(&self.place);
+            return self.accept(&marker);
         }
         let marker = setup::probe(&**self.bucket(), self.names()).await?;
         let name = self.names().setup();
         setup::store(&**self.bucket(), &name, &marker).await?;
-        marker.check(&self.place)
+        self.accept(&marker)
+    }
+
+    /// Refuses a server that cannot hold a store; notes what else it can do.
+    fn accept(&self, marker: &Marker) -> Result<()> {
+        marker.check(&self.place)?;
+        self.removes.store(marker.removes(), Ordering::Release);
+        Ok(())
+    }
+
+    /// Whether the sweep removes tombstones.
+    pub(crate) fn removes(&self) -> bool {
+        self.removes.load(Ordering::Acquire)
     }
 
     async fn marker(&self) -> Result<Option<Marker>> {
@@ -127,6 +146,14 @@ impl Shared {
     pub(crate) fn progress(&self) -> std::sync::MutexGuard<'_, Progress> {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Longer than any call takes, a stalled one included: a put that was sent before a
+/// tombstone was written must not arrive after it was removed (I14). S3 refuses a
+/// request a quarter of an hour after it was signed, and a put is sent eight times at
+/// most.
+fn tombstone_age(timeout: Duration) -> Duration {
+    Duration::from_secs(24 * 60 * 60).max(timeout.saturating_mul(20))
 }
 
 impl fmt::Debug for Shared {

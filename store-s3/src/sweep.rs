@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use store_core::{Result, Swept, Timestamp, Version};
 use tokio::time::Instant;
 
-use crate::objects::{Found, Listed, Objects, Put, When};
+use crate::objects::{ETag, Found, Listed, Objects, Put, When};
 use crate::protocol::Decision;
 use crate::shared::Shared;
+use crate::together::together;
 use crate::wire::{self, Image, MAX_TOMBSTONE, Stored};
 
 /// How many objects one sweep looks at.
@@ -66,18 +68,31 @@ async fn records(shared: &Shared, grace: Duration) -> Result<Swept> {
     let mut after = shared.progress().after.take();
     let mut swept = Swept::default();
     let mut looked = 0;
+    let mut old = Vec::new();
     loop {
         let bucket = shared.bucket();
         let (listed, more) = bucket.list_sizes(&folder, after.as_deref()).await?;
-        for Listed { name, size } in listed {
+        for Listed {
+            name,
+            size,
+            etag,
+            modified,
+        } in listed
+        {
             if looked == BUDGET {
+                remove(shared, &old).await?;
                 swept.more = true;
                 shared.progress().after = after;
                 return Ok(swept);
             }
             looked += 1;
             if size <= MAX_TOMBSTONE && !may_vanish(shared, &name) {
-                // Nothing can be done about a tombstone, which is not read.
+                // A tombstone is not read.
+                let is_old = modified <= shared.now() - shared.tombstone_age;
+                old.extend(
+                    etag.filter(|_| is_old && shared.removes())
+                        .map(|etag| (name.clone(), etag)),
+                );
             } else if let Some(found) = shared.bucket().get(&name).await? {
                 let expired = shared.now() - grace;
                 swept.removed += u64::from(record(shared, &name, found, expired).await?);
@@ -85,9 +100,18 @@ async fn records(shared: &Shared, grace: Duration) -> Result<Swept> {
             after = Some(name);
         }
         if !more {
+            remove(shared, &old).await?;
             return Ok(swept);
         }
     }
+}
+
+/// Removes tombstones that are older than every call in progress: see I14 of the protocol.
+async fn remove(shared: &Shared, tombstones: &[(String, ETag)]) -> Result<()> {
+    let remove =
+        |(name, etag)| -> BoxFuture<'_, _> { Box::pin(shared.bucket().remove(name, etag)) };
+    let all = tombstones.iter().map(|(name, etag)| (name.as_str(), etag));
+    together(all.map(remove).collect()).await.map(drop)
 }
 
 /// Whether objects of the record's collection may be removed: their names are
@@ -121,8 +145,8 @@ async fn record(shared: &Shared, name: &str, found: Found, expired: Timestamp) -
         shared.bucket().delete(name).await?;
         return Ok(true);
     }
-    // A tombstone must stay, so that a writer with the record's ETag still learns
-    // that it changed.
+    // The tombstone outlives every call in progress: a put that was sent before
+    // must not find the name free.
     let deleted = Stored::Record(Image::deleted(Version::unique()));
     let object = wire::encode(named.name(), &deleted);
     let when = When::Is(found.etag);

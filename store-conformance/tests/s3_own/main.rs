@@ -12,6 +12,7 @@ mod lax;
 mod memory;
 mod processes;
 mod setup;
+mod tombstones;
 mod trips;
 mod watched;
 
@@ -68,6 +69,7 @@ fn main() -> ExitCode {
         calls::all(),
         faults::all(),
         setup::all(),
+        tombstones::all(),
         processes::all(),
         memory::all(),
         trips::all(),

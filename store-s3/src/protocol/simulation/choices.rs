@@ -16,6 +16,8 @@ pub(super) struct ByChance {
     pub(super) dice: Dice,
     /// How many moves in a hundred are faults, where one may be.
     pub(super) faults: u8,
+    /// Whether a request that is late arrives while others wait only once in twenty.
+    pub(super) delays_long: bool,
 }
 
 impl Chooser for ByChance {
@@ -23,6 +25,11 @@ impl Chooser for ByChance {
         let sound = moves.iter().take_while(|one| !one.is_fault()).count();
         if sound < moves.len() && (sound == 0 || self.dice.chance(self.faults)) {
             return Some(sound + self.dice.below(moves.len() - sound));
+        }
+        let late = moves[..sound].iter();
+        let late = late.filter(|one| matches!(one, Move::Deliver(_))).count();
+        if self.delays_long && (1..sound).contains(&late) && !self.dice.chance(5) {
+            return Some(self.dice.below(sound - late));
         }
         Some(self.dice.below(sound))
     }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use store_core::Result;
 
 use super::world::Line;
-use crate::objects::{Found, Objects, Put, When};
+use crate::objects::{ETag, Found, Objects, Put, When};
 use crate::wire::{self, Stored, Transaction, Verdict};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,10 +36,12 @@ pub(super) enum Flaw {
     PutsUnconditionally,
     /// Removes committed transactions before their records are freed.
     ForgetsTheCommitted,
+    /// Removes tombstones that are younger than a call in progress.
+    RemovesYoungTombstones,
 }
 
 impl Flaw {
-    pub(super) const ALL: [Self; 10] = [
+    pub(super) const ALL: [Self; 11] = [
         Self::DecidesUnconditionally,
         Self::AbortsUnconditionally,
         Self::AnswersEarly,
@@ -50,6 +52,7 @@ impl Flaw {
         Self::PlacesUnconditionally,
         Self::PutsUnconditionally,
         Self::ForgetsTheCommitted,
+        Self::RemovesYoungTombstones,
     ];
 }
 
@@ -192,6 +195,10 @@ impl Objects for Flawed {
 
     async fn delete(&self, name: &str) -> Result<()> {
         self.line.delete(name).await
+    }
+
+    async fn remove(&self, name: &str, etag: &ETag) -> Result<bool> {
+        self.line.remove(name, etag).await
     }
 
     async fn list(&self, folder: &str, after: Option<&str>) -> Result<(Vec<String>, bool)> {

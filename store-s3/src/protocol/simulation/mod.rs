@@ -41,7 +41,11 @@ fn number(variable: &str, default: u64) -> u64 {
 fn by_chance(seed: u64, flaw: Flaw) -> Result<Figures, String> {
     let mut dice = Dice::new(seed);
     let plan = Plan::by_chance(&mut dice, flaw);
-    let mut chooser = ByChance { dice, faults: 5 };
+    let mut chooser = ByChance {
+        dice,
+        faults: plan.fault_chance,
+        delays_long: plan.delays_long,
+    };
     match run(&plan, &mut chooser) {
         Ok(figures) => Ok(figures.unwrap_or_default()),
         Err(violation) => Err(format!("seed {seed}: {plan:?}\n{violation}")),
@@ -72,6 +76,8 @@ fn two_writers() -> Vec<(&'static str, Plan)> {
         records: 4,
         processes: [a, b].map(|draft| Process::Writer(vec![draft])).into(),
         faults: 0,
+        fault_chance: 0,
+        delays_long: false,
         aborts,
         flaw: Flaw::None,
     };

@@ -59,6 +59,10 @@ pub(super) struct Plan {
     pub(super) processes: Vec<Process>,
     /// How much may go wrong.
     pub(super) faults: usize,
+    /// In how many of a hundred moves something does, drawn by chance.
+    pub(super) fault_chance: u8,
+    /// Whether what arrives late usually arrives after everything else.
+    pub(super) delays_long: bool,
     /// How often a process may lose patience with a transaction whose process
     /// still gets on. Without a bound two may abort each other for ever.
     pub(super) aborts: usize,
@@ -69,6 +73,9 @@ pub(super) struct Plan {
 impl Plan {
     /// Processes and commits by chance.
     pub(super) fn by_chance(dice: &mut Dice, flaw: Flaw) -> Self {
+        if dice.chance(30) {
+            return Self::recreation(dice, flaw);
+        }
         let records = 2 + dice.below(2);
         let mut processes = Vec::new();
         for _ in 0..2 + dice.below(2) {
@@ -86,6 +93,32 @@ impl Plan {
             records,
             processes,
             faults: dice.below(4),
+            fault_chance: 5,
+            delays_long: false,
+            aborts: MOST_MOVES,
+            flaw,
+        }
+    }
+
+    /// One record is created, deleted and perhaps created again, while tombstones
+    /// are removed.
+    fn recreation(dice: &mut Dice, flaw: Flaw) -> Self {
+        let create = || vec![(1, Want::Absent, Write::Put)];
+        let delete = || vec![(1, Want::Any, Write::Delete)];
+        let mut second = vec![delete()];
+        if dice.chance(30) {
+            second.push(create());
+        }
+        Self {
+            records: 2,
+            processes: vec![
+                Process::Writer(vec![create()]),
+                Process::Writer(second),
+                Process::Sweeper,
+            ],
+            faults: 1 + dice.below(2),
+            fault_chance: 15,
+            delays_long: true,
             aborts: MOST_MOVES,
             flaw,
         }
@@ -117,6 +150,8 @@ type Task = Pin<Box<dyn Future<Output = ()>>>;
 struct Hands {
     number: usize,
     protocol: Protocol<Flawed>,
+    world: World,
+    flaw: Flaw,
     log: Arc<Log>,
     partition: Partition,
 }
@@ -190,7 +225,13 @@ impl Hands {
         let folder = self.protocol.names.records();
         for name in self.protocol.objects.list(&folder, None).await?.0 {
             if let Some(found) = self.protocol.objects.get(&name).await? {
+                let (etag, size) = (found.etag.clone(), found.bytes.len() as u64);
                 self.protocol.free_stray(&name, found).await?;
+                let is_old =
+                    || self.flaw == Flaw::RemovesYoungTombstones || self.world.is_old(&name, &etag);
+                if size <= wire::MAX_TOMBSTONE && is_old() {
+                    self.protocol.objects.remove(&name, &etag).await?;
+                }
             }
         }
         Ok(())
@@ -201,12 +242,16 @@ impl Hands {
         match process {
             Process::Writer(drafts) => {
                 for draft in &drafts {
+                    self.world.begin(self.number);
                     let _ = self.commit(draft).await;
+                    self.world.end(self.number);
                 }
             }
             Process::Reader(records) => {
                 for record in records {
+                    self.world.begin(self.number);
                     let _ = self.read(record).await;
+                    self.world.end(self.number);
                 }
             }
             Process::Sweeper => {
@@ -239,6 +284,8 @@ pub(super) fn run(plan: &Plan, chooser: &mut dyn Chooser) -> Result<Option<Figur
             Flawed::new(world.line(number), flaw),
             Namespace::new("").expect("no prefix"),
         ),
+        world: world.clone(),
+        flaw,
         log: Arc::clone(&log),
         partition: Partition::new("p").expect("a short name"),
     };

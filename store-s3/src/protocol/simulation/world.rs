@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use store_core::{Error, ErrorKind, Result, Retry};
 
-use crate::objects::{Found, Objects, Put, When};
+use crate::objects::{ETag, Found, Objects, Put, When};
 
 /// What one call asks of the bucket.
 #[derive(Clone, Debug)]
@@ -18,10 +18,18 @@ pub(super) enum Request {
     Get(String),
     Put(String, When, Bytes),
     Delete(String),
+    /// Removes it in this state, if every call in progress began after it was written.
+    Remove(String, ETag),
     List(String, Option<String>),
     /// Whether the wait for another's transaction, read in this state, has
     /// lasted long enough.
     Wait(String, Option<Found>),
+}
+
+impl Request {
+    fn writes(&self) -> bool {
+        matches!(self, Self::Put(..) | Self::Delete(_) | Self::Remove(..))
+    }
 }
 
 #[derive(Debug)]
@@ -29,6 +37,7 @@ enum Reply {
     Found(Option<Found>),
     Put(Put),
     Done,
+    Removed(bool),
     Names(Vec<String>),
     Outwaited(bool),
     Lost,
@@ -80,6 +89,8 @@ struct Object {
     writer: Writer,
     /// Who made it first.
     creator: Writer,
+    /// After how many steps it was written.
+    written: u64,
 }
 
 #[derive(Default)]
@@ -88,7 +99,11 @@ struct State {
     etags: u64,
     waiting: BTreeMap<u64, Waiting>,
     replies: HashMap<u64, Reply>,
-    late: Vec<(Request, Writer)>,
+    /// Requests that arrive later, and the step at which their calls began.
+    late: Vec<(Request, Writer, u64)>,
+    /// By process, the step at which its call in progress began.
+    calls: HashMap<usize, u64>,
+    steps: u64,
     next: u64,
     made: HashMap<usize, u64>,
     /// By process, a hash of all replies that it received.
@@ -111,6 +126,27 @@ impl World {
             actor,
             last: Arc::default(),
         }
+    }
+
+    /// A call of this process begins.
+    pub(super) fn begin(&self, actor: usize) {
+        let state = &mut *self.state();
+        state.calls.insert(actor, state.steps);
+    }
+
+    /// Its call ends.
+    pub(super) fn end(&self, actor: usize) {
+        self.state().calls.remove(&actor);
+    }
+
+    /// Whether an object in this state is older than every call in progress and
+    /// every request that may still arrive. This stands for the age of a day.
+    pub(super) fn is_old(&self, name: &str, etag: &ETag) -> bool {
+        let state = self.state();
+        let object = state.objects.get(name).filter(|o| o.found.etag == *etag);
+        let late = state.late.iter().map(|(_, _, began)| *began);
+        let oldest = state.calls.values().copied().chain(late).min();
+        object.is_some_and(|object| oldest.is_none_or(|oldest| object.written < oldest))
     }
 
     /// All objects.
@@ -146,7 +182,7 @@ impl World {
         moves.extend((0..state.late.len()).map(Move::Deliver));
         if faults {
             for (&id, waiting) in &state.waiting {
-                if matches!(waiting.request, Request::Put(..) | Request::Delete(_)) {
+                if waiting.request.writes() {
                     moves.extend([Move::LoseRequest(id), Move::LoseReply(id), Move::Delay(id)]);
                 }
             }
@@ -185,6 +221,7 @@ impl World {
     /// Lets it happen; the process that ends, if one does.
     pub(super) fn perform(&self, step: Move) -> Option<usize> {
         let state = &mut *self.state();
+        state.steps += 1;
         match step {
             Move::Execute(id) => {
                 let sent = state.sent(id);
@@ -199,25 +236,25 @@ impl World {
                 state.answer(id, Reply::Lost);
             }
             Move::Delay(id) => {
-                let sent = state.sent(id);
-                state.late.push(sent);
+                let (request, writer) = state.sent(id);
+                state.late.push((request, writer, state.began(writer)));
                 state.answer(id, Reply::Lost);
             }
             Move::Deliver(index) => {
-                let sent = state.late.swap_remove(index);
-                state.execute(sent);
+                let (request, writer, _) = state.late.swap_remove(index);
+                state.execute((request, writer));
             }
             Move::Kill(actor) | Move::KillLate(actor) => {
                 let of_it = state.waiting.iter().filter(|(_, one)| one.actor == actor);
                 let of_it: Vec<u64> = of_it.map(|(&id, _)| id).collect();
                 for id in of_it {
-                    let sent = state.sent(id);
+                    let (request, writer) = state.sent(id);
                     state.waiting.remove(&id);
-                    let writes = matches!(sent.0, Request::Put(..) | Request::Delete(_));
-                    if writes && step == Move::KillLate(actor) {
-                        state.late.push(sent);
+                    if request.writes() && step == Move::KillLate(actor) {
+                        state.late.push((request, writer, state.began(writer)));
                     }
                 }
+                state.calls.remove(&actor);
                 return Some(actor);
             }
         }
@@ -227,8 +264,8 @@ impl World {
     /// Has all that is late arrive.
     pub(super) fn deliver_all(&self) {
         let state = &mut *self.state();
-        for sent in std::mem::take(&mut state.late) {
-            state.execute(sent);
+        for (request, writer, _) in std::mem::take(&mut state.late) {
+            state.execute((request, writer));
         }
     }
 }
@@ -238,6 +275,11 @@ impl State {
     fn sent(&self, id: u64) -> (Request, Writer) {
         let waiting = &self.waiting[&id];
         (waiting.request.clone(), (waiting.actor, waiting.number))
+    }
+
+    /// When the call began that sends this.
+    fn began(&self, (actor, _): Writer) -> u64 {
+        self.calls.get(&actor).copied().unwrap_or(self.steps)
     }
 
     fn answer(&mut self, id: u64, reply: Reply) {
@@ -258,6 +300,7 @@ impl State {
                 Reply::Names(names) => (4, Some((names.len(), 0))),
                 Reply::Outwaited(outwaited) => (5 + usize::from(*outwaited), None),
                 Reply::Lost => (7, None),
+                Reply::Removed(removed) => (8 + usize::from(*removed), None),
             };
             let before = self.received.entry(waiting.actor).or_default();
             let mut hash = DefaultHasher::new();
@@ -287,6 +330,7 @@ impl State {
                     found,
                     writer,
                     creator,
+                    written: self.steps,
                 };
                 self.objects.insert(name, object);
                 Reply::Put(done)
@@ -294,6 +338,14 @@ impl State {
             Request::Delete(name) => {
                 self.objects.remove(&name);
                 Reply::Done
+            }
+            Request::Remove(name, etag) => {
+                let object = self.objects.get(&name);
+                let removes = object.is_some_and(|object| object.found.etag == etag);
+                if removes {
+                    self.objects.remove(&name);
+                }
+                Reply::Removed(removes)
             }
             Request::List(folder, after) => {
                 let folder = format!("{folder}/");
@@ -381,6 +433,13 @@ impl Objects for Line {
     async fn delete(&self, name: &str) -> Result<()> {
         match self.send(Request::Delete(name.into())).await {
             Reply::Done => Ok(()),
+            _ => Err(lost()),
+        }
+    }
+
+    async fn remove(&self, name: &str, etag: &ETag) -> Result<bool> {
+        match self.send(Request::Remove(name.into(), etag.clone())).await {
+            Reply::Removed(removed) => Ok(removed),
             _ => Err(lost()),
         }
     }

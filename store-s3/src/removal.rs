@@ -1,0 +1,98 @@
+//! `DELETE` with `If-Match`, which the driver does not offer.
+//!
+//! S3 has it since 2025
+//! (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-deletes.html>),
+//! Ceph too. `setup` tries whether a server has it and whether it is atomic.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use object_store::aws::AmazonS3;
+use object_store::client::{
+    ClientOptions, HttpClient, HttpConnector, HttpRequest, HttpRequestBody, ReqwestConnector,
+};
+use object_store::signer::{SignedUrlOptions, Signer};
+use reqwest::header::{HeaderValue, IF_MATCH};
+use reqwest::{Method, StatusCode};
+use store_core::{Error, ErrorKind, Result, Retry};
+
+use crate::error::{BACKEND, config, from_driver};
+use crate::objects::{ETag, path};
+
+/// How long a signature is valid, so that a delayed request is refused later.
+const VALID: Duration = Duration::from_secs(60);
+
+/// Sends conditional `DELETE` requests to one bucket.
+pub(crate) struct Remover {
+    signer: Arc<AmazonS3>,
+    client: HttpClient,
+}
+
+impl Remover {
+    pub(crate) fn new(signer: Arc<AmazonS3>, options: &ClientOptions) -> Result<Self> {
+        let client = ReqwestConnector::default()
+            .connect(options)
+            .map_err(|_| config("the HTTP client cannot be made of the configured TLS options"))?;
+        Ok(Self { signer, client })
+    }
+
+    /// Removes the object if it is in this state; false if it is not, or is missing.
+    ///
+    /// # Errors
+    /// `Unsupported` if the server does not know the condition; those of the request.
+    pub(crate) async fn remove(&self, name: &str, etag: &ETag) -> Result<bool> {
+        let condition = HeaderValue::from_str(etag)
+            .map_err(|_| crate::error::corrupt("an ETag is no value of a header"))?;
+        let options = SignedUrlOptions::default().with_signed_header(IF_MATCH, condition.clone());
+        let url = self
+            .signer
+            .signed_url_opts(Method::DELETE, &path(name)?, VALID, &options)
+            .await
+            .map_err(|e| from_driver(e, crate::error::Effect::Repeatable))?;
+        let mut request = HttpRequest::new(HttpRequestBody::empty());
+        *request.method_mut() = Method::DELETE;
+        *request.uri_mut() = url
+            .as_str()
+            .parse()
+            .map_err(|_| config("the bucket's URL is not one of HTTP"))?;
+        request.headers_mut().insert(IF_MATCH, condition);
+        let reply =
+            self.client.execute(request).await.map_err(|e| {
+                failed("the server could not be reached", Retry::Safe).with_source(e)
+            })?;
+        match reply.status() {
+            status if status.is_success() => Ok(true),
+            StatusCode::NOT_FOUND | StatusCode::PRECONDITION_FAILED | StatusCode::CONFLICT => {
+                Ok(false)
+            }
+            StatusCode::NOT_IMPLEMENTED
+            | StatusCode::METHOD_NOT_ALLOWED
+            | StatusCode::BAD_REQUEST => Err(Error::unsupported(
+                "the server does not offer DELETE with If-Match",
+            )
+            .with_backend(BACKEND)),
+            StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED => Err(Error::new(
+                ErrorKind::PermissionDenied,
+                "the credentials may not remove objects; allow s3:DeleteObject and s3:GetObject",
+            )
+            .with_backend(BACKEND)),
+            _ => Err(failed(
+                "the server did not execute a DELETE; the next sweep tries again",
+                Retry::Safe,
+            )),
+        }
+    }
+}
+
+fn failed(message: &'static str, retry: Retry) -> Error {
+    Error::new(ErrorKind::Unavailable, message)
+        .with_retry(retry)
+        .with_backend(BACKEND)
+}
+
+impl fmt::Debug for Remover {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Remover").finish_non_exhaustive()
+    }
+}
