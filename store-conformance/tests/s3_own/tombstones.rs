@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use futures_util::TryStreamExt;
-use store_core::{Batch, Expect, ManualClock, Store, SystemClock};
+use store_core::{Batch, Body, Clock, Expect, ManualClock, Store, SystemClock};
 use store_s3::object_store::ObjectStore;
 use store_s3::object_store::path::Path;
 
-use crate::{End, Place, harness, key, partition, put, tests, write};
+use crate::{End, Place, harness, key, partition, tests, write};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -28,7 +28,7 @@ async fn objects(place: &Place) -> Result<Vec<String>, crate::own::Failure> {
 
 /// A store whose clock is the system's, and can be moved.
 async fn open(place: &Place) -> Result<(Store, ManualClock), crate::own::Failure> {
-    let clock = ManualClock::new(store_core::Clock::now(&SystemClock::new()));
+    let clock = ManualClock::new(SystemClock::new().now());
     let store = place.builder().clock(clock.clone()).connect().await?;
     store.setup().await?;
     Ok((store.into(), clock))
@@ -49,8 +49,8 @@ async fn sweeps_leave_nothing_of_deleted_and_expired_records(place: Place) -> En
     }
     // Two in one commit, and one that expires.
     let mut batch = Batch::new(partition(), store.now());
-    put(&mut batch, "d", Expect::Absent, 1)?;
-    put(&mut batch, "e", Expect::Absent, 1)?;
+    batch.put(key("d"), Expect::Absent, Body::json(1)?)?;
+    batch.put(key("e"), Expect::Absent, Body::json(1)?)?;
     store.records().commit(&batch).await?;
     let mut batch = Batch::new(partition(), store.now());
     batch.delete(key("d"), Expect::Any)?;
@@ -58,7 +58,7 @@ async fn sweeps_leave_nothing_of_deleted_and_expired_records(place: Place) -> En
     store.records().commit(&batch).await?;
     let mut batch = Batch::new(partition(), store.now());
     let expires = Some(store.now() + Duration::from_secs(60));
-    let body = store_core::Body::json(1)?;
+    let body = Body::json(1)?;
     batch.put_until(key("f"), Expect::Absent, body, expires)?;
     store.records().commit(&batch).await?;
     clock.advance(Duration::from_secs(3600));
