@@ -102,6 +102,8 @@ impl S3Builder {
         // Unless the application chose another.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let (mut driver, endpoint) = located(bucket, &asked)?;
+        let region = driver.get_config_value(&AmazonS3ConfigKey::Region);
+        let region = region.unwrap_or_default();
         if let Some((key, secret)) = &self.credentials {
             driver = driver
                 .with_access_key_id(key)
@@ -126,7 +128,7 @@ impl S3Builder {
             ..RetryConfig::default()
         }))?;
         Ok(Driver {
-            remover: Some(Remover::new(Arc::clone(&once), &client)?),
+            remover: Some(Remover::new(Arc::clone(&once), region, &client)?),
             driver: once,
             // A part may be sent again, by its number.
             parts: Parts::ById(build(driver)?),

@@ -8,33 +8,58 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use object_store::aws::AmazonS3;
+use object_store::aws::{AmazonS3, AwsAuthorizer};
 use object_store::client::{
     ClientOptions, HttpClient, HttpConnector, HttpRequest, HttpRequestBody, ReqwestConnector,
 };
-use object_store::signer::{SignedUrlOptions, Signer};
+use object_store::signer::Signer;
 use reqwest::header::{HeaderValue, IF_MATCH};
 use reqwest::{Method, StatusCode};
 use store_core::{Error, ErrorKind, Result, Retry};
 
-use crate::error::{BACKEND, config, from_driver};
+use crate::error::{BACKEND, Effect, config, corrupt, from_driver};
 use crate::objects::{ETag, path};
-
-/// How long a signature is valid, so that a delayed request is refused later.
-const VALID: Duration = Duration::from_secs(60);
 
 /// Sends conditional `DELETE` requests to one bucket.
 pub(crate) struct Remover {
-    signer: Arc<AmazonS3>,
+    bucket: Arc<AmazonS3>,
+    region: String,
     client: HttpClient,
 }
 
 impl Remover {
-    pub(crate) fn new(signer: Arc<AmazonS3>, options: &ClientOptions) -> Result<Self> {
+    pub(crate) fn new(
+        bucket: Arc<AmazonS3>,
+        region: String,
+        options: &ClientOptions,
+    ) -> Result<Self> {
         let client = ReqwestConnector::default()
             .connect(options)
             .map_err(|_| config("the HTTP client cannot be made of the configured TLS options"))?;
-        Ok(Self { signer, client })
+        Ok(Self {
+            bucket,
+            region,
+            client,
+        })
+    }
+
+    /// A `DELETE` without a signature. The driver reports an object's URL only together
+    /// with one.
+    async fn request(&self, name: &str) -> Result<HttpRequest> {
+        let path = path(name)?;
+        let signed = self
+            .bucket
+            .signed_url(Method::DELETE, &path, Duration::from_secs(1));
+        let signed = signed
+            .await
+            .map_err(|e| from_driver(e, Effect::Repeatable))?;
+        let url = signed.as_str().split('?').next().unwrap_or_default();
+        let mut request = HttpRequest::new(HttpRequestBody::empty());
+        *request.method_mut() = Method::DELETE;
+        *request.uri_mut() = url
+            .parse()
+            .map_err(|_| config("the bucket's URL is not one of HTTP"))?;
+        Ok(request)
     }
 
     /// Removes the object if it is in this state; false if it is not, or is missing.
@@ -42,25 +67,17 @@ impl Remover {
     /// # Errors
     /// `Unsupported` if the server does not know the condition; those of the request.
     pub(crate) async fn remove(&self, name: &str, etag: &ETag) -> Result<bool> {
-        let condition = HeaderValue::from_str(etag)
-            .map_err(|_| crate::error::corrupt("an ETag is no value of a header"))?;
-        let options = SignedUrlOptions::default().with_signed_header(IF_MATCH, condition.clone());
-        let url = self
-            .signer
-            .signed_url_opts(Method::DELETE, &path(name)?, VALID, &options)
-            .await
-            .map_err(|e| from_driver(e, crate::error::Effect::Repeatable))?;
-        let mut request = HttpRequest::new(HttpRequestBody::empty());
-        *request.method_mut() = Method::DELETE;
-        *request.uri_mut() = url
-            .as_str()
-            .parse()
-            .map_err(|_| config("the bucket's URL is not one of HTTP"))?;
+        let condition =
+            HeaderValue::from_str(etag).map_err(|_| corrupt("an ETag is no value of a header"))?;
+        let driver = |e| from_driver(e, Effect::Repeatable);
+        let mut request = self.request(name).await?;
         request.headers_mut().insert(IF_MATCH, condition);
-        let reply =
-            self.client.execute(request).await.map_err(|e| {
-                failed("the server could not be reached", Retry::Safe).with_source(e)
-            })?;
+        let credentials = self.bucket.credentials().get_credential().await;
+        AwsAuthorizer::new(&*credentials.map_err(driver)?, "s3", &self.region)
+            .try_authorize(&mut request, None)
+            .map_err(driver)?;
+        let reply = self.client.execute(request).await;
+        let reply = reply.map_err(|e| failed("the server could not be reached").with_source(e))?;
         match reply.status() {
             status if status.is_success() => Ok(true),
             StatusCode::NOT_FOUND | StatusCode::PRECONDITION_FAILED | StatusCode::CONFLICT => {
@@ -79,15 +96,14 @@ impl Remover {
             .with_backend(BACKEND)),
             _ => Err(failed(
                 "the server did not execute a DELETE; the next sweep tries again",
-                Retry::Safe,
             )),
         }
     }
 }
 
-fn failed(message: &'static str, retry: Retry) -> Error {
+fn failed(message: &'static str) -> Error {
     Error::new(ErrorKind::Unavailable, message)
-        .with_retry(retry)
+        .with_retry(Retry::Safe)
         .with_backend(BACKEND)
 }
 

@@ -136,11 +136,16 @@ async fn removes(objects: &dyn Objects, names: &Namespace) -> Result<bool> {
         match found {
             Ok(true) => {}
             Ok(false) => return Ok(false),
-            Err(error) if error.is(ErrorKind::Unsupported) => return Ok(false),
+            Err(error) if is_refused(&error) => return Ok(false),
             Err(error) => return Err(error),
         }
     }
     Ok(true)
+}
+
+/// The server does not know the request, or does not allow it.
+fn is_refused(error: &Error) -> bool {
+    [ErrorKind::Unsupported, ErrorKind::PermissionDenied].contains(&error.kind())
 }
 
 async fn race_removal(objects: &dyn Objects, name: &str, round: usize) -> Result<bool> {
