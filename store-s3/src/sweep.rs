@@ -7,9 +7,9 @@ use store_core::{Result, Swept, Timestamp, Version};
 use tokio::time::Instant;
 
 use crate::objects::{ETag, Found, Listed, Objects, Put, When};
+use crate::parallel::parallel;
 use crate::protocol::Decision;
 use crate::shared::Shared;
-use crate::together::together;
 use crate::wire::{self, Image, MAX_TOMBSTONE, Stored};
 
 /// How many objects one sweep looks at.
@@ -111,7 +111,7 @@ async fn remove(shared: &Shared, tombstones: &[(String, ETag)]) -> Result<()> {
     let remove =
         |(name, etag)| -> BoxFuture<'_, _> { Box::pin(shared.bucket().remove(name, etag)) };
     let all = tombstones.iter().map(|(name, etag)| (name.as_str(), etag));
-    together(all.map(remove).collect()).await.map(drop)
+    parallel(all.map(remove).collect()).await.map(drop)
 }
 
 /// Whether objects of the record's collection may be removed: their names are
