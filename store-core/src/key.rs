@@ -254,6 +254,13 @@ impl RecordKey {
             id: &self.id,
         }
     }
+
+    /// The key in a notice, which is not a use of the collection by this program.
+    pub(crate) fn received(collection: Collection, id: &str) -> Result<Self> {
+        check_name("a record's id", id)?;
+        let id = id.into();
+        Ok(Self { collection, id })
+    }
 }
 
 impl fmt::Debug for RecordKey {

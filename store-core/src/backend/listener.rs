@@ -102,7 +102,7 @@ fn read(message: &str) -> Option<Notice> {
     let (partition, id) = names.split_at_checked(length.parse().ok()?)?;
     Some(Notice::Changed {
         partition: Partition::new(partition).ok()?,
-        key: RecordKey::new(received(collection)?, id).ok()?,
+        key: RecordKey::received(received(collection)?, id).ok()?,
     })
 }
 
