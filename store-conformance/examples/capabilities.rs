@@ -1,5 +1,5 @@
-//! Prints what each backend answers to `capabilities()`, as JSON:
-//! `cargo xtask matrix` makes the README's table of it.
+//! Prints the `capabilities()` of each backend as JSON, from which `cargo xtask matrix`
+//! makes the table of the README.
 
 use store_core::{Capabilities, Durability, Store};
 use store_dynamodb::DynamoDbStore;
@@ -12,16 +12,16 @@ fn main() {
     let memory = Store::from(&MemoryStore::new());
     let all = [
         memory.records().capabilities(),
-        // As the suite opens it, on a server that is configured as it is delivered.
+        // As the suite opens it, on a server with the default configuration.
         PostgresStore::builder()
             .change_notice(true)
             .capabilities(Durability::Crash),
-        // As Redis is delivered: all of it is saved now and then, and in the end.
+        // The default configuration of Redis: snapshots at intervals and at shutdown.
         RedisStore::builder()
             .change_notice(true)
             .capabilities(Durability::Restart),
         DynamoDbStore::builder().capabilities(),
-        // In a bucket of Amazon's.
+        // In a bucket at Amazon.
         S3Store::builder().url("s3://bucket").capabilities(),
     ];
     println!("{}", serde_json::Value::from_iter(all.iter().map(json)));

@@ -1,8 +1,8 @@
 //! API keys in an application's own table: read through one method, and the suite
 //! over it.
 //!
-//! [`Table`] stands for the SQL table. `impl ApiKeyStore` is all it takes to use it
-//! here, and `impl Harness` and `main` all it takes to test that.
+//! [`Table`] stands for the SQL table. `impl ApiKeyStore` is enough to use it here, and
+//! `impl Harness` and `main` are enough to test it.
 
 use std::collections::HashMap;
 use std::process::ExitCode;
@@ -16,7 +16,7 @@ use store_core::api_keys::{ApiKey, ApiKeyStore, KeyData, KeyEntry, KeyId, Lookup
 use store_core::secret::{Digester, KeyRing};
 use store_core::{Clock, Error, ErrorKind, ManualClock, Result, Retry, Timestamp};
 
-/// One row: the table's columns, and one for the rest.
+/// One row: the columns of the table, and one for the rest.
 #[derive(Clone)]
 struct Row {
     number: u64,
@@ -58,7 +58,7 @@ impl ApiKeyStore for MyKeys {
             return Ok(Lookup::Unknown);
         };
         let mut data: KeyData = serde_json::from_value(Value::Object(row.details))
-            .map_err(|_| Error::corrupt(format!("row {} is no key's; mend it", row.number)))?;
+            .map_err(|_| Error::corrupt(format!("row {} is not a key; repair it", row.number)))?;
         data.expires_at = row.valid_until;
         let id = KeyId::new(row.number.to_string())?;
         Ok(Lookup::of(

@@ -1,8 +1,8 @@
 //! A backend of your own: implement four methods, and all contracts work.
 //!
-//! This one keeps its records in one ordered map behind one lock. It is as
-//! small as a right store can be; begin with a copy of it. `main` runs the
-//! whole suite over it, as a test program of yours would:
+//! This one stores its records in one ordered map behind one lock. It is as small as a
+//! correct store can be; begin with a copy of it. `main` runs the whole suite over it, as
+//! your own test program would:
 //!
 //! ```text
 //! cargo run -p store-conformance --example own_backend
@@ -21,8 +21,8 @@ use store_core::{
     Records, Result, Scan, Scope, Store,
 };
 
-/// Collection, partition, id. A tuple, so that no character in one of them can
-/// be taken for the end of another; Rust compares text bytewise.
+/// Collection, partition, id. A tuple, so that no character in one part can be read as
+/// the end of another; Rust compares text bytewise.
 type Name = (&'static str, String, String);
 
 fn name(at: RecordRef<'_>) -> Name {
@@ -35,7 +35,7 @@ fn name(at: RecordRef<'_>) -> Name {
 
 struct MyStore {
     records: Mutex<BTreeMap<Name, Record>>,
-    /// Injected, so that tests can move the time. The default is the machine's.
+    /// Injected, so that tests can move the time. The default is the system clock.
     clock: ManualClock,
 }
 
@@ -45,7 +45,7 @@ impl MyStore {
     }
 }
 
-/// Nothing stored is ever printed; a derived `Debug` would.
+/// Stored data is never printed; a derived `Debug` would print it.
 impl fmt::Debug for MyStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("MyStore").finish_non_exhaustive()
@@ -56,7 +56,7 @@ impl fmt::Debug for MyStore {
 impl RecordStore for MyStore {
     async fn get(&self, at: RecordRef<'_>) -> Result<Option<Record>> {
         let found = self.records().get(&name(at)).cloned();
-        // An expired record is absent, whether or not somebody removed it.
+        // An expired record is absent, whether it was removed or not.
         Ok(found.filter(|record| !record.is_expired(self.clock.now())))
     }
 
@@ -70,8 +70,8 @@ impl RecordStore for MyStore {
 
     async fn scan(&self, scan: &Scan) -> Result<Records> {
         let now = self.clock.now();
-        // A cursor names the last record of its page, so that it still says
-        // where to go on when that record is gone. No name holds a NUL.
+        // A cursor has the last record of its page, so that the list can continue even
+        // after that record is deleted. No name contains a NUL.
         let after = scan.position_text()?.and_then(|text| text.split_once('\0'));
         let place = |record: &Record| {
             (
@@ -80,7 +80,7 @@ impl RecordStore for MyStore {
             )
         };
         let after = after.map(|(partition, id)| (partition.to_owned(), id.to_owned()));
-        // One more than asked for, to learn whether this page is the last.
+        // One more than requested, to find out whether this page is the last.
         let mut items: Vec<Record> = self
             .records()
             .values()
@@ -105,12 +105,12 @@ impl RecordStore for MyStore {
     }
 
     async fn commit(&self, batch: &Batch) -> Result<Committed> {
-        // Everything under one lock: first look at all items, then change them.
+        // Everything under one lock: first check all items, then change them.
         let mut records = self.records();
         let mut failed = Vec::new();
         for (index, item) in batch.items().iter().enumerate() {
             let current = records.get(&name(batch.at(index)));
-            // The batch's own time decides, so that a retry decides alike.
+            // The time of the batch decides, so that a retry has the same result.
             let current = current.filter(|record| !record.is_expired(batch.now()));
             if !item.expect().holds(current) {
                 failed.push(FailedItem::new(index, batch.at(index), current.cloned()));
@@ -134,7 +134,7 @@ impl RecordStore for MyStore {
     }
 }
 
-/// How the suite opens it: a fresh namespace, and two handles on it.
+/// How the suite opens it: a new namespace with two handles.
 struct Mine;
 
 #[async_trait]
@@ -155,8 +155,8 @@ impl Harness<Store> for Mine {
     }
 
     fn unsupported(&self) -> Vec<&'static str> {
-        // Nothing to close, and nobody is told of changes: the suite asserts that
-        // it stays open, and that who asks to be told is refused.
+        // There is nothing to close, and no change notices: the suite asserts that it
+        // stays open, and that a request for notices is refused.
         vec!["close", "change notice"]
     }
 }

@@ -1,5 +1,5 @@
-//! A stranger's LTI store: four methods over tables of its own, nothing else.
-//! It adopts the suite by saying how it is loaded and what it leaves out.
+//! An LTI store with only four methods over its own tables. To run the suite, it says how
+//! it is loaded and which methods it does not offer.
 
 use std::collections::HashMap;
 use std::process::ExitCode;

@@ -1,4 +1,4 @@
-//! Prints which cases keep which promise and which mutants prove the cases:
+//! Prints the cases of each promise and the mutants that each case kills:
 //! `cargo run -p store-conformance --example promises`.
 
 fn main() {

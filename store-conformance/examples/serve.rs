@@ -1,9 +1,9 @@
-//! Serves what tests need until it is told to end: what `cargo xtask up` starts.
+//! Runs the servers that tests need until it gets a signal. `cargo xtask up` starts it.
 //!
-//! Finds or makes the servers named, writes what a shell should know of each
-//! into the first file, one `export` a line, and holds them until SIGTERM,
-//! SIGINT, or its own end of whatever kind. The second file has its process id
-//! and is locked for as long as it lives; if another holds it, nothing is done.
+//! It finds or starts the named servers, writes their variables to the first file, one
+//! `export` a line, and owns them until SIGTERM or SIGINT, or until it ends otherwise.
+//! The second file has its process id, and is locked while it runs. If another process
+//! holds the lock, it does nothing.
 //!
 //! `serve ENV PID NAME…`, with names of `store_conformance::servers::KINDS`.
 
@@ -48,7 +48,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// The lock that says that this process lives.
+/// The lock that shows that this process runs.
 fn alone(pid: &str) -> std::io::Result<File> {
     let mut options = File::options();
     let mut file = options.write(true).create(true).truncate(false).open(pid)?;
@@ -64,16 +64,16 @@ fn start(name: &str) -> Result<(&'static str, Server), String> {
     Ok((variable, find(&Options::from_env())?))
 }
 
-/// Says that they are there, whole or not at all, and waits for the end.
+/// Writes the variables, completely or not at all, and waits for the end.
 #[tokio::main(flavor = "current_thread")]
 async fn hold(file: &str, text: &str) -> std::io::Result<()> {
-    let mut told = signal(SignalKind::terminate())?;
+    let mut terminated = signal(SignalKind::terminate())?;
     let mut interrupted = signal(SignalKind::interrupt())?;
     let unfinished = format!("{file}.unfinished");
     std::fs::write(&unfinished, text)?;
     std::fs::rename(&unfinished, file)?;
     tokio::select! {
-        _ = told.recv() => {}
+        _ = terminated.recv() => {}
         _ = interrupted.recv() => {}
     }
     std::fs::remove_file(file)

@@ -1,7 +1,7 @@
-//! Measures contenders side by side, on any store, your own included.
+//! Measures contenders side by side, on any store.
 //!
-//! On a shared machine a time means little and a ratio much, if both sides were
-//! measured in turns. A [`Comparison`] runs its contenders in rounds, each
+//! On a shared machine a time means little, but a ratio is reliable if both sides were
+//! measured alternately. A [`Comparison`] runs its contenders in rounds, each
 //! round in another order, and reports each one's median and, against the
 //! first contender, the ratio of medians with the spread of the rounds' own
 //! ratios. A target that was missed is printed as missed.
@@ -12,7 +12,7 @@
 //! let mut sum = 0u64;
 //! let measured = Comparison::new("adding up")
 //!     .contender("one by one", |n| timed(|| for i in 0..n { sum = sum.wrapping_add(i) }))
-//!     .contender("at once", |n| timed(|| { std::hint::black_box(n.wrapping_mul(n) / 2); }))
+//!     .contender("in one step", |n| timed(|| { std::hint::black_box(n.wrapping_mul(n) / 2); }))
 //!     .rounds(5)
 //!     .run();
 //! println!("{measured}");
@@ -29,9 +29,9 @@ pub fn timed(work: impl FnOnce()) -> Duration {
     begin.elapsed()
 }
 
-/// Does `work` so many times, one after the other, and says how long that takes
-/// if nothing disturbs it: what else the machine does only ever adds, so each is
-/// taken to last as long as one that nine in ten exceed.
+/// Does `work` this many times, one after the other, and returns how long that takes
+/// without disturbance. Other load on the machine only adds time, so each repetition
+/// counts as long as the fastest tenth.
 pub async fn undisturbed<F: Future<Output = ()>>(times: u64, work: impl Fn(u64) -> F) -> Duration {
     let mut took = Vec::new();
     for i in 0..times {
@@ -44,15 +44,15 @@ pub async fn undisturbed<F: Future<Output = ()>>(times: u64, work: impl Fn(u64) 
     one.saturating_mul(u32::try_from(times).unwrap_or(u32::MAX))
 }
 
-/// Whether a part of a benchmark is named by the program's arguments, or none is.
-/// What begins with `-` is an option, and no part's name.
+/// Whether the program's arguments name this part of a benchmark, or no part at all. An
+/// argument that begins with `-` is an option.
 pub fn is_wanted(part: &str) -> bool {
     let arguments = std::env::args().skip(1);
     let mut names = arguments.filter(|one| !one.starts_with('-')).peekable();
     names.peek().is_none() || names.any(|name| name == part)
 }
 
-/// What a ratio should reach.
+/// The goal of a ratio.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Goal {
     /// The other contender takes at least this many times as long as the first.
@@ -69,7 +69,7 @@ struct Contender<'a> {
     run: Run<'a>,
 }
 
-/// Contenders to be measured in turns. The first is the one under test.
+/// Contenders that are measured alternately. The first is the one under test.
 pub struct Comparison<'a> {
     title: String,
     contenders: Vec<Contender<'a>>,
@@ -90,8 +90,8 @@ impl<'a> Comparison<'a> {
         }
     }
 
-    /// Adds a contender: `run(n)` does its work `n` times and says how long
-    /// that took, setting up outside the time it measures.
+    /// Adds a contender: `run(n)` does its work `n` times and returns how long that took,
+    /// without the time for setting up.
     pub fn contender(
         mut self,
         name: impl Into<String>,
@@ -105,7 +105,7 @@ impl<'a> Comparison<'a> {
         self
     }
 
-    /// What the ratio to the contender just added should reach.
+    /// The goal of the ratio to the contender that was added last.
     pub fn goal(mut self, goal: Goal) -> Self {
         if let Some(last) = self.contenders.last_mut() {
             last.goal = Some(goal);
@@ -310,7 +310,7 @@ mod tests {
     fn a_ratio_is_against_the_first_and_a_missed_goal_is_printed_as_missed() {
         let fixed = |each: u64| move |n: u64| Duration::from_micros(each * n);
         let measured = Comparison::new("fixed")
-            .contender("ours", fixed(10))
+            .contender("tested", fixed(10))
             .contender("twice as slow", fixed(20))
             .goal(Goal::AtLeast(1.5))
             .contender("faster", fixed(5))

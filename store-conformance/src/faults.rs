@@ -22,20 +22,20 @@ use store_core::{
 
 use crate::history::Dice;
 
-/// What befalls one commit.
+/// What happens to one commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// Nothing.
     None,
     /// The request is lost: nothing is written.
     LoseRequest,
-    /// The reply is lost: whatever the store did is done.
+    /// The reply is lost: what the store did stays done.
     LoseReply,
-    /// The caller is told that it failed; the request arrives later.
+    /// The caller gets an error; the request arrives later.
     Delay,
 }
 
-/// How many commits and reads in a hundred meet a fault.
+/// The percentages of commits and reads that fail.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Chances {
     /// Commits whose request is lost.
@@ -49,7 +49,7 @@ pub struct Chances {
 }
 
 impl Chances {
-    /// Rough weather: one call in three or four meets a fault.
+    /// Many faults: every third or fourth call.
     pub const ROUGH: Self = Self {
         lost_request: 10,
         lost_reply: 12,
@@ -60,7 +60,7 @@ impl Chances {
 
 /// A store behind a network that loses requests and replies.
 ///
-/// It sends each call once and resolves nothing.
+/// It sends each call once and resolves no lost reply.
 #[derive(Debug)]
 pub struct Lossy {
     store: Arc<dyn RecordStore>,
@@ -76,7 +76,7 @@ struct State {
 }
 
 impl Lossy {
-    /// `store` behind a network of these chances.
+    /// `store` behind a network with these percentages of faults.
     pub fn new(store: Arc<dyn RecordStore>, seed: u64, chances: Chances) -> Self {
         Self {
             store,
@@ -89,8 +89,8 @@ impl Lossy {
         }
     }
 
-    /// `store` behind a network where exactly these faults befall the next
-    /// commits, one each, and none those after.
+    /// `store` behind a network where exactly these faults happen to the next commits,
+    /// one each, and none to later ones.
     pub fn scripted(store: Arc<dyn RecordStore>, faults: impl IntoIterator<Item = Fault>) -> Self {
         let lossy = Self::new(store, 0, Chances::default());
         lossy.state().script.extend(faults);
@@ -101,7 +101,7 @@ impl Lossy {
         self.state.lock().expect("nothing panics under this lock")
     }
 
-    /// Lets all delayed requests arrive now. What becomes of them nobody learns.
+    /// Lets all delayed requests arrive now. Their answers are discarded.
     pub async fn deliver(&self) {
         let late = std::mem::take(&mut self.state().late);
         for batch in late {
@@ -109,7 +109,7 @@ impl Lossy {
         }
     }
 
-    /// What befalls the next commit, and a delayed one that arrives before it.
+    /// What happens to the next commit, and a delayed commit that arrives before it.
     fn draw(&self) -> (Fault, Option<Batch>) {
         let chances = self.chances;
         let state = &mut *self.state();
@@ -190,21 +190,21 @@ impl RecordLayer for Lossy {
     }
 }
 
-/// A store whose server goes and comes back.
+/// A store whose server can be taken down and up.
 pub struct Outage {
     store: Arc<dyn RecordStore>,
     down: AtomicBool,
 }
 
 impl Outage {
-    /// Over `store`, up at first.
+    /// A server over `store`, which is up.
     pub fn new(store: Arc<dyn RecordStore>) -> Self {
         let down = AtomicBool::new(false);
         Self { store, down }
     }
 
-    /// From now on every call but `close` fails as `Unavailable`, unsent and so
-    /// safe to retry; or works again.
+    /// Takes the server down, so that every call except `close` fails as `Unavailable`
+    /// and is safe to retry because it is not sent; or takes it up again.
     pub fn set_down(&self, down: bool) {
         self.down.store(down, Ordering::Release);
     }

@@ -8,11 +8,12 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use crate::report::{Outcome, Report};
 use crate::suite::Suite;
 
-/// Where [`main`] writes its [`Report`] as JSON, if set.
+/// The environment variable with the file to which [`main`] writes its [`Report`] as
+/// JSON.
 pub const REPORT_FILE: &str = "STORE_CONFORMANCE_REPORT";
 
-/// Runs `suites` as a test program (`harness = false`), each case a test that
-/// the usual arguments can list and filter.
+/// Runs `suites` as a test program (`harness = false`). Each case is a test, which the
+/// usual arguments can list and filter.
 ///
 /// ```no_run
 /// # use std::sync::Arc;

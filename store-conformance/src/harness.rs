@@ -22,20 +22,18 @@ pub trait Harness<S: ?Sized, F = ()>: Send + Sync {
         String::new()
     }
 
-    /// Opens a namespace that nobody used, holding `fixtures`, and a second
-    /// handle on it.
+    /// Opens a new namespace with `fixtures` in it, and a second handle on it.
     async fn open(&self, fixtures: F) -> Result<Opened<S>>;
 
-    /// The names of the needs (see [`Case::needs`](crate::Case::needs)) that
-    /// this implementation declares it does not meet. Their cases then assert
-    /// that it says so.
+    /// The needs (see [`Case::needs`](crate::Case::needs)) that this implementation
+    /// declares it does not meet. Their cases then assert that such calls are refused.
     fn unsupported(&self) -> Vec<&'static str> {
         Vec::new()
     }
 
-    /// How many tasks the largest races start. Their commits follow one another, so
-    /// a store whose commit is many requests returns fewer, for a case must end
-    /// within its deadline on a busy machine too.
+    /// How many tasks the largest races start. Their commits follow one another, and a
+    /// case must end within its deadline on a busy machine too. So a store that needs
+    /// many requests for a commit returns a smaller number.
     fn most_tasks(&self) -> usize {
         300
     }
@@ -45,11 +43,11 @@ pub trait Harness<S: ?Sized, F = ()>: Send + Sync {
 pub struct Opened<S: ?Sized> {
     /// One handle.
     pub first: Arc<S>,
-    /// Another, as another process would have: no shared cache or queue.
+    /// Another handle, as another process would have: no shared cache or queue.
     pub second: Arc<S>,
-    /// Decides what has expired, for both.
+    /// The clock of both handles, which decides what has expired.
     pub clock: ManualClock,
-    /// Whatever must live as long as the handles.
+    /// A value that must live as long as the handles.
     pub guard: Option<Box<dyn Any + Send + Sync>>,
     /// Makes another handle from the opened store that `first` was made from.
     converted: Option<Convert>,
@@ -92,8 +90,8 @@ impl Opened<Store> {
         Self::new(handle(&first), handle(&second), clock).converted_by(move || Store::from(&first))
     }
 
-    /// Says how to make another handle from the opened store that `first` was
-    /// made from. By default that handle is a clone of `first`.
+    /// Sets how to make another handle from the opened store that `first` was made
+    /// from. By default that handle is a clone of `first`.
     pub fn converted_by(mut self, convert: impl Fn() -> Store + Send + Sync + 'static) -> Self {
         self.converted = Some(Box::new(convert));
         self

@@ -1,24 +1,23 @@
 //! One suite for every store.
 //!
-//! To test a backend, or one contract over a table of your own, implement [`Harness`]
-//! (how to open a new namespace, with two handles) and run the cases against it:
+//! To test a backend, or one contract over your own table, implement [`Harness`] (how to
+//! open a new namespace with two handles) and run the cases against it:
 //!
 //! - [`main`] is a whole test program: `harness = false` and one line;
 //! - [`Suite::run`] returns a [`Report`], for anything else.
 //!
 //! A case is named after the promise that it checks. Races use two handles, and the
-//! clock is moved by hand, so nothing sleeps. A capability that the store declares it
-//! does not have is not skipped: the case asserts that the call is refused. Where a
-//! failure could mean that, its message names what to declare in
-//! [`Harness::unsupported`].
+//! clock is moved by hand, so nothing sleeps. If a store declares that it does not have
+//! a capability, the case is not skipped: it asserts that the call is refused. The
+//! message of a failed case names what may be declared in [`Harness::unsupported`].
 //!
 //! [`history`] checks recorded races for linearizability, and [`faults`] puts an
 //! unreliable network in front of a store.
 //!
-//! The feature `internals` has what this project's own tests need besides: mutants that
-//! the cases must kill, crashes, storms, counted round trips, benchmarks. The feature
-//! `servers` starts real servers. Neither is needed to test a store, and what they
-//! contain may change in any release.
+//! The feature `internals` contains what the tests of this project need in addition:
+//! mutants that the cases must kill, crashes, storms, counted round trips, benchmarks.
+//! The feature `servers` starts real servers. Neither is needed to test a store, and
+//! their content may change in any release.
 
 #[cfg(feature = "internals")]
 pub mod bench;

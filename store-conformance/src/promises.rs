@@ -1,8 +1,8 @@
 //! The promises by id, and the page that lists their cases and mutants.
 //!
-//! `R1` to `R10` are the record store's rules; the numbers are what is hard to get
-//! right in the contracts above it. A case names the promises that it checks, a mutant
-//! the case that kills it; [`table`] writes the page from the lists that run.
+//! `R1` to `R10` are the rules of the record store. The numbers are promises of the
+//! contracts that are easy to break. A case names the promises that it checks, and a
+//! mutant names the case that kills it. [`table`] writes the page from the lists that run.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -17,7 +17,7 @@ pub struct Promise {
     pub id: &'static str,
     /// The promise in one line.
     pub text: &'static str,
-    /// What must be built before there can be a case, if it is not yet.
+    /// What must be built before there can be a case, if it is missing.
     pub waits_for: Option<&'static str>,
 }
 
@@ -45,15 +45,15 @@ pub const PROMISES: &[Promise] = &[
     ),
     promise(
         "R2",
-        "A record never written, deleted or expired is absent, to everyone and at once",
+        "A record that was never written, was deleted or has expired is absent for every caller",
     ),
     promise(
         "R3",
-        "A commit is all or nothing and serializable in its partition; later reads see it",
+        "A commit is all or nothing and serializable in its partition, and later reads see it",
     ),
     promise(
         "R4",
-        "A failed expectation writes nothing, and the conflict tells what is there",
+        "A failed expectation writes nothing, and the conflict has the current records",
     ),
     promise(
         "R5",
@@ -62,11 +62,11 @@ pub const PROMISES: &[Promise] = &[
     promise("R6", "Limits and values are the same on every backend"),
     promise(
         "R7",
-        "An outage is an error, never an absence, and says whether the write surely did not happen",
+        "An outage is an error, never an absence, and says whether the write may have happened",
     ),
     promise(
         "R8",
-        "A dropped future leaves the write wholly done or wholly not, and the client usable",
+        "A dropped future leaves the write done or not done, and the client usable",
     ),
     promise("R9", "No secret is printed, and none is stored in clear"),
     promise(
@@ -75,7 +75,7 @@ pub const PROMISES: &[Promise] = &[
     ),
     promise(
         "1",
-        "Disabled, unknown and a backend's failure are three answers",
+        "Disabled, unknown and unavailable are three different answers",
     ),
     promise(
         "2",
@@ -85,11 +85,11 @@ pub const PROMISES: &[Promise] = &[
         "3",
         "A permission check of malformed data is false, never a panic",
     ),
-    promise("4", "Scopes keep their type"),
-    promise("5", "Extra fields come back"),
+    promise("4", "Scopes are returned with their type"),
+    promise("5", "Extra fields are returned"),
     promise(
         "6",
-        "A partial update is a shallow merge and keeps the identity",
+        "A partial update is a shallow merge and does not change the identity",
     ),
     promise("7", "Concurrent partial updates lose nothing"),
     promise(
@@ -107,17 +107,20 @@ pub const PROMISES: &[Promise] = &[
         "Creating what exists and updating what does not are refused",
     ),
     promise("13", "Of concurrent creates one wins"),
-    promise("14", "Paging has neither gap nor repetition"),
+    promise("14", "Pages have neither gaps nor repetitions"),
     promise("15", "A page of zero is refused and a huge one is capped"),
     promise("16", "An exactly full last page is the last"),
     promise("17", "A cursor outlives its record"),
     promise("18", "Prefixes are literal, whatever their characters"),
     promise("19", "The order is bytewise on every backend"),
     promise("20", "One name in two tenants is two things"),
-    promise("21", "A tenant's ancestry goes by segment"),
-    promise("22", "Tenant ids keep u64::MAX and refuse `+5` and `007`"),
+    promise("21", "Ancestry of tenants is decided by whole segments"),
+    promise(
+        "22",
+        "u64::MAX is a valid tenant number; `+5` and `007` are not",
+    ),
     promise("23", "A recreated principal inherits nothing"),
-    promise("24", "A rename carries everything and leaves nothing"),
+    promise("24", "A rename moves everything and leaves nothing behind"),
     promise("25", "Tagging, attaching and joining are idempotent"),
     waits("26", "Expired sessions are hidden everywhere", "sessions"),
     waits(
@@ -143,7 +146,10 @@ pub const PROMISES: &[Promise] = &[
         "What has expired is absent before it is swept, and can be created over",
     ),
     promise("36", "A bucket lives at least until it is full again"),
-    promise("37", "Nanoseconds and tokens keep their precision"),
+    promise(
+        "37",
+        "Nanoseconds and tokens are stored without loss of precision",
+    ),
     promise("38", "A clock that goes backwards mints nothing"),
     promise(
         "39",
@@ -157,14 +163,17 @@ pub const PROMISES: &[Promise] = &[
     promise("45", "A delete waits for no open sink"),
     promise(
         "46",
-        "Empty, negative and many-chunked objects are kept alike",
+        "Empty objects, negative entries and objects of many chunks are stored alike",
     ),
-    promise("47", "Strange names never collide"),
+    promise("47", "Names with odd characters never collide"),
     promise("48", "An outage is an error, never a miss"),
     promise("49", "Abandoned uploads are reclaimed"),
-    promise("50", "What is stored is accounted for exactly"),
-    promise("51", "Of many who use one nonce, one wins"),
-    promise("52", "A used nonce is not an unknown one"),
+    promise("50", "Everything stored belongs to an object or is freed"),
+    promise("51", "Of many calls that use one nonce, one succeeds"),
+    promise(
+        "52",
+        "A used nonce and an unknown nonce are different answers",
+    ),
     promise("53", "An expired nonce is refused before it is cleaned up"),
     promise("54", "A nonce is bound to its issuer"),
     promise(
@@ -186,7 +195,7 @@ pub const PROMISES: &[Promise] = &[
     ),
 ];
 
-/// Every suite, over a backend that keeps every promise; for their lists.
+/// Every suite, over a backend without a mutant; only their lists are used.
 pub fn suites() -> Vec<Suite> {
     let sound = mutants::sound();
     cases::all(sound.backend_harness().clone())
@@ -246,7 +255,7 @@ fn listed(suites: &[Suite], wanted: impl Fn(&[&str]) -> bool) -> String {
     text
 }
 
-/// A bug's name as words: some are sentences, some the name of a variant.
+/// The name of a mutant as words: some are sentences, some are names of variants.
 fn words(name: &str) -> String {
     if name.contains(' ') {
         return name.into();
@@ -270,7 +279,7 @@ mod tests {
     #[test]
     fn every_promise_that_a_case_names_exists() {
         let known: BTreeSet<_> = PROMISES.iter().map(|promise| promise.id).collect();
-        assert_eq!(known.len(), PROMISES.len(), "an id is given twice");
+        assert_eq!(known.len(), PROMISES.len(), "two promises have one id");
         for suite in suites() {
             for (name, promises) in suite.cases() {
                 for id in promises {
@@ -285,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn every_promise_that_can_be_kept_has_a_case() {
+    fn every_promise_has_a_case_or_a_reason() {
         let suites = suites();
         let named: BTreeSet<_> = suites
             .iter()
@@ -296,7 +305,7 @@ mod tests {
             assert_eq!(
                 watched,
                 promise.waits_for.is_none(),
-                "a promise has a case, or says what must be built first: {promise:?}"
+                "a promise needs a case, or must say what is built first: {promise:?}"
             );
         }
     }
@@ -317,7 +326,7 @@ mod tests {
         assert!(mutants.len() >= 20, "only {} mutants", mutants.len());
         let mut names = BTreeSet::new();
         for mutant in &mutants {
-            // In its own suite: some families' cases do not run on every backend.
+            // In its own suite, because some families' cases do not run on every backend.
             let suite = (mutant.suite)();
             let exists = suite.cases().any(|(name, _)| name == mutant.killed_by);
             assert!(exists, "{mutant:?}");

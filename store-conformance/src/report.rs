@@ -1,4 +1,4 @@
-//! What a run found.
+//! The results of a run.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,11 +6,11 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
-    /// The promise was kept.
+    /// The promise holds.
     Passed,
-    /// It was not.
+    /// The promise does not hold.
     Failed,
-    /// The store declares that it does not offer this, and refused it properly.
+    /// The store declares that it does not offer this, and refused the call as it must.
     Unsupported,
 }
 
@@ -21,7 +21,7 @@ pub struct CaseReport {
     pub backend: String,
     /// The server and its version; empty if there is none.
     pub server: String,
-    /// `records`, or the name of core's folder.
+    /// `records`, or the name of its folder in core.
     pub contract: String,
     /// The promise.
     pub case: String,
@@ -29,7 +29,7 @@ pub struct CaseReport {
     pub outcome: Outcome,
     /// How long it took, in milliseconds.
     pub millis: u64,
-    /// What went wrong.
+    /// Why it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
 }

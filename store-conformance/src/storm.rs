@@ -1,9 +1,9 @@
-//! What a store says while its line is cut again and again must be true.
+//! A store's answers must be true while its connection is cut again and again.
 //!
-//! [`ride`] works over any [`Store`] behind a [`Proxy`](crate::proxy::Proxy), and
-//! looks at what came of it through a second handle whose line is whole: what was
-//! acknowledged is there, what was `Retry::Safe` or `Never` did not happen, and
-//! only what was `Retry::Ambiguous` may be either.
+//! [`ride`] works over any [`Store`] behind a [`Proxy`](crate::proxy::Proxy), and checks
+//! the results through a second handle without a proxy: what was acknowledged is there,
+//! what failed with `Retry::Safe` or `Never` did not happen, and only what failed with
+//! `Retry::Ambiguous` may have happened or not.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -18,15 +18,15 @@ use tokio::task::JoinSet;
 
 use crate::suite::CaseResult;
 
-/// The collection of its records. The store must know it, if it has to be told.
+/// The collection of its records, for a store whose collections must be declared.
 pub const COLLECTION: Collection = Collection::new("things");
 
 const BURST: u32 = 1_000_000;
 
-/// What was answered, and how often.
+/// How often there was each kind of answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Figures {
-    /// Calls that wrote and said so.
+    /// Writes that were acknowledged.
     pub acknowledged: u64,
     /// Calls that may have written.
     pub ambiguous: u64,
@@ -57,24 +57,24 @@ struct Ride {
 #[derive(Default)]
 struct Seen {
     figures: Figures,
-    /// Tokens that were surely taken, and that may have been.
+    /// Tokens that were certainly taken, and tokens that may have been.
     taken: u64,
     maybe_taken: u64,
-    /// By counter: how often it was surely raised, and may have been.
+    /// By counter: how often it was certainly raised, and how often it may have been.
     raised: HashMap<u64, (u64, u64)>,
     /// How often each nonce was accepted.
     accepted: HashMap<String, u32>,
 }
 
-/// `workers` tasks do `rounds` rounds each through `store`, whose line may be
+/// Runs `workers` tasks of `rounds` rounds each through `store`, whose connection may be
 /// cut at any time. The clock of both handles must stand still
 /// ([`ManualClock`](store_core::ManualClock)).
 ///
 /// # Errors
-/// If a call through the whole line fails.
+/// If a call through the handle without a proxy fails.
 ///
 /// # Panics
-/// At the first untruth, as a case does; and if the store did nothing at all.
+/// At the first answer that is not true, and if the store did nothing at all.
 pub async fn ride(
     store: &Store,
     whole: &Store,
@@ -91,7 +91,7 @@ pub async fn ride(
         platform: direct.store().upsert_registration(platform).await?,
         lti: Lti::new(store, &ring),
         store: store.clone(),
-        // The clock stands, so nothing flows in.
+        // The clock stands still, so the bucket does not refill.
         quotas: QuotaSet::new([Quota::per_second(BURST)?])?,
         seen: Mutex::default(),
     });
@@ -120,7 +120,7 @@ pub async fn ride(
     Ok(seen.figures)
 }
 
-/// Whether a call surely wrote, surely did not, or nobody knows.
+/// Whether a call wrote; `None` if that is unknown.
 fn wrote<T>(answer: &Result<T>) -> Option<bool> {
     match answer {
         Ok(_) => Some(true),
@@ -142,7 +142,7 @@ impl Ride {
         }
     }
 
-    /// A take is never sent twice, and a lost one is told as such.
+    /// A take is never sent twice, and a lost one is reported as ambiguous.
     async fn take(&self) -> CaseResult {
         let take = Take::new("storm", &self.quotas, 1, self.store.now())?;
         let answer = self.store.limits().take(&take).await;
@@ -185,7 +185,7 @@ impl Ride {
         }
     }
 
-    /// Three race for a nonce; each asks again while it gets no answer.
+    /// Three tasks race for a nonce; each calls again while it gets no answer.
     async fn nonce(&self, name: &str) -> CaseResult {
         let stored = self.lti.store().store_nonce(name, &self.platform).await;
         if stored.is_err() {
@@ -214,12 +214,12 @@ impl Ride {
         let bucket = whole.limits().peek(take.key()).await?.unwrap_or_default();
         let quota = self.quotas.iter().next().ok_or("one quota")?;
         let left = gcra::remaining(quota, bucket.tat(quota), take.now());
-        let gone = u64::from(BURST - left);
+        let missing = u64::from(BURST - left);
         let raised = {
             let seen = self.seen();
             assert!(
-                (seen.taken..=seen.taken + seen.maybe_taken).contains(&gone),
-                "{gone} tokens are gone; {} were taken, and perhaps {} more",
+                (seen.taken..=seen.taken + seen.maybe_taken).contains(&missing),
+                "{missing} tokens are missing; {} were taken, and perhaps {} more",
                 seen.taken,
                 seen.maybe_taken
             );

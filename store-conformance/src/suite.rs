@@ -11,22 +11,22 @@ use std::time::{Duration, Instant};
 use crate::harness::Harness;
 use crate::report::{CaseReport, Outcome, Report};
 
-/// How a case ends: `Ok` if the promise was kept. A failed `assert!` counts as
-/// `Err` too.
+/// The result of a case: `Ok` if the promise holds. A failed `assert!` counts as `Err`
+/// too.
 pub type CaseResult = Result<(), Box<dyn Error + Send + Sync>>;
 
 type Run = Pin<Box<dyn Future<Output = CaseResult> + Send>>;
 
-/// What a case does with its harness.
+/// The function of a case.
 type Test<S, F> = fn(Arc<dyn Harness<S, F>>) -> Run;
 
 /// How many needs a case may have.
-const MAX_NEEDS: usize = 4;
+const MAX_NEEDS: usize = 5;
 
-/// A case that takes longer than this has failed: something hangs.
+/// A case that takes longer than this has failed: something is stuck.
 const DEADLINE: Duration = Duration::from_secs(120);
 
-/// One promise, and how to see whether it is kept.
+/// One promise, and the function that checks it.
 pub struct Case<S: ?Sized + 'static, F: 'static = ()> {
     name: &'static str,
     promises: &'static [&'static str],
@@ -66,13 +66,12 @@ impl<S: ?Sized, F> Case<S, F> {
         }
     }
 
-    /// Declares that the case needs something that a store may decline to
-    /// offer; if it does, `refusal` runs instead and asserts that it says so.
-    /// Of several needs, the first one declared that the store does not meet
-    /// decides.
+    /// Declares that the case needs something that a store may decline to offer. If it
+    /// does, `refusal` runs instead and asserts that the call is refused. If a store does
+    /// not meet several needs, the first one that was declared decides.
     ///
     /// # Panics
-    /// With more than four needs.
+    /// With more than five needs.
     pub const fn needs(
         mut self,
         need: &'static str,
@@ -126,7 +125,7 @@ struct Bound {
     /// What a store may declare that it does not offer, so that the case asserts the
     /// refusal instead.
     needs: Vec<&'static str>,
-    /// Why it must fail on this server, if it must.
+    /// Why it must fail on this server, for a known failure.
     known_failure: Option<&'static str>,
     start: Box<dyn Fn() -> Run + Send + Sync>,
 }
@@ -189,9 +188,9 @@ impl Suite {
         }
     }
 
-    /// Lists cases that a server is known to fail by no fault of the store, as
-    /// `contract::case`, each with the reason. They run; one that fails counts as
-    /// unsupported, for that reason, and one that passes fails, so that the list
+    /// Lists cases that fail because of the server and not because of the store, as
+    /// `contract::case`, each with the reason. They run. One that fails counts as
+    /// unsupported for that reason. One that passes counts as failed, so that the list
     /// stays true.
     pub fn known_to_fail(mut self, list: &[(&'static str, &'static str)]) -> Self {
         for case in &mut self.cases {
@@ -202,7 +201,7 @@ impl Suite {
         self
     }
 
-    /// The contract: `records`, or the name of core's folder.
+    /// The contract: `records`, or the name of its folder in core.
     pub fn contract(&self) -> &'static str {
         self.contract
     }
@@ -244,7 +243,7 @@ impl Suite {
                 Some(format!("known failure: {reason}")),
             ),
             (None, Some(_)) => {
-                let message = "it passes: take it off the list of known failures";
+                let message = "it passes: remove it from the list of known failures";
                 (Outcome::Failed, Some(message.into()))
             }
             (Some(failure), None) => (Outcome::Failed, Some(case.explained(failure))),
@@ -282,7 +281,7 @@ impl fmt::Debug for Suite {
     }
 }
 
-/// What is said of a case or a test that did not end in time.
+/// The message for a case or a test that did not end in time.
 pub fn overdue(name: &str, deadline: Duration) -> String {
     format!(
         "{name} did not end within {} s: it waits for something that never happens",

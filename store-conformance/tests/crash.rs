@@ -1,5 +1,5 @@
-//! The check that kills servers finds what it must: a store in memory with a
-//! log survives, and each that loses something of its log is caught.
+//! The crash check works: a store in memory with a log survives, and each store that
+//! loses a part of its log fails.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -13,8 +13,8 @@ use store_memory::MemoryStore;
 /// What a crash does to the log.
 type Flaw = fn(&mut Vec<Batch>);
 
-/// Serves from memory; writes every commit to a log before it says so, and
-/// after a crash is what its log says.
+/// Serves from memory. It writes every commit to a log before it acknowledges it, and
+/// restores itself from the log after a crash.
 #[derive(Debug)]
 struct Logged {
     clock: ManualClock,
@@ -34,7 +34,7 @@ impl Logged {
     }
 
     async fn up(&self) -> Result<Arc<dyn RecordStore>> {
-        // Others come between, so that a crash finds calls in all their stages.
+        // Other tasks run in between, so that a crash meets calls at every stage.
         tokio::task::yield_now().await;
         let memory = self.memory.read().await.clone();
         memory.ok_or_else(|| Error::new(ErrorKind::Unavailable, "it was killed"))
@@ -63,10 +63,10 @@ impl RecordStore for Logged {
     async fn commit(&self, batch: &Batch) -> Result<Committed> {
         self.up().await?;
         let committed = {
-            // Alone, so that the log has the order of the commits.
+            // Under the lock, so that the log has the order of the commits.
             let memory = self.memory.write().await;
-            let gone = || Error::new(ErrorKind::Unavailable, "it was killed");
-            let committed = memory.as_ref().ok_or_else(gone)?.commit(batch).await?;
+            let down = || Error::new(ErrorKind::Unavailable, "it was killed");
+            let committed = memory.as_ref().ok_or_else(down)?.commit(batch).await?;
             let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
             log.push(batch.clone());
             committed
@@ -84,7 +84,7 @@ impl RecordStore for Logged {
     }
 }
 
-/// Kills it, and loses of its log what the flaw does.
+/// Kills it, and loses the part of the log that the flaw loses.
 struct Crash(Arc<Logged>, Flaw);
 
 impl Victim for Crash {
@@ -99,7 +99,7 @@ impl Victim for Crash {
         let memory = memory(&self.0.clock);
         tokio::runtime::Handle::current().block_on(async {
             for batch in log.iter() {
-                // What a flaw took away, others may have expected.
+                // Later commits may expect what the flaw has removed.
                 let _ = memory.commit(batch).await;
             }
             *self.0.memory.write().await = Some(memory);
@@ -108,7 +108,7 @@ impl Victim for Crash {
     }
 }
 
-/// What the check says of a store with that flaw.
+/// The result of the check for a store with that flaw.
 async fn verdict(flaw: Flaw) -> String {
     let logged = Logged::new();
     let store = Store::new(Arc::clone(&logged) as Arc<dyn RecordStore>);
@@ -127,18 +127,18 @@ fn is_in(batch: &Batch, collection: &str) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_store_that_logs_before_it_says_so_survives() {
+async fn a_store_that_logs_before_it_acknowledges_survives() {
     assert_eq!(verdict(|_| {}).await, "survived");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_store_that_acknowledges_before_it_writes_is_caught() {
+async fn a_store_that_acknowledges_before_it_writes_fails() {
     let verdict = verdict(|log| log.truncate(log.len().saturating_sub(40))).await;
     assert!(verdict.contains("after crash 0"), "{verdict}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_store_that_writes_a_commit_by_halves_is_caught() {
+async fn a_store_that_writes_a_commit_in_part_fails() {
     let verdict = verdict(|log| {
         let is_pair = |batch: &&mut Batch| batch.items()[0].key().collection() == COLLECTIONS[0];
         let last = log
@@ -155,11 +155,11 @@ async fn a_store_that_writes_a_commit_by_halves_is_caught() {
         *last = half;
     })
     .await;
-    assert!(verdict.contains("is there by half"), "{verdict}");
+    assert!(verdict.contains("is there in part"), "{verdict}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_store_that_keeps_used_nonces_to_itself_is_caught() {
+async fn a_store_that_does_not_log_used_nonces_fails() {
     let verdict = verdict(|log| {
         let stores = |batch: &Batch| batch.items()[0].expect() == Expect::Absent;
         log.retain(|batch| !is_in(batch, "lti_nonces") || stores(batch));
@@ -169,13 +169,13 @@ async fn a_store_that_keeps_used_nonces_to_itself_is_caught() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_store_that_keeps_buckets_to_itself_is_caught() {
+async fn a_store_that_does_not_log_buckets_fails() {
     let verdict = verdict(|log| log.retain(|batch| !is_in(batch, "buckets"))).await;
     assert!(verdict.contains("takes:"), "{verdict}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_store_that_publishes_before_its_chunks_are_kept_is_caught() {
+async fn a_store_that_publishes_before_it_stores_the_chunks_fails() {
     let verdict = verdict(|log| log.retain(|batch| !is_in(batch, "blob_chunks"))).await;
     assert!(verdict.contains("after crash 0"), "{verdict}");
 }

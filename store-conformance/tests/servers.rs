@@ -1,7 +1,7 @@
-//! What was started for a test ends with it, whatever becomes of the test.
+//! A server that was started for a test ends with it, even if the test is killed.
 //!
-//! Started by itself with [`HOLD`] in the environment, this program is the test
-//! that is killed: it gets a server, tells where, and holds it.
+//! This program starts itself with [`HOLD`] in the environment, to be the test that is
+//! killed: it gets a server, prints its address, and waits.
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::TcpStream;
@@ -14,10 +14,10 @@ use store_conformance::servers::{Options, missing, postgres};
 
 const HOLD: &str = "STORE_TEST_HOLD";
 
-/// How long what is left may take to end.
+/// How long the server may take to end.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Another process with a server of its own.
+/// Another process with its own server.
 struct Holder {
     process: Child,
     /// The address of its server.
@@ -25,7 +25,7 @@ struct Holder {
     origin: String,
 }
 
-/// How it is ended, as `kill` is told; `{}` is its process id.
+/// The arguments of `kill`; `{}` is the process id.
 const ENDS: [(&str, &[&str]); 4] = [
     ("a_killed_test_leaves_no_server_behind", &["-KILL", "{}"]),
     (
@@ -54,7 +54,7 @@ fn main() -> ExitCode {
         "a_test_that_ends_leaves_no_server_behind",
         || {
             let mut holder = Holder::start()?;
-            // It waits for the end of its input.
+            // The process waits for the end of its input.
             drop(holder.process.stdin.take());
             holder.leaves_nothing()
         },
@@ -88,11 +88,11 @@ impl Holder {
     fn start() -> Result<Self, Failed> {
         let mut process = Command::new(std::env::current_exe()?)
             .env(HOLD, "1")
-            // One that runs already would not be ours to end.
+            // A server that runs already must not be ended.
             .env_remove(postgres::URL)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            // As a shell starts a program: Ctrl-C reaches the whole group.
+            // As a shell starts a program: Ctrl-C is sent to the whole group.
             .process_group(0)
             .spawn()?;
         let output = process.stdout.take().ok_or("it has no output")?;
@@ -115,7 +115,7 @@ impl Holder {
         Ok(holder)
     }
 
-    /// Waits until nobody listens, its folder is gone, and its container.
+    /// Waits until its server, its folder and its container are removed.
     fn leaves_nothing(mut self) -> Result<(), Failed> {
         let id = self.process.id();
         self.process.wait()?;

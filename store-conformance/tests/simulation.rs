@@ -16,7 +16,7 @@ use store_conformance::{CaseResult, Outcome, cases};
 
 use memory::Memory;
 
-/// Cases that block a thread of their own on purpose.
+/// Cases that block a thread on purpose.
 const NEED_THREADS: &[&str] = &[
     "a_take_during_an_update_is_not_lost",
     "a_delete_during_an_update_is_not_undone",
@@ -32,11 +32,11 @@ fn number(variable: &str) -> Option<u64> {
     let text = std::env::var(variable).ok()?;
     Some(
         text.parse()
-            .unwrap_or_else(|_| panic!("{variable} is no number")),
+            .unwrap_or_else(|_| panic!("{variable} is not a number")),
     )
 }
 
-/// The seeds to run: the one that was asked for, or so many.
+/// The seeds to run: the one in the environment, or this many.
 fn seeds(usual: u64) -> std::ops::Range<u64> {
     match number("STORE_SIMULATION_SEED") {
         Some(seed) => seed..seed + 1,

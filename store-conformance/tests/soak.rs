@@ -1,7 +1,8 @@
-//! Long recorded races, each checked for an order that explains it, and the
-//! races of the contracts, each checked for its exact outcome.
+//! Long recorded races, each checked for an order that explains it; the races of the
+//! contracts, each checked for its exact outcome; and random calls, each compared with a
+//! model.
 //!
-//! `cargo test` runs a moment of it. `cargo xtask soak --seconds N` runs longer:
+//! `cargo test` runs a second of it. `cargo xtask soak --seconds N` runs longer:
 //! every run begins at another seed, prints the seeds that it covered, and
 //! stops at the first history that no order explains.
 
@@ -14,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use store_conformance::cases::lti::{Campus, Placement};
 use store_conformance::cases::records::Race;
-use store_conformance::cases::{api_keys, iam, limits, lti};
+use store_conformance::cases::{api_keys, compare_with_models, iam, limits, lti};
 use store_conformance::{CaseResult, Harness, Over};
 use store_core::{RateLimitStore, RecordStore};
 
@@ -33,8 +34,8 @@ struct Arguments {
     seeds: u64,
 }
 
-/// `None` if there is nothing to run: help was asked for, or a list of tests,
-/// or others by name.
+/// `None` if there is nothing to run: for help, for a list of tests, or if other tests are
+/// named.
 fn arguments() -> Result<Option<Arguments>, String> {
     let since = std::time::UNIX_EPOCH.elapsed().unwrap_or_default();
     let mut arguments = Arguments {
@@ -46,7 +47,7 @@ fn arguments() -> Result<Option<Arguments>, String> {
     while let Some(name) = given.next() {
         let mut number = || {
             let text = given.next().unwrap_or_default();
-            let wrong = |_| format!("{name} wants a number, not {text:?}\n{HELP}");
+            let wrong = |_| format!("{name} needs a number, not {text:?}\n{HELP}");
             text.parse::<u64>().map_err(wrong)
         };
         match &*name {
@@ -61,7 +62,7 @@ fn arguments() -> Result<Option<Arguments>, String> {
                 return Ok(None);
             }
             "--list" => return Ok(None),
-            // What `cargo test` hands to every test program.
+            // Arguments that `cargo test` passes to every test program.
             "--quiet" | "-q" | "--nocapture" | "--exact" | "--include-ignored" => {}
             filter if !filter.starts_with('-') => {
                 if !"soak".contains(filter) {
@@ -75,7 +76,7 @@ fn arguments() -> Result<Option<Arguments>, String> {
 }
 
 /// Four races from one seed: narrow, wide, over several records, and over a
-/// network that loses things.
+/// network that loses messages.
 fn races(seed: u64) -> [Race; 4] {
     let mut wide = Race::new(seed);
     (wide.tasks, wide.calls, wide.records) = (8, 60, 6);
@@ -86,27 +87,29 @@ fn races(seed: u64) -> [Race; 4] {
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-/// They take long beside a history: one run for so many seeds.
+/// They take longer than a history, so they run for one in so many seeds.
 const EACH: u64 = 16;
 
-/// What one run of the contracts' races does, for the last line.
-const CONTRACTS: &str = "144 API key calls, 64 launches, 16 attachments, 2000 takes";
+/// What one run of the contracts does, for the last line.
+const CONTRACTS: &str =
+    "144 API key calls, 64 launches, 16 attachments, 2000 takes, 2400 calls compared with models";
 
-/// Recorded calls on buckets, and how many of them.
+/// Checks recorded calls on buckets, and returns how many.
 async fn buckets(over: &Arc<Over>, seed: u64) -> Result<usize, Failure> {
     let one = limits::calls_have_an_order(over.clone(), 4, 60, seed).await?;
     let many = limits::calls_have_an_order(over.clone(), 8, 24, seed).await?;
     Ok(one + many)
 }
 
-/// The contracts' own races.
+/// The races and the models of the contracts.
 async fn contracts(over: &Arc<Over>, seed: u64) -> CaseResult {
     api_keys::changes_have_an_order(over.clone(), 6, 12, seed).await?;
     api_keys::lives_have_an_order(over.clone(), 6, 12, seed).await?;
     lti::race_launches::<Campus, Placement>(over.clone(), 4, 16).await?;
     iam::race_attachments(over.clone(), 2, 8).await?;
     let opened = Harness::<dyn RateLimitStore>::open(&**over, ()).await?;
-    limits::walk(&opened, seed, 2000).await
+    limits::walk(&opened, seed, 2000).await?;
+    compare_with_models(over, seed, 300).await
 }
 
 fn main() -> ExitCode {

@@ -1,5 +1,5 @@
-//! The storm finds what it must: a store that tells the truth about its bad line
-//! comes through, and each that lies about it is caught.
+//! The storm check works: a store whose answers over an unreliable connection are true
+//! passes, and each store with a false kind of answer fails.
 
 use std::sync::Arc;
 
@@ -12,14 +12,14 @@ use store_core::{
 };
 use store_memory::MemoryStore;
 
-/// What a store answers to a commit, and what came of it.
+/// How a store changes the answer of a commit.
 type Tongue = fn(Result<Committed>, &Batch) -> Result<Committed>;
 
-/// A store on a bad line, which says of each commit what its tongue makes of it.
+/// A store on an unreliable connection, which changes the answer of each commit.
 #[derive(Debug)]
 struct Speaker {
     line: Arc<dyn RecordStore>,
-    /// Sends what may have happened again, until it is answered.
+    /// Sends a commit that may have happened again, until it is answered.
     resends: bool,
     tongue: Tongue,
 }
@@ -32,7 +32,7 @@ impl RecordLayer for Speaker {
 
     async fn get(&self, at: RecordRef<'_>) -> Result<Option<Record>> {
         let found = self.line.get(at).await;
-        // Others come between, so that what was read is old by its commit.
+        // Other tasks run in between, so that what was read is outdated at the commit.
         tokio::task::yield_now().await;
         found
     }
@@ -50,7 +50,7 @@ fn is_ambiguous(error: &Error) -> bool {
     error.retry() == Retry::Ambiguous
 }
 
-/// What the storm says of a store with that tongue.
+/// The result of the storm for a store that changes its answers like this.
 async fn verdict(
     chances: Chances,
     resends: bool,
@@ -67,7 +67,7 @@ async fn verdict(
     let whole = Store::new(Arc::clone(memory.records()));
     let storm = tokio::spawn(async move { ride(&store, &whole, 6, 40).await });
     match storm.await {
-        Ok(figures) => Ok(figures.expect("the whole line holds")),
+        Ok(figures) => Ok(figures.expect("the connection without a proxy works")),
         Err(ended) => {
             let panic = ended.into_panic().downcast::<String>();
             Err(*panic.expect("it says why"))
@@ -76,7 +76,7 @@ async fn verdict(
 }
 
 #[tokio::test]
-async fn a_store_that_tells_the_truth_comes_through() {
+async fn a_store_with_true_answers_passes() {
     let figures = verdict(Chances::ROUGH, false, |answer, _| answer)
         .await
         .expect("no lie");
@@ -87,34 +87,34 @@ async fn a_store_that_tells_the_truth_comes_through() {
 }
 
 #[tokio::test]
-async fn calling_what_may_have_happened_a_failure_is_caught() {
-    let caught = verdict(Chances::ROUGH, false, |answer, _| {
+async fn reporting_what_may_have_happened_as_a_failure_fails() {
+    let failed = verdict(Chances::ROUGH, false, |answer, _| {
         answer.map_err(|error| error.with_retry(Retry::Safe))
     });
-    let said = caught.await.expect_err("some replies were lost");
+    let said = failed.await.expect_err("some replies were lost");
     assert!(said.contains("and perhaps"), "{said}");
 }
 
 #[tokio::test]
-async fn acknowledging_what_was_never_answered_is_caught() {
-    let caught = verdict(Chances::ROUGH, false, |answer, _| match answer {
+async fn acknowledging_what_was_never_answered_fails() {
+    let failed = verdict(Chances::ROUGH, false, |answer, _| match answer {
         Err(error) if is_ambiguous(&error) => Ok(Committed::new()),
         answer => answer,
     });
-    let said = caught.await.expect_err("some requests were lost");
+    let said = failed.await.expect_err("some requests were lost");
     assert!(said.contains("and perhaps"), "{said}");
 }
 
 #[tokio::test]
-async fn sending_again_what_may_have_happened_is_caught() {
+async fn sending_again_what_may_have_happened_fails() {
     let said = verdict(Chances::ROUGH, true, |answer, _| answer).await;
     let said = said.expect_err("a conflict with its own write is no refusal");
     assert!(said.contains("and perhaps"), "{said}");
 }
 
 #[tokio::test]
-async fn accepting_a_nonce_whatever_it_is_by_now_is_caught() {
-    let caught = verdict(Chances::ROUGH, false, |answer, batch| {
+async fn accepting_a_nonce_without_reading_it_again_fails() {
+    let failed = verdict(Chances::ROUGH, false, |answer, batch| {
         let name = batch.items()[0].key().collection().name();
         match answer {
             Err(error) if error.is(ErrorKind::Conflict) && name == "lti_nonces" => {
@@ -123,7 +123,7 @@ async fn accepting_a_nonce_whatever_it_is_by_now_is_caught() {
             answer => answer,
         }
     });
-    let said = caught.await.expect_err("three race for each");
+    let said = failed.await.expect_err("three race for each");
     assert!(said.contains("accepted twice"), "{said}");
 }
 

@@ -298,12 +298,20 @@ impl BucketState {
 
     #[inline(never)]
     fn take_from_any(&mut self, take: &Take<'_>) -> Decision {
-        if let Self::Any(bucket) = self {
+        let live = |bucket: &Bucket| bucket.entries().iter().all(|e| e.expires_at > take.now());
+        if let Self::Any(bucket) = self
+            && live(bucket)
+        {
             return take.apply(bucket);
         }
+        // An expired quota is absent even if the limit that is asked for now would call it
+        // not yet full. A denied take changes nothing, in case the clock goes back.
         let mut bucket = self.to_bucket();
+        bucket.forget_expired(take.now());
         let decision = take.apply(&mut bucket);
-        *self = bucket.into();
+        if decision.is_allowed() {
+            *self = bucket.into();
+        }
         decision
     }
 }

@@ -11,20 +11,20 @@ use crate::workspace::Workspace;
 /// One backend.
 #[derive(Debug)]
 pub struct Backend {
-    /// As it calls itself in reports, and the name of its test program.
+    /// Its name in reports, and the name of its test program.
     pub name: &'static str,
     /// Its crate.
     pub package: &'static str,
-    /// The server that it needs, as a person calls it; `None` if it runs in process.
+    /// The product name of the server that it needs; `None` if it runs in process.
     pub server: Option<&'static str>,
     /// The servers that `--every-server` tests it on; none if it runs in process.
     pub variants: &'static [Variant],
-    /// Of those that the variants bring, the versions that the matrix names.
+    /// The versions of the variants that the matrix lists.
     pub versions: &'static [&'static str],
     /// The test program with the tests [`CRASH_TEST`] and [`STORM_TEST`], if the
     /// backend survives crashes.
     pub crash: Option<&'static str>,
-    /// What of [`HEAVY`] its users compile: its driver and what that brings.
+    /// The crates of [`HEAVY`] that its users compile: its driver and its dependencies.
     pub heavy: &'static [&'static str],
     /// The most crates that its users may compile, itself and core included.
     pub most_crates: usize,
@@ -33,13 +33,13 @@ pub struct Backend {
 /// One server that a backend is tested on.
 #[derive(Debug)]
 pub struct Variant {
-    /// What is special; empty for the everyday one.
+    /// How it differs from the usual server; empty for the usual one.
     pub name: &'static str,
-    /// What makes the tests find it (store-conformance/src/servers).
+    /// The environment with which the tests find it (store-conformance/src/servers).
     pub environment: &'static [(&'static str, &'static str)],
     /// Whether the whole suite runs on it.
     pub suite: Suite,
-    /// It is fetched, so only with leave.
+    /// Whether it is fetched, which needs `--install`.
     pub installs: bool,
     /// Other test programs of store-conformance that run on it too, and their
     /// arguments.
@@ -51,18 +51,18 @@ pub struct Variant {
 pub enum Suite {
     /// All of it.
     Whole,
-    /// Only what `also` names of it.
+    /// Only the programs in `also`.
     Parts,
-    /// All of it, unless the machine has the image in which all of it runs anyway.
+    /// All of it, unless the machine has the image in which all of it runs as well.
     WholeUnless(&'static Image),
 }
 
 /// The image of a server's container.
 #[derive(Debug)]
 pub struct Image {
-    /// The variable that names another one.
+    /// The variable that overrides it.
     pub variable: &'static str,
-    /// The official one.
+    /// The official image.
     pub official: &'static str,
 }
 
@@ -81,7 +81,7 @@ const MINISTACK_IMAGE: Image = Image {
     official: "ministackorg/ministack:1.5.33",
 };
 
-/// Whatever server is found first.
+/// The first server that is found.
 pub const EVERYDAY: Variant = Variant {
     name: "",
     environment: &[],
@@ -111,8 +111,8 @@ impl Image {
     }
 }
 
-/// What a pooler may break: sessions, prepared statements, notices, races. The
-/// suite's other cases rest on these and ran through one too; they take minutes.
+/// What a pooler may break: sessions, prepared statements, notices, races. The other
+/// cases of the suite depend on these, and take minutes.
 const POOLED: &[(&str, &[&str])] = &[
     ("postgres", &["records"]),
     ("postgres", &["lti"]),
@@ -122,13 +122,13 @@ const POOLED: &[(&str, &[&str])] = &[
     ("pgbouncer", &[]),
 ];
 
-/// Test programs whose servers not every machine has, and which are no suite.
+/// Test programs other than suites, whose servers not every machine has.
 pub const MAY_LACK: &[&str] = &["dynamodb_rights", "pgbouncer"];
 
 /// The test that kills a backend's server again and again.
 pub const CRASH_TEST: &str = "nothing_acknowledged_is_lost_and_nothing_is_there_by_half";
 
-/// The test that cuts the line to a backend's server again and again.
+/// The test that cuts the connection to a backend's server again and again.
 pub const STORM_TEST: &str = "a_storm_makes_no_answer_untrue";
 
 /// All of them, in the order of every table.
@@ -236,7 +236,7 @@ pub const BACKENDS: &[Backend] = &[
     Backend {
         name: "dynamodb",
         package: "store-dynamodb",
-        // It stands in for DynamoDB.
+        // It replaces DynamoDB in tests.
         server: Some("dynoxide"),
         variants: &[
             Variant {
@@ -268,7 +268,7 @@ pub const BACKENDS: &[Backend] = &[
     Backend {
         name: "s3",
         package: "store-s3",
-        // It stands in for Amazon's.
+        // It replaces Amazon's S3 in tests.
         server: Some("MiniStack"),
         variants: &[
             Variant {
@@ -308,16 +308,16 @@ pub const BACKENDS: &[Backend] = &[
 ];
 
 /// What every user of every backend compiles: the crate, the heavy crates that
-/// it may bring, and the most crates in all, itself included. A rise is a
-/// decision: say in the commit why.
+/// it may bring, and the most crates in all, itself included. Explain in the commit why
+/// a number rises.
 pub const CORE: (&str, &[&str], usize) = ("store-core", &[], 47);
 
-/// The same for whoever runs the suite.
+/// The same for users of the suite.
 pub const CONFORMANCE: (&str, &[&str], usize) =
     ("store-conformance", &["clap", "libtest-mimic"], 70);
 
-/// Crates that take long to compile or bring much with them. A user of one
-/// backend must not compile those of another.
+/// Crates that take long to compile or have many dependencies. A user of one backend
+/// must not compile those of another.
 pub const HEAVY: [&str; 20] = [
     "aws-config",
     "aws-sdk-dynamodb",
@@ -369,7 +369,7 @@ pub fn list() -> String {
     names.join(", ")
 }
 
-/// A backend without a row would never be tested, and nobody would notice.
+/// A backend without a row would not be tested, and nothing would show it.
 fn agree(workspace: &Workspace) -> Result {
     for package in &workspace.packages {
         let name = package.name.as_str();

@@ -9,10 +9,10 @@ use crate::{Result, process};
 
 pub const HELP: &str = "
 Run every benchmark of the package in benches/, in release. Servers are found
-or started as the tests do it.
+or started as for the tests.
 
-Times are printed as ratios against contenders measured alternately in the same
-run; trust the ratios, on a quiet machine.
+Times are printed as ratios to contenders that are measured alternately in the same
+run. The ratios are reliable on a quiet machine.
 
 Usage: cargo xtask bench [--backend NAME]... [--name BENCH]... [OPTIONS] [-- ARGS]
 

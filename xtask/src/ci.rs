@@ -13,19 +13,19 @@ use crate::{
 };
 
 pub const HELP: &str = "
-Everything that must hold before a merge, cheapest first. All steps run, also
-after one has failed; what failed is shown again at the end. The last line is
-`N passed, N failed`, in which each step that is no test counts as one; above
-it stands what could not be proven on this machine.
+Everything that must hold before a merge, cheapest first. Every step runs, even if
+an earlier one failed; failures are shown again at the end. The last line is
+`N passed, N failed`, in which a step that is not a test counts as one. The lines
+above it list what could not be tested on this machine.
 
   format          cargo fmt --all --check
-  tidy            the house rules
+  tidy            the rules that no compiler checks
   clippy          cargo clippy, all targets and features, no warning
   features        crates compile without the contracts that they can omit
   documentation   cargo doc, no warning
   test-all        every test over every backend, on every server
-  without-root    if this is root: servers are fetched and run by one who is not
-  up-down         `cargo xtask up` and `down` start and stop what they say
+  without-root    if this is root: another user fetches and runs the servers
+  up-down         `cargo xtask up` and `down` start and stop the servers
   promises        store-conformance/PROMISES.md is up to date
   matrix          the capability matrix in README.md is up to date
   soak            a sample of the long tests
@@ -37,16 +37,16 @@ Usage: cargo xtask ci [OPTIONS]
 
 Options:
   --step NAME   only this step; may be repeated
-  --strict      a server that cannot be had is a failure
+  --strict      a server that is not available is a failure
   --no-docker   do not use containers for servers
   --install     fetch missing servers, and cargo-deny, into target, without root
   --jobs N      how many test programs run at a time
 ";
 
-/// A step and what it came to.
+/// A step, and the function that runs it.
 type Step = (&'static str, fn(&Options) -> Result<Tally>);
 
-/// All of them, in their order.
+/// All steps, in order.
 const STEPS: &[Step] = &[
     ("format", |_| one(format())),
     ("tidy", |_| one(tidy::tidy())),
@@ -91,7 +91,7 @@ pub fn run(mut arguments: lexopt::Parser) -> Result {
             take(name, &mut tally, &mut lines, || step(&options));
         }
     }
-    // Last, because of a long log a forge may keep only the end.
+    // At the end, because a forge may truncate the start of a long log.
     for failure in &tally.failures {
         println!("\n{failure}");
     }
@@ -104,12 +104,12 @@ pub fn run(mut arguments: lexopt::Parser) -> Result {
     Ok(())
 }
 
-/// Is there a step of this name?
+/// Whether there is a step of this name.
 pub fn has_step(name: &str) -> bool {
     STEPS.iter().any(|(step, _)| *step == name)
 }
 
-/// One step: adds what it came to, and a line for the end.
+/// Runs one step; adds its result, and a line for the summary.
 fn take(
     name: &str,
     tally: &mut Tally,
@@ -139,7 +139,7 @@ fn take(
     tally.add(own);
 }
 
-/// The first lines of what a step has printed whole.
+/// The first lines of a failure, which the step has printed in full.
 fn beginning(failure: &str) -> String {
     const LINES: usize = 20;
     let mut lines: Vec<&str> = failure.lines().take(LINES + 1).collect();
@@ -149,7 +149,7 @@ fn beginning(failure: &str) -> String {
     lines.join("\n")
 }
 
-/// A step that is no test counts as one.
+/// A step that is not a test counts as one.
 fn one(step: Result) -> Result<Tally> {
     step.map(|()| Tally {
         passed: 1,

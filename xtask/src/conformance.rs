@@ -12,7 +12,7 @@ use crate::tally::Tally;
 use crate::workspace::Workspace;
 use crate::{Result, process};
 
-/// As a person calls a backend on one of its servers.
+/// The readable name of a backend on one of its servers.
 pub fn title(backend: &Backend, variant: &Variant) -> String {
     match variant.name {
         "" => backend.name.to_owned(),
@@ -20,8 +20,8 @@ pub fn title(backend: &Backend, variant: &Variant) -> String {
     }
 }
 
-/// Runs them: the cases of the suite, and the count of them and of the other
-/// programs.
+/// Runs them. Returns the cases of the suite, and the counts of the suite and of the
+/// other programs.
 ///
 /// # Errors
 /// If they could not be run at all.
@@ -62,7 +62,7 @@ pub fn run(
     let folder = workspace.target.join("conformance");
     fs::create_dir_all(&folder)?;
     let file = folder.join(format!("{}.json", slug(&name)));
-    // A report of an earlier run must not be taken for this one's.
+    // The report of an earlier run must not be read as the report of this one.
     let _ = fs::remove_file(&file);
     let mut command = program.command(options);
     command.envs(variant.environment.iter().copied());
@@ -112,19 +112,19 @@ pub fn run(
         tally.fail(fault);
     }
     if !status.success() && tally.failed == 0 {
-        let what = format!("{name}: no case failed, yet it ended with {status}");
+        let what = format!("{name}: no case failed, but it ended with {status}");
         tally.fail(format!("{what}\n{}", tail(&output, log)));
     }
     line(&name, &tally.shown(), begin);
-    // The suite ran whole: no part of it again.
+    // The whole suite ran, so no part of it runs again.
     let is_other = |(name, _): &&(&str, _)| *name != backend.name;
     let others: Vec<_> = variant.also.iter().filter(is_other).copied().collect();
     tally.add(all_also(workspace, options, variant, programs, &others)?);
     Ok((cases, tally))
 }
 
-/// The other programs on the server of a variant, until it turns out that there
-/// is no such server here.
+/// Runs the other programs on the server of a variant, until one finds that the server
+/// is not available here.
 fn all_also(
     workspace: &Workspace,
     options: &Options,
@@ -176,7 +176,7 @@ fn also(
     )
 }
 
-/// `A=b C=d `, to be put before a command.
+/// `A=b C=d `, as a prefix of a command.
 fn shown(environment: &[(&str, &str)]) -> String {
     let pairs = environment
         .iter()

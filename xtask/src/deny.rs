@@ -6,18 +6,18 @@ use std::process::Command;
 use crate::workspace::Workspace;
 use crate::{Result, process};
 
-/// What `--install` fetches.
+/// The version that `--install` builds.
 const VERSION: &str = "0.20.2";
 
 pub const HELP: &str = "
 Check the licences, bans and sources of every dependency against deny.toml,
-with cargo-deny. Known vulnerabilities are checked on the forge, where the
-advisory database can be fetched: `cargo deny check advisories`.
+with cargo-deny. The forge checks for known vulnerabilities, because it can fetch
+the advisory database: `cargo deny check advisories`.
 
 Usage: cargo xtask deny [--install]
 
 Options:
-  --install   if cargo-deny is missing, build it into target/tools (minutes)
+  --install   if cargo-deny is missing, build it into target/tools
 ";
 
 pub fn run(mut arguments: lexopt::Parser) -> Result {
@@ -31,7 +31,7 @@ pub fn run(mut arguments: lexopt::Parser) -> Result {
     deny(install)
 }
 
-/// Checks; builds cargo-deny first if it is missing and may be.
+/// Runs the check. If cargo-deny is missing, it is built first if `install` is set.
 pub fn deny(install: bool) -> Result {
     let tools = Workspace::load()?.target.join("tools");
     let own = tools.join("bin/cargo-deny");
@@ -43,10 +43,11 @@ pub fn deny(install: bool) -> Result {
     let program = match candidates.into_iter().find(answers) {
         Some(program) => program,
         None if install => {
-            println!("building cargo-deny {VERSION}; this takes minutes");
+            println!("building cargo-deny {VERSION}; this takes a minute or two");
             let mut cargo = process::cargo();
             cargo.env_remove("CARGO_TARGET_DIR");
-            cargo.args(["install", "--quiet", "--locked", "cargo-deny"]);
+            // It runs for seconds, so optimizing it would take longer than it saves.
+            cargo.args(["install", "--quiet", "--locked", "--debug", "cargo-deny"]);
             cargo.args(["--version", VERSION, "--root"]).arg(&tools);
             process::run(&mut cargo)?;
             own
@@ -61,7 +62,7 @@ pub fn deny(install: bool) -> Result {
     };
     let mut check = Command::new(program);
     check.current_dir(process::root());
-    // The graphs are thousands of lines about duplicates, which are no fault.
+    // The graphs are thousands of lines about duplicates, which are allowed.
     check.args(["check", "--hide-inclusion-graph"]);
     process::run(check.args(["licenses", "bans", "sources"]))
 }

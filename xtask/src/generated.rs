@@ -1,21 +1,21 @@
-//! Text that is made from the code: written, or compared with what is there.
+//! Generated text: written to a file, or compared with it.
 
 use std::fs;
 use std::path::Path;
 
 use crate::Result;
 
-/// What to do with the made text.
+/// What to do with the generated text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
     /// Write it.
     Write,
-    /// Fail if the file says something else.
+    /// Fail if the file differs.
     Check,
 }
 
 impl Mode {
-    /// Of a command whose only option is `--check`.
+    /// The mode of a command whose only option is `--check`.
     pub fn of(mut arguments: lexopt::Parser) -> Result<Self> {
         let mut mode = Self::Write;
         while let Some(argument) = arguments.next()? {
@@ -28,10 +28,10 @@ impl Mode {
     }
 }
 
-/// Makes `file` say `text`, or checks that it does; `command` makes it anew.
+/// Writes `text` to `file`, or checks that the file has it. `command` regenerates it.
 pub fn settle(mode: Mode, file: &Path, text: &str, command: &str) -> Result {
     let name = file.file_name().unwrap_or(file.as_os_str()).display();
-    // A missing file says nothing.
+    // A missing file counts as empty.
     let before = fs::read_to_string(file).unwrap_or_default();
     if before == text {
         println!("{name} is up to date");
@@ -54,11 +54,11 @@ pub fn settle(mode: Mode, file: &Path, text: &str, command: &str) -> Result {
     .into())
 }
 
-/// `text` with what stands between `<!-- NAME -->` and `<!-- /NAME -->`
+/// `text` with the part between `<!-- NAME -->` and `<!-- /NAME -->`
 /// replaced by `inner`.
 ///
 /// # Errors
-/// If the two lines are not there, in this order.
+/// If the two markers are missing or in the wrong order.
 pub fn between(text: &str, name: &str, inner: &str) -> Result<String> {
     let (start, end) = markers(text, name)?;
     Ok(format!(
@@ -69,10 +69,10 @@ pub fn between(text: &str, name: &str, inner: &str) -> Result<String> {
     ))
 }
 
-/// What stands between `<!-- NAME -->` and `<!-- /NAME -->`.
+/// The part between `<!-- NAME -->` and `<!-- /NAME -->`.
 ///
 /// # Errors
-/// If the two lines are not there, in this order.
+/// If the two markers are missing or in the wrong order.
 pub fn inside<'a>(text: &'a str, name: &str) -> Result<&'a str> {
     let (start, end) = markers(text, name)?;
     Ok(text[start..end].trim())
@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_stands_between_the_markers_is_replaced() {
+    fn only_the_text_between_the_markers_is_replaced() {
         let text = "a\n<!-- m -->\nold\n<!-- /m -->\nb\n";
         let new = between(text, "m", "new").unwrap();
         assert_eq!(new, "a\n<!-- m -->\n\nnew\n\n<!-- /m -->\nb\n");

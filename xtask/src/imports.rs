@@ -1,8 +1,9 @@
 //! Which module may import which: a rule of `cargo xtask tidy`.
 //!
-//! The model (keys, records, batches, errors) knows no store, a store knows no
-//! contract, a contract knows no other one, and identities build on each other in one
-//! direction: entity, tenants, iam. A backend imports no contract with data of its own.
+//! The model (keys, records, batches, errors) imports no store, a store imports no
+//! contract, and a contract imports no other one. Identities depend on each other in one
+//! direction: iam on tenants, tenants on entity. A backend imports no contract that
+//! stores data of its own.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -11,14 +12,14 @@ use crate::backends::BACKENDS;
 use crate::workspace::Workspace;
 use crate::{Result, tidy};
 
-/// The modules of store-core on which everything rests.
+/// The modules of store-core on which everything depends.
 const MODEL: &[&str] = &["batch", "body", "clock", "error", "key", "record", "scan"];
 
 /// Contracts that store records of their own.
 const CONTRACTS: &[&str] = &["api_keys", "entity", "iam", "lti", "tenants"];
 
-/// What of the contracts each module of store-core may import, itself apart. A module
-/// that is not listed may import none.
+/// The contracts that each module of store-core may import, in addition to itself. A
+/// module that is not listed may import none.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     // These gather what the contracts declare.
     ("collections", CONTRACTS),
@@ -27,10 +28,10 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("iam", &["entity", "tenants"]),
 ];
 
-/// Imports against the rule that are still there: the file or folder, and the module.
+/// The exceptions to the rule: the file or folder, and the module that it imports.
 const EXCEPTIONS: &[(&str, &str)] = &[];
 
-/// Names every import against the rule, and prints exceptions that are not needed.
+/// Reports every import that breaks the rule, and prints exceptions that are not needed.
 pub fn check(workspace: &Workspace, faults: &mut Vec<String>) -> Result {
     let mut used = BTreeSet::new();
     let mut judge = |file: &str, module: &str, is_allowed: bool| {
@@ -41,7 +42,7 @@ pub fn check(workspace: &Workspace, faults: &mut Vec<String>) -> Result {
             (true, _) => {}
             (false, Some(index)) => drop(used.insert(index)),
             (false, None) => faults.push(format!(
-                "{file}: imports {module}, against the rule in xtask/src/imports.rs"
+                "{file}: imports {module}, which breaks the rule in xtask/src/imports.rs"
             )),
         }
     };

@@ -1,8 +1,7 @@
 //! The project's own commands: `cargo xtask --help`.
 //!
-//! One file a command, one row a command in [`COMMANDS`]; what they share is
-//! in `backends` (which backends there are), `process` (running programs),
-//! `programs` (test programs), `workspace` (what cargo knows about this one) and `table`.
+//! Each command has a file and a row in [`COMMANDS`]. Shared code is in `backends` (which backends there are), `process` (running programs),
+//! `programs` (test programs), `workspace` (what cargo knows about this workspace) and `table`.
 
 // Shared.
 mod backends;
@@ -18,12 +17,13 @@ mod table;
 mod tally;
 mod workspace;
 
-// A command each.
+// One command each.
 mod bench;
 mod ci;
 mod deny;
 mod features;
 mod matrix;
+mod mutants;
 mod package_check;
 mod promises;
 mod servers;
@@ -38,7 +38,7 @@ use std::process::ExitCode;
 
 use lexopt::prelude::*;
 
-/// Every failure is a sentence for a person.
+/// Every failure is a readable sentence.
 type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 struct Command {
@@ -65,13 +65,13 @@ const COMMANDS: &[Command] = &[
     },
     Command {
         name: "tidy",
-        summary: "Check the house rules",
+        summary: "Check the rules that no compiler checks",
         help: tidy::HELP,
         run: tidy::run,
     },
     Command {
         name: "tree-check",
-        summary: "Prove what a user of one backend compiles",
+        summary: "Check what a user of one backend compiles",
         help: tree_check::HELP,
         run: tree_check::run,
     },
@@ -118,6 +118,12 @@ const COMMANDS: &[Command] = &[
         run: soak::run,
     },
     Command {
+        name: "mutants",
+        summary: "Change the code in small ways, and check that tests notice",
+        help: mutants::HELP,
+        run: mutants::run,
+    },
+    Command {
         name: "up",
         summary: "Start the servers that the tests need, and leave them running",
         help: servers::UP,
@@ -125,7 +131,7 @@ const COMMANDS: &[Command] = &[
     },
     Command {
         name: "down",
-        summary: "Stop what `up` started",
+        summary: "Stop the servers that `up` started",
         help: servers::DOWN,
         run: servers::down,
     },

@@ -20,14 +20,14 @@ Usage: cargo xtask matrix [--check]
 
 Options:
   --check   write nothing; fail if the matrix is out of date. A version that it
-            names and that did not run here is told, and is no failure: not
-            every machine can have every server
+            lists and that did not run here is reported, but is not a failure:
+            not every machine has every server
 
 Example:
   cargo xtask test-all --every-server --install && cargo xtask matrix
 ";
 
-/// What store-conformance/examples/capabilities.rs prints.
+/// The output of store-conformance/examples/capabilities.rs.
 #[derive(Debug, Deserialize)]
 struct Capabilities {
     backend: String,
@@ -54,19 +54,19 @@ pub fn matrix(mode: Mode) -> Result {
     };
     let here = made(Seen::Here)?;
     if mode == Mode::Check && readme != here && readme == made(Seen::Anywhere)? {
-        println!("README.md is up to date, and names versions that did not run here:");
+        println!("README.md is up to date, and lists versions that did not run here:");
         println!("{}", markdown(&capabilities, &cases, Seen::Here)?);
         return Ok(());
     }
     settle(mode, &file, &here, "cargo xtask matrix")
 }
 
-/// Which versions the matrix may name.
+/// Which versions the matrix lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Seen {
-    /// Those that were tested now.
+    /// Those that the last run tested.
     Here,
-    /// All that the project tests, if any was tested now.
+    /// All that the project tests, if the last run tested any.
     Anywhere,
 }
 
@@ -168,7 +168,7 @@ mod tests {
         let failed = case("Redis 8.2, container", Outcome::Failed);
         assert_eq!(tested(&[seven, failed]), "not tested");
         assert_eq!(tested(&[]), "not tested");
-        // Not one that the project promises to test.
+        // A version that the project does not promise to test.
         assert_eq!(tested(&[case("Redis 77", Outcome::Passed)]), "Redis");
     }
 

@@ -1,13 +1,13 @@
-//! What `cargo xtask test-all` says before it starts: what it will do, what that
-//! takes, and what this machine lacks for it.
+//! What `cargo xtask test-all` prints before it starts: what it will do, how long that
+//! takes, and what is missing on this machine.
 
 use std::process::{Command, Stdio};
 
 use crate::backends::Backend;
 use crate::options::Options;
 
-/// A server that `--install` fetches, and the programs of this machine that it
-/// takes: of each group, one.
+/// A server that `--install` fetches, and the programs that it needs: one of each
+/// group.
 const FETCHED: &[(&str, &str, &[&[&str]])] = &[
     (
         "postgres",
@@ -27,14 +27,14 @@ const FETCHED: &[(&str, &str, &[&[&str]])] = &[
     ("s3", "MiniStack as S3, from PyPI", &[&["python3"]]),
 ];
 
-/// Prints it.
+/// Prints the introduction.
 pub fn introduce(options: &Options, backends: &[&Backend]) {
     let names: Vec<_> = backends.iter().map(|backend| backend.name).collect();
     println!(
         "This builds the test programs and runs them over {}.\n\
          On two processors, building takes about 10 minutes the first time and the tests\n\
-         about as long{}. It needs about 8 GB in `target` and 2 GB of memory. Every line\n\
-         below appears when a test program has ended; their output is in target/test-logs.",
+         about as long{}. It needs about 8 GB in `target` and 2 GB of memory. A line\n\
+         appears below when a test program has ended; its output is in target/test-logs.",
         names.join(", "),
         if options.every_server {
             ", times two on every server"
@@ -72,7 +72,7 @@ pub fn introduce(options: &Options, backends: &[&Backend]) {
     }
 }
 
-/// Whether this machine has the program.
+/// Whether the program is installed.
 fn answers(program: &str, argument: &str) -> bool {
     let mut command = Command::new(program);
     command.arg(argument).stdin(Stdio::null());

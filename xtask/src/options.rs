@@ -1,17 +1,17 @@
-//! What test programs may use: the options that several commands share.
+//! The options that several commands share.
 
 use std::process::Command;
 
-/// What to run, and how servers may be found.
+/// What to run, and where servers may come from.
 #[derive(Debug, Default)]
 pub struct Options {
-    /// Only these backends; if empty, all of them and the tests without a backend too.
+    /// Only these backends; if empty, all of them, and the tests without a backend.
     pub backends: Vec<String>,
-    /// Every server of each backend, not only the first one found.
+    /// Use every server of each backend, not only the first one found.
     pub every_server: bool,
-    /// What is not proven has failed.
+    /// What could not be tested counts as failed.
     pub strict: bool,
-    /// No containers for servers.
+    /// Do not use containers for servers.
     pub no_docker: bool,
     /// Fetch missing servers.
     pub install: bool,
@@ -20,7 +20,7 @@ pub struct Options {
 }
 
 impl Options {
-    /// Passes on to a program how it may find its servers.
+    /// Sets the variables that tell a program where its servers may come from.
     pub fn apply(&self, command: &mut Command) {
         for (name, wanted) in [
             ("STORE_TEST_NO_DOCKER", self.no_docker),

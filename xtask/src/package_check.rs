@@ -1,4 +1,4 @@
-//! `cargo xtask package-check`: what a user would get from the registry.
+//! `cargo xtask package-check`: the packages that a user would get from the registry.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,22 +9,22 @@ use crate::workspace::{Package, Workspace};
 use crate::{Result, process};
 
 pub const HELP: &str = "
-Package every published crate, and use the packages as a stranger would:
+Package every published crate, and use the packages as a new user would:
 
-  1. each package holds its README, both licences, and no conformance tests;
-  2. core and each other crate pass `cargo publish --dry-run` as a pair (alone,
-     the other cannot: core must be on the registry first);
+  1. each package contains its README, both licences, and no conformance tests;
+  2. core and each other crate pass `cargo publish --dry-run` as a pair (the other
+     crate cannot pass alone, because core must be on the registry first);
   3. a new program that depends on that one crate, taken from the packages,
      compiles and runs; for a backend it is the backend's quickstart from this
-     folder, which is only compiled if it needs a server.
+     folder, which is only type-checked if it needs a server.
 
-Nothing is published. Works are left in target/package-check.
+Nothing is published. The programs are left in target/package-check.
 
 Usage: cargo xtask package-check
 ";
 
-/// What every package holds.
-const HELD: [&str; 5] = [
+/// The files that every package contains.
+const REQUIRED: [&str; 5] = [
     "Cargo.toml",
     "LICENSE-APACHE",
     "LICENSE-MIT",
@@ -32,7 +32,7 @@ const HELD: [&str; 5] = [
     "src/lib.rs",
 ];
 
-/// What a quickstart may use besides the backend and `store-core`, as the README says.
+/// What a quickstart may use in addition to the backend and `store-core`, as the README says.
 const BESIDE: &str = r#"tokio = { version = "1", features = ["macros", "rt-multi-thread"] }"#;
 
 pub fn run(mut arguments: lexopt::Parser) -> Result {
@@ -42,7 +42,7 @@ pub fn run(mut arguments: lexopt::Parser) -> Result {
     package_check()
 }
 
-/// Checks.
+/// Runs the check.
 pub fn package_check() -> Result {
     let workspace = Workspace::load()?;
     backends::select(&[], &workspace)?;
@@ -55,11 +55,17 @@ pub fn package_check() -> Result {
             .iter()
             .map(|backend| (backend.package, backend.server.is_none())),
     );
+    let folder = workspace.target.join("package-check");
+    if folder.exists() {
+        fs::remove_dir_all(&folder)?;
+    }
+    fs::create_dir_all(&folder)?;
+    let mut core = None;
     for (package, runs) in users {
         println!("  store-core with {package}");
         let pair = ["--package", "store-core", "--package", package];
-        // The program below compiles both; cargo's own verification may take
-        // an earlier store-core of the same version for this one.
+        // The program below compiles both. Cargo's own verification may use an
+        // earlier store-core of the same version instead of this one.
         let flags = ["--no-verify", "--quiet", "--allow-dirty"];
         process::run(
             process::cargo()
@@ -68,12 +74,17 @@ pub fn package_check() -> Result {
                 .args(pair),
         )?;
         process::run(process::cargo().arg("package").args(flags).args(pair))?;
-        consume(&workspace, package, runs)?;
+        // Unpacked once, so that it is compiled once for all programs.
+        let core = match &core {
+            Some(core) => core,
+            None => core.insert(unpack(&workspace, "store-core", &folder)?),
+        };
+        consume(&workspace, package, core, runs)?;
     }
     Ok(())
 }
 
-/// Does its package hold what it should, and nothing that it should not?
+/// Checks that a package contains the required files and no others.
 fn contents(package: &Package) -> Result {
     let mut command = process::cargo();
     command.args([
@@ -85,9 +96,9 @@ fn contents(package: &Package) -> Result {
     ]);
     let listed = process::stdout(&mut command)?;
     let files: Vec<_> = listed.lines().map(|file| file.replace('\\', "/")).collect();
-    for held in HELD {
-        if !files.iter().any(|file| file == held) {
-            return Err(format!("the package of {} has no {held}", package.name).into());
+    for required in REQUIRED {
+        if !files.iter().any(|file| file == required) {
+            return Err(format!("the package of {} has no {required}", package.name).into());
         }
     }
     let stray = files.iter().find(|file| {
@@ -103,14 +114,10 @@ fn contents(package: &Package) -> Result {
     }
 }
 
-/// Builds, and runs if it can, a program that depends on this crate alone.
-fn consume(workspace: &Workspace, package: &str, runs: bool) -> Result {
+/// Builds a program that depends on this crate alone, and runs it if it needs no server.
+fn consume(workspace: &Workspace, package: &str, core: &Path, runs: bool) -> Result {
     let folder = workspace.target.join("package-check").join(package);
-    if folder.exists() {
-        fs::remove_dir_all(&folder)?;
-    }
     fs::create_dir_all(folder.join("src"))?;
-    let core = unpack(workspace, "store-core", &folder)?;
     let own = unpack(workspace, package, &folder)?;
     let version = workspace
         .package(package)
@@ -125,13 +132,13 @@ fn consume(workspace: &Workspace, package: &str, runs: bool) -> Result {
     };
     let in_it = |arguments: &[&str]| {
         let mut command = process::cargo();
-        let target = workspace.target.join("package-check/target");
+        let target = workspace.target.join("package-check-target");
         command.current_dir(&folder).env("CARGO_TARGET_DIR", target);
         process::run(command.args(arguments))
     };
-    // The versions that were tested, and nothing newer.
+    // The versions that were tested, not newer ones.
     fs::copy(workspace.root.join("Cargo.lock"), folder.join("Cargo.lock"))?;
-    // Alone first: beside others it may live on the features that they ask for.
+    // First without other dependencies, whose features might hide a missing one.
     fs::write(folder.join("Cargo.toml"), manifest(""))?;
     fs::write(folder.join("src/lib.rs"), "")?;
     in_it(&["check", "--quiet"])?;
@@ -155,7 +162,7 @@ fn consume(workspace: &Workspace, package: &str, runs: bool) -> Result {
         let program = program.replace(&format!("../../{SHARED}"), "quickstart.rs");
         (program, "its quickstart")
     } else {
-        // It compiles, links, and re-exports core.
+        // Shows that the crate compiles, links and re-exports core.
         let name = package.replace('-', "_");
         let line = format!("println!(\"{{}}\", {name}::store_core::Support::Native);");
         (
@@ -164,12 +171,13 @@ fn consume(workspace: &Workspace, package: &str, runs: bool) -> Result {
         )
     };
     fs::write(folder.join("src/main.rs"), program)?;
-    let verb = if runs { "run" } else { "build" };
+    // Generating code for a program that is not run would prove no more.
+    let verb = if runs { "run" } else { "check" };
     println!("  {verb} a new program with {package}: {what}");
     in_it(&[verb, "--quiet"])
 }
 
-/// Unpacks the package of this member into `folder`; says where it is.
+/// Unpacks the package of this member into `folder`, and returns its path.
 fn unpack(workspace: &Workspace, name: &str, folder: &Path) -> Result<PathBuf> {
     let version = workspace
         .package(name)
@@ -179,9 +187,9 @@ fn unpack(workspace: &Workspace, name: &str, folder: &Path) -> Result<PathBuf> {
         .target
         .join("package")
         .join(format!("{stem}.crate"));
-    // tar is part of every system that Rust runs on, Windows since 10. Files get
-    // the time of now (-m): packages have one old time for all, by which cargo
-    // would take a changed file for one that it compiled before.
+    // tar is part of every system that Rust runs on, Windows since 10. Files get the
+    // current time (-m): all files of a package have one old time, so cargo would not
+    // notice that a file has changed since it was compiled.
     let mut tar = Command::new("tar");
     process::run(tar.arg("-xzmf").arg(&file).arg("-C").arg(folder))?;
     Ok(folder.join(stem))

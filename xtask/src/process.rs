@@ -13,19 +13,19 @@ use crate::Result;
 pub fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(root());
-    // What cargo told this program of itself is none of that one's business:
-    // some build scripts look, and would build everything anew.
+    // The variables that cargo sets for this program do not concern the other one:
+    // some build scripts depend on them, and would build everything again.
     for (name, _) in std::env::vars_os() {
-        let told = name.to_str().unwrap_or_default();
-        if told.starts_with("CARGO_PKG_") || told.starts_with("CARGO_MANIFEST_") {
+        let text = name.to_str().unwrap_or_default();
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
             command.env_remove(&name);
         }
     }
     command
 }
 
-/// The members that tests are built of, selected alike by every command so that
-/// nothing is compiled twice. The benchmarks stay out: they would choose features of
+/// The members from which tests are built. Every command selects the same ones, so that
+/// nothing is compiled twice. The benchmarks are excluded: they would enable features of
 /// dependencies that only they need.
 pub const TESTED: [&str; 3] = ["--workspace", "--exclude", "benches"];
 
@@ -35,7 +35,7 @@ pub fn root() -> &'static Path {
     own.parent().unwrap_or(own)
 }
 
-/// Its standard output; the rest goes to the screen.
+/// The standard output of a command; the rest goes to the screen.
 ///
 /// # Errors
 /// If it cannot be started or fails.
@@ -50,7 +50,7 @@ pub fn stdout(command: &mut Command) -> Result<String> {
     Ok(String::from_utf8(output.stdout)?)
 }
 
-/// Runs it, on the screen.
+/// Runs a command, with its output on the screen.
 ///
 /// # Errors
 /// If it cannot be started or fails.
@@ -94,8 +94,9 @@ pub fn built_example(name: &str, features: &[&str]) -> Result<String> {
     built.ok_or_else(|| format!("cargo built no example `{name}`").into())
 }
 
-/// How it ended, and all that it printed, which also stays in `log`. It is killed if
-/// it has not ended by the deadline, and its output then says so.
+/// Runs a program and returns its status and its output, which is also written to
+/// `log`. A program that has not ended by the deadline is killed, and the output says
+/// so.
 ///
 /// # Errors
 /// If it cannot be started or the log cannot be written.
@@ -119,7 +120,7 @@ pub fn logged(
     let watch = thread::spawn(move || {
         let hangs = end.recv_timeout(deadline) == Err(mpsc::RecvTimeoutError::Timeout);
         if hangs {
-            // It has not been waited for, so the id is still its own.
+            // Nothing has waited for the process yet, so its id is not reused.
             let _ = Command::new("kill").args(["-KILL", &id]).status();
         }
         hangs
@@ -135,7 +136,7 @@ pub fn logged(
     Ok((status?, text))
 }
 
-/// The command as a person would type it.
+/// The command as it would be typed.
 pub fn shown(command: &Command) -> String {
     let program = Path::new(command.get_program());
     let mut text = program
@@ -150,7 +151,7 @@ pub fn shown(command: &Command) -> String {
     text
 }
 
-/// A duration for a person: `0.4 s`, `2 min 5 s`.
+/// A readable duration: `0.4 s`, `2 min 5 s`.
 pub fn seconds(duration: Duration) -> String {
     let whole = duration.as_secs();
     if whole < 100 {

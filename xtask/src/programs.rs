@@ -12,25 +12,25 @@ use crate::tally::Tally;
 use crate::workspace::Workspace;
 use crate::{Result, process};
 
-/// How a test program ends that could not get its server
+/// The exit code of a test program that could not get its server
 /// (`store_conformance::servers::MISSING`).
 pub const MISSING: i32 = 77;
 
-/// A test program that has not ended after this long hangs. Each case has a deadline
-/// of its own (`store_conformance::suite`); this one is for all that has none.
+/// A test program that has not ended after this long is stuck. Each case has a deadline
+/// of its own (`store_conformance::suite`); this one is for everything else.
 pub const DEADLINE: Duration = Duration::from_secs(20 * 60);
 
-/// A test program, built.
+/// A built test program.
 pub struct Program {
     pub package: String,
     pub target: String,
-    /// As cargo calls it: `test`, `example`, `lib` …
+    /// The kind of target: `test`, `example`, `lib` …
     pub kind: String,
     pub executable: PathBuf,
     dir: PathBuf,
 }
 
-/// The part that is read of cargo's messages.
+/// The part of cargo's messages that is read.
 #[derive(Deserialize)]
 struct Artifact {
     manifest_path: PathBuf,
@@ -50,7 +50,7 @@ struct Profile {
     test: bool,
 }
 
-/// Builds every test program with one set of features, whatever is selected,
+/// Builds every test program with one set of features, regardless of what is selected,
 /// so that nothing is compiled twice.
 pub fn build(workspace: &Workspace, options: &Options) -> Result<Vec<Program>> {
     let begin = Instant::now();
@@ -99,19 +99,19 @@ pub fn build(workspace: &Workspace, options: &Options) -> Result<Vec<Program>> {
 }
 
 impl Program {
-    /// Is it the suite over one backend?
+    /// Whether it is the suite over a backend.
     pub fn is_conformance(&self) -> bool {
         backends::BACKENDS
             .iter()
             .any(|backend| self.is_suite_of(backend))
     }
 
-    /// Is it the suite over this backend?
+    /// Whether it is the suite over this backend.
     pub fn is_suite_of(&self, backend: &Backend) -> bool {
         self.package == "store-conformance" && self.kind == "test" && self.target == backend.name
     }
 
-    /// As a person would look for it.
+    /// The path by which it is found.
     pub fn name(&self) -> String {
         match self.kind.as_str() {
             "test" => format!("{}/tests/{}", self.package, self.target),
@@ -120,7 +120,7 @@ impl Program {
         }
     }
 
-    /// As cargo would run it, told what it may use for servers.
+    /// The command that runs it, with the variables for its servers.
     pub fn command(&self, options: &Options) -> Command {
         let mut command = Command::new(&self.executable);
         command
@@ -130,7 +130,7 @@ impl Program {
         command
     }
 
-    /// Runs it and counts.
+    /// Runs it and counts its tests.
     pub fn test(&self, workspace: &Workspace, options: &Options) -> Result<Tally> {
         let log = format!("{}-{}-{}", self.package, self.kind, self.target);
         let may_lack = backends::MAY_LACK.contains(&&*self.target);
@@ -144,8 +144,8 @@ impl Program {
     }
 }
 
-/// Runs a test program and counts; one that may lack its server is then not
-/// proven, and has not failed.
+/// Runs a test program and counts its tests. If its server is missing, it counts as not
+/// proven instead of failed.
 pub fn run_logged(
     workspace: &Workspace,
     mut command: Command,
@@ -165,7 +165,7 @@ pub fn run_logged(
         return Ok(tally);
     }
     if tally == Tally::default() && status.success() && !output.contains("test result: ") {
-        // A program of its own kind: it counts as one test.
+        // A program that does not count its tests counts as one.
         tally.passed = 1;
     }
     judge(&mut tally, title, status, &output, workspace.shown(&log));
@@ -173,7 +173,7 @@ pub fn run_logged(
     Ok(tally)
 }
 
-/// A file's name for it.
+/// A name for its log file.
 pub fn slug(name: &str) -> String {
     let words = name.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
     words
@@ -182,7 +182,7 @@ pub fn slug(name: &str) -> String {
         .join("-")
 }
 
-/// Where what a program printed is kept.
+/// The file with the output of a program.
 pub fn log_file(workspace: &Workspace, name: &str) -> PathBuf {
     workspace
         .target
@@ -190,13 +190,16 @@ pub fn log_file(workspace: &Workspace, name: &str) -> PathBuf {
         .join(format!("{name}.log"))
 }
 
-/// Why a program could not get its server: how its advice begins.
+/// Why a program could not get its server: the first line of its advice.
 pub fn reason(output: &str) -> &str {
     let begins = |line: &&str| line.starts_with("No ") || line.starts_with("no ");
-    output.lines().find(begins).unwrap_or("it does not say why")
+    output
+        .lines()
+        .find(begins)
+        .unwrap_or("no reason was printed")
 }
 
-/// Makes sure that a program that failed is counted and its reasons are kept.
+/// Counts a program that failed, and records why.
 pub fn judge(tally: &mut Tally, name: &str, status: ExitStatus, output: &str, log: &Path) {
     if status.success() {
         return;
@@ -209,7 +212,7 @@ pub fn judge(tally: &mut Tally, name: &str, status: ExitStatus, output: &str, lo
     }
 }
 
-/// What a failed program said last: its `failures:` if it got so far.
+/// The end of a failed program's output: from `failures:` on, if it has that.
 pub fn tail(output: &str, log: &Path) -> String {
     const MOST: usize = 60;
     let from = output.find("\nfailures:\n").map_or(0, |at| at + 1);
@@ -220,11 +223,11 @@ pub fn tail(output: &str, log: &Path) -> String {
         &lines[lines.len().saturating_sub(MOST)..]
     };
     let mut text: String = shown.iter().map(|line| format!("  {line}\n")).collect();
-    text.push_str(&format!("  (all of it: {})", log.display()));
+    text.push_str(&format!("  (full output: {})", log.display()));
     text
 }
 
-/// What one program came to, on the screen.
+/// Prints the result of one program.
 pub fn line(what: &str, result: &str, begin: Instant) {
     println!(
         "  {what:<56} {result:<24} {}",

@@ -1,12 +1,12 @@
-//! `cargo xtask promises`: which case proves which promise, and which mutant
-//! proves the case.
+//! `cargo xtask promises`: the cases that check each promise, and the mutants that each
+//! case kills.
 
 use crate::generated::{Mode, settle};
 use crate::{Result, process};
 
 pub const HELP: &str = "
-Write store-conformance/PROMISES.md: each promise, the cases that prove it, and
-the mutants that prove the cases. It is made from the code, never by hand.
+Write store-conformance/PROMISES.md: each promise, the cases that check it, and the
+mutants that the cases kill. It is generated from the code.
 
 Usage: cargo xtask promises [--check]
 

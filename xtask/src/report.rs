@@ -1,4 +1,4 @@
-//! What the conformance programs report, and whether it can be believed.
+//! The reports of the conformance programs, and checks that they are complete.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -31,7 +31,7 @@ pub struct Case {
 }
 
 impl Case {
-    /// As the test program names it.
+    /// Its name in the test program.
     pub fn path(&self) -> String {
         format!("{}::{}::{}", self.backend, self.contract, self.case)
     }
@@ -44,7 +44,7 @@ pub fn read(file: &Path) -> Result<Vec<Case>> {
         .map_err(|error| format!("its report is malformed: {error}").into())
 }
 
-/// Why `cases` is not a full run of `backend`, if it is not.
+/// Why `cases` is not a full run of `backend`; empty if it is one.
 pub fn complete(backend: &Backend, cases: &[Case]) -> Vec<String> {
     let mut faults = Vec::new();
     if !cases.iter().any(|case| case.backend == backend.name) {
@@ -57,7 +57,7 @@ pub fn complete(backend: &Backend, cases: &[Case]) -> Vec<String> {
     for case in cases {
         if innermost(&case.backend) != backend.name {
             faults.push(format!(
-                "{}: its report speaks of `{}`",
+                "{}: its report names `{}`",
                 backend.name, case.backend
             ));
         }
@@ -71,8 +71,8 @@ pub fn complete(backend: &Backend, cases: &[Case]) -> Vec<String> {
     faults
 }
 
-/// Every bare backend runs the same cases on each of its servers; says which
-/// one lacks which.
+/// Every bare backend must run the same cases on each of its servers; returns what is
+/// missing.
 pub fn same_cases(backends: &[&Backend], cases: &[Case]) -> Vec<String> {
     let mut all: BTreeMap<(&str, &str), BTreeSet<(&str, &str)>> = BTreeMap::new();
     let mut places = BTreeSet::new();
@@ -96,7 +96,7 @@ pub fn same_cases(backends: &[&Backend], cases: &[Case]) -> Vec<String> {
     faults
 }
 
-/// Every bare backend that ran has a case of every contract.
+/// Every bare backend that ran must have a case of every contract.
 pub fn every_contract(contracts: &[String], backends: &[&Backend], cases: &[Case]) -> Vec<String> {
     let mut faults = Vec::new();
     for backend in backends {
@@ -159,7 +159,7 @@ pub fn table(selected: &[&Backend], cases: &[Case]) -> Vec<Vec<String>> {
     rows
 }
 
-/// What `unsupported` in the table means, if it is there.
+/// What `unsupported` means, if the table has it.
 pub fn unsupported(cases: &[Case]) -> Option<String> {
     let of = |case: &&Case| case.outcome == Outcome::Unsupported;
     let count = cases.iter().filter(of).count();
@@ -316,7 +316,7 @@ mod tests {
             every_contract(&contracts, &[&MEMORY], &ran),
             ["memory: no case of the contract iam"]
         );
-        // What did not run at all is named as that alone.
+        // A backend that did not run is reported only as that.
         assert!(every_contract(&contracts, &[&REDIS], &ran).is_empty());
     }
 

@@ -1,9 +1,9 @@
 //! `cargo xtask up` and `down`: the servers that the tests need.
 //!
-//! `up` leaves store-conformance/examples/serve.rs running, which holds the
-//! servers; `down` ends it. Its folder in target/servers/up has, for each
-//! backend, what it told (`NAME.env`), its process (`NAME.pid`) and what it said
-//! (`NAME.log`). It holds a lock on `NAME.pid` for as long as it lives.
+//! `up` leaves store-conformance/examples/serve.rs running, which owns the servers;
+//! `down` ends it. For each backend, the folder target/servers/up has the variables
+//! that lead to the server (`NAME.env`), the process id (`NAME.pid`) and the output
+//! (`NAME.log`). The process holds a lock on `NAME.pid` while it runs.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -19,9 +19,9 @@ use crate::workspace::Workspace;
 use crate::{Result, process};
 
 pub const UP: &str = "
-Start the servers that the backends' tests need, print the variables that lead
-the tests to them, and leave them running until `cargo xtask down`. What runs
-already is left as it is, and its variables are printed again.
+Start the servers that the backends' tests need, print the variables with which
+the tests find them, and leave them running until `cargo xtask down`. A server that
+runs already is left as it is, and its variables are printed again.
 
 Usage: cargo xtask up [OPTIONS] [BACKEND]...
 
@@ -36,7 +36,7 @@ Example:
 ";
 
 pub const DOWN: &str = "
-Stop the servers that `cargo xtask up` started, and those alone.
+Stop the servers that `cargo xtask up` started, and no others.
 
 Usage: cargo xtask down [BACKEND]...
 ";
@@ -67,26 +67,26 @@ pub fn down(arguments: lexopt::Parser) -> Result {
     Ok(())
 }
 
-/// Starts each server twice, asks it, and stops it: a step of `ci`.
+/// Starts each server twice, connects to it, and stops it: a step of `ci`.
 pub fn prove(options: &Options) -> Result {
     for held in read_names(&[])? {
         if held.is_up() {
             return Err(format!("{} is up; `cargo xtask down` first", held.name).into());
         }
-        let told = held.up(options)?;
+        let first = held.up(options)?;
         let again = held.up(options)?;
-        if told != again {
-            return Err(format!("a second up says otherwise:\n{told}{again}").into());
+        if first != again {
+            return Err(format!("a second `up` prints other variables:\n{first}{again}").into());
         }
-        let address = address(&told).ok_or_else(|| format!("no address in {told}"))?;
+        let address = address(&first).ok_or_else(|| format!("no address in {first}"))?;
         TcpStream::connect(&address)
-            .map_err(|error| format!("nobody listens at {address}: {error}"))?;
+            .map_err(|error| format!("nothing listens at {address}: {error}"))?;
         held.down()?;
         held.down()?;
         let begin = Instant::now();
         while TcpStream::connect(&address).is_ok() {
             if begin.elapsed() > PATIENCE {
-                return Err(format!("somebody still listens at {address}").into());
+                return Err(format!("something still listens at {address}").into());
             }
         }
         println!("{} was up at {address}, and is down", held.name);
@@ -95,8 +95,8 @@ pub fn prove(options: &Options) -> Result {
 }
 
 /// `127.0.0.1:5432` of `export NAME='postgres://store@127.0.0.1:5432/postgres'`.
-fn address(told: &str) -> Option<String> {
-    let url = told.split('\'').nth(1)?;
+fn address(variables: &str) -> Option<String> {
+    let url = variables.split('\'').nth(1)?;
     let rest = url.split_once("://")?.1;
     let rest = rest.rsplit_once('@').map_or(rest, |(_, rest)| rest);
     Some(rest.split('/').next()?.to_owned())
@@ -115,7 +115,7 @@ fn read(mut arguments: lexopt::Parser) -> Result<(Vec<Held>, Options)> {
     Ok((read_names(&names)?, options))
 }
 
-/// The backends of these names that have a server, or all that have.
+/// The backends of these names that have a server, or all of them.
 fn read_names(names: &[String]) -> Result<Vec<Held>> {
     let workspace = Workspace::load()?;
     let selected = backends::select(names, &workspace)?;
@@ -141,15 +141,15 @@ fn read_names(names: &[String]) -> Result<Vec<Held>> {
 }
 
 impl Held {
-    /// Whether its process lives: it holds a lock as long as it does.
+    /// Whether its process runs: the process holds a lock while it does.
     fn is_up(&self) -> bool {
         File::open(&self.pid).is_ok_and(|file| file.try_lock().is_err())
     }
 
-    /// Starts it if it is not up, and gives what a shell should know.
+    /// Starts it if it is not up, and returns the variables for a shell.
     fn up(&self, options: &Options) -> Result<String> {
         if !self.is_up() {
-            // Of one that was killed.
+            // Left by a process that was killed.
             let _ = fs::remove_file(&self.env);
             self.start(options)?;
         }
@@ -166,7 +166,7 @@ impl Held {
             .arg(&self.pid)
             .arg(self.name)
             .current_dir(process::root())
-            // Ctrl-C is for whoever called `up`, not for what it leaves.
+            // Ctrl-C must end `up` but not the servers that it leaves running.
             .process_group(0)
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
@@ -209,10 +209,10 @@ mod tests {
 
     #[test]
     fn an_address_is_read_from_what_up_prints() {
-        let told = "export A='postgres://store@127.0.0.1:5432/postgres'  # a program\n";
-        assert_eq!(address(told).as_deref(), Some("127.0.0.1:5432"));
-        let told = "export A='redis://127.0.0.1:6379'\n";
-        assert_eq!(address(told).as_deref(), Some("127.0.0.1:6379"));
+        let variables = "export A='postgres://store@127.0.0.1:5432/postgres'  # a program\n";
+        assert_eq!(address(variables).as_deref(), Some("127.0.0.1:5432"));
+        let variables = "export A='redis://127.0.0.1:6379'\n";
+        assert_eq!(address(variables).as_deref(), Some("127.0.0.1:6379"));
         assert_eq!(address("nothing"), None);
     }
 }

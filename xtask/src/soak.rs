@@ -13,19 +13,20 @@ Run the long tests:
   histories   store-conformance/tests/soak.rs, in release: long recorded
               histories of racing clients, each checked for linearizability per
               key, and the contracts' races
-  crashes     each backend that survives a crash, with its server set to survive
-              them: killed in the middle of concurrent commits, takes, objects
-              and nonce races, again and again; after each, everything
-              acknowledged is there, nothing by half, no nonce accepted twice
+  crashes     each backend that survives a crash, with its server configured to
+              survive one: killed again and again during concurrent commits,
+              takes, objects and nonce races; after each crash, everything
+              acknowledged is there, nothing is half done, and no nonce was
+              accepted twice
 
-  storms      the same backends behind a line that is cut by chance: before a
-              request, in it, before its reply, in that; every answer was true,
-              no take counted twice, no nonce accepted twice
+  storms      the same backends behind a connection that is cut at random: before
+              a request, in it, before its reply, or in the reply; every answer
+              is true, and no take or nonce counts twice
 
   schedules   store-s3's protocol over a simulated bucket, in release: every
-              schedule of two writers of two records, as many of those in which
-              one is impatient as come to so many places, and as many with faults
-              by chance as are asked for
+              schedule of two writers of two records, those in which one is
+              impatient up to a number of states (--places), and a number of
+              random schedules with faults (--schedules)
 
   simulations every case over memory with interleaved callers, and scenarios of
               each contract over a bad network, in release; each seed is another
@@ -37,16 +38,16 @@ Options:
   --seconds N   how long the histories; 60 by default
   --cycles N    how many crashes of each backend; 50 by default
   --storms N    how many storms over each backend; 40 by default
-  --schedules N how many schedules by chance; 100000 by default
-  --places N    how many places each set of schedules comes to at most; 1000000
-                by default
+  --schedules N how many random schedules; 100000 by default
+  --places N    the most states that each set of schedules visits; 1000000 by
+                default
   --simulations N  how many seeds of each case and each scenario; 1000 by default
-  --sample      seconds of the histories and nothing else, as `cargo xtask ci`
-                does: its test-all has some of the others already
-  --seed N      where chance begins; a failure names its seed
+  --sample      only a few seconds of the histories, as `cargo xtask ci` does: its
+                test-all already runs some of the others
+  --seed N      the first seed; a failure names its seed
   --install     fetch missing servers into target/servers, without root
 
-Example, over night:
+Example, for a night:
   cargo xtask soak --seconds 28800 --cycles 5000 --storms 5000
 ";
 
@@ -60,7 +61,7 @@ const CYCLES: u64 = 50;
 /// Storms of a run by hand.
 const STORMS: u64 = 40;
 
-/// Schedules of a run by hand, and places that schedules in turn come to.
+/// Random schedules of a run by hand, and states that the exhaustive ones visit.
 const SCHEDULES: u64 = 100_000;
 const PLACES: u64 = 1_000_000;
 
@@ -97,13 +98,13 @@ pub fn run(mut arguments: lexopt::Parser) -> Result {
     on_each(STORM_TEST, "STORE_SOAK_SEEDS", storms, &options)
 }
 
-/// A few seconds of it.
+/// A few seconds of the histories.
 pub fn sample() -> Result {
     histories(SAMPLE, None, Built::AsTests)
 }
 
-/// Runs one test of each backend that survives crashes, which does its work as
-/// often as the variable says.
+/// Runs one test of each backend that survives crashes; the variable sets how often the
+/// test repeats its work.
 fn on_each(test: &str, variable: &str, times: u64, options: &Options) -> Result {
     if times == 0 {
         return Ok(());
@@ -123,7 +124,7 @@ fn on_each(test: &str, variable: &str, times: u64, options: &Options) -> Result 
         options.apply(&mut command);
         let printed = process::stdout(&mut command)?;
         print!("{printed}");
-        // A test of another name would pass by not being there.
+        // If the test is renamed, nothing runs and cargo succeeds.
         if !printed.contains("test result: ok. 1 passed") {
             return Err(format!("{program} has no test {test}").into());
         }
@@ -131,8 +132,8 @@ fn on_each(test: &str, variable: &str, times: u64, options: &Options) -> Result 
     Ok(())
 }
 
-/// Runs so many schedules of store-s3's protocol by chance, and in turn those that
-/// come to so many places. Its tests run some of each.
+/// Runs `count` random schedules of store-s3's protocol, and exhaustive ones up to
+/// `places` states. The unit tests run some of each.
 fn schedules(count: u64, places: u64, seed: Option<u64>) -> Result {
     if count == 0 {
         return Ok(());
@@ -153,14 +154,14 @@ fn schedules(count: u64, places: u64, seed: Option<u64>) -> Result {
     }
     let printed = process::stdout(&mut command)?;
     print!("{printed}");
-    // Tests of other names would pass by not being there.
+    // If the tests are renamed, nothing runs and cargo succeeds.
     if !printed.contains("test result: ok. 2 passed") {
         return Err("store-s3 has no simulation to run".into());
     }
     Ok(())
 }
 
-/// Runs every simulation with so many seeds. The tests run a few.
+/// Runs every simulation with this many seeds. The tests run a few.
 fn simulations(seeds: u64) -> Result {
     if seeds == 0 {
         return Ok(());
@@ -178,10 +179,10 @@ fn simulations(seeds: u64) -> Result {
     process::run(&mut command)
 }
 
-/// What a sample proves is not worth minutes of building in release.
+/// How a program is built: a sample is too short to be worth a release build.
 enum Built {
     Release,
-    /// As `test-all` does, so that nothing is built anew.
+    /// As `test-all` does, so that nothing is built again.
     AsTests,
 }
 

@@ -1,17 +1,17 @@
-//! Counting tests.
+//! Counts of tests.
 
-/// What a run of tests came to.
+/// The result of a run of tests.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     /// Tests that passed.
     pub passed: usize,
     /// Tests that failed, and whatever else went wrong.
     pub failed: usize,
-    /// Tests that were not run because they say so themselves.
+    /// Tests that are marked as ignored.
     pub ignored: usize,
-    /// What failed, each as a few lines for a person.
+    /// What failed, each in a few lines.
     pub failures: Vec<String>,
-    /// What could not be tried on this machine: neither passed nor failed.
+    /// What could not be tested on this machine: neither passed nor failed.
     pub unproven: Vec<String>,
 }
 
@@ -40,13 +40,13 @@ impl Tally {
         tally
     }
 
-    /// Notes one thing that went wrong.
+    /// Counts one failure.
     pub fn fail(&mut self, what: impl Into<String>) {
         self.failed += 1;
         self.failures.push(what.into());
     }
 
-    /// What could not be tried, and the counts: the last lines of a command.
+    /// The last lines of a command: what could not be tested, and the counts.
     pub fn summary(&self) -> String {
         let mut text = String::new();
         for unproven in &self.unproven {
@@ -59,7 +59,7 @@ impl Tally {
         text
     }
 
-    /// Adds another.
+    /// Adds the counts of another run.
     pub fn add(&mut self, other: Self) {
         self.passed += other.passed;
         self.failed += other.failed;

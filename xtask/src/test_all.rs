@@ -46,7 +46,7 @@ Usage: cargo xtask test-all [OPTIONS]
 Options:
   --backend NAME   only the conformance suite of this backend; may be repeated
   --every-server   each backend on every server that it is tested on
-  --strict         a server that cannot be had is a failure
+  --strict         a server that is not available is a failure
   --no-docker      do not use containers for servers
   --install        fetch missing servers into target/servers, without root
   --jobs N         how many test programs run at a time; by default as many as
@@ -148,7 +148,7 @@ pub fn test_all(options: &Options) -> Result<Tally> {
     Ok(tally)
 }
 
-/// Where the time went: the parts that took longest.
+/// The parts that took longest.
 fn time_table(built: Duration, all: Duration, mut times: Vec<(Duration, String)>) -> String {
     const SHOWN: usize = 8;
     times.sort();
@@ -163,14 +163,14 @@ fn time_table(built: Duration, all: Duration, mut times: Vec<(Duration, String)>
     text
 }
 
-/// One test program, or a few that use one server.
+/// One test program, or several that use one server.
 struct Job<'a> {
     title: String,
     backend: Option<&'static str>,
     run: Box<dyn FnOnce() -> Result<(Vec<Case>, Tally)> + Send + 'a>,
 }
 
-/// What a job came to.
+/// The result of a job.
 struct Done {
     title: String,
     backend: Option<&'static str>,
@@ -179,8 +179,8 @@ struct Done {
     took: Duration,
 }
 
-/// Everything to run, the longest first: suites over servers wait much, and other
-/// programs run meanwhile.
+/// Everything to run, the longest first: suites over servers spend much time waiting,
+/// during which other programs run.
 fn jobs<'a>(
     workspace: &'a Workspace,
     options: &'a Options,
@@ -214,7 +214,7 @@ fn jobs<'a>(
     jobs
 }
 
-/// Runs all of them, so many at a time; what they came to, in their order.
+/// Runs all jobs, `width` at a time, and returns their results in the order of the jobs.
 fn in_parallel(jobs: Vec<Job<'_>>, width: usize) -> Result<Vec<Done>> {
     let count = jobs.len();
     let waiting = Mutex::new(jobs.into_iter().enumerate());
@@ -228,7 +228,7 @@ fn in_parallel(jobs: Vec<Job<'_>>, width: usize) -> Result<Vec<Done>> {
                     let next = waiting.lock().expect("no job holds it").next();
                     let Some((index, job)) = next else { return };
                     let begin = Instant::now();
-                    // An error has no `Send`; its text has.
+                    // The error is not `Send`; its text is.
                     let ended = (job.run)().map_err(|error| error.to_string());
                     let took = begin.elapsed();
                     let left = left.fetch_sub(1, Ordering::Relaxed) - 1;
@@ -253,7 +253,7 @@ fn in_parallel(jobs: Vec<Job<'_>>, width: usize) -> Result<Vec<Done>> {
     Ok(all?)
 }
 
-/// The servers to test it on.
+/// The servers on which a backend is tested.
 fn variants(backend: &Backend, options: &Options) -> &'static [Variant] {
     if options.every_server && !backend.variants.is_empty() {
         backend.variants
@@ -262,8 +262,8 @@ fn variants(backend: &Backend, options: &Options) -> &'static [Variant] {
     }
 }
 
-/// The contracts that have a suite over a backend: the modules of the suite's
-/// cases that say so.
+/// The contracts that have a suite over a backend: the modules of the suite's cases
+/// with a function `over`.
 fn contracts(workspace: &Workspace) -> Result<Vec<String>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(workspace.root.join("store-conformance/src/cases"))? {

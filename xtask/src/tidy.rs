@@ -1,4 +1,4 @@
-//! `cargo xtask tidy`: the house rules that no compiler checks.
+//! `cargo xtask tidy`: the rules that no compiler checks.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,12 +12,12 @@ pub const HELP: &str = "
 Check the house rules that no compiler checks:
 
   - every crate begins with its documentation and takes the workspace's lints
-  - no file is longer than 500 lines, but for a short list with reasons
-  - nothing is left to do, no test is ignored, no example is not compiled
+  - no file is longer than 500 lines, except for a short list with reasons
+  - no to-do is left, no test is ignored, every example is compiled
   - nothing sleeps: tests move the clock or wait for a condition
   - modules import each other in one direction (xtask/src/imports.rs)
   - every backend has the same files, by name
-  - a published crate's metadata is complete, and the forge tries it with the
+  - a published crate's metadata is complete, and the forge compiles it with the
     oldest compiler that it promises
   - CHANGELOG.md has an Unreleased section
   - the README's fifteen lines are store-memory's quickstart, word for word;
@@ -34,7 +34,7 @@ const MOST_LINES: usize = 500;
 /// Longer files, and why they are one.
 const LONG: &[(&str, &str)] = &[];
 
-/// Where time really passes, and why.
+/// The files that wait in real time, and why.
 const SLEEPERS: &[(&str, &str)] = &[
     (
         "store-conformance/src/proxy/mod.rs",
@@ -42,15 +42,15 @@ const SLEEPERS: &[(&str, &str)] = &[
     ),
     (
         "store-conformance/src/servers/mod.rs",
-        "asks a server that starts until it answers",
+        "waits until a starting server answers",
     ),
     (
         "store-dynamodb/src/setup.rs",
-        "asks for a new table until it can be used",
+        "waits until a new table can be used",
     ),
     (
         "store-s3/src/objects.rs",
-        "asks what became of another's commit until its lease is over",
+        "waits for another writer's commit until its lease is over",
     ),
     (
         "store-redis/src/cluster.rs",
@@ -67,11 +67,11 @@ const SLEEPERS: &[(&str, &str)] = &[
     ("store-core/src/backend/retry.rs", "backs off"),
     (
         "store-postgres/src/sessions.rs",
-        "asks why no connection is made while it waits for one",
+        "finds out why no connection is made while it waits for one",
     ),
     (
         "store-conformance/tests/servers.rs",
-        "asks whether what was killed left something behind",
+        "waits until nothing is left of a killed process",
     ),
     ("store-core/src/clock.rs", "the system clock"),
     ("store-core/src/update.rs", "backs off under contention"),
@@ -89,22 +89,22 @@ const SLEEPERS: &[(&str, &str)] = &[
     ),
     (
         "store-conformance/src/simulation/scheduler.rs",
-        "gives up on a schedule that does not go on",
+        "gives up on a schedule that makes no progress",
     ),
     (
         "xtask/src/servers.rs",
-        "asks a server that starts or stops whether it has",
+        "waits until a server has started or stopped",
     ),
 ];
 
-/// Tests that run only when they are named, and why.
+/// Tests that run only by name, and why.
 const BY_NAME: &[(&str, &str)] = &[(
     "store-core/tests/identity/golden.rs",
     "writes the golden file that another test reads",
 )];
 
-/// What must not stand in a source file, and why. In two halves, so that this
-/// file does not hold it.
+/// Text that no source file may contain, and why. In two halves, so that this file does
+/// not contain it.
 const BANNED: &[(&str, &str, &str)] = &[
     ("todo", "!(", "finish it, or leave it out"),
     ("unimplemented", "!(", "finish it, or answer `Unsupported`"),
@@ -113,10 +113,10 @@ const BANNED: &[(&str, &str, &str)] = &[
     ("assert!(", "true", "a test that cannot fail proves nothing"),
 ];
 
-/// What must not stand in a file that is not a sleeper.
+/// What a file that must not wait in real time may not contain.
 const SLEEPS: &[(&str, &str)] = &[("thread::", "sleep"), ("time::", "sleep(")];
 
-/// Files that every backend has in src, and those that one with a server has too.
+/// The files that every backend has in src, and those that one with a server has too.
 const ROOMS: &[&str] = &["lib.rs", "config.rs", "records.rs"];
 const ROOMS_OF_SERVERS: &[&str] = &["setup.rs", "error.rs"];
 
@@ -127,7 +127,7 @@ pub fn run(mut arguments: lexopt::Parser) -> Result {
     tidy()
 }
 
-/// Checks all rules; names all faults.
+/// Checks all rules and reports all faults.
 pub fn tidy() -> Result {
     let workspace = Workspace::load()?;
     let mut faults = Vec::new();
@@ -144,7 +144,7 @@ pub fn tidy() -> Result {
         }
     }
     imports::check(&workspace, &mut faults)?;
-    rooms(&workspace, &mut faults);
+    same_files(&workspace, &mut faults);
     changelog(&workspace, &mut faults)?;
     forge(&workspace, &mut faults)?;
     commands(&workspace, &mut faults)?;
@@ -163,7 +163,7 @@ pub fn tidy() -> Result {
     Err(format!("not tidy:\n  {}", faults.join("\n  ")).into())
 }
 
-/// From the root, with slashes on every system.
+/// The path from the root, with slashes on every system.
 pub fn shown(workspace: &Workspace, file: &Path) -> String {
     workspace.shown(file).to_string_lossy().replace('\\', "/")
 }
@@ -253,16 +253,16 @@ fn metadata(package: &Package, faults: &mut Vec<String>) {
     }
 }
 
-fn rooms(workspace: &Workspace, faults: &mut Vec<String>) {
+fn same_files(workspace: &Workspace, faults: &mut Vec<String>) {
     for backend in BACKENDS {
         let Some(package) = workspace.package(backend.package) else {
             continue;
         };
         let of_servers = backend.server.map_or(&[][..], |_| ROOMS_OF_SERVERS);
-        for room in ROOMS.iter().chain(of_servers) {
+        for file in ROOMS.iter().chain(of_servers) {
             if !package.dir().join("src").join(room).exists() {
                 faults.push(format!(
-                    "{}: has no src/{room}, as every backend",
+                    "{}: has no src/{file}, as every backend",
                     package.name
                 ));
             }
@@ -278,7 +278,7 @@ fn changelog(workspace: &Workspace, faults: &mut Vec<String>) -> Result {
     Ok(())
 }
 
-/// The forge tries every published crate with the oldest compiler it promises.
+/// The forge compiles every published crate with the oldest compiler it promises.
 fn forge(workspace: &Workspace, faults: &mut Vec<String>) -> Result {
     const FILE: &str = ".github/workflows/ci.yml";
     let text = fs::read_to_string(workspace.root.join(FILE))?;
@@ -298,7 +298,7 @@ fn forge(workspace: &Workspace, faults: &mut Vec<String>) -> Result {
     Ok(())
 }
 
-/// `.ci/run` runs every command of cargo's that the README shows.
+/// `.ci/run` runs every cargo command that the README shows.
 fn commands(workspace: &Workspace, faults: &mut Vec<String>) -> Result {
     let readme = fs::read_to_string(workspace.root.join("README.md"))?;
     let run = fs::read_to_string(workspace.root.join(".ci/run"))?;
@@ -327,7 +327,7 @@ fn shown_commands(readme: &str) -> impl Iterator<Item = &str> {
         .filter(|line| line.starts_with("cargo "))
 }
 
-/// What a page of ours links to in this repository is there.
+/// Every link to a file of this repository leads to one.
 fn links(workspace: &Workspace, faults: &mut Vec<String>) -> Result {
     let mut pages = vec![workspace.root.clone()];
     pages.extend(
@@ -351,7 +351,7 @@ fn links(workspace: &Workspace, faults: &mut Vec<String>) -> Result {
                 let file = target.split('#').next().unwrap_or(target);
                 if !target.contains("://") && !folder.join(file).exists() {
                     let page = shown(workspace, &page);
-                    faults.push(format!("{page}: links to {target}, which is not there"));
+                    faults.push(format!("{page}: links to {target}, which does not exist"));
                 }
             }
         }
@@ -359,7 +359,7 @@ fn links(workspace: &Workspace, faults: &mut Vec<String>) -> Result {
     Ok(())
 }
 
-/// The README's block and the program, if there is either.
+/// The block of the README and the program agree.
 fn quickstart(workspace: &Workspace, faults: &mut Vec<String>) -> Result {
     const PROGRAM: &str = "store-memory/examples/quickstart.rs";
     let readme = fs::read_to_string(workspace.root.join("README.md"))?;
@@ -398,14 +398,14 @@ fn quickstart(workspace: &Workspace, faults: &mut Vec<String>) -> Result {
     Ok(())
 }
 
-/// The lines of a program between `// README` and `// README ends`, or all
-/// but its documentation if it has no such lines.
+/// The lines of a program between `// README` and `// README ends`, or everything
+/// except its documentation if it has no such lines.
 fn marked(program: &str) -> String {
     let body: Vec<_> = match program.split_once("// README\n") {
         Some((_, rest)) => {
             let end = rest.find("// README ends").unwrap_or(rest.len());
-            let kept = rest[..end].rfind('\n').map_or("", |at| &rest[..at]);
-            kept.lines().collect()
+            let before = rest[..end].rfind('\n').map_or("", |at| &rest[..at]);
+            before.lines().collect()
         }
         None => program
             .lines()

@@ -9,11 +9,11 @@ use crate::workspace::Workspace;
 use crate::{Result, process};
 
 pub const HELP: &str = "
-Prove by `cargo tree` what a user of one backend compiles: of this workspace
-only store-core and that backend; of the heavy crates only those of its own
-driver; no more crates in all than its ceiling; and none that asks for a newer
-Rust than the crate promises. Banned crates are in deny.toml.
-Ceilings and lists are in xtask/src/backends.rs.
+Check with `cargo tree` what a user of one backend compiles: only store-core and
+that backend from this workspace; only the heavy crates of its own driver; no more
+crates in all than its limit; and no crate that needs a newer Rust than the backend
+promises. Banned crates are in deny.toml. Limits and lists are in
+xtask/src/backends.rs.
 
 Usage: cargo xtask tree-check
 
@@ -28,7 +28,7 @@ pub fn run(mut arguments: lexopt::Parser) -> Result {
     tree_check()
 }
 
-/// Checks, and prints the counts.
+/// Runs the check, and prints the counts.
 pub fn tree_check() -> Result {
     let workspace = Workspace::load()?;
     backends::select(&[], &workspace)?;
@@ -49,19 +49,19 @@ pub fn tree_check() -> Result {
             .and_then(|own| own.rust_version.as_deref());
         let (asked, by) = oldest_compiler(&all, &versions, &members);
         println!(
-            "  {package:<18} {:>3} crates (at most {}), Rust {} ({by} asks for {asked})",
+            "  {package:<18} {:>3} crates (at most {}), Rust {} ({by} needs {asked})",
             default.len(),
             row.most,
             own.unwrap_or("unknown"),
         );
         if own.is_none_or(|own| number(own) < number(&asked)) {
             faults.push(format!(
-                "{package} promises an older Rust than {by} compiles with: {asked}"
+                "{package} promises an older Rust than {by} needs: {asked}"
             ));
         }
         if default.len() > row.most {
             faults.push(format!(
-                "{package} brings {} crates, over its ceiling of {} in xtask/src/backends.rs",
+                "{package} brings {} crates, over its limit of {} in xtask/src/backends.rs",
                 default.len(),
                 row.most
             ));
@@ -72,13 +72,15 @@ pub fn tree_check() -> Result {
                 faults.push(format!("{package} compiles {name} of this workspace"));
             }
             if HEAVY.contains(&name) && !row.heavy.contains(&name) {
-                faults.push(format!("{package} compiles {name}, which is not its own"));
+                faults.push(format!(
+                    "{package} compiles {name}, which belongs to another backend"
+                ));
             }
         }
         for name in row.heavy {
             if !names.contains(name) {
                 faults.push(format!(
-                    "{package} no longer compiles {name}: drop it from its row"
+                    "{package} no longer compiles {name}: remove it from its row"
                 ));
             }
         }
@@ -89,7 +91,7 @@ pub fn tree_check() -> Result {
     Err(faults.join("\n       ").into())
 }
 
-/// A crate that a user adds, and what it may bring.
+/// A crate that a user adds, and the crates that it may depend on.
 struct Row {
     package: &'static str,
     heavy: &'static [&'static str],
@@ -133,7 +135,7 @@ fn rust_versions() -> Result<BTreeMap<(String, String), String>> {
     Ok(metadata.packages.into_iter().filter_map(declared).collect())
 }
 
-/// The newest compiler that a dependency asks for, and which one does.
+/// The newest compiler that a dependency needs, and which dependency that is.
 fn oldest_compiler(
     tree: &Tree,
     declared: &BTreeMap<(String, String), String>,
@@ -144,7 +146,7 @@ fn oldest_compiler(
         .filter(|(name, _)| !members.contains(name.as_str()))
         .filter_map(|one| Some((declared.get(one)?.clone(), one.0.clone())))
         .max_by_key(|(version, _)| number(version))
-        .unwrap_or(("any".into(), "nobody".into()))
+        .unwrap_or(("any".into(), "no crate".into()))
 }
 
 /// `1.85.0` as numbers that compare.

@@ -1,4 +1,4 @@
-//! `cargo xtask trips`: what each call costs in round trips.
+//! `cargo xtask trips`: the round trips of each call.
 
 use crate::generated::Mode;
 use crate::{Result, process};
@@ -6,8 +6,8 @@ use crate::{Result, process};
 pub const HELP: &str = "
 Write store-conformance/TRIPS.md: every main call of every contract, and the
 round trips that it took. The tests count them, over records in memory and over
-the wire to each server, and `cargo xtask test-all` fails where the table says
-something else.
+the wire to each server, and `cargo xtask test-all` fails where the table
+differs.
 
 Usage: cargo xtask trips [--check]
 
@@ -18,7 +18,7 @@ Example, after changing what a call sends:
   cargo xtask trips && git diff store-conformance/TRIPS.md
 ";
 
-/// The test programs that count, and what of them.
+/// The test programs that count, and which of their tests.
 const COUNTS: &[(&str, &str)] = &[
     ("trips", ""),
     ("postgres_own", "the_table_says_what_goes_over_the_wire"),

@@ -11,9 +11,9 @@ use crate::tally::Tally;
 use crate::workspace::Workspace;
 use crate::{Result, backends, programs};
 
-/// If this is root: the records' cases of every backend with a server, run by
-/// `nobody`, who fetches the server himself. Anyone else proves it by
-/// [`test_all`](crate::test_all).
+/// If this is root: the record cases of every backend with a server, run by the user
+/// `nobody`, which fetches the server. For another user, [`test_all`](crate::test_all)
+/// has shown it.
 ///
 /// # Errors
 /// If they could not be run at all.
@@ -28,7 +28,7 @@ pub fn without_root(options: &Options) -> Result<Tally> {
     for backend in backends::BACKENDS.iter().filter(|one| one.server.is_some()) {
         let title = format!("{}, fetched and run by nobody", backend.name);
         if !is_root {
-            println!("this is not root: what test-all fetched was fetched without");
+            println!("this is not root: test-all has fetched the servers without it");
             tally.passed += 1;
             continue;
         }

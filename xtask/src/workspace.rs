@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use crate::{Result, process};
 
-/// The members and where things are.
+/// The members, and the folders.
 #[derive(Debug, Deserialize)]
 pub struct Workspace {
     #[serde(rename = "workspace_root")]
@@ -29,7 +29,7 @@ pub struct Package {
     pub rust_version: Option<String>,
     pub keywords: Vec<String>,
     pub categories: Vec<String>,
-    /// The registries that it may go to: any if absent, none if empty.
+    /// The registries to which it may be published: any if absent, none if empty.
     publish: Option<Vec<String>>,
 }
 
@@ -42,7 +42,7 @@ pub struct Target {
 }
 
 impl Workspace {
-    /// Asks cargo.
+    /// Reads it from cargo.
     pub fn load() -> Result<Self> {
         let json = process::stdout(process::cargo().args([
             "metadata",
@@ -52,7 +52,7 @@ impl Workspace {
         Ok(serde_json::from_str(&json)?)
     }
 
-    /// The members that go to a registry.
+    /// The members that are published.
     pub fn published(&self) -> impl Iterator<Item = &Package> {
         self.packages
             .iter()
@@ -64,14 +64,14 @@ impl Workspace {
         self.packages.iter().find(|package| package.name == name)
     }
 
-    /// A path as a person would write it from the root.
+    /// A path relative to the root.
     pub fn shown<'a>(&self, path: &'a Path) -> &'a Path {
         path.strip_prefix(&self.root).unwrap_or(path)
     }
 }
 
 impl Package {
-    /// Does it go to a registry?
+    /// Whether it is published.
     pub fn is_published(&self) -> bool {
         self.publish.as_ref().is_none_or(|to| !to.is_empty())
     }

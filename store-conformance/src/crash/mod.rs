@@ -7,11 +7,10 @@
 //! again, and then everything acknowledged must be there, nothing may be there
 //! by half, and no nonce may have been accepted twice.
 //!
-//! What this proves, and what not: a killed process loses what it kept to
-//! itself, so an answer that was given too early, a log that was not yet
-//! written and a write by halves are found. The operating system lives on and
-//! keeps what was handed to it, so a missing `fsync` is not found: that takes
-//! a cut of power.
+//! A killed process loses what is only in its memory. So this finds an answer that was
+//! given too early, a log that was not written, and a partial write. The operating
+//! system survives, with everything that was written to it. So this does not find a
+//! missing `fsync`, which needs a power failure.
 
 mod work;
 
@@ -25,24 +24,24 @@ use tokio::task::JoinSet;
 use crate::suite::CaseResult;
 use work::Work;
 
-/// The collections of the pairs. The store must know them, if it has to be told.
+/// The collections of the pairs, for a store whose collections must be declared.
 pub const COLLECTIONS: [Collection; 2] = [work::LEFT, work::RIGHT];
 
-/// How long a restarted server may take until it answers.
+/// The longest time in which a restarted server must answer.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What can be killed and comes back.
+/// A server that can be killed and restarted.
 pub trait Victim: Send {
-    /// Ends it without a word.
+    /// Kills it without warning.
     ///
     /// # Errors
-    /// If it lives still.
+    /// If it still runs.
     fn kill(&mut self) -> Result<(), String>;
 
-    /// Starts it again, on what it had written.
+    /// Starts it again with the data that it had written.
     ///
     /// # Errors
-    /// What it said, if it does not come back.
+    /// Its output, if it does not start.
     fn restart(&mut self) -> Result<(), String>;
 }
 
@@ -50,7 +49,9 @@ pub trait Victim: Send {
 impl Victim for crate::servers::Server {
     fn kill(&mut self) -> Result<(), String> {
         let killed = crate::servers::Server::kill(self);
-        killed.then_some(()).ok_or("it is not ours to kill".into())
+        killed
+            .then_some(())
+            .ok_or("this process did not start it, so it must not kill it".into())
     }
 
     fn restart(&mut self) -> Result<(), String> {
@@ -58,16 +59,15 @@ impl Victim for crate::servers::Server {
     }
 }
 
-/// How much is asked of the victim.
+/// How long and how hard the server is tested.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
     /// How often it is killed.
     pub cycles: u64,
-    /// How many work at once.
+    /// How many workers run at the same time.
     pub workers: u64,
-    /// How much of each kind must have been acknowledged since it came back,
-    /// at least, before it is killed again. The number varies with the cycle, so
-    /// that it is killed at ever other moments.
+    /// The least number of acknowledged operations of each kind between a restart and
+    /// the next kill. It varies with the cycle, so that the moments differ.
     pub least: u64,
 }
 
@@ -81,7 +81,7 @@ impl Default for Plan {
     }
 }
 
-/// What was acknowledged in all, and found again.
+/// The acknowledged operations, all of which were found after the crashes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Figures {
     /// How often the server was killed.
@@ -94,9 +94,9 @@ pub struct Figures {
     pub objects: u64,
     /// Nonces that were raced for and accepted once.
     pub nonces: u64,
-    /// Calls that were cut off: they may have happened, or not.
+    /// Calls without an answer, which may have happened or not.
     pub cut: u64,
-    /// From the first to the last.
+    /// The duration of the whole run.
     pub elapsed: Duration,
 }
 
@@ -132,13 +132,13 @@ impl fmt::Display for Figures {
 /// ```
 ///
 /// The store's clock must stand still
-/// ([`ManualClock`](store_core::ManualClock)), or tokens flow in; it must wait
-/// long enough for a server that restarts; [`COLLECTIONS`] must be declared.
-/// Needs a runtime of several threads: the victim may block one.
+/// ([`ManualClock`](store_core::ManualClock)), or buckets refill. Its timeout must be
+/// longer than a restart of the server. [`COLLECTIONS`] must be declared. The runtime
+/// must have several threads, because the victim may block one.
 ///
 /// # Errors
-/// The first thing that was acknowledged and is not there, is there by half, or
-/// was accepted twice; or that the victim does not come back.
+/// The first acknowledged operation that is missing, partly there, or accepted twice; or
+/// that the server does not restart.
 pub async fn survive(
     store: &Store,
     victim: &mut dyn Victim,
@@ -159,7 +159,7 @@ pub async fn survive(
         tokio::task::block_in_place(|| victim.kill())?;
         work.stop();
         tokio::task::block_in_place(|| victim.restart())?;
-        // What was under way ends, one way or the other.
+        // Calls that were in progress end with success or failure.
         while let Some(ended) = workers.join_next().await {
             ended?;
         }
@@ -175,12 +175,12 @@ pub async fn survive(
     })
 }
 
-/// Connections of before fail once each.
+/// Waits until it answers; each connection from before the crash fails once.
 async fn answers(store: &Store) -> CaseResult {
     let begin = Instant::now();
     while let Err(error) = store.records().ping().await {
         if begin.elapsed() > PATIENCE {
-            return Err(format!("it came back and does not answer: {error}").into());
+            return Err(format!("it restarted but does not answer: {error}").into());
         }
         tokio::task::yield_now().await;
     }

@@ -1,4 +1,4 @@
-//! What the workers do, what was acknowledged to them, and whether it is there.
+//! The work of the workers, what was acknowledged, and the check that it is there.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,13 +19,13 @@ use crate::suite::CaseResult;
 pub(super) const LEFT: Collection = Collection::new("crash_left");
 pub(super) const RIGHT: Collection = Collection::new("crash_right");
 
-/// More than anyone takes.
+/// More than all workers take.
 const BURST: u32 = 1_000_000;
 
 /// How many pairs and objects each worker writes in turn.
 const NAMES: u64 = 4;
 
-/// How many race for a nonce.
+/// How many tasks race for a nonce.
 const RACERS: usize = 3;
 
 const PLATFORM: &str = r#"{
@@ -37,7 +37,7 @@ const PLATFORM: &str = r#"{
     "deployment_id": "1"
 }"#;
 
-/// A number that only grows: the last that was acknowledged, the last tried.
+/// A number that only grows: the last acknowledged one, and the last one sent.
 #[derive(Clone, Copy, Default)]
 struct Grown {
     acknowledged: u64,
@@ -45,7 +45,7 @@ struct Grown {
 }
 
 impl Grown {
-    /// `found` must lie between; nothing is in flight any more.
+    /// `found` must lie between them; no call is in progress.
     fn settle(&mut self, what: &str, found: u64) -> CaseResult {
         let Self {
             acknowledged,
@@ -57,7 +57,7 @@ impl Grown {
             );
         }
         if found > tried {
-            return Err(format!("{what}: {found} is there, and nobody wrote it").into());
+            return Err(format!("{what}: {found} is there, but was never sent").into());
         }
         self.acknowledged = found;
         Ok(())
@@ -76,9 +76,9 @@ struct Ledger {
     /// How often each was accepted.
     accepted: HashMap<String, u64>,
     all: Figures,
-    /// The same since the server came back.
+    /// The same since the last restart.
     since: Figures,
-    /// Of the workers that still work, and why the last one ended.
+    /// How many workers still run, and why the last one ended.
     working: u64,
     ended: String,
 }
@@ -132,7 +132,7 @@ impl Work {
         ledger.working = 0;
     }
 
-    /// Nothing new is begun.
+    /// Starts no more calls.
     pub(super) fn stop(&self) {
         self.stopped.store(true, Ordering::Relaxed);
     }
@@ -141,7 +141,7 @@ impl Work {
         self.ledger().all
     }
 
-    /// Waits until so much of each kind was.
+    /// Waits until this many of each kind were acknowledged.
     pub(super) async fn acknowledged_each(&self, enough: u64) -> CaseResult {
         loop {
             let changed = self.changed.notified();
@@ -162,7 +162,7 @@ impl Work {
         }
     }
 
-    /// Everything at once, until the server is gone.
+    /// Does everything concurrently, until the server is down.
     pub(super) async fn everything(self: Arc<Self>, cycle: u64, worker: u64) {
         self.ledger().working += 1;
         for round in 0u64.. {
@@ -271,7 +271,7 @@ impl Work {
         Ok(check)
     }
 
-    /// Everything acknowledged is there, nothing by half, nothing twice.
+    /// Checks that everything acknowledged is there, complete and once.
     pub(super) async fn verify(&self) -> CaseResult {
         self.verify_pairs().await?;
         self.verify_takes().await?;
@@ -291,7 +291,7 @@ impl Work {
         }
     }
 
-    /// All that were ever used stay so.
+    /// Checks that every used nonce is still used.
     pub(super) async fn verify_all_nonces(&self) -> CaseResult {
         let nonces = self.ledger().all_nonces.clone();
         for name in nonces {
@@ -315,7 +315,7 @@ impl Work {
                 numbers.push(number.map_or(0, |number| *number));
             }
             if numbers[0] != numbers[1] {
-                return Err(format!("pair {name} is there by half: {numbers:?}").into());
+                return Err(format!("pair {name} is there in part: {numbers:?}").into());
             }
             let mut ledger = self.ledger();
             let pair = ledger.pairs.entry(name.clone()).or_default();
@@ -337,7 +337,7 @@ impl Work {
         let left = gcra::remaining(quota, bucket.tat(quota), now);
         let takes = &mut self.ledger().takes;
         takes.settle("takes", u64::from(BURST - left))?;
-        // What was cut off and did not happen never will.
+        // A call that was cut off and did not happen never happens later.
         takes.tried = takes.acknowledged;
         Ok(())
     }
@@ -359,7 +359,7 @@ impl Work {
     }
 }
 
-/// Several chunks, of a length and a filling of that number.
+/// Several chunks, whose length and bytes follow from the number.
 fn content(number: u64) -> Vec<u8> {
     let length = 200_000 + usize::try_from(number % 13).unwrap_or_default() * 20_000;
     let mut content = vec![number.to_le_bytes()[0]; length];
@@ -367,7 +367,7 @@ fn content(number: u64) -> Vec<u8> {
     content
 }
 
-/// The number of an object that is whole.
+/// The number of a complete object.
 async fn number_of(
     name: &str,
     mut blob: Blob,
@@ -379,7 +379,7 @@ async fn number_of(
     let first = bytes.first_chunk().ok_or("an object without a number")?;
     let number = u64::from_le_bytes(*first);
     if bytes != content(number) {
-        return Err(format!("object {name} is there by half").into());
+        return Err(format!("object {name} is there in part").into());
     }
     Ok(number)
 }

@@ -1,8 +1,7 @@
-//! Chance that can be repeated.
+//! Random numbers that can be repeated.
 
-/// A stream of numbers that look random and follow from a seed alone
-/// (SplitMix64), so that a failing history can be told by its seed. The calls
-/// are the same again; how tasks interleave is the scheduler's.
+/// Random numbers that follow from a seed (SplitMix64), so that the seed of a failing
+/// history is enough to repeat its calls. The scheduler decides how tasks interleave.
 #[derive(Clone, Debug)]
 pub struct Dice(u64);
 
@@ -23,7 +22,7 @@ impl Dice {
 
     /// A number below `bound`; zero if `bound` is zero.
     pub fn below(&mut self, bound: usize) -> usize {
-        // The bias is beyond notice for the small bounds of a test.
+        // The bias does not matter for the small bounds of a test.
         (self.roll() % bound.max(1) as u64) as usize
     }
 

@@ -1,17 +1,19 @@
-//! Histories of concurrent calls, and whether some order explains them.
+//! Histories of concurrent calls, and a check that they are linearizable.
 //!
-//! A race that only counts totals forgives a stale read that nobody acted upon.
-//! So races record every call, when it began, when it was answered and what the
-//! answer was; calls whose outcome nobody learned stay open. [`check`] then
-//! looks for an order of the calls, each at one moment between its beginning
-//! and its end, in which a plain sequential [`Model`] gives the very same
-//! answers. If there is none, the store is not linearizable, and the
+//! A race that only counts totals does not notice a stale read on which no call depends.
+//! So races record every call with its beginning, its end and its answer; a call with an
+//! unknown outcome has no end. [`check`] then looks for an order of the calls, each at
+//! one moment between its beginning and its end, in which a plain sequential [`Model`]
+//! gives the same answers. If there is none, the store is not linearizable, and the
 //! [`Violation`] shows the few calls that cannot be explained.
+//!
+//! Checkers such as Knossos and Porcupine do the same in other languages. This one runs
+//! within the test, and reduces a violation to the calls that matter.
 //!
 //! ```
 //! use store_conformance::history::{Model, Outcome, Recorder, check};
 //!
-//! /// A counter that answers what it became.
+//! /// A counter whose answer is its new value.
 //! struct Counter;
 //! impl Model for Counter {
 //!     type State = u32;
@@ -50,9 +52,9 @@ pub use dice::Dice;
 pub use registers::{Item, Registers, RegistersAnswer, RegistersCall, Write};
 pub use search::{Violation, check};
 
-/// What a thing does when nobody races: the specification, as a function.
+/// The sequential specification, as a function.
 pub trait Model {
-    /// Everything that an answer may depend on.
+    /// The state on which answers depend.
     type State: Clone + Eq + Hash + fmt::Debug;
     /// A call with its arguments.
     type Call: Clone + fmt::Debug;
@@ -69,33 +71,34 @@ pub trait Model {
 /// How a call ended, as its caller saw it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome<A> {
-    /// It was answered, so it took effect before that.
+    /// It was answered, so it took effect before its end.
     Answered(A),
-    /// It surely had no effect, and said nothing about the state: it is left out.
+    /// It certainly had no effect, and its answer does not depend on the state: it is left
+    /// out.
     Failed,
-    /// Nobody knows: it may have taken effect, may still, or never will.
+    /// Unknown: it may have taken effect, may still do so, or never will.
     Unknown,
 }
 
-/// One call of a history. Times are the history's own: each beginning and each
-/// end is later than everything recorded before it.
+/// One call of a history. Times are logical: each beginning and each end is later than
+/// everything recorded before it.
 #[derive(Clone, Debug)]
 pub struct Operation<C, A> {
-    /// Who called.
+    /// The caller.
     pub process: usize,
-    /// What.
+    /// The call.
     pub call: C,
     /// When the call began.
     pub began: u64,
-    /// When it was answered and how; `None` if nobody knows.
+    /// When it was answered and how; `None` if that is unknown.
     pub answered: Option<(u64, A)>,
 }
 
-/// The calls on each key, in the order they began. Different keys know nothing
-/// of each other and are checked by themselves.
+/// The calls on each key, in the order in which they began. Keys are independent and are
+/// checked separately.
 pub type History<K, C, A> = BTreeMap<K, Vec<Operation<C, A>>>;
 
-/// Writes a history down while it happens. Shared by all who make it.
+/// Records a history while it happens. Shared by all callers.
 pub struct Recorder<K, C, A> {
     log: Mutex<Log<K, C, A>>,
 }
@@ -105,10 +108,10 @@ struct Log<K, C, A> {
     calls: Vec<Option<(K, Operation<C, A>)>>,
 }
 
-/// A call that was begun. If it is dropped, as with the future that held it,
-/// the call's outcome is unknown.
+/// A call that has begun. If this is dropped, for instance with its future, the outcome
+/// of the call is unknown.
 #[derive(Debug)]
-#[must_use = "end it with what came of the call"]
+#[must_use = "end it with the outcome of the call"]
 pub struct Begun(usize);
 
 impl<K: Ord, C, A> Recorder<K, C, A> {
@@ -124,7 +127,7 @@ impl<K: Ord, C, A> Recorder<K, C, A> {
         self.log.lock().expect("nothing panics under this lock")
     }
 
-    /// Writes down that `process` is about to make `call` on `key`.
+    /// Records that `process` is about to make `call` on `key`.
     pub fn begin(&self, process: usize, key: K, call: C) -> Begun {
         let mut log = self.log();
         log.time += 1;
@@ -138,7 +141,7 @@ impl<K: Ord, C, A> Recorder<K, C, A> {
         Begun(log.calls.len() - 1)
     }
 
-    /// Writes down what came of it.
+    /// Records the outcome.
     pub fn end(&self, call: Begun, outcome: Outcome<A>) {
         let mut log = self.log();
         log.time += 1;

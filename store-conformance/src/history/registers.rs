@@ -1,4 +1,4 @@
-//! The model of a record store: some registers that change together.
+//! The model of a record store: registers that change together.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,11 +7,11 @@ use store_core::{Expect, Version};
 
 use super::Model;
 
-/// Records of one partition, each by its version alone: since no version is
-/// ever used twice, it says everything about a record's content.
+/// The records of one partition, each represented by its version. No version is used
+/// twice, so it stands for the content.
 ///
-/// As the key of a history, use the record where every call concerns one record
-/// alone, and the partition where commits span several.
+/// The key of a history is the record if every call concerns one record, and the
+/// partition if commits span several.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Registers;
 
@@ -20,14 +20,14 @@ pub struct Registers;
 pub enum RegistersCall {
     /// Reads one record.
     Get(usize),
-    /// Commits under a version of its own.
+    /// Commits under a new version.
     Commit(Version, Vec<Item>),
 }
 
-/// A record's part in a commit.
+/// The item of a record in a commit.
 pub type Item = (usize, Expect, Write);
 
-/// What a commit does to a record.
+/// The change of a record in a commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Write {
     /// Nothing.
@@ -41,11 +41,11 @@ pub enum Write {
 /// An answer of [`Registers`].
 #[derive(Clone, PartialEq, Eq)]
 pub enum RegistersAnswer {
-    /// What a read found.
+    /// The result of a read.
     Found(Option<Version>),
     /// The commit was done.
     Committed,
-    /// It was refused: the items that failed, by their place, and what was there.
+    /// The commit was refused: the items that failed, by index, and the current versions.
     Refused(Vec<(usize, Option<Version>)>),
 }
 
@@ -94,7 +94,7 @@ impl Model for Registers {
     }
 }
 
-/// The end of a version: enough to tell those of one history apart.
+/// The end of a version, which is enough to distinguish the versions of one history.
 fn short(version: Version) -> String {
     let text = version.to_string();
     format!("v{}", &text[text.len() - 6..])
@@ -168,7 +168,7 @@ mod tests {
         (version, call)
     }
 
-    /// A call that begins and ends with nothing in between.
+    /// A call without other calls between its beginning and its end.
     fn at_once(log: &Log, process: usize, call: RegistersCall, outcome: Outcome<RegistersAnswer>) {
         let call = log.begin(process, "a", call);
         log.end(call, outcome);

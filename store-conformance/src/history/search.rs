@@ -1,8 +1,8 @@
 //! The search for an order that explains a history.
 //!
-//! Wing and Gong's search with Lowe's memory: take any call that no other,
-//! still unexplained one ended before, apply it to the model, go on; never
-//! visit the same set of explained calls in the same state twice.
+//! This is the algorithm of Wing and Gong with Lowe's memoization. It takes a call that
+//! began before every unexplained call ended, applies it to the model, and continues. It
+//! never visits the same set of explained calls in the same state twice.
 
 use std::collections::HashSet;
 use std::error::Error;
@@ -10,11 +10,11 @@ use std::fmt::{self, Debug, Write};
 
 use super::{History, Model, Operation};
 
-/// How many situations are looked at before a search gives up. A history of a
-/// few hundred calls with a handful of callers needs some thousands.
+/// The number of situations after which a search gives up. A history of a few hundred
+/// calls by a few callers needs some thousands.
 const MOST_SITUATIONS: usize = 4_000_000;
 
-/// Looks for an order on each key. Gives the number of calls that were checked.
+/// Looks for an order on each key. Returns the number of calls that were checked.
 ///
 /// # Errors
 /// The first key, in order, whose calls no order explains.
@@ -40,7 +40,7 @@ pub fn check<K: Debug, M: Model>(
     Ok(checked)
 }
 
-/// No order explains a history. Its text shows the calls that matter.
+/// No order explains a history. The text shows the calls that matter.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Violation(String);
 
@@ -99,7 +99,7 @@ impl<'a, M: Model> Search<'a, M> {
             .collect();
         while let Some((explained, state)) = open.pop() {
             let unexplained = |i: &usize| !holds(&explained, *i);
-            // Whoever began after this was answered comes after it.
+            // A call that began after this one was answered comes after it.
             let first_end = (0..self.calls.len())
                 .filter(unexplained)
                 .filter_map(|i| self.calls[i].answered.as_ref().map(|(end, _)| *end))
@@ -108,7 +108,7 @@ impl<'a, M: Model> Search<'a, M> {
                 return Verdict::Explained;
             };
             let begun = self.calls.partition_point(|call| call.began < first_end);
-            // Pushed last, looked at first: the order of beginning.
+            // The last one pushed is visited first: the order of beginning.
             for i in (0..begun).rev().filter(unexplained) {
                 let call = self.calls[i];
                 let (after, answer) = self.model.step(&state, &call.call);
@@ -133,7 +133,7 @@ impl<'a, M: Model> Search<'a, M> {
         Verdict::Inexplicable
     }
 
-    /// All states that the search came through.
+    /// All states that the search visited.
     fn states(self, initial: M::State) -> Vec<M::State> {
         let states: HashSet<_> = self.seen.into_iter().map(|(_, state)| state).collect();
         std::iter::once(initial).chain(states).collect()
@@ -145,7 +145,7 @@ fn inexplicable<M: Model>(model: &M, calls: &[Call<M>], from: &[M::State]) -> bo
     Search::over(model, &calls).run(from) == Verdict::Inexplicable
 }
 
-/// The history as it stood when `time` came: what was not answered is open.
+/// The history at `time`: calls that were not answered by then are open.
 fn until<M: Model>(calls: &[&Call<M>], time: u64) -> Vec<Call<M>> {
     let began = calls.iter().filter(|call| call.began <= time);
     began
@@ -158,11 +158,11 @@ fn until<M: Model>(calls: &[&Call<M>], time: u64) -> Vec<Call<M>> {
         .collect()
 }
 
-/// Cuts an inexplicable history down to what a person must look at.
+/// Reduces an inexplicable history to the calls that matter.
 fn explain<K: Debug, M: Model>(model: &M, key: &K, calls: &[&Call<M>]) -> Violation {
     let initial = model.initial();
 
-    // The earliest answer with which it cannot be explained any more.
+    // The earliest answer with which it cannot be explained.
     let mut ends: Vec<u64> = calls
         .iter()
         .filter_map(|call| call.answered.as_ref().map(|(end, _)| *end))
@@ -178,8 +178,7 @@ fn explain<K: Debug, M: Model>(model: &M, key: &K, calls: &[&Call<M>]) -> Violat
     let last = ends[fine.min(ends.len() - 1)];
     let mut window = until::<M>(calls, last);
 
-    // The latest beginning from which it cannot be explained either, whatever
-    // the state was by then.
+    // The latest beginning from which it cannot be explained from any state.
     let states = {
         let calls: Vec<_> = window.iter().collect();
         let mut search = Search::over(model, &calls);
@@ -200,7 +199,7 @@ fn explain<K: Debug, M: Model>(model: &M, key: &K, calls: &[&Call<M>]) -> Violat
         window = rest;
     }
 
-    // What changes nothing and does not matter, and what nobody knows of.
+    // Leave out calls that change nothing and do not matter, and unknown ones.
     let mut i = 0;
     while i < window.len() {
         let changes = |state: &M::State| model.step(state, &window[i].call).0 != *state;
@@ -224,7 +223,7 @@ fn render<K: Debug, M: Model>(
 ) -> String {
     let mut text = format!(
         "the history of {key:?} is not linearizable: no order explains these calls,\n\
-         whichever of {} possible states came before them\n\
+         in any of the {} states possible before them\n\
          {:>12}  {:>7}  call and answer\n",
         states.len(),
         "time",
@@ -233,7 +232,7 @@ fn render<K: Debug, M: Model>(
     for call in window {
         let (end, answer) = match &call.answered {
             Some((end, answer)) => (end.to_string(), format!("{answer:?}")),
-            None => (String::new(), "nobody knows".into()),
+            None => (String::new(), "unknown".into()),
         };
         let mark = match &call.answered {
             Some((end, _)) if *end == last => " <- here it became inexplicable",

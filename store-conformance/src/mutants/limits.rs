@@ -31,6 +31,7 @@ enum Flaw {
     ForgetsEarly,
     ForgetsByTheLastWriter,
     ReadsExpired,
+    ReadsExpiredQuotasOfALiveKey,
     RefillsBackwards,
     KeepsMilliseconds,
     KeepsSingles,
@@ -102,6 +103,8 @@ impl Plain {
             if last <= now {
                 return None;
             }
+        } else if self.has(Flaw::ReadsExpiredQuotasOfALiveKey) {
+            bucket.expires_at().filter(|&at| at > now)?;
         } else if !self.has(Flaw::ReadsExpired) {
             bucket.forget_expired(now);
         }
@@ -141,7 +144,7 @@ impl Plain {
         true
     }
 
-    /// The entry as this store keeps it.
+    /// The entry as this store stores it.
     fn spoil(&self, entry: &Entry, now: Timestamp) -> Entry {
         let mut entry = entry.clone();
         match (self.flaw, &mut entry.state) {
@@ -411,6 +414,7 @@ mutants! {
     ForgetsEarly killed by "a_bucket_is_kept_until_it_is_full",
     ForgetsByTheLastWriter killed by "a_slow_quota_outlives_a_quick_one_of_its_key",
     ReadsExpired killed by "an_expired_bucket_is_absent_before_any_sweep",
+    ReadsExpiredQuotasOfALiveKey killed by "a_bucket_that_was_full_before_its_limit_was_raised_is_full",
     RefillsBackwards killed by "a_backward_clock_mints_nothing",
     KeepsMilliseconds killed by "what_a_closure_writes_is_kept_to_the_last_bit",
     KeepsSingles killed by "what_a_closure_writes_is_kept_to_the_last_bit",

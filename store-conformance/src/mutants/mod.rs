@@ -1,5 +1,5 @@
-//! Mutants: stores with one bug each. The suite must kill every one, by a case
-//! whose name says what was wrong.
+//! Mutants: stores with one bug each. The suite must kill each one with a case whose
+//! name says what is wrong.
 
 mod api_keys;
 mod blobs;
@@ -22,7 +22,7 @@ use crate::suite::Suite;
 /// A store with one bug.
 #[derive(Clone, Copy, Debug)]
 pub struct Mutant {
-    /// What it does wrong, as a short name.
+    /// What it does wrong, in a few words.
     pub name: &'static str,
     /// The contract whose promise it breaks.
     pub contract: &'static str,

@@ -1,23 +1,23 @@
-//! Where a request ends, by protocol.
+//! Finds the end of a request in each protocol.
 
-/// What a protocol's next message is.
+/// The next message of a protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Message {
-    /// So many bytes, and it asks the server to do something.
+    /// A request of this many bytes.
     Request(usize),
-    /// So many bytes of anything else.
+    /// Another message of this many bytes.
     Other(usize),
-    /// More bytes are needed to tell.
+    /// More bytes are needed to decide.
     Unfinished,
 }
 
-/// Finds the first message in what a client sent. Requests alone are counted
-/// and cut. Without one, whatever is read at once is one request.
+/// Finds the first message in what a client sent. Only requests are counted and cut.
+/// Without a framing, the bytes of each read count as one request.
 pub type Framing = fn(&[u8]) -> Message;
 
-/// What Redis and Valkey are sent: an array of texts. What a client says of
-/// itself when it connects (`HELLO`, `AUTH`, `SELECT`, `CLIENT`) is no request. A
-/// transaction is one, from `MULTI` to `EXEC`.
+/// The framing of Redis and Valkey: an array of texts. What a client sends about itself
+/// when it connects (`HELLO`, `AUTH`, `SELECT`, `CLIENT`) is not a request. A
+/// transaction from `MULTI` to `EXEC` is one request.
 pub fn redis(bytes: &[u8]) -> Message {
     let Some((name, mut length)) = command(bytes) else {
         return Message::Unfinished;
@@ -60,10 +60,10 @@ fn command(bytes: &[u8]) -> Option<(Vec<u8>, usize)> {
     (at <= bytes.len()).then(|| (bytes[name.unwrap_or(0..0)].to_ascii_uppercase(), at))
 }
 
-/// What PostgreSQL is sent: messages of a type and a length. To execute a
-/// statement that was prepared, or a plain query, is a request.
+/// The framing of PostgreSQL: messages with a type and a length. Executing a prepared
+/// statement and a simple query are requests.
 pub fn postgres(bytes: &[u8]) -> Message {
-    // What opens a line has no type, and is so short that it begins with a zero.
+    // The first message of a connection has no type. It is short, so it begins with a zero.
     let typed = usize::from(bytes.first() != Some(&0));
     let Some(length) = bytes.get(typed..typed + 4) else {
         return Message::Unfinished;
@@ -77,8 +77,7 @@ pub fn postgres(bytes: &[u8]) -> Message {
     }
 }
 
-/// What a server of HTTP/1.1 is sent: a head, and a body of the length that it
-/// tells.
+/// The framing of HTTP/1.1: a head, and a body of the length in it.
 pub fn http(bytes: &[u8]) -> Message {
     let Some(head) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else {
         return Message::Unfinished;

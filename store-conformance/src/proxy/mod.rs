@@ -1,12 +1,13 @@
-//! A line to a server that can be watched and cut, for any server.
+//! A proxy that counts requests and cuts connections, for any server.
 //!
-//! Put [`Proxy`] between a store and its server. It counts requests, and cuts
-//! the line before a request, in the middle of one, after the server has
-//! executed it and before its reply, or in the middle of that: as scripted, or
-//! by chance from a seed. Whoever sent it sees the same error whichever it was.
-//! [`storm`](crate::storm) is a workload to run over it.
+//! Put [`Proxy`] between a store and its server. It counts requests, and cuts the
+//! connection before a request, in the middle of one, after the server has executed it
+//! and before its reply, or in the middle of the reply: as scripted, or at random from a
+//! seed. The client gets the same error in each case. [`storm`](crate::storm) is a
+//! workload to run over it. A [`Framing`] finds the end of a request.
 //!
-//! Where a request ends is the protocol's business: see [`Framing`].
+//! Proxies for testing such as toxiproxy cut at times or byte counts; this one knows
+//! where a request ends, so that a test can cut exactly before or after it.
 
 mod framing;
 
@@ -26,7 +27,7 @@ use crate::history::Dice;
 
 pub use framing::{Framing, Message, http, postgres, redis};
 
-/// Where the line is cut, at one request.
+/// Where the connection is cut, for one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cut {
     /// Nowhere.
@@ -37,11 +38,11 @@ pub enum Cut {
     InRequest,
     /// The server answers, and the answer does not arrive.
     BeforeReply,
-    /// Half of what the server says first arrives.
+    /// Half of the server's first bytes arrive.
     InReply,
 }
 
-/// How many of a thousand requests meet each cut.
+/// How many of a thousand requests have each cut.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Weather {
     /// [`Cut::BeforeRequest`].
@@ -55,7 +56,7 @@ pub struct Weather {
 }
 
 impl Weather {
-    /// One request in fifty meets a cut.
+    /// One request in fifty is cut.
     pub const ROUGH: Self = Self {
         before_request: 4,
         in_request: 4,
@@ -97,8 +98,8 @@ struct Plan {
     dice: Dice,
 }
 
-/// A way to a server. Dropping it takes no more connections; those that stand
-/// go on.
+/// A proxy in front of a server. When it is dropped, it accepts no more connections;
+/// open ones continue.
 pub struct Proxy {
     address: SocketAddr,
     state: Arc<State>,
@@ -106,7 +107,7 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// In front of the server at `host:port`; cuts by chance come from `seed`.
+    /// Starts a proxy in front of the server at `host:port`. Random cuts follow from `seed`.
     ///
     /// # Errors
     /// If no port is free.
@@ -147,7 +148,7 @@ impl Proxy {
         self.address
     }
 
-    /// How many requests came since the last call.
+    /// The number of requests since the last call.
     pub fn requests(&self) -> u64 {
         self.state.requests.swap(0, Ordering::SeqCst)
     }
@@ -157,31 +158,31 @@ impl Proxy {
         self.state.cuts.load(Ordering::SeqCst)
     }
 
-    /// Cuts the line at the next requests so, one each, before chance has its
-    /// say again.
+    /// Cuts the next requests like this, one each; random cuts continue after them.
     pub fn script(&self, cuts: impl IntoIterator<Item = Cut>) {
         self.state.plan().script.extend(cuts);
     }
 
-    /// Cuts by chance from now on.
+    /// Sets the chances of random cuts from now on.
     pub fn set_weather(&self, weather: Weather) {
         self.state.plan().weather = weather;
     }
 
-    /// Holds each request back so long from now on, as a network does that is so
-    /// far; rounded up to whole milliseconds.
+    /// Delays each request by this time from now on, rounded up to whole milliseconds, as
+    /// a distant network does.
     pub fn set_latency(&self, latency: Duration) {
         let nanos = u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX);
         self.state.latency.store(nanos, Ordering::SeqCst);
     }
 
-    /// Leads connections that are made from now on to another server, as an address
-    /// does after a fail-over. Those that are open go on.
+    /// Sends new connections to another server, as an address does after a fail-over.
+    /// Open connections continue.
     pub fn set_server(&self, server: &str) {
         *self.state.server() = server.into();
     }
 
-    /// Ends every line at its next request and takes no new one; or serves again.
+    /// Closes every connection at its next request and accepts no new one; or serves
+    /// again.
     pub fn set_down(&self, down: bool) {
         self.state.down.store(down, Ordering::SeqCst);
     }
@@ -210,7 +211,7 @@ impl State {
         self.plan.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What a request's way takes.
+    /// Waits for the latency of a request.
     async fn travel(&self) {
         let nanos = self.latency.load(Ordering::SeqCst);
         if nanos > 0 {
@@ -218,7 +219,7 @@ impl State {
         }
     }
 
-    /// What befalls the next request.
+    /// The cut of the next request.
     fn draw(&self) -> Cut {
         self.requests.fetch_add(1, Ordering::SeqCst);
         let plan = &mut *self.plan();
@@ -234,7 +235,7 @@ impl State {
     }
 }
 
-/// Returning drops both ends of the line.
+/// Serves one connection; both ends close when this returns.
 async fn serve(client: TcpStream, state: &State) -> io::Result<()> {
     let address = state.server().clone();
     let server = TcpStream::connect(address).await?;
@@ -242,7 +243,7 @@ async fn serve(client: TcpStream, state: &State) -> io::Result<()> {
     server.set_nodelay(true)?;
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
-    // Of the request that is on its way.
+    // The cut of the request that is in progress.
     let cut = Mutex::new(Cut::None);
     tokio::select! {
         ended = up(from_client, to_server, state, &cut) => ended,
@@ -326,9 +327,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_cut_is_made_where_it_was_asked_for() -> io::Result<()> {
+    async fn a_cut_is_made_where_it_was_scripted() -> io::Result<()> {
         let proxy = Proxy::start(&echo().await?.to_string(), None, 0).await?;
-        for (cut, heard) in [
+        for (cut, received) in [
             (Cut::None, 8),
             (Cut::BeforeRequest, 0),
             (Cut::BeforeReply, 0),
@@ -345,14 +346,14 @@ mod tests {
                     Ok(more) => length += more,
                 }
             }
-            assert_eq!(length, heard, "{cut:?}");
+            assert_eq!(length, received, "{cut:?}");
         }
         assert_eq!((proxy.requests(), proxy.cuts()), (4, 3));
         Ok(())
     }
 
     #[tokio::test]
-    async fn a_request_takes_as_long_as_its_way() -> io::Result<()> {
+    async fn a_request_takes_as_long_as_its_latency() -> io::Result<()> {
         let proxy = Proxy::start(&echo().await?.to_string(), None, 0).await?;
         let way = Duration::from_millis(20);
         proxy.set_latency(way);
@@ -365,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_seed_makes_the_same_weather() {
+    fn the_same_seed_makes_the_same_cuts() {
         let cuts = |seed| {
             let mut dice = Dice::new(seed);
             let draw = |_| Weather::ROUGH.draw(&mut dice);

@@ -13,12 +13,12 @@ use testcontainers::{ContainerRequest, GenericImage, ImageExt};
 
 use super::is_in_time;
 
-/// Marks what these tests started.
+/// The label of containers that these tests start.
 const LABEL: &str = "org.store-rs.test";
 
-/// Removes what has the label when the pipe from this process closes without
-/// an order: when it was killed or told to end, and removed nothing itself.
-/// Asks the engine's own program, which is there wherever people use one.
+/// Removes the containers with the label when the pipe from this process closes without
+/// a message: when the process was killed, or ended by a signal, before it removed them.
+/// It uses the program of the engine, which is installed wherever there is an engine.
 const GUARD: &str = r#"label=$1
 trap : TERM INT HUP
 read -r order && exit
@@ -31,25 +31,25 @@ done"#;
 pub(super) struct Image<'a> {
     /// `name:tag`.
     pub(super) name: &'a str,
-    /// Where the server listens, inside.
+    /// The port of the server inside the container.
     pub(super) port: u16,
     pub(super) environment: &'a [(&'a str, &'a str)],
     pub(super) arguments: &'a [&'a str],
 }
 
-/// A running container; removed when it is dropped, and by a guard when this
-/// process ends in another way. (testcontainers' own watchdog knows of signals
-/// alone, and not of those that kill.)
+/// A running container. It is removed when this is dropped, or by a guard if this process
+/// ends in another way. (The watchdog of testcontainers handles only signals, and not
+/// SIGKILL.)
 #[derive(Debug)]
 pub(super) struct Container {
     container: Option<testcontainers::Container<GenericImage>>,
     guard: Option<Child>,
-    /// Where the server listens, from here.
+    /// The port of the server on this machine.
     pub(super) port: u16,
 }
 
 impl Container {
-    /// Starts it; `answers` says whether the server at the address does.
+    /// Starts it; `answers` returns whether the server at the address answers.
     pub(super) fn start(image: &Image<'_>, answers: impl Fn(&str) -> bool) -> Result<Self, String> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let next = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -87,15 +87,15 @@ impl Drop for Container {
     fn drop(&mut self) {
         drop(self.container.take());
         if let Some(mut guard) = self.guard.take() {
-            let told = guard.stdin.take().map(|mut pipe| pipe.write_all(b"\n"));
-            if told.is_some_and(|told| told.is_ok()) {
+            let sent = guard.stdin.take().map(|mut pipe| pipe.write_all(b"\n"));
+            if sent.is_some_and(|sent| sent.is_ok()) {
                 let _ = guard.wait();
             }
         }
     }
 }
 
-/// Watches over the containers with that label, in a process group of its own.
+/// Starts the guard of the containers with that label, in its own process group.
 fn guard(own: &str) -> Option<Child> {
     Command::new("sh")
         .args(["-c", GUARD, "guard", &format!("{LABEL}={own}")])
@@ -107,8 +107,8 @@ fn guard(own: &str) -> Option<Child> {
         .ok()
 }
 
-/// Whether whoever listens at `address` answers `question` with `length` bytes.
-/// A mapped port accepts before its server does.
+/// Whether the server at `address` answers `question` with `length` bytes. A mapped port
+/// accepts connections before its server does.
 pub(super) fn asked(address: &str, question: &[u8], length: usize) -> bool {
     let ask = || -> std::io::Result<()> {
         let mut stream = TcpStream::connect(address)?;

@@ -14,31 +14,31 @@ use super::ministack::{self, MiniStack};
 use super::program::{Folder, Launch, Program, free_port};
 use super::{Kind, Options, Part, Server, is_set};
 
-/// The endpoint to use, if one runs already: `http://127.0.0.1:8000`, such as
-/// that of Amazon's own DynamoDB Local.
+/// The variable with the endpoint of a running server, such as DynamoDB Local of Amazon:
+/// `http://127.0.0.1:8000`.
 pub const URL: &str = "STORE_TEST_DYNAMODB_URL";
 
 /// If set, MiniStack instead of dynoxide.
 pub const MINISTACK: &str = "STORE_TEST_DYNAMODB_MINISTACK";
 
-/// The image of a container, if it is not Amazon's: MiniStack's, if its name says so.
+/// The variable with another image than Amazon's. It is MiniStack if its name has that.
 pub const IMAGE: &str = "STORE_TEST_DYNAMODB_IMAGE";
 
 const OFFICIAL: &str = "amazon/dynamodb-local:3.1.0";
 
-/// The region that all of them take.
+/// The region that all of them accept.
 pub const REGION: &str = "us-east-1";
 
-/// An access key's id that all of them take, with any secret.
+/// An access key id that all of them accept, with any secret.
 pub const KEY_ID: &str = ministack::KEY_ID;
 
-/// At which port this program is to serve, if it is.
+/// The variable with the port at which this program must serve.
 const SERVE: &str = "STORE_TEST_SERVE_DYNAMODB";
 
 const DYNOXIDE: &str = "dynoxide 3.2";
 
-/// A server, found or made as [the module](super) says; MiniStack if
-/// [`MINISTACK`] asks for it.
+/// A server, found or started as [the module](super) describes; MiniStack if
+/// [`MINISTACK`] is set.
 ///
 /// # Errors
 /// What to do, if there is none.
@@ -56,22 +56,22 @@ fn image() -> String {
     std::env::var(IMAGE).unwrap_or_else(|_| OFFICIAL.into())
 }
 
-/// A server that decides by IAM's policies: MiniStack. It serves IAM too.
+/// A server that enforces IAM policies: MiniStack, which serves IAM too.
 ///
 /// # Errors
 /// What to do, if there is none.
 pub fn with_rights(options: &Options) -> Result<Server, String> {
     let own = Options {
-        lent: false,
+        running: false,
         ..*options
     };
     super::find(&MiniStack { variable: URL }, &own)
 }
 
-/// What it is, with its version where that is known.
+/// Its name, with the version where that is known.
 pub fn name(server: &Server) -> &'static str {
     match server.way {
-        "lent" => "DynamoDB",
+        "running" => "DynamoDB",
         _ if is_set(MINISTACK) => "MiniStack 1.5.33",
         "container" if image().contains("ministack") => "MiniStack 1.5.33",
         "container" => "DynamoDB Local 3",
@@ -79,11 +79,11 @@ pub fn name(server: &Server) -> &'static str {
     }
 }
 
-/// A server that keeps its data in a file, can be killed and started again: this
-/// very program, run as one. It must call [`serve_if_asked`] before anything else.
+/// A server with its data in a file, which can be killed and restarted: this program, run
+/// as a server. It must call [`serve_if_asked`] before anything else.
 ///
 /// # Errors
-/// What it said, if it does not start.
+/// Its output, if it does not start.
 pub fn killable() -> Result<Server, String> {
     if is_set(SERVE) {
         return Err("this program was started to serve, and did not: see serve_if_asked".into());
@@ -103,7 +103,7 @@ pub fn killable() -> Result<Server, String> {
         }),
         stale: &[],
     };
-    // As whoever runs the tests, whose program it is.
+    // As the user who runs the tests, who owns the program.
     let program = Program::start(Folder::own("dynoxide")?, launch)?;
     Ok(Server {
         url: format!("http://127.0.0.1:{port}"),
@@ -114,8 +114,7 @@ pub fn killable() -> Result<Server, String> {
     })
 }
 
-/// Serves and does not return, if this process was started by [`killable`] to be
-/// its server.
+/// Serves and does not return, if this process was started by [`killable`] as its server.
 pub fn serve_if_asked() {
     let Ok(port) = std::env::var(SERVE) else {
         return;
@@ -123,7 +122,7 @@ pub fn serve_if_asked() {
     let serve = || {
         let port = port.parse::<u16>().map_err(|e| e.to_string())?;
         let listener = TcpListener::bind(("127.0.0.1", port)).map_err(|e| e.to_string())?;
-        // In the folder in which it was started.
+        // The file is in the folder in which it was started.
         let database = Database::new("database").map_err(|e| e.to_string())?;
         let (_never, stopped) = oneshot::channel();
         serve(listener, database, stopped)
@@ -206,7 +205,7 @@ impl Kind for Dynoxide {
         Err("it is a part of this program".into())
     }
 
-    /// This one.
+    /// Nothing is fetched.
     fn programs(&self) -> Option<PathBuf> {
         std::env::current_exe().ok()
     }
@@ -228,11 +227,13 @@ impl Kind for Dynoxide {
     }
 
     fn advice(&self) -> Vec<String> {
-        vec![format!("set {URL} to http://host:port, where one listens;")]
+        vec![format!(
+            "set {URL} to http://host:port of a running server;"
+        )]
     }
 }
 
-/// A server on a thread of its own. Dropping it ends it.
+/// A server on its own thread, which ends when this is dropped.
 pub(super) struct Embedded {
     address: SocketAddr,
     stop: Option<oneshot::Sender<()>>,
@@ -244,7 +245,7 @@ impl Embedded {
         let listener = TcpListener::bind("127.0.0.1:0").map_err(|e| e.to_string())?;
         let address = listener.local_addr().map_err(|e| e.to_string())?;
         let (stop, stopped) = oneshot::channel();
-        // It listens already; that it cannot serve is said where tests print.
+        // It listens already; an error while serving is printed with the output of tests.
         let thread = std::thread::spawn(move || {
             if let Err(error) = serve(listener, database, stopped) {
                 eprintln!("dynoxide: {error}");
@@ -273,7 +274,7 @@ fn serve(
         let listener = tokio::net::TcpListener::from_std(listener).map_err(|e| e.to_string())?;
         tokio::select! {
             served = serve_with_shutdown(listener, database, std::future::pending()) => served,
-            // Connections that are open still are cut.
+            // Connections that are still open are cut.
             _ = stopped => Ok(()),
         }
     })

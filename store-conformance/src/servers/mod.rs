@@ -1,4 +1,4 @@
-//! Real servers to test against: found, or made.
+//! Real servers to test against: found or started.
 //!
 //! For each server, in this order:
 //! 1. a URL in the environment, such as `STORE_TEST_POSTGRES_URL`;
@@ -6,12 +6,12 @@
 //! 3. a program on this machine, on a free port, in a folder of its own;
 //! 4. if asked to install: fetched into `target/servers` without root.
 //!
-//! What was started ends with the [`Server`], and with this process whatever
-//! becomes of it: a process of its own watches over each. Where nothing is
-//! found, the error says what to do.
+//! What was started ends with the [`Server`], and with this process even if it is killed,
+//! because a separate process watches over each server. If none is found, the error says
+//! what to do.
 //!
-//! The next server is a file beside this one: a `Kind`, which says how each
-//! way works for it, and a `find`.
+//! Another server needs a file next to this one, with a `Kind` that implements each way,
+//! and a function `find`.
 
 mod container;
 pub mod dynamodb;
@@ -31,33 +31,34 @@ use std::time::{Duration, Instant};
 use container::Container;
 use program::Program;
 
-/// Names the only way to take: `container`, `program` or `install`.
+/// The environment variable with the only way to use: `container`, `program` or
+/// `install`.
 pub const WAY: &str = "STORE_TEST_WAY";
 
-/// What may be used to find a server.
+/// The ways to find a server that are allowed.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
-    /// One that runs already and that the environment names.
-    pub lent: bool,
+    /// A running server that the environment names.
+    pub running: bool,
     /// A container.
     pub containers: bool,
     /// A program on this machine.
     pub programs: bool,
     /// What is missing may be fetched into `target/servers`.
     pub install: bool,
-    /// What the server acknowledges must survive its crash. Slower.
+    /// What the server acknowledges must survive a crash of it, which is slower.
     pub durable: bool,
 }
 
 impl Options {
-    /// Every way but installing; no containers if `STORE_TEST_NO_DOCKER` is
-    /// set, installing too if `STORE_TEST_INSTALL` is, or one way alone if
-    /// [`WAY`] names it. No durability.
+    /// Every way except installing; no containers if `STORE_TEST_NO_DOCKER` is set,
+    /// installing too if `STORE_TEST_INSTALL` is set, or only the way in [`WAY`]. No
+    /// durability.
     pub fn from_env() -> Self {
         let way = std::env::var(WAY).unwrap_or_default();
         let may = |name: &str| way.is_empty() || way == name;
         Self {
-            lent: way.is_empty(),
+            running: way.is_empty(),
             containers: may("container") && !is_set("STORE_TEST_NO_DOCKER"),
             programs: may("program"),
             install: way == "install" || (way.is_empty() && is_set("STORE_TEST_INSTALL")),
@@ -65,17 +66,17 @@ impl Options {
         }
     }
 
-    /// These, with durability as said.
+    /// These options, with or without durability.
     pub fn durable(mut self, durable: bool) -> Self {
         self.durable = durable;
         self
     }
 
-    /// These, for a server that [`Server::kill`] can end: a program.
+    /// These options, for a server that [`Server::kill`] can end: a program.
     pub fn killable(mut self) -> Self {
         self.programs |= !self.install;
         Self {
-            lent: false,
+            running: false,
             containers: false,
             ..self
         }
@@ -86,7 +87,7 @@ fn is_set(name: &str) -> bool {
     std::env::var_os(name).is_some_and(|value| !value.is_empty())
 }
 
-/// Waits until something is there, at most a minute; whether it is.
+/// Waits until a condition holds, at most a minute; returns whether it holds.
 fn is_in_time(mut is_there: impl FnMut() -> bool) -> bool {
     let deadline = Instant::now() + Duration::from_secs(60);
     while !is_there() {
@@ -98,11 +99,11 @@ fn is_in_time(mut is_there: impl FnMut() -> bool) -> bool {
     true
 }
 
-/// Finds a server or makes one; else says what to do.
+/// Finds or starts a server; the error says what to do.
 pub type Find = fn(&Options) -> Result<Server, String>;
 
-/// The name of every server that tests need, the variable that leads them to
-/// one that runs, and how it is found.
+/// Every server that tests need: its name, the variable with the URL of a running one,
+/// and the function that finds it.
 pub const KINDS: &[(&str, &str, Find)] = &[
     ("postgres", postgres::URL, postgres::find),
     ("redis", redis::URL, redis::find),
@@ -110,18 +111,18 @@ pub const KINDS: &[(&str, &str, Find)] = &[
     ("s3", s3::URL, s3::find),
 ];
 
-/// How a test program ends that could not get its server: the caller knows
-/// then that nothing was tested, and that nothing failed.
+/// The exit code of a test program that could not get its server: nothing was tested,
+/// and nothing failed.
 pub const MISSING: u8 = 77;
 
-/// Says what to do, and how to end.
+/// Prints what to do, and returns the exit code.
 pub fn missing(advice: &str) -> ExitCode {
     eprintln!("{advice}");
     ExitCode::from(MISSING)
 }
 
-/// The server, or the end of this program with [`MISSING`] after saying what to do.
-/// For programs that need one and are no tests, such as benchmarks.
+/// The server; without one, this prints what to do and ends the program with
+/// [`MISSING`]. For programs other than tests, such as benchmarks.
 pub fn or_exit(found: Result<Server, String>) -> Server {
     found.unwrap_or_else(|advice| {
         eprintln!("{advice}");
@@ -129,30 +130,30 @@ pub fn or_exit(found: Result<Server, String>) -> Server {
     })
 }
 
-/// How each way works for one kind of server.
+/// Implements each way for one kind of server.
 trait Kind {
-    /// As a person calls it.
+    /// Its product name.
     fn name(&self) -> String;
-    /// The variable with the URL of one that runs.
+    /// The variable with the URL of a running one.
     fn variable(&self) -> &'static str;
     /// A container that answers.
     fn contain(&self, options: &Options) -> Result<Server, String>;
     /// The folder of this machine's programs.
     fn programs(&self) -> Option<PathBuf>;
-    /// Fetches the programs, if they were not yet, and says where they are.
+    /// Fetches the programs, if they are missing, and returns their folder.
     fn install(&self) -> Result<PathBuf, String>;
     /// The programs of that folder, serving new data.
     fn start(&self, programs: &Path, options: &Options) -> Result<Server, String>;
-    /// What a person may do to have one; a line each.
+    /// The advice for getting one; a line each.
     fn advice(&self) -> Vec<String>;
 }
 
 /// The first way that works.
 fn find(kind: &dyn Kind, options: &Options) -> Result<Server, String> {
-    if options.lent
+    if options.running
         && let Ok(url) = std::env::var(kind.variable())
     {
-        return Ok(Server::lent(url, format!("at {}", kind.variable())));
+        return Ok(Server::running(url, format!("at {}", kind.variable())));
     }
     let mut tried = Vec::new();
     if options.containers {
@@ -192,59 +193,59 @@ fn find(kind: &dyn Kind, options: &Options) -> Result<Server, String> {
     ))
 }
 
-/// A server that answers. Dropping it stops what was started for it.
+/// A running server. Dropping it stops what was started for it.
 pub struct Server {
     url: String,
-    /// The same past its pooler, if it has one.
+    /// The URL that bypasses its pooler, if it has one.
     direct: Option<String>,
     origin: String,
     way: &'static str,
-    /// What was started, in the order to stop it: none if it is someone else's,
-    /// several if it is a cluster or has a pooler in front.
+    /// What was started, in the order in which it is stopped: nothing for a server that
+    /// was running, several for a cluster or a pooler.
     parts: Vec<Part>,
 }
 
-/// One thing that was started.
+/// A process, container or thread that was started.
 enum Part {
     Program(Program),
     /// Stopped when it is dropped.
     #[expect(dead_code, reason = "held until the server is dropped")]
     Container(Box<Container>),
-    /// A part of this process, likewise.
+    /// A part of this process, stopped likewise.
     #[expect(dead_code, reason = "held until the server is dropped")]
     Embedded(dynamodb::Embedded),
 }
 
 impl Server {
-    /// Someone else's.
-    fn lent(url: String, origin: String) -> Self {
+    /// A server that was running already.
+    fn running(url: String, origin: String) -> Self {
         Self {
             url,
             direct: None,
             origin,
-            way: "lent",
+            way: "running",
             parts: Vec::new(),
         }
     }
 
-    /// Where it is.
+    /// Its URL.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// Where the server itself is, if [`Server::url`] is a pooler before it: for
-    /// what no pooler carries.
+    /// The URL of the server itself, if [`Server::url`] is a pooler in front of it: for
+    /// what a pooler does not support.
     pub fn direct_url(&self) -> Option<&str> {
         self.direct.as_deref()
     }
 
-    /// Where it came from, for the report: the environment, a container, a program.
+    /// Its origin, for the report: the environment, a container, a program.
     pub fn origin(&self) -> &str {
         &self.origin
     }
 
-    /// The same in a word or two, beside its version: `lent`, `container`,
-    /// `program`, `installed`; and what is before it.
+    /// The same in a word or two: `running`, `container`, `program`, `installed`; and the
+    /// pooler in front of it.
     pub fn way(&self) -> String {
         match self.origin.rsplit_once(", through ") {
             Some((_, pooler)) => format!("{}, through {pooler}", self.way),
@@ -252,8 +253,8 @@ impl Server {
         }
     }
 
-    /// Ends it as a crash would, if all of it was started here as programs, and
-    /// says whether it was.
+    /// Kills it as a crash would, if all of it was started here as programs; returns
+    /// whether it was.
     pub fn kill(&mut self) -> bool {
         !self.parts.is_empty() && (0..self.parts.len()).all(|part| self.kill_part(part))
     }
@@ -266,10 +267,10 @@ impl Server {
         }
     }
 
-    /// Starts it again after [`Server::kill`], on what it had written.
+    /// Starts it again after [`Server::kill`], with the data that it had written.
     ///
     /// # Errors
-    /// What it said, if it does not come back.
+    /// Its output, if it does not start.
     pub fn restart(&mut self) -> Result<(), String> {
         (0..self.parts.len()).try_for_each(|part| self.restart_part(part))
     }
@@ -277,12 +278,12 @@ impl Server {
     /// The same after [`Server::kill_part`].
     ///
     /// # Errors
-    /// What it said, if it does not come back.
+    /// Its output, if it does not start.
     pub fn restart_part(&mut self, part: usize) -> Result<(), String> {
         match self.parts.get_mut(part) {
             Some(Part::Program(program)) => program.restart(),
             Some(Part::Container(_) | Part::Embedded(_)) | None => {
-                Err("it is not ours to start".into())
+                Err("this process did not start it, so it cannot restart it".into())
             }
         }
     }

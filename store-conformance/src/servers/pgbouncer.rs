@@ -9,13 +9,13 @@ use super::install::{Root, installed};
 use super::program::{Folder, Launch, Program, free_port, run};
 use super::{Options, Part, Server};
 
-/// The program, if it is not in one of the usual folders.
+/// The variable with the program, if it is not in one of the usual folders.
 const PROGRAM: &str = "STORE_TEST_PGBOUNCER_BIN";
 
-/// The first that carries prepared statements through transactions' pools.
+/// The first version that supports prepared statements in transaction mode.
 const OLDEST: (u32, u32) = (1, 21);
 
-/// Where the package of Debian's [`SUITE`] is unpacked.
+/// The folder of the unpacked package of Debian's [`SUITE`].
 const INSTALLED: &str = "pgbouncer-trixie";
 const SUITE: &str = "trixie";
 const INSIDE: &str = "usr/sbin/pgbouncer";
@@ -28,7 +28,7 @@ enum Found {
     Unpacked(Root),
 }
 
-/// The server behind a pgbouncer in transaction mode, which keeps this many
+/// Puts a pgbouncer in transaction mode in front of the server. It stores this many
 /// prepared statements for each connection; none if zero.
 pub(super) fn before(server: Server, prepared: u32, options: &Options) -> Result<Server, String> {
     let behind = server.url.rsplit_once("127.0.0.1:");
@@ -94,7 +94,7 @@ pub(super) fn before(server: Server, prepared: u32, options: &Options) -> Result
     })
 }
 
-/// The installed program, or the unpacked one, which is unpacked now if need be.
+/// The installed program, or the one of the package, which is unpacked if necessary.
 fn pgbouncer(options: &Options) -> Result<Found, String> {
     let mut candidates: Vec<PathBuf> = Vec::new();
     candidates.extend(std::env::var_os(PROGRAM).map(PathBuf::from));

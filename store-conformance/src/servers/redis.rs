@@ -91,7 +91,7 @@ pub fn find(options: &Options) -> Result<Server, String> {
     }
     let options = Options {
         // A server that runs already may have another version.
-        lent: options.lent && !is_set(VERSION),
+        running: options.running && !is_set(VERSION),
         ..*options
     };
     super::find(kind()?, &options)

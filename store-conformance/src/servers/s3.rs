@@ -61,7 +61,7 @@ pub fn find(options: &Options) -> Result<Server, String> {
 /// The server's name, with its version where that is known.
 pub fn name(server: &Server) -> &'static str {
     match server.way {
-        "lent" => "S3",
+        "running" => "S3",
         _ if is_set(CEPH) => "Ceph 20",
         _ => "MiniStack 1.5.33",
     }

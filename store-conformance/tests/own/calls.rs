@@ -1,4 +1,4 @@
-//! What calls cost, where each primitive is one request.
+//! The requests of calls, on backends where each primitive is one request.
 
 use std::time::Duration;
 
@@ -8,8 +8,8 @@ use store_core::{Batch, Body, Change, Expect, Partition, Result, Scan};
 use super::faults::Wired;
 use super::{End, THINGS, key, other, partition, put, write};
 
-/// Twice, because what a server remembers of the first round may make the second
-/// cheaper, and never dearer.
+/// Twice, because the state from the first round may make the second one cheaper, but
+/// never more expensive.
 pub(crate) async fn every_primitive_is_one_request(place: impl Wired) -> End {
     let (proxy, store) = place.behind(0).await?;
     let (records, partition) = (store.records(), partition());
@@ -31,7 +31,7 @@ pub(crate) async fn every_primitive_is_one_request(place: impl Wired) -> End {
         records.commit(&check).await?;
         count("check");
         let mut delete = Batch::new(partition.clone(), store.now());
-        delete.item(key("nobody"), Expect::Absent, Change::Delete)?;
+        delete.item(key("absent"), Expect::Absent, Change::Delete)?;
         records.commit(&delete).await?;
         count("delete");
         let mut hundred = Batch::new(partition.clone(), store.now());
@@ -77,7 +77,7 @@ pub(crate) async fn every_primitive_is_one_request(place: impl Wired) -> End {
             .commit(&Batch::new(partition.clone(), store.now()))
             .await?;
         records.get_many(&[]).await?;
-        assert_eq!(proxy.requests(), 0, "nothing is to do");
+        assert_eq!(proxy.requests(), 0, "there is nothing to do");
         for (what, requests) in counted {
             assert_eq!(requests, 1, "{what}");
         }
@@ -85,7 +85,7 @@ pub(crate) async fn every_primitive_is_one_request(place: impl Wired) -> End {
     Ok(())
 }
 
-/// Where it is not a read and a write.
+/// On backends where it is not a read and a write.
 pub(crate) async fn a_limit_is_deleted_by_one_request(place: impl Wired) -> End {
     let (proxy, store) = place.behind(0).await?;
     let key = LimitKey::new("k")?;
@@ -100,7 +100,7 @@ pub(crate) async fn a_limit_is_deleted_by_one_request(place: impl Wired) -> End 
     Ok(())
 }
 
-/// Where the server itself removes what has expired.
+/// On backends whose server removes what has expired.
 pub(crate) async fn there_is_nothing_to_sweep(place: impl Wired) -> End {
     let (proxy, store) = place.behind(0).await?;
     proxy.requests();
@@ -109,7 +109,7 @@ pub(crate) async fn there_is_nothing_to_sweep(place: impl Wired) -> End {
     Ok(())
 }
 
-/// So many, of one token each.
+/// This many quotas of one token each.
 fn quotas(count: u32) -> Result<QuotaSet> {
     let quota = |i| Quota::per_second(1)?.named(format!("q{i}"));
     QuotaSet::new((0..count).map(quota).collect::<Result<Vec<_>>>()?)

@@ -1,5 +1,4 @@
-//! What becomes of a call when its line is cut or its server is gone, on any
-//! server behind a line.
+//! Calls whose connection is cut or whose server is down, on any server behind a proxy.
 
 use store_conformance::proxy::{Cut, Proxy, Weather};
 use store_conformance::storm;
@@ -8,7 +7,7 @@ use store_core::{ErrorKind, Expect, Result, Retry, Store};
 
 use super::{End, Failure, key, number, partition, put, storm_seeds, write};
 
-/// Every way in which a request is lost, or its answer.
+/// Every way in which a request or its answer is lost.
 pub(crate) const CUTS: [Cut; 4] = [
     Cut::BeforeReply,
     Cut::InReply,
@@ -16,20 +15,20 @@ pub(crate) const CUTS: [Cut; 4] = [
     Cut::InRequest,
 ];
 
-/// A [`crate::Place`] whose server is reached over a line.
+/// A [`crate::Place`] whose server is reached through a proxy.
 #[async_trait::async_trait]
 pub(crate) trait Wired: Clone + Send + Sync + 'static {
-    /// How many callers ride a storm, and how many steps each.
+    /// The number of callers in a storm, and the steps of each.
     const STORM: (u64, u64) = (6, 40);
 
     /// Another place on the same server.
     fn another(&self) -> Self;
 
-    /// The store here, over a line that nothing befalls.
+    /// The store here, over a connection that is not cut.
     async fn whole(&self) -> Result<Store>;
 
-    /// The same over a line that can be cut, by chance from `seed`. It was used
-    /// before, so that a call is as many requests as it ever is.
+    /// The same over a proxy that can cut, at random from `seed`. It was used before, so
+    /// that a call needs as many requests as usual.
     async fn behind(&self, seed: u64) -> std::result::Result<(Proxy, Store), Failure>;
 
     /// Opens a store at this `host:port`, with the secret `hunter2`.
@@ -43,7 +42,7 @@ pub(crate) async fn a_commit_whose_reply_was_lost_is_found(place: impl Wired) ->
             let id = &format!("{id} {cut:?}");
             write(&store, "warm", 0).await?;
             proxy.script([cut]);
-            // It landed, and carries its own version.
+            // It was done, and has its own version.
             store.records().commit(&put(&store, id, expect, 1)?).await?;
             let found = store.records().get(key(id).at(&partition())).await?;
             let found = found.ok_or("just written")?;
@@ -101,7 +100,7 @@ pub(crate) async fn a_commit_whose_request_was_lost_is_sent_again(place: impl Wi
     Ok(())
 }
 
-/// Where a take is one request.
+/// On backends where a take is one request.
 pub(crate) async fn a_take_whose_reply_was_lost_is_ambiguous_and_not_sent_again(
     place: impl Wired,
 ) -> End {
@@ -120,7 +119,7 @@ pub(crate) async fn a_take_whose_reply_was_lost_is_ambiguous_and_not_sent_again(
         );
         assert_eq!(proxy.requests(), 1);
     }
-    // Four that were answered, two whose answer was lost.
+    // Four takes were answered, and the answers of two were lost.
     let take = Take::new("k", &quotas, 4, store.now())?;
     assert!(store.limits().take(&take).await?.is_allowed());
     let take = Take::new("k", &quotas, 1, store.now())?;
@@ -133,17 +132,17 @@ pub(crate) async fn an_outage_is_an_error_and_never_an_absence(place: impl Wired
     write(&store, "a", 1).await?;
     proxy.set_down(true);
     for _ in 0..3 {
-        let error = number(&store, "a").await.expect_err("the server is gone");
+        let error = number(&store, "a").await.expect_err("the server is down");
         assert_eq!(
             (error.kind(), error.retry()),
             (ErrorKind::Unavailable, Retry::Safe),
             "{error:?}"
         );
-        let error = write(&store, "a", 2).await.expect_err("the server is gone");
+        let error = write(&store, "a", 2).await.expect_err("the server is down");
         assert_eq!(error.kind(), ErrorKind::Unavailable);
     }
     proxy.set_down(false);
-    // A connection of before, or one that was being made, fails one call more.
+    // An old connection, or one that was being made, fails one more call.
     while number(&store, "a").await.is_err() {}
     assert_eq!(number(&store, "a").await?, Some(1));
     Ok(())
@@ -152,7 +151,7 @@ pub(crate) async fn an_outage_is_an_error_and_never_an_absence(place: impl Wired
 pub(crate) async fn a_server_that_is_not_there_is_unavailable(place: impl Wired) -> End {
     let free = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
     let opened = place.at(&free.to_string()).await;
-    let error = opened.expect_err("nobody listens");
+    let error = opened.expect_err("nothing listens");
     assert_eq!(
         (error.kind(), error.retry()),
         (ErrorKind::Unavailable, Retry::Safe)

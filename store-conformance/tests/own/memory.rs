@@ -4,7 +4,7 @@ use store_conformance::{Harness, Opened};
 use store_core::{ManualClock, Result, Store};
 use store_memory::MemoryStore;
 
-/// Both handles share one store, as memory has no other way.
+/// Both handles share one store, because in memory there is no other way.
 pub struct Memory;
 
 #[async_trait::async_trait]

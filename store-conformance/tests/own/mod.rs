@@ -1,6 +1,6 @@
-//! What the tests of single backends share: tests as data, a few records, an
-//! authority for TLS, and who runs them. Each program has a `Place`, which is
-//! where one of its tests may work.
+//! What the tests of single backends share: tests as data, a few records, a certificate
+//! authority, and the function that runs them. Each program has a `Place`, in which one of
+//! its tests works.
 
 #![allow(dead_code, reason = "not every program needs all of it")]
 
@@ -43,12 +43,12 @@ pub(crate) use tests;
 pub(crate) const THINGS: Collection = Collection::new("things");
 pub(crate) const OTHERS: Collection = Collection::new("others");
 
-/// How often a server is killed, and how many storms it rides: a sample, or
-/// what `cargo xtask soak` asks for.
+/// How often a server is killed, and the number of storms: a sample, or the number that
+/// `cargo xtask soak` sets.
 const CYCLES: &str = "STORE_SOAK_CYCLES";
 const SEEDS: &str = "STORE_SOAK_SEEDS";
 
-/// Runs the tests, each at a place of its own.
+/// Runs the tests, each in its own place.
 pub(crate) fn run<P: Send + 'static>(tests: Vec<Test<P>>, place: impl Fn() -> P) -> ExitCode {
     let runtime = Arc::new(
         tokio::runtime::Builder::new_multi_thread()
@@ -70,15 +70,14 @@ pub(crate) fn run<P: Send + 'static>(tests: Vec<Test<P>>, place: impl Fn() -> P)
     libtest_mimic::run(&Arguments::from_args(), trials.collect()).exit_code()
 }
 
-/// How long one test may take: minutes, or a day for one that `cargo xtask soak` asks
-/// to repeat its work.
+/// How long one test may take: minutes, or a day for one that repeats its work for
+/// `cargo xtask soak`.
 fn deadline() -> Duration {
     let soaks = [CYCLES, SEEDS].map(|name| std::env::var_os(name).is_some());
     Duration::from_secs(if soaks.contains(&true) { 86_400 } else { 600 })
 }
 
-/// A number for a name that nobody used: not this process, nor another that
-/// runs now.
+/// A number for a new name, which neither this process nor another running one has used.
 pub(crate) fn fresh(before: &str, between: char) -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -131,7 +130,7 @@ pub(crate) async fn number(store: &Store, id: &str) -> Result<Option<u64>> {
         .transpose()
 }
 
-/// Puts whatever is there.
+/// Puts unconditionally.
 pub(crate) async fn write(store: &Store, id: &str, number: u64) -> Result<()> {
     store
         .records()

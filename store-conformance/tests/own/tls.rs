@@ -1,4 +1,4 @@
-//! An authority that servers are certified by.
+//! A certificate authority for test servers.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::Failure;
 
-/// An authority, and the file that says so.
+/// An authority, and the file with its certificate.
 pub(crate) struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
     file: PathBuf,
@@ -25,7 +25,7 @@ impl Authority {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate()?)?;
-        // Where a server may read it too, whoever it runs as.
+        // In a folder that every user can read, because servers read it too.
         let file = std::env::temp_dir().join(super::fresh("store-ca", '-') + ".pem");
         std::fs::write(&file, issuer.pem())?;
         Ok(Self { issuer, file })
@@ -36,7 +36,7 @@ impl Authority {
         &self.file
     }
 
-    /// Certificate and key of a server of that name.
+    /// The certificate and key of a server with that name.
     pub(crate) fn certify(&self, host: &str) -> Result<(String, String), Failure> {
         let key = KeyPair::generate()?;
         let certificate =

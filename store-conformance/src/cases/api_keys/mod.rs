@@ -14,6 +14,7 @@ mod handle;
 pub(crate) mod histories;
 mod lists;
 mod lookups;
+mod model;
 mod races;
 mod records;
 mod rings;
@@ -33,6 +34,7 @@ pub(crate) use fixtures::ring;
 pub use fixtures::{Fixture, Fixtures};
 use fixtures::{Space, key};
 pub use histories::{changes_have_an_order, lives_have_an_order};
+pub(super) use model::compare;
 
 /// What every case about the contract is given.
 pub type Given = Arc<dyn Harness<dyn ApiKeyStore, Fixtures>>;
@@ -64,6 +66,7 @@ pub fn cases() -> Vec<KeyCase> {
         lists::all(),
         races::all(),
         histories::all(),
+        model::all(),
     ]
     .concat()
 }

@@ -8,6 +8,7 @@
 
 mod adapters;
 mod flaky;
+mod model;
 mod names;
 mod order;
 mod outage;
@@ -24,6 +25,7 @@ use store_core::{BlobStore, Store};
 use crate::harness::Over;
 use crate::suite::{Case, Suite};
 
+pub(super) use self::model::compare;
 use self::tools::Given;
 
 /// The suites over a backend.
@@ -44,6 +46,7 @@ pub fn cases() -> Vec<Case<dyn BlobStore>> {
         names::cases(),
         reclaim::cases(),
         adapters::cases(),
+        model::cases(),
     ]
     .concat()
 }

@@ -28,7 +28,7 @@ pub(super) fn cases() -> Vec<Case<dyn BlobStore>> {
     ]
 }
 
-fn needs_list(case: Case<dyn BlobStore>) -> Case<dyn BlobStore> {
+pub(super) fn needs_list(case: Case<dyn BlobStore>) -> Case<dyn BlobStore> {
     case.needs("list_objects", |given| Box::pin(listing_is_refused(given)))
 }
 

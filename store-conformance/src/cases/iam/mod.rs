@@ -12,6 +12,7 @@ mod fixtures;
 mod inline;
 mod lives;
 mod memberships;
+mod model;
 mod policies;
 pub(crate) mod tools;
 mod transactions;
@@ -29,6 +30,7 @@ pub use family::{badge_cases, group_cases, policy_cases, role_cases, user_cases}
 pub use fixtures::{BADGES, Badge, Everything, Fixtures, Sample, key, path};
 
 pub(crate) use fixtures::{load_tenants, ring};
+pub(super) use model::compare;
 
 /// Needs of cases that an implementation may decline to meet: see
 /// [`Case::needs`]. What it declines must be `Unsupported`.
@@ -51,6 +53,7 @@ pub fn cases() -> Vec<Case<dyn IamStore, Everything>> {
         memberships::cases(),
         lives::cases(),
         transactions::cases(),
+        model::cases(),
     ]
     .concat()
 }

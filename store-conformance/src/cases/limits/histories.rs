@@ -121,7 +121,7 @@ enum Answer {
     Done,
 }
 
-/// What is kept under a key, as a model may remember it.
+/// The state under a key in the model.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Held(Bucket);
 

@@ -5,6 +5,7 @@
 mod histories;
 mod life;
 mod limiter;
+mod model;
 mod quotas;
 mod races;
 mod steps;
@@ -24,6 +25,7 @@ use crate::harness::{Harness, Over};
 use crate::suite::{Case, CaseResult, Suite};
 
 pub use histories::calls_have_an_order;
+pub(super) use model::compare;
 pub use steps::walk;
 
 /// How a case opens what it tests.
@@ -42,7 +44,7 @@ pub fn over(backend: &Arc<Over>) -> Vec<Suite> {
 
 /// The cases, for a harness of your own.
 pub fn cases() -> Vec<Case<dyn RateLimitStore>> {
-    use {histories::*, life::*, limiter::*, quotas::*, races::*};
+    use {histories::*, life::*, limiter::*, model::*, quotas::*, races::*};
     use {steps::*, takes::*, time::*, updates::*};
     vec![
         case!(a_new_bucket_grants_its_burst_and_no_more),
@@ -91,8 +93,13 @@ pub fn cases() -> Vec<Case<dyn RateLimitStore>> {
             Box::pin(limits_without_close_stay_usable(given))
         }),
         case!(a_cancelled_take_leaves_a_usable_store, "39", "R8"),
+        case!(
+            a_bucket_that_was_full_before_its_limit_was_raised_is_full,
+            "35"
+        ),
         case!(takes_agree_with_an_exact_token_bucket),
         case!(takes_under_a_wandering_clock_agree_with_the_reference, "38"),
+        case!(random_calls_are_answered_as_by_a_map_of_buckets, "33", "47"),
         case!(a_limiter_allows_denies_and_tells),
         case!(a_request_that_could_never_be_allowed_is_refused_at_once),
         case!(a_wait_ends_when_there_are_enough_tokens),
@@ -131,7 +138,7 @@ async fn drain(store: &Handle, key: &str, quotas: &QuotaSet, most: u32) -> Resul
     Ok(taken)
 }
 
-/// The tokens of one quota as they are now; `None` if nothing is kept.
+/// The tokens of one quota as they are now; `None` if nothing is stored.
 async fn tokens(store: &Handle, key: &str, quota: &Quota) -> Result<Option<Tokens>> {
     let now = store.clock().now();
     let bucket = store.peek(self::key(key)).await?;
@@ -152,6 +159,6 @@ fn one_less(before: Option<Tokens>, quota: &Quota, now: store_core::Timestamp) -
 }
 
 /// Runs `future` to its end inside a synchronous closure.
-fn meanwhile<T>(future: impl Future<Output = T>) -> T {
+fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(future))
 }

@@ -44,7 +44,7 @@ pub(super) async fn windows_of_weeks_and_months_are_counted(harness: Limits) -> 
     let month = Quota::new(5, DAY * 30)?.named("month")?;
     let both = QuotaSet::new([week, month])?;
     assert_eq!(drain(&opened.first, "k", &both, 9).await?, 3);
-    // Every few days, as somebody who uses it now and then.
+    // Every few days, as an occasional user.
     let mut granted = 3;
     for _ in 0..10 {
         opened.clock.advance(DAY * 3);

@@ -185,7 +185,7 @@ async fn interrupted<F: Future<Output = Result<()>>>(
         .first
         .update_tokens(key("k"), quota, |before, quota, now| {
             if runs.fetch_add(1, Ordering::Relaxed) == 0 {
-                meanwhile(interfere()).expect("the interference succeeds");
+                block_on(interfere()).expect("the interference succeeds");
             }
             one_less(Some(before?), quota, now)
         })
@@ -266,7 +266,7 @@ pub(super) async fn an_update_that_is_always_beaten_is_contended(harness: Limits
         .first
         .update(key("k"), &|_| {
             runs.fetch_add(1, Ordering::Relaxed);
-            let taken = meanwhile(allows(&opened.second, "k", &quotas, 1));
+            let taken = block_on(allows(&opened.second, "k", &quotas, 1));
             assert!(taken.expect("the other is not contended"));
             Some(Bucket::default())
         })

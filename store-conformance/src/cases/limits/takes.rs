@@ -55,7 +55,7 @@ pub(super) async fn several_quotas_are_taken_from_all_or_nothing(harness: Limits
     let (quick_alone, slow_alone) = (QuotaSet::from(quick.clone()), QuotaSet::from(slow.clone()));
     let both = QuotaSet::new([quick.clone(), slow.clone()])?;
 
-    // The first allows and the second denies: the first keeps its tokens.
+    // The first allows and the second denies: the first loses no tokens.
     assert!(allows(store, "k", &slow_alone, 6).await?);
     let denied = take(store, "k", &both, 2).await?;
     assert_eq!(
@@ -67,7 +67,7 @@ pub(super) async fn several_quotas_are_taken_from_all_or_nothing(harness: Limits
     );
     assert_eq!(drain(store, "k", &quick_alone, 9).await?, 5);
 
-    // The second allows and the first denies: the second keeps its tokens.
+    // The second allows and the first denies: the second loses no tokens.
     let denied = take(store, "k", &both, 1).await?;
     assert!(matches!(denied, Decision::Denied { quota: 0, .. }));
     assert_eq!(drain(store, "k", &slow_alone, 9).await?, 1);

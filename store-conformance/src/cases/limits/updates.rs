@@ -79,7 +79,7 @@ pub(super) async fn what_a_closure_writes_is_kept_to_the_last_bit(harness: Limit
         let bucket = opened.second.peek(key("k")).await?;
         let state = bucket.and_then(|bucket| bucket.state(quota.name()));
         let Some(State::Tokens(read)) = state else {
-            panic!("not kept as it was written: {state:?}");
+            panic!("not stored as it was written: {state:?}");
         };
         assert_eq!(read.tokens.to_bits(), tokens.to_bits(), "{tokens:e}");
         assert_eq!(read.last_refill, last_refill);
@@ -123,5 +123,32 @@ pub(super) async fn tokens_stay_between_none_and_the_burst(harness: Limits) -> C
         assert!((0.0..=10.0).contains(&written.tokens), "{tokens}");
         assert_eq!(drain(&opened.second, "k", &quotas, 20).await?, granted);
     }
+    Ok(())
+}
+
+pub(super) async fn a_bucket_that_was_full_before_its_limit_was_raised_is_full(
+    harness: Limits,
+) -> CaseResult {
+    let opened = harness.open(()).await?;
+    let small = Quota::per_second(10)?.named("a")?;
+    let large = Quota::per_second(5)?.with_burst(20)?.named("a")?;
+    // So that the key does not expire.
+    let slow = Quota::new(1, SECOND * 3600)?.named("slow")?;
+    assert!(allows(&opened.first, "k", &QuotaSet::from(slow), 1).await?);
+    let now = opened.clock.now();
+    let none = Tokens {
+        tokens: 0.0,
+        last_refill: now,
+    };
+    let emptied = opened
+        .first
+        .update_tokens(key("k"), &small, |_, _, _| Some(none));
+    assert_eq!(emptied.await?, Some(none));
+    opened.clock.advance(SECOND * 2);
+    let decision = take(&opened.second, "k", &QuotaSet::from(large), 1).await?;
+    assert!(
+        matches!(decision, Decision::Allowed { remaining: 19, .. }),
+        "{decision:?}"
+    );
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Looking deployments up.
+//! Lookups of deployments.
 
 use store_core::lti::{MAX_ID, Registration};
 

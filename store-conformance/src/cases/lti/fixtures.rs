@@ -1,4 +1,4 @@
-//! What the cases load, and how they open it.
+//! The fixtures of the cases, and how the cases open them.
 
 use std::any::Any;
 use std::fmt;
@@ -33,14 +33,14 @@ pub trait Site: Deployable + From<Deployment> + Serialize + DeserializeOwned + f
 
 impl<T: Deployable + From<Deployment> + Serialize + DeserializeOwned + fmt::Debug> Site for T {}
 
-/// What a namespace holds before a case begins.
+/// The content of a namespace before a case begins.
 #[derive(Debug)]
 pub struct Fixtures<R, D> {
     /// Registrations, to be inserted in this order.
     pub registrations: Vec<R>,
     /// Deployments, each with the registration it belongs to.
     pub deployments: Vec<(Registration, D)>,
-    /// Issuers and the client id that is each one's default.
+    /// Issuers, each with the client id of its default registration.
     pub defaults: Vec<(String, String)>,
 }
 
@@ -55,7 +55,7 @@ impl<R, D> Default for Fixtures<R, D> {
 }
 
 impl<R: Platform, D: Site> Fixtures<R, D> {
-    /// These registrations and nothing else.
+    /// Only these registrations.
     pub(super) fn of(registrations: &[Registration]) -> Self {
         let registrations = registrations.iter().cloned().map(R::from).collect();
         Self {
@@ -64,7 +64,7 @@ impl<R: Platform, D: Site> Fixtures<R, D> {
         }
     }
 
-    /// And this deployment.
+    /// With this deployment.
     pub(super) fn deployed(mut self, registration: &Registration, id: &str) -> Result<Self> {
         let deployment = D::from(Deployment::new(id)?);
         self.deployments.push((registration.clone(), deployment));
@@ -75,7 +75,7 @@ impl<R: Platform, D: Site> Fixtures<R, D> {
 /// Cases over any implementation.
 pub type Cases<R, D> = Vec<Case<dyn LtiStore<R, D>, Fixtures<R, D>>>;
 
-/// What every case is given.
+/// The harness of every case.
 pub type Given<R, D> = Arc<dyn Harness<dyn LtiStore<R, D>, Fixtures<R, D>>>;
 
 /// Over a backend, the standard implementation is tested.
@@ -151,7 +151,7 @@ impl<R: Platform, D: Site> Tool<R, D> {
         })
     }
 
-    /// With these registrations.
+    /// Opens a namespace with these registrations.
     pub(super) async fn with(
         harness: &Given<R, D>,
         registrations: &[Registration],
@@ -159,7 +159,7 @@ impl<R: Platform, D: Site> Tool<R, D> {
         Self::open(harness, Fixtures::of(registrations)).await
     }
 
-    /// The handle of worker `number`: they take turns.
+    /// The handle of worker `number`: even and odd workers use different ones.
     pub(super) fn handle(&self, number: usize) -> Arc<dyn LtiStore<R, D>> {
         Arc::clone(if number.is_multiple_of(2) {
             &self.first
@@ -203,12 +203,12 @@ pub(super) fn parts(issuer: &str, client_id: &str) -> RegistrationParts {
     }
 }
 
-/// The platform that most cases need no more than.
+/// The platform that most cases use.
 pub(super) fn lms() -> Result<Registration> {
     platform("https://lms.example.edu", "tool-1")
 }
 
-/// Fields of all kinds that JSON has.
+/// Fields of every type of JSON.
 pub(super) fn odd_fields() -> Unknown {
     let fields = serde_json::json!({
         "campus": "Nörd \"3\" \\ / \u{1f600}",

@@ -1,4 +1,4 @@
-//! A record store at which somebody else acts at a chosen moment.
+//! A record store in which another caller acts at a chosen moment.
 
 use std::fmt;
 use std::future::Future;

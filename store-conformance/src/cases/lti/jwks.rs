@@ -1,4 +1,4 @@
-//! Platforms' keys, remembered.
+//! Cached keys of platforms.
 
 use std::time::Duration;
 
@@ -12,14 +12,14 @@ use crate::suite::CaseResult;
 
 pub(super) fn cases<R: Platform, D: Site>() -> Cases<R, D> {
     [
-        case!(a_platforms_keys_are_remembered_for_their_max_age, "35"),
-        case!(a_max_age_of_zero_remembers_nothing),
-        case!(a_platforms_keys_are_never_believed_for_long, "8"),
+        case!(a_platforms_keys_are_cached_for_their_max_age, "35"),
+        case!(a_max_age_of_zero_caches_nothing),
+        case!(a_platforms_keys_are_cached_for_a_day_at_most, "8"),
         case!(each_platforms_keys_are_its_own, "47"),
     ]
     .map(|case| {
         case.needs(needs::JWKS, |harness| {
-            Box::pin(remembering_is_declined(harness))
+            Box::pin(caching_keys_is_declined(harness))
         })
     })
     .to_vec()
@@ -27,14 +27,16 @@ pub(super) fn cases<R: Platform, D: Site>() -> Cases<R, D> {
 
 const URI: &str = "https://lms.example.edu/jwks";
 
-async fn remembering_is_declined<R: Platform, D: Site>(harness: Given<R, D>) -> CaseResult {
+pub(super) async fn caching_keys_is_declined<R: Platform, D: Site>(
+    harness: Given<R, D>,
+) -> CaseResult {
     let tool = Tool::<R, D>::with(&harness, &[]).await?;
     let minute = Duration::from_secs(60);
     refused(tool.first.cache_jwks(URI, json!({}), minute).await)?;
     refused(tool.first.cached_jwks(URI).await)
 }
 
-async fn a_platforms_keys_are_remembered_for_their_max_age<R: Platform, D: Site>(
+async fn a_platforms_keys_are_cached_for_their_max_age<R: Platform, D: Site>(
     harness: Given<R, D>,
 ) -> CaseResult {
     let tool = Tool::<R, D>::with(&harness, &[]).await?;
@@ -46,7 +48,7 @@ async fn a_platforms_keys_are_remembered_for_their_max_age<R: Platform, D: Site>
     let cached = tool.second.cached_jwks(URI).await?.expect("still fresh");
     assert_eq!(cached.jwks, keys);
     assert_eq!(cached.fresh_until.since(cached.cached_at), age);
-    // Fetched anew, they count anew.
+    // Keys that are fetched again are cached from then on.
     let newer = json!({ "keys": [] });
     tool.second.cache_jwks(URI, newer.clone(), age).await?;
     tool.clock.advance(age - moment);
@@ -57,7 +59,7 @@ async fn a_platforms_keys_are_remembered_for_their_max_age<R: Platform, D: Site>
     Ok(())
 }
 
-async fn a_max_age_of_zero_remembers_nothing<R: Platform, D: Site>(
+async fn a_max_age_of_zero_caches_nothing<R: Platform, D: Site>(
     harness: Given<R, D>,
 ) -> CaseResult {
     let tool = Tool::<R, D>::with(&harness, &[]).await?;
@@ -77,13 +79,13 @@ async fn a_max_age_of_zero_remembers_nothing<R: Platform, D: Site>(
     for handle in [&tool.first, &tool.second] {
         assert!(
             handle.cached_jwks(URI).await?.is_none(),
-            "older keys are back"
+            "older keys are returned"
         );
     }
     Ok(())
 }
 
-async fn a_platforms_keys_are_never_believed_for_long<R: Platform, D: Site>(
+async fn a_platforms_keys_are_cached_for_a_day_at_most<R: Platform, D: Site>(
     harness: Given<R, D>,
 ) -> CaseResult {
     let tool = Tool::<R, D>::with(&harness, &[]).await?;

@@ -17,23 +17,23 @@ pub(super) fn cases<R: Platform, D: Site>() -> Cases<R, D> {
     [
         case!(rotation_publishes_the_old_key_until_it_is_retired),
         case!(the_newest_active_key_signs),
-        case!(of_racing_keys_of_one_id_one_is_added, "13"),
-        case!(a_retired_key_can_be_taken_up_again_or_deleted, "12"),
+        case!(racing_keys_of_one_id_add_one, "13"),
+        case!(a_retired_key_can_be_activated_again_or_deleted, "12"),
         case!(no_private_half_is_published_or_shown, "R9"),
     ]
     .map(|case| {
         case.needs(needs::KEYS, |harness| {
-            Box::pin(keeping_keys_is_declined(harness))
+            Box::pin(storing_keys_is_declined(harness))
         })
     })
     .to_vec()
 }
 
-fn pem(kid: &str) -> String {
+pub(super) fn pem(kid: &str) -> String {
     format!("-----BEGIN PRIVATE KEY-----\nhunter2-{kid}\n-----END PRIVATE KEY-----\n")
 }
 
-fn key(kid: &str) -> store_core::Result<NewToolKey> {
+pub(super) fn key(kid: &str) -> store_core::Result<NewToolKey> {
     let members = [
         ("kty", "OKP"),
         ("crv", "Ed25519"),
@@ -45,7 +45,9 @@ fn key(kid: &str) -> store_core::Result<NewToolKey> {
     NewToolKey::new(kid, Secret::new(pem(kid)), public)
 }
 
-async fn keeping_keys_is_declined<R: Platform, D: Site>(harness: Given<R, D>) -> CaseResult {
+pub(super) async fn storing_keys_is_declined<R: Platform, D: Site>(
+    harness: Given<R, D>,
+) -> CaseResult {
     let tool = Tool::<R, D>::with(&harness, &[]).await?;
     refused(tool.first.add_key(key("a")?).await)?;
     refused(tool.first.list_keys().await)?;
@@ -85,7 +87,7 @@ async fn rotation_publishes_the_old_key_until_it_is_retired<R: Platform, D: Site
 async fn the_newest_active_key_signs<R: Platform, D: Site>(harness: Given<R, D>) -> CaseResult {
     let tool = Tool::with(&harness, &[lms()?]).await?;
     assert!(tool.second.signing_key(&lms()?).await?.is_none());
-    // Ids whose order is not that of time.
+    // The order of the ids is not the order of time.
     for kid in ["m", "z", "a"] {
         tool.first.add_key(key(kid)?).await?;
         let signing = tool.second.signing_key(&lms()?).await?.expect("a key");
@@ -101,9 +103,7 @@ async fn the_newest_active_key_signs<R: Platform, D: Site>(harness: Given<R, D>)
     Ok(())
 }
 
-async fn of_racing_keys_of_one_id_one_is_added<R: Platform, D: Site>(
-    harness: Given<R, D>,
-) -> CaseResult {
+async fn racing_keys_of_one_id_add_one<R: Platform, D: Site>(harness: Given<R, D>) -> CaseResult {
     const TASKS: usize = 12;
     let tool = Tool::<R, D>::with(&harness, &[]).await?;
     let together = Arc::new(Barrier::new(TASKS));
@@ -126,12 +126,12 @@ async fn of_racing_keys_of_one_id_one_is_added<R: Platform, D: Site>(
     assert_eq!(added, 1);
     tool.first.set_key_active("k", false).await?;
     let error = tool.second.add_key(key("k")?).await;
-    let error = error.expect_err("a retired key keeps its id");
+    let error = error.expect_err("the id of a retired key is still taken");
     assert_eq!(error.kind(), ErrorKind::AlreadyExists);
     Ok(())
 }
 
-async fn a_retired_key_can_be_taken_up_again_or_deleted<R: Platform, D: Site>(
+async fn a_retired_key_can_be_activated_again_or_deleted<R: Platform, D: Site>(
     harness: Given<R, D>,
 ) -> CaseResult {
     let tool = Tool::<R, D>::with(&harness, &[]).await?;

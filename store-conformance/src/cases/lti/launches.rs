@@ -11,10 +11,13 @@ use crate::suite::CaseResult;
 
 pub(super) fn cases<R: Platform, D: Site>() -> Cases<R, D> {
     vec![
-        case!(a_login_and_its_launch_give_the_own_records, "5"),
-        case!(a_launch_of_an_unknown_deployment_leaves_its_nonce, "51"),
-        case!(a_launch_is_refused_for_what_is_wrong, "52", "53"),
-        case!(every_login_makes_another_nonce_that_nobody_guesses),
+        case!(a_login_and_its_launch_return_the_applications_records, "5"),
+        case!(
+            a_launch_of_an_unknown_deployment_does_not_use_the_nonce,
+            "51"
+        ),
+        case!(a_refused_launch_says_what_is_wrong, "52", "53"),
+        case!(every_login_makes_a_new_nonce_that_cannot_be_guessed),
         case!(a_login_without_a_client_id_can_launch_under_any, "54", "55"),
         case!(one_call_can_use_another_store, "10"),
     ]
@@ -45,7 +48,7 @@ async fn open<R: Platform, D: Site>(
     Ok((tool, lti))
 }
 
-async fn a_login_and_its_launch_give_the_own_records<R: Platform, D: Site>(
+async fn a_login_and_its_launch_return_the_applications_records<R: Platform, D: Site>(
     harness: Given<R, D>,
 ) -> CaseResult {
     let (tool, lti) = open(&harness).await?;
@@ -68,7 +71,7 @@ async fn a_login_and_its_launch_give_the_own_records<R: Platform, D: Site>(
     Ok(())
 }
 
-async fn a_launch_of_an_unknown_deployment_leaves_its_nonce<R: Platform, D: Site>(
+async fn a_launch_of_an_unknown_deployment_does_not_use_the_nonce<R: Platform, D: Site>(
     harness: Given<R, D>,
 ) -> CaseResult {
     let (_tool, lti) = open(&harness).await?;
@@ -87,7 +90,7 @@ async fn a_launch_of_an_unknown_deployment_leaves_its_nonce<R: Platform, D: Site
     Ok(())
 }
 
-async fn a_launch_is_refused_for_what_is_wrong<R: Platform, D: Site>(
+async fn a_refused_launch_says_what_is_wrong<R: Platform, D: Site>(
     harness: Given<R, D>,
 ) -> CaseResult {
     let (tool, lti) = open(&harness).await?;
@@ -116,7 +119,7 @@ async fn a_launch_is_refused_for_what_is_wrong<R: Platform, D: Site>(
     Ok(())
 }
 
-async fn every_login_makes_another_nonce_that_nobody_guesses<R: Platform, D: Site>(
+async fn every_login_makes_a_new_nonce_that_cannot_be_guessed<R: Platform, D: Site>(
     harness: Given<R, D>,
 ) -> CaseResult {
     const LOGINS: usize = 50;
@@ -127,9 +130,9 @@ async fn every_login_makes_another_nonce_that_nobody_guesses<R: Platform, D: Sit
         nonces.insert(login.expect("it is registered").nonce);
     }
     assert_eq!(nonces.len(), LOGINS);
-    // base64url: 22 characters are the least for 128 bits.
+    // In base64url, 128 bits need at least 22 characters.
     assert!(nonces.iter().all(|nonce| nonce.len() >= 22));
-    // No position is the same in all, as a counter or a clock would leave it.
+    // No position is constant, as it would be with a counter or a clock.
     for position in 0..22 {
         let seen: HashSet<u8> = nonces.iter().map(|n| n.as_bytes()[position]).collect();
         assert!(seen.len() > 5, "position {position} hardly varies");

@@ -1,11 +1,10 @@
 //! LTI launches.
 //!
-//! The cases run over any implementation of [`LtiStore`](store_core::lti::LtiStore), with the record types
-//! that it has: they load their platforms and deployments through the harness
-//! and need no more than the trait's four required methods, except where a
-//! case says what it needs. This crate's example `own_lti` adopts them for an
-//! implementation of those four. Over a backend they run with [`Campus`] and
-//! [`Placement`], types such as an application would have.
+//! The cases run over any implementation of [`LtiStore`](store_core::lti::LtiStore), with
+//! its record types. They load their platforms and deployments through the harness, and
+//! need only the four required methods of the trait, unless a case declares more. The
+//! example `own_lti` of this crate runs them over an implementation of those four. Over a
+//! backend they run with [`Campus`] and [`Placement`], as an application would have them.
 
 mod deployments;
 pub(crate) mod fixtures;
@@ -13,6 +12,8 @@ mod interference;
 mod jwks;
 mod keys;
 mod launches;
+mod model;
+mod model_secrets;
 mod nonces;
 mod own_types;
 mod records;
@@ -28,6 +29,8 @@ use crate::harness::Over;
 use crate::suite::{CaseResult, Suite};
 
 pub use fixtures::{Cases, Fixtures, Given, Platform, Site, load};
+pub(super) use model::compare;
+pub(super) use model_secrets::compare as compare_secrets;
 pub use own_types::{Campus, Placement};
 
 /// Needs of cases that an implementation may decline to meet: see
@@ -35,13 +38,13 @@ pub use own_types::{Campus, Placement};
 pub mod needs {
     /// Managing registrations and deployments through the trait.
     pub const MANAGE: &str = "lti.manage";
-    /// Keeping private keys sealed, and opening them to sign.
+    /// Storing private keys sealed, and opening them to sign.
     pub const SEALED_KEYS: &str = "lti.sealed_keys";
     /// The tool's own keys.
     pub const KEYS: &str = "lti.keys";
-    /// Remembering platforms' keys.
+    /// Caching the keys of platforms.
     pub const JWKS: &str = "lti.jwks";
-    /// Remembering access tokens.
+    /// Storing access tokens.
     pub const TOKENS: &str = "lti.tokens";
 }
 
@@ -72,12 +75,14 @@ pub fn cases<R: Platform, D: Site>() -> Cases<R, D> {
         keys::cases(),
         jwks::cases(),
         tokens::cases(),
+        model::cases(),
+        model_secrets::cases(),
     ]
     .concat()
 }
 
-/// Longer versions of the cases that races decide, for a soak: `rounds` rounds
-/// of `tasks` racing launches.
+/// A longer version of the case with racing launches, for a soak: `rounds` rounds of
+/// `tasks` launches.
 ///
 /// # Errors
 /// The store's.
@@ -92,7 +97,7 @@ pub async fn race_launches<R: Platform, D: Site>(
     nonces::race(harness, rounds, tasks).await
 }
 
-/// Asserts that a store which declines something says so.
+/// Asserts that a declined call is refused.
 fn refused<T: std::fmt::Debug>(answer: store_core::Result<T>) -> CaseResult {
     let error = answer.expect_err("it was declared unsupported");
     assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");

@@ -17,24 +17,24 @@ use crate::suite::CaseResult;
 
 pub(super) fn cases<R: Platform, D: Site>() -> Cases<R, D> {
     vec![
-        case!(of_racing_launches_with_one_nonce_one_is_accepted, "51"),
-        case!(a_used_nonce_is_not_an_unknown_one, "52"),
+        case!(racing_launches_with_one_nonce_accept_one, "51"),
+        case!(a_used_nonce_is_not_reported_as_unknown, "52"),
         case!(a_used_nonce_stays_used_after_it_expired, "52"),
         case!(an_expired_nonce_is_refused_before_any_cleanup, "53"),
         case!(a_nonce_is_accepted_until_the_moment_it_expires, "53"),
         case!(a_nonce_belongs_to_the_issuer_and_not_to_a_client, "54"),
         case!(another_issuer_cannot_use_a_nonce, "54"),
         case!(a_nonce_is_stored_once_even_after_it_was_used, "51", "52"),
-        case!(of_racing_stores_of_one_nonce_one_wins, "51"),
+        case!(racing_stores_of_one_nonce_store_one, "51"),
         case!(odd_nonces_and_issuers_never_collide, "47"),
         case!(nonces_that_differ_in_the_last_character_differ, "47"),
         case!(an_impossible_nonce_is_refused_or_unknown, "R6"),
-        case!(asking_for_an_unknown_nonce_leaves_nothing, "11"),
-        case!(a_dropped_validation_never_lets_two_in, "39", "51"),
+        case!(validating_an_unknown_nonce_stores_nothing, "11"),
+        case!(a_dropped_validation_never_accepts_a_nonce_twice, "39", "51"),
     ]
 }
 
-async fn of_racing_launches_with_one_nonce_one_is_accepted<R: Platform, D: Site>(
+async fn racing_launches_with_one_nonce_accept_one<R: Platform, D: Site>(
     harness: Given<R, D>,
 ) -> CaseResult {
     race(harness, 8, 32).await
@@ -75,7 +75,7 @@ pub(super) async fn race<R: Platform, D: Site>(
     Ok(())
 }
 
-async fn a_used_nonce_is_not_an_unknown_one<R: Platform, D: Site>(
+async fn a_used_nonce_is_not_reported_as_unknown<R: Platform, D: Site>(
     harness: Given<R, D>,
 ) -> CaseResult {
     let tool = Tool::with(&harness, &[lms()?]).await?;
@@ -170,17 +170,17 @@ async fn another_issuer_cannot_use_a_nonce<R: Platform, D: Site>(
     harness: Given<R, D>,
 ) -> CaseResult {
     let client = "the same on both";
-    let (ours, other) = (
+    let (own, other) = (
         platform("https://a.example.edu", client)?,
         platform("https://b.example.edu", client)?,
     );
-    let tool = Tool::with(&harness, &[ours.clone(), other.clone()]).await?;
-    tool.first.store_nonce("n", &ours).await?;
+    let tool = Tool::with(&harness, &[own.clone(), other.clone()]).await?;
+    tool.first.store_nonce("n", &own).await?;
     let foreign = tool.second.validate_nonce("n", &other).await?;
     assert_eq!(foreign, NonceCheck::Unknown);
     // Each issuer may have a nonce of this name.
     tool.first.store_nonce("n", &other).await?;
-    for registration in [&ours, &other] {
+    for registration in [&own, &other] {
         let answer = tool.second.validate_nonce("n", registration).await?;
         assert_eq!(answer, NonceCheck::Accepted);
     }
@@ -201,7 +201,7 @@ async fn a_nonce_is_stored_once_even_after_it_was_used<R: Platform, D: Site>(
     Ok(())
 }
 
-async fn of_racing_stores_of_one_nonce_one_wins<R: Platform, D: Site>(
+async fn racing_stores_of_one_nonce_store_one<R: Platform, D: Site>(
     harness: Given<R, D>,
 ) -> CaseResult {
     const TASKS: usize = 16;
@@ -264,7 +264,7 @@ async fn odd_nonces_and_issuers_never_collide<R: Platform, D: Site>(
     let registrations: Vec<_> = platforms.values().cloned().collect();
     let tool = Tool::with(&harness, &registrations).await?;
     for (issuer, nonce) in pairs {
-        // Not there through any of those stored before it.
+        // No nonce that was stored before collides with it.
         let before = tool
             .second
             .validate_nonce(nonce, &platforms[issuer])
@@ -323,7 +323,7 @@ async fn an_impossible_nonce_is_refused_or_unknown<R: Platform, D: Site>(
     Ok(())
 }
 
-async fn asking_for_an_unknown_nonce_leaves_nothing<R: Platform, D: Site>(
+async fn validating_an_unknown_nonce_stores_nothing<R: Platform, D: Site>(
     harness: Given<R, D>,
 ) -> CaseResult {
     let tool = Tool::with(&harness, &[lms()?]).await?;
@@ -337,7 +337,7 @@ async fn asking_for_an_unknown_nonce_leaves_nothing<R: Platform, D: Site>(
     Ok(())
 }
 
-/// Polls `future` at most `polls` times, then drops it where it stands.
+/// Polls `future` at most `polls` times, then drops it.
 async fn within<T>(polls: usize, future: impl Future<Output = T>) -> Option<T> {
     let (mut future, mut left) = (pin!(future), polls);
     std::future::poll_fn(|context| match future.as_mut().poll(context) {
@@ -354,7 +354,7 @@ async fn within<T>(polls: usize, future: impl Future<Output = T>) -> Option<T> {
     .await
 }
 
-async fn a_dropped_validation_never_lets_two_in<R: Platform, D: Site>(
+async fn a_dropped_validation_never_accepts_a_nonce_twice<R: Platform, D: Site>(
     harness: Given<R, D>,
 ) -> CaseResult {
     let tool = Tool::with(&harness, &[lms()?]).await?;

@@ -1,18 +1,18 @@
-//! Record types such as an application would have.
+//! Record types as an application would have them.
 
 use serde::{Deserialize, Serialize};
 use store_core::Result;
 use store_core::lti::{Deployable, Deployment, Registerable, Registration};
 use store_core::secret::SecretField;
 
-/// A platform, as a company that serves many campuses keeps it.
+/// A platform as a company that serves many campuses stores it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Campus {
-    /// Which of the company's customers it is.
+    /// The number of the customer.
     pub tenant: u64,
-    /// How it is called, if it was given a name.
+    /// Its name, if it has one.
     pub name: Option<String>,
-    /// What LTI needs to know.
+    /// The fields that LTI needs.
     pub platform: Registration,
 }
 
@@ -36,12 +36,12 @@ impl Registerable for Campus {
     }
 }
 
-/// A deployment, as that company keeps it.
+/// A deployment as that company stores it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Placement {
-    /// Which course catalogue it shows.
+    /// The course catalogue that it shows.
     pub catalogue: Vec<String>,
-    /// What LTI needs to know.
+    /// The fields that LTI needs.
     pub deployment: Deployment,
 }
 

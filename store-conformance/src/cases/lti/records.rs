@@ -1,5 +1,5 @@
-//! How the standard implementation stores LTI data as records: what it makes of
-//! damaged ones, that no clear text is believed, and what a rotation preserves.
+//! How the standard implementation stores LTI data as records: damaged records, secrets
+//! in clear text, and rotation of the key ring.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,7 +27,7 @@ pub(super) fn cases() -> Vec<Case<Store>> {
         case!(a_damaged_deployment_hides_no_other_and_can_be_replaced),
         case!(a_damaged_key_stops_no_other_from_signing),
         case!(damaged_platform_keys_are_fetched_again),
-        case!(a_resealed_token_expires_in_its_time, "35"),
+        case!(a_resealed_token_still_expires, "35"),
         case!(a_default_that_moves_during_a_deletion_is_right, "55"),
     ]
 }
@@ -60,7 +60,7 @@ fn tool_key(kid: &str) -> Result<NewToolKey> {
     NewToolKey::new(kid, Secret::new(pem(kid)), PublicJwk::new(public)?)
 }
 
-/// The record of a collection whose JSON this is true of.
+/// The record of a collection whose JSON satisfies this condition.
 async fn find(
     store: &Store,
     collection: Collection,
@@ -75,7 +75,7 @@ async fn find(
     Err(store_core::Error::not_found("no record of this content"))
 }
 
-/// Rewrites a record as somebody with the database's own tools might.
+/// Rewrites a record as an operator with the database's tools might.
 async fn put(store: &Store, record: &Record, body: Body) -> Result<()> {
     let mut batch = Batch::new(record.partition().clone(), store.now());
     batch.put_until(record.key().clone(), record, body, record.expires_at())?;
@@ -109,7 +109,7 @@ fn with_key(client_id: &str) -> Result<Registration> {
     Registration::new(RegistrationParts {
         tool_jwk: Some(ToolJwk {
             kid: "kid-1".into(),
-            private_key: SecretField::Clear(Secret::new(pem("ours"))),
+            private_key: SecretField::Clear(Secret::new(pem("own"))),
         }),
         ..parts(ISSUER, client_id)
     })
@@ -144,10 +144,14 @@ async fn a_stored_secret_in_clear_text_is_never_used(given: Given) -> CaseResult
     assert!(!format!("{done:?}").contains("theirs"));
     let record = find(store, KEYS, |body| body["kid"] == "k").await?;
     let body = record.decode::<Value>()?;
-    assert_eq!(body["private_key"], theirs(), "it was sealed as ours");
-    // What was read before is still good.
+    assert_eq!(
+        body["private_key"],
+        theirs(),
+        "the other key was sealed again"
+    );
+    // A key that was read before still works.
     let signing = old.signing_key(&registration).await?.ok_or("a key")?;
-    assert_eq!(signing.private_key.expose(), pem("ours"));
+    assert_eq!(signing.private_key.expose(), pem("own"));
     Ok(())
 }
 
@@ -171,7 +175,7 @@ async fn a_damaged_registration_hides_no_other_and_can_be_replaced(given: Given)
                 let names: Vec<_> = page.items.iter().map(|row| row.client_id()).collect();
                 assert_eq!(names, ["good"]);
                 let [unreadable] = &page.unreadable[..] else {
-                    return Err("one is unreadable".into());
+                    return Err("one record is unreadable".into());
                 };
                 assert_eq!(unreadable.name(), format!("{ISSUER} bad"));
                 assert_eq!(unreadable.error().kind(), ErrorKind::Corrupt);
@@ -208,7 +212,7 @@ async fn a_damaged_deployment_hides_no_other_and_can_be_replaced(given: Given) -
             let page = lti.list_deployments(&owner, &PageRequest::new()).await?;
             assert_eq!(page.items.len(), 1);
             let [unreadable] = &page.unreadable[..] else {
-                return Err("one is unreadable".into());
+                return Err("one record is unreadable".into());
             };
             assert_eq!(unreadable.name(), "bad");
             if deletes {
@@ -264,7 +268,7 @@ async fn damaged_platform_keys_are_fetched_again(given: Given) -> CaseResult {
     Ok(())
 }
 
-async fn a_resealed_token_expires_in_its_time(given: Given) -> CaseResult {
+async fn a_resealed_token_still_expires(given: Given) -> CaseResult {
     let opened = given.open(()).await?;
     let (old, new) = (
         lti(&opened.first, &old_ring()?),
@@ -314,7 +318,7 @@ async fn a_default_that_moves_during_a_deletion_is_right(given: Given) -> CaseRe
             .await?
             .ok_or("a default")?;
         assert_eq!(default.client_id(), found);
-        // The next registration of the deleted one's names is no default.
+        // A new registration with the names of the deleted one is not the default.
         other.register(platform(ISSUER, "1")?).await?;
         let default = other
             .get_registration(ISSUER, None)

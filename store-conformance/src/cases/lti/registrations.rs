@@ -1,4 +1,4 @@
-//! Looking registrations up.
+//! Lookups of registrations.
 
 use store_core::lti::Registration;
 
@@ -17,10 +17,10 @@ pub(super) fn cases<R: Platform, D: Site>() -> Cases<R, D> {
         ),
         case!(an_issuer_alone_gives_its_default, "55"),
         case!(an_issuer_alone_gives_its_only_registration, "55"),
-        case!(own_records_come_back_unchanged, "5"),
+        case!(records_of_an_application_are_returned_unchanged, "5"),
         case!(odd_issuers_and_client_ids_never_collide, "47"),
-        case!(names_of_any_length_are_kept_apart, "47"),
-        case!(a_lookup_takes_any_text),
+        case!(names_of_any_length_never_collide, "47"),
+        case!(a_lookup_accepts_any_text),
     ]
 }
 
@@ -54,7 +54,7 @@ async fn a_registration_is_found_by_exactly_its_names<R: Platform, D: Site>(
 async fn an_issuer_alone_gives_the_smallest_of_several_client_ids<R: Platform, D: Site>(
     harness: Given<R, D>,
 ) -> CaseResult {
-    // Inserted in an order that is neither theirs nor its reverse.
+    // Inserted in an order that is neither ascending nor descending.
     let clients = ["7", "10000000000042", "9", "10000000000007", "a"];
     let rows: Vec<Registration> = clients
         .iter()
@@ -100,7 +100,9 @@ async fn an_issuer_alone_gives_its_only_registration<R: Platform, D: Site>(
     Ok(())
 }
 
-async fn own_records_come_back_unchanged<R: Platform, D: Site>(harness: Given<R, D>) -> CaseResult {
+async fn records_of_an_application_are_returned_unchanged<R: Platform, D: Site>(
+    harness: Given<R, D>,
+) -> CaseResult {
     let registration = Registration::new(store_core::lti::RegistrationParts {
         token_endpoint: Some("https://lms.example.edu/token?v=1".into()),
         extra: odd_fields(),
@@ -161,7 +163,7 @@ async fn odd_issuers_and_client_ids_never_collide<R: Platform, D: Site>(
         let found = tool.client(issuer, Some(client)).await?;
         assert_eq!(found.as_deref(), Some(client), "{issuer}");
     }
-    // With half of them there, the others are not.
+    // Half of them are stored, and the others are not found.
     let (there, missing) = rows.split_at(rows.len() / 2);
     for (there, missing) in [(there, missing), (missing, there)] {
         let tool = Tool::<R, D>::with(&harness, there).await?;
@@ -173,7 +175,7 @@ async fn odd_issuers_and_client_ids_never_collide<R: Platform, D: Site>(
     Ok(())
 }
 
-async fn names_of_any_length_are_kept_apart<R: Platform, D: Site>(
+async fn names_of_any_length_never_collide<R: Platform, D: Site>(
     harness: Given<R, D>,
 ) -> CaseResult {
     let long_issuer = |last: &str| format!("https://lms.example.edu/{}{last}", "i".repeat(1900));
@@ -196,7 +198,7 @@ async fn names_of_any_length_are_kept_apart<R: Platform, D: Site>(
     Ok(())
 }
 
-async fn a_lookup_takes_any_text<R: Platform, D: Site>(harness: Given<R, D>) -> CaseResult {
+async fn a_lookup_accepts_any_text<R: Platform, D: Site>(harness: Given<R, D>) -> CaseResult {
     let tool = Tool::with(&harness, &[lms()?]).await?;
     let huge = "x".repeat(1 << 20);
     for text in ["", "\0", "a\0b", "%", "'; --", &huge] {

@@ -1,4 +1,4 @@
-//! Access tokens, remembered.
+//! Stored access tokens.
 
 use std::time::Duration;
 
@@ -13,16 +13,16 @@ use crate::suite::CaseResult;
 
 pub(super) fn cases<R: Platform, D: Site>() -> Cases<R, D> {
     [
-        case!(tokens_are_kept_apart_by_issuer_and_client_id, "47"),
+        case!(tokens_of_different_issuers_and_clients_never_mix, "47"),
         case!(a_token_is_for_exactly_its_scopes_in_any_order, "47"),
-        case!(an_expired_token_is_never_given, "35"),
+        case!(an_expired_token_is_never_returned, "35"),
         case!(a_newer_token_replaces_an_older_one),
         case!(a_token_is_never_shown, "R9"),
-        case!(a_deleted_registrations_tokens_are_gone, "23"),
+        case!(tokens_are_deleted_with_their_registration, "23"),
     ]
     .map(|case| {
         case.needs(needs::TOKENS, |harness| {
-            Box::pin(keeping_tokens_is_declined(harness))
+            Box::pin(storing_tokens_is_declined(harness))
         })
     })
     .to_vec()
@@ -32,7 +32,9 @@ const SCORE: &str = "https://purl.imsglobal.org/spec/lti-ags/scope/score";
 const NAMES: &str = "https://purl.imsglobal.org/spec/lti-nrps/scope/contextmembership.readonly";
 const HOUR: Duration = Duration::from_secs(3600);
 
-async fn keeping_tokens_is_declined<R: Platform, D: Site>(harness: Given<R, D>) -> CaseResult {
+pub(super) async fn storing_tokens_is_declined<R: Platform, D: Site>(
+    harness: Given<R, D>,
+) -> CaseResult {
     let tool = Tool::with(&harness, &[lms()?]).await?;
     let token = fresh(&tool, "t");
     refused(tool.first.store_token(&lms()?, &[SCORE], token).await)?;
@@ -56,7 +58,7 @@ async fn given<R: Platform, D: Site>(
     Ok(token.map(|token| token.token.expose().to_owned()))
 }
 
-async fn tokens_are_kept_apart_by_issuer_and_client_id<R: Platform, D: Site>(
+async fn tokens_of_different_issuers_and_clients_never_mix<R: Platform, D: Site>(
     harness: Given<R, D>,
 ) -> CaseResult {
     let registrations = [
@@ -71,7 +73,10 @@ async fn tokens_are_kept_apart_by_issuer_and_client_id<R: Platform, D: Site>(
     let tool = Tool::<R, D>::with(&harness, &registrations).await?;
     for (number, registration) in registrations.iter().enumerate() {
         let before = given(&tool, registration, &[SCORE]).await?;
-        assert_eq!(before, None, "another's token is given");
+        assert_eq!(
+            before, None,
+            "the token of another registration is returned"
+        );
         let token = fresh(&tool, &format!("token-{number}"));
         tool.first
             .store_token(registration, &[SCORE], token)
@@ -117,7 +122,9 @@ async fn a_token_is_for_exactly_its_scopes_in_any_order<R: Platform, D: Site>(
     Ok(())
 }
 
-async fn an_expired_token_is_never_given<R: Platform, D: Site>(harness: Given<R, D>) -> CaseResult {
+async fn an_expired_token_is_never_returned<R: Platform, D: Site>(
+    harness: Given<R, D>,
+) -> CaseResult {
     let tool = Tool::with(&harness, &[lms()?]).await?;
     let token = fresh(&tool, "t");
     let expires_at = token.expires_at;
@@ -127,7 +134,7 @@ async fn an_expired_token_is_never_given<R: Platform, D: Site>(harness: Given<R,
     assert_eq!(found.expect("still good").expires_at, expires_at);
     tool.clock.advance(Duration::from_millis(1));
     assert_eq!(given(&tool, &lms()?, &[SCORE]).await?, None);
-    // Stored when it had expired already.
+    // Stored after it had expired.
     let late = AccessToken {
         token: Secret::new("late"),
         expires_at: tool.clock.now(),
@@ -165,7 +172,7 @@ async fn a_token_is_never_shown<R: Platform, D: Site>(harness: Given<R, D>) -> C
     Ok(())
 }
 
-async fn a_deleted_registrations_tokens_are_gone<R: Platform, D: Site>(
+async fn tokens_are_deleted_with_their_registration<R: Platform, D: Site>(
     harness: Given<R, D>,
 ) -> CaseResult {
     let sibling = platform("https://lms.example.edu", "tool-2")?;

@@ -19,11 +19,11 @@ pub(super) fn cases<R: Platform, D: Site>() -> Cases<R, D> {
         case!(concurrent_upserts_of_a_registration_leave_one_row, "57"),
         case!(concurrent_upserts_of_a_deployment_leave_one_row, "57"),
         case!(an_upsert_replaces_the_record_whole),
-        case!(a_second_platform_never_takes_the_first_ones_place),
-        case!(a_deleted_registration_takes_its_deployments_along, "23"),
+        case!(a_second_platform_never_replaces_the_first),
+        case!(deployments_are_deleted_with_their_registration, "23"),
         case!(a_default_can_move_and_falls_back_when_deleted, "55"),
         case!(a_deployment_needs_a_registration_and_can_be_deleted, "12"),
-        case!(lists_give_every_row_once, "14", "16"),
+        case!(lists_return_every_row_once, "14", "16"),
     ]
     .map(|case| {
         case.needs(needs::MANAGE, |harness| {
@@ -31,7 +31,7 @@ pub(super) fn cases<R: Platform, D: Site>() -> Cases<R, D> {
         })
     });
     let sealed = [
-        case!(a_private_key_is_never_shown_and_signs_when_asked, "R9"),
+        case!(a_private_key_is_never_shown_and_can_sign, "R9"),
         case!(a_sealed_key_does_not_open_elsewhere, "R9"),
     ]
     .map(|case| {
@@ -45,7 +45,7 @@ pub(super) fn cases<R: Platform, D: Site>() -> Cases<R, D> {
 const ISSUER: &str = "https://lms.example.edu";
 const PEM: &str = "-----BEGIN PRIVATE KEY-----\nTUM0Q0FRQXdCUVlESzJW\n-----END PRIVATE KEY-----\n";
 
-async fn managing_is_declined<R: Platform, D: Site>(harness: Given<R, D>) -> CaseResult {
+pub(super) async fn managing_is_declined<R: Platform, D: Site>(harness: Given<R, D>) -> CaseResult {
     let tool = Tool::with(&harness, &[lms()?]).await?;
     let deployment = D::from(Deployment::new("d")?);
     refused(tool.first.upsert_registration(R::from(lms()?)).await)?;
@@ -85,8 +85,8 @@ fn marked(client_id: &str, mark: usize) -> store_core::Result<Registration> {
 
 const TASKS: usize = 12;
 
-/// `TASKS` upserts of one registration at one moment, marked from `from` on;
-/// asserts that what is left is one of them.
+/// Runs `TASKS` concurrent upserts of one registration, marked with the numbers from
+/// `from` on, and asserts that the stored row is one of them.
 async fn race_upserts<R: Platform, D: Site>(
     tool: &Tool<R, D>,
     client_id: &str,
@@ -115,7 +115,7 @@ async fn race_upserts<R: Platform, D: Site>(
     assert_eq!(held[0], held[1], "the handles disagree");
     assert!(
         (from..from + TASKS).contains(&held[0]),
-        "an older row is back"
+        "an older row is stored"
     );
     Ok(())
 }
@@ -126,7 +126,7 @@ async fn concurrent_upserts_of_a_registration_leave_one_row<R: Platform, D: Site
     let tool = Tool::<R, D>::with(&harness, &[platform(ISSUER, "other")?]).await?;
     for round in 0..6 {
         let client_id = format!("tool-{round}");
-        // First they create it, then they replace it.
+        // The first round creates it, later rounds replace it.
         race_upserts(&tool, &client_id, 0).await?;
         race_upserts(&tool, &client_id, TASKS).await?;
         let request = PageRequest::new();
@@ -173,7 +173,7 @@ async fn concurrent_upserts_of_a_deployment_leave_one_row<R: Platform, D: Site>(
         }
         assert_eq!(held[0], held[1]);
         let mark = held[0].extra()["mark"].as_u64().expect("a number") as usize;
-        assert_eq!(mark / TASKS, round, "an older row is back");
+        assert_eq!(mark / TASKS, round, "an older row is stored");
     }
     Ok(())
 }
@@ -201,7 +201,7 @@ async fn an_upsert_replaces_the_record_whole<R: Platform, D: Site>(
     Ok(())
 }
 
-async fn a_second_platform_never_takes_the_first_ones_place<R: Platform, D: Site>(
+async fn a_second_platform_never_replaces_the_first<R: Platform, D: Site>(
     harness: Given<R, D>,
 ) -> CaseResult {
     let at = |host: &str, jwks: &str| {
@@ -243,12 +243,15 @@ async fn a_second_platform_never_takes_the_first_ones_place<R: Platform, D: Site
     let moved = moved.expect("it is registered").to_registration()?;
     assert_eq!(moved.jwks_uri(), at(two, two)?.jwks_uri());
     assert_eq!(moved.auth_endpoint(), at(two, two)?.auth_endpoint());
-    let kept = tool.first.get_deployment(&moved, "d").await?;
-    assert!(kept.is_some(), "a platform that moved lost a deployment");
+    let deployment = tool.first.get_deployment(&moved, "d").await?;
+    assert!(
+        deployment.is_some(),
+        "a platform that moved lost a deployment"
+    );
     Ok(())
 }
 
-async fn a_deleted_registration_takes_its_deployments_along<R: Platform, D: Site>(
+async fn deployments_are_deleted_with_their_registration<R: Platform, D: Site>(
     harness: Given<R, D>,
 ) -> CaseResult {
     let sibling = platform(ISSUER, "tool-2")?;
@@ -262,12 +265,15 @@ async fn a_deleted_registration_takes_its_deployments_along<R: Platform, D: Site
     assert!(!tool.second.delete_registration(ISSUER, "tool-1").await?);
     assert_eq!(tool.client(ISSUER, Some("tool-1")).await?, None);
     assert!(tool.second.get_deployment(&lms()?, "d").await?.is_none());
-    let kept = tool.second.get_deployment(&sibling, "d").await?;
-    assert!(kept.is_some(), "a sibling lost its deployment");
+    let deployment = tool.second.get_deployment(&sibling, "d").await?;
+    assert!(deployment.is_some(), "a sibling lost its deployment");
 
     tool.first.upsert_registration(R::from(lms()?)).await?;
     let inherited = tool.second.get_deployment(&lms()?, "d").await?;
-    assert!(inherited.is_none(), "the next of this name inherits");
+    assert!(
+        inherited.is_none(),
+        "a new registration of this name inherits"
+    );
     let deployment = D::from(Deployment::new("d")?);
     tool.first.upsert_deployment(&lms()?, deployment).await?;
     assert!(tool.second.get_deployment(&lms()?, "d").await?.is_some());
@@ -297,7 +303,7 @@ async fn a_default_can_move_and_falls_back_when_deleted<R: Platform, D: Site>(
     assert_eq!(missing.kind(), ErrorKind::NotFound);
     assert!(tool.first.delete_registration(ISSUER, "3").await?);
     assert_eq!(tool.client(ISSUER, None).await?.as_deref(), Some("1"));
-    // It was the default; the next of its name is not.
+    // The deleted registration was the default; a new one of its name is not.
     tool.first
         .upsert_registration(R::from(platform(ISSUER, "3")?))
         .await?;
@@ -313,11 +319,11 @@ async fn a_deployment_needs_a_registration_and_can_be_deleted<R: Platform, D: Si
     let fixtures = Fixtures::of(&[lms()?]).deployed(&lms()?, "d")?;
     let tool = Tool::<R, D>::open(&harness, fixtures).await?;
     let orphan = D::from(Deployment::new("d")?);
-    let nobody = platform(ISSUER, "nobody")?;
-    let error = tool.first.upsert_deployment(&nobody, orphan).await;
+    let unknown = platform(ISSUER, "unknown")?;
+    let error = tool.first.upsert_deployment(&unknown, orphan).await;
     let error = error.expect_err("it has no registration");
     assert_eq!(error.kind(), ErrorKind::NotFound);
-    assert!(!tool.first.delete_deployment(&nobody, "d").await?);
+    assert!(!tool.first.delete_deployment(&unknown, "d").await?);
     assert!(!tool.first.delete_deployment(&lms()?, "D").await?);
     assert!(tool.first.delete_deployment(&lms()?, "d").await?);
     assert!(!tool.second.delete_deployment(&lms()?, "d").await?);
@@ -325,7 +331,7 @@ async fn a_deployment_needs_a_registration_and_can_be_deleted<R: Platform, D: Si
     Ok(())
 }
 
-async fn lists_give_every_row_once<R: Platform, D: Site>(harness: Given<R, D>) -> CaseResult {
+async fn lists_return_every_row_once<R: Platform, D: Site>(harness: Given<R, D>) -> CaseResult {
     let other = platform("https://other.example.edu", "c-0")?;
     let mut rows = vec![other];
     for number in 0..7 {
@@ -387,10 +393,10 @@ fn with_key(private_key: SecretField) -> store_core::Result<Registration> {
 }
 
 fn sealed_elsewhere() -> Result<SecretField, serde_json::Error> {
-    serde_json::from_value(serde_json::json!({ "key": "gone", "sealed": "AAAA" }))
+    serde_json::from_value(serde_json::json!({ "key": "old", "sealed": "AAAA" }))
 }
 
-async fn a_private_key_is_never_shown_and_signs_when_asked<R: Platform, D: Site>(
+async fn a_private_key_is_never_shown_and_can_sign<R: Platform, D: Site>(
     harness: Given<R, D>,
 ) -> CaseResult {
     let clear = with_key(SecretField::Clear(Secret::new(PEM)))?;
@@ -431,10 +437,10 @@ async fn a_sealed_key_does_not_open_elsewhere<R: Platform, D: Site>(
     })?;
     let signed = tool.first.signing_key(&thief).await;
     assert_eq!(signed.expect_err("it opened").kind(), ErrorKind::Corrupt);
-    let kept = tool.first.upsert_registration(R::from(thief)).await;
-    assert!(kept.is_err(), "a key that does not open was stored");
+    let stored = tool.first.upsert_registration(R::from(thief)).await;
+    assert!(stored.is_err(), "a key that does not open was stored");
     let foreign = with_key(sealed_elsewhere()?)?;
-    let kept = tool.first.upsert_registration(R::from(foreign)).await;
-    assert!(kept.is_err(), "a key that does not open was stored");
+    let stored = tool.first.upsert_registration(R::from(foreign)).await;
+    assert!(stored.is_err(), "a key that does not open was stored");
     Ok(())
 }

@@ -28,7 +28,7 @@ use self::tools::Given;
 
 pub(super) use self::changes::WATCHED;
 pub use self::histories::Race;
-pub use self::model::compare;
+pub(super) use self::model::compare;
 
 /// The suite over a backend.
 pub fn over(backend: &Arc<Over>) -> Vec<Suite> {

@@ -1,20 +1,19 @@
-//! Random calls, one after the other, compared with a plain map.
+//! Random calls, compared with a sorted map.
 //!
-//! Two handles take turns, the clock moves, names are odd, expectations are right
-//! and wrong, and cursors are forged. Whatever the store answers must be what a
-//! sorted map answers.
+//! The names are odd, the expectations are right or wrong, and cursors are forged.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use store_core::{
-    Batch, Body, Collection, Cursor, Expect, Partition, Record, RecordKey, RecordStore, Result,
-    Scan, Timestamp, Version,
+    Batch, Body, Collection, Expect, Partition, Record, RecordKey, RecordStore, Result, Scan,
+    Timestamp, Version,
 };
 
 use super::tools::{Given, OTHERS, Space, THINGS, conflict, pages};
 use crate::case;
-use crate::history::Dice;
+use crate::cases::model::{Model, Random, after_forged, for_each_seed, run};
 use crate::suite::{Case, CaseResult};
 
 pub(super) fn cases() -> Vec<Case<dyn RecordStore>> {
@@ -29,27 +28,16 @@ pub(super) fn cases() -> Vec<Case<dyn RecordStore>> {
 }
 
 async fn random_calls_are_answered_as_by_a_sorted_map(harness: Given) -> CaseResult {
-    for seed in 0..2 {
-        compare(&harness, seed, 60).await?;
-    }
-    Ok(())
+    for_each_seed(|seed, calls| compare(&harness, seed, calls)).await
 }
 
-/// Makes `calls` random calls that follow from `seed`. For long runs.
-///
-/// # Errors
-/// The store's own. Panics at the first answer that differs from the map's.
-pub async fn compare(harness: &Given, seed: u64, calls: usize) -> CaseResult {
-    let mut walk = Walk {
+/// Makes `calls` random calls that follow from `seed`.
+pub(crate) async fn compare(harness: &Given, seed: u64, calls: usize) -> CaseResult {
+    let model = Map {
         space: Space::open(harness).await?,
-        dice: Dice::new(seed),
         map: BTreeMap::new(),
     };
-    for call in 0..calls {
-        let answer = walk.call(call).await;
-        answer.map_err(|error| format!("seed {seed}, call {call}: {error}"))?;
-    }
-    Ok(())
+    run(model, seed, calls).await
 }
 
 /// Partitions that begin alike, and ids that escapes and separators may confuse.
@@ -88,41 +76,39 @@ impl Stored {
     }
 }
 
-struct Walk {
+struct Map {
     space: Space,
-    dice: Dice,
     map: BTreeMap<Name, Stored>,
 }
 
-impl Walk {
-    async fn call(&mut self, number: usize) -> CaseResult {
-        let store = self.space.handle(self.dice.below(2));
-        match self.dice.below(20) {
-            0..9 => self.commit(&*store, number as u64).await,
-            9..11 => self.get_many(&*store).await,
-            11..14 => self.scan_partition(&*store).await,
-            14..16 => self.scan_collection(&*store).await,
-            16 => self.forge(&*store).await,
+#[async_trait]
+impl Model for Map {
+    async fn call(&mut self, random: &mut Random) -> CaseResult {
+        let store = self.space.handle(random.below(2));
+        match random.below(20) {
+            0..9 => self.commit(random, &*store).await,
+            9..11 => self.get_many(random, &*store).await,
+            11..14 => self.scan_partition(random, &*store).await,
+            14..16 => self.scan_collection(random, &*store).await,
+            16 => self.forge(random, &*store).await,
             17 => {
+                random.note("sweep");
                 store.sweep(Duration::ZERO).await?;
                 Ok(())
             }
             _ => {
-                let seconds = self.dice.below(4) as u64;
-                self.space.clock.advance(Duration::from_secs(seconds));
+                random.advance(&self.space.clock, Duration::from_secs(3));
                 Ok(())
             }
         }
     }
+}
 
-    fn pick<T: Copy>(&mut self, of: &[T]) -> T {
-        of[self.dice.below(of.len())]
-    }
+fn collection(random: &mut Random) -> Collection {
+    random.pick(&[THINGS, OTHERS])
+}
 
-    fn collection(&mut self) -> Collection {
-        self.pick(&[THINGS, OTHERS])
-    }
-
+impl Map {
     /// What is stored under this name now.
     fn current(&self, name: Name) -> Option<Stored> {
         let now = self.space.now();
@@ -130,8 +116,8 @@ impl Walk {
         stored.filter(|stored| stored.expires_at.is_none_or(|at| at > now))
     }
 
-    fn expectation(&mut self, current: Option<Stored>) -> (Expect, bool) {
-        match (self.dice.below(6), current) {
+    fn expectation(random: &mut Random, current: Option<Stored>) -> (Expect, bool) {
+        match (random.below(6), current) {
             (0, _) => (Expect::Any, true),
             (1, _) => (Expect::Absent, current.is_none()),
             (2, _) => (Expect::Present, current.is_some()),
@@ -141,31 +127,32 @@ impl Walk {
         }
     }
 
-    async fn commit(&mut self, store: &dyn RecordStore, number: u64) -> CaseResult {
-        let partition = self.pick(&PARTITIONS);
+    async fn commit(&mut self, random: &mut Random, store: &dyn RecordStore) -> CaseResult {
+        let partition = random.pick(&PARTITIONS);
         let now = self.space.now();
         let mut batch = Batch::new(Partition::new(partition)?, now);
+        let number = random.below(1_000_000) as u64;
         let (mut after, mut failing) = (self.map.clone(), Vec::new());
-        for _ in 0..1 + self.dice.below(3) {
-            let (collection, id) = (self.collection(), self.pick(&IDS));
+        for _ in 0..1 + random.below(3) {
+            let (collection, id) = (collection(random), random.pick(&IDS));
             let name = (collection.name(), partition, id);
             let key = RecordKey::new(collection, id)?;
             if batch.items().iter().any(|item| *item.key() == key) {
                 continue;
             }
             let current = self.current(name);
-            let (expect, holds) = self.expectation(current);
+            let (expect, holds) = Self::expectation(random, current);
             if !holds {
                 failing.push((batch.items().len(), current));
             }
-            match self.dice.below(6) {
+            match random.below(6) {
                 0 => drop(batch.check(key, expect)?),
                 1 => {
                     batch.delete(key, expect)?;
                     after.remove(&name);
                 }
                 drawn => {
-                    let life = Duration::from_secs(self.dice.below(6) as u64);
+                    let life = Duration::from_secs(random.below(6) as u64);
                     let expires_at = (drawn == 2).then(|| now + life);
                     batch.put_until(key, expect, Body::json(number)?, expires_at)?;
                     let version = batch.version();
@@ -178,6 +165,7 @@ impl Walk {
                 }
             }
         }
+        random.note(format!("commit to {partition:?}: {:?}", batch.items()));
         let answer = store.commit(&batch).await;
         if failing.is_empty() {
             answer?;
@@ -194,12 +182,13 @@ impl Walk {
         Ok(())
     }
 
-    async fn get_many(&mut self, store: &dyn RecordStore) -> CaseResult {
+    async fn get_many(&mut self, random: &mut Random, store: &dyn RecordStore) -> CaseResult {
         let mut names: Vec<Name> = Vec::new();
-        for _ in 0..1 + self.dice.below(4) {
-            let collection = self.collection().name();
-            names.push((collection, self.pick(&PARTITIONS), self.pick(&IDS)));
+        for _ in 0..1 + random.below(4) {
+            let collection = collection(random).name();
+            names.push((collection, random.pick(&PARTITIONS), random.pick(&IDS)));
         }
+        random.note(format!("get {names:?}"));
         let mut parts = Vec::new();
         for (collection, partition, id) in &names {
             let key = RecordKey::new(Collection::new(collection), id)?;
@@ -237,11 +226,12 @@ impl Walk {
             .collect()
     }
 
-    async fn scan_partition(&mut self, store: &dyn RecordStore) -> CaseResult {
-        let (collection, partition) = (self.collection(), self.pick(&PARTITIONS));
-        let (prefix, limit) = (self.pick(&PREFIXES), 1 + self.dice.below(3));
+    async fn scan_partition(&mut self, random: &mut Random, store: &dyn RecordStore) -> CaseResult {
+        let (collection, partition) = (collection(random), random.pick(&PARTITIONS));
+        let (prefix, limit) = (random.pick(&PREFIXES), 1 + random.below(3));
         let scan = Scan::partition(collection, Partition::new(partition)?);
         let scan = scan.id_prefix(prefix).limit(limit)?;
+        random.note(format!("{scan:?}"));
         let found = pages(store, scan).await?.concat();
         let found = found
             .iter()
@@ -256,10 +246,15 @@ impl Walk {
         Ok(())
     }
 
-    async fn scan_collection(&mut self, store: &dyn RecordStore) -> CaseResult {
-        let (collection, prefix) = (self.collection(), self.pick(&["", "p", "p/", "é", "x"]));
-        let limit = 1 + self.dice.below(5);
+    async fn scan_collection(
+        &mut self,
+        random: &mut Random,
+        store: &dyn RecordStore,
+    ) -> CaseResult {
+        let (collection, prefix) = (collection(random), random.pick(&["", "p", "p/", "é", "x"]));
+        let limit = 1 + random.below(5);
         let scan = Scan::collection(collection, prefix).limit(limit)?;
+        random.note(format!("{scan:?}"));
         // A record may be delivered more than once.
         let mut found = BTreeMap::new();
         for record in pages(store, scan).await?.concat() {
@@ -283,25 +278,19 @@ impl Walk {
 
     /// A cursor with a position of the client's own is refused, or shows nothing
     /// outside of its query.
-    async fn forge(&mut self, store: &dyn RecordStore) -> CaseResult {
-        let prefix = self.pick(&["a", "a/", "é"]);
-        let query = match self.dice.below(2) {
+    async fn forge(&mut self, random: &mut Random, store: &dyn RecordStore) -> CaseResult {
+        let prefix = random.pick(&["a", "a/", "é"]);
+        let query = match random.below(2) {
             0 => Scan::partition(THINGS, self.space.partition.clone()).id_prefix(prefix),
             _ => Scan::collection(THINGS, prefix),
         };
-        let position: Vec<u8> = match self.dice.below(4) {
-            0 => Vec::new(),
-            1 => vec![0; self.dice.below(12)],
-            2 => self.pick(&IDS).as_bytes().to_vec(),
-            _ => (0..self.dice.below(40))
-                .map(|_| self.dice.roll() as u8)
-                .collect(),
+        let genuine = query.cursor(random.pick(&IDS));
+        let forged = random.forge(&genuine, &IDS)?;
+        let answer = match query.clone().after(&forged) {
+            Ok(scan) => store.scan(&scan).await,
+            Err(error) => Err(error),
         };
-        let forged: Cursor = query.cursor(position).to_string().parse()?;
-        let Ok(page) = async { store.scan(&query.clone().after(&forged)?).await }.await else {
-            return Ok(());
-        };
-        for record in page.items {
+        for record in after_forged(answer)? {
             let outside = match query.scope() {
                 store_core::Scope::Partition(p) => {
                     record.partition() != p || !record.id().starts_with(prefix)

@@ -4,6 +4,7 @@
 //! tenants mean for the identities in them, and need both handles.
 
 mod deletion;
+mod model;
 mod quotas;
 mod tree;
 
@@ -17,6 +18,8 @@ use store_core::tenants::{RecordTenants, Tenant, TenantStore};
 use crate::cases::iam::{load_tenants, ring};
 use crate::harness::{Harness, Opened, Over};
 use crate::suite::{Case, Suite};
+
+pub(super) use model::compare;
 
 /// What a [`TenantStore`] must hold when a case begins: those above first.
 pub type Fixtures = Vec<Tenant>;
@@ -41,7 +44,7 @@ pub fn over(backend: &Arc<Over>) -> Vec<Suite> {
 
 /// The cases of a store of tenants, for a harness of your own.
 pub fn cases() -> Vec<Case<dyn TenantStore, Fixtures>> {
-    tree::cases()
+    [tree::cases(), model::cases()].concat()
 }
 
 /// The cases of tenants and identities together, for a harness of your own.

@@ -1,4 +1,4 @@
-//! The contract over the tables, and where each flaw is.
+//! The contract over the tables, with each flaw in its place.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -141,17 +141,17 @@ impl LtiStore for Table {
     async fn delete_registration(&self, issuer: &str, client_id: &str) -> Result<bool> {
         let mut tables = self.tables();
         let before = tables.registrations.len();
-        let gone = |issuer_held: &str, client_held: &str| {
+        let deleted = |issuer_held: &str, client_held: &str| {
             issuer_held == issuer && client_held == client_id
         };
         tables
             .registrations
-            .retain(|row| !gone(row.issuer(), row.client_id()));
+            .retain(|row| !deleted(row.issuer(), row.client_id()));
         if !self.has(Flaw::KeepsDeploymentsOfADeletedRow) {
-            tables.deployments.retain(|(i, c, _)| !gone(i, c));
+            tables.deployments.retain(|(i, c, _)| !deleted(i, c));
         }
         if !self.has(Flaw::KeepsTokensOfADeletedRow) {
-            tables.tokens.retain(|(i, c, _)| !gone(i, c));
+            tables.tokens.retain(|(i, c, _)| !deleted(i, c));
         }
         let is_default = tables.defaults.get(issuer).is_some_and(|c| c == client_id);
         if is_default && !self.has(Flaw::KeepsTheDefaultOfADeletedRow) {
@@ -248,7 +248,7 @@ impl LtiStore for Table {
         if let Some(key) = registration.tool_jwk() {
             let private_key = key.private_key.clear().cloned();
             let private_key =
-                private_key.ok_or_else(|| Error::unsupported("this table seals nothing"))?;
+                private_key.ok_or_else(|| Error::unsupported("this table does not seal keys"))?;
             return Ok(Some(SigningKey {
                 kid: key.kid.clone(),
                 private_key,

@@ -97,8 +97,8 @@ fn suite(flaw: Option<Flaw>) -> Suite {
     Suite::new("lti", Arc::new(Flawed(flaw)), lti::cases())
 }
 
-/// The suite over the table that the mutants of `lti` are made of, without a
-/// flaw: it must pass.
+/// The suite over the table that the mutants of `lti` are made from, without a flaw. It
+/// must pass.
 pub fn sound() -> Suite {
     suite(None)
 }
@@ -117,50 +117,50 @@ macro_rules! mutants {
 /// All of them.
 pub fn all() -> Vec<Mutant> {
     mutants! {
-        ChecksANonceThenMarksIt: "of_racing_launches_with_one_nonce_one_is_accepted",
-        DeletesAUsedNonce: "a_used_nonce_is_not_an_unknown_one",
+        ChecksANonceThenMarksIt: "racing_launches_with_one_nonce_accept_one",
+        DeletesAUsedNonce: "a_used_nonce_is_not_reported_as_unknown",
         BindsNoncesToTheClient: "a_nonce_belongs_to_the_issuer_and_not_to_a_client",
         BindsNoncesToNobody: "another_issuer_cannot_use_a_nonce",
         LeavesExpiryToTheSweeper: "an_expired_nonce_is_refused_before_any_cleanup",
         AsksForExpiryBeforeUse: "a_used_nonce_stays_used_after_it_expired",
         ExpiresAMomentLate: "a_nonce_is_accepted_until_the_moment_it_expires",
         StoresANonceAnew: "a_nonce_is_stored_once_even_after_it_was_used",
-        ChecksANonceThenStoresIt: "of_racing_stores_of_one_nonce_one_wins",
+        ChecksANonceThenStoresIt: "racing_stores_of_one_nonce_store_one",
         JoinsNamesWithAColon: "odd_nonces_and_issuers_never_collide",
         CutsNoncesShort: "nonces_that_differ_in_the_last_character_differ",
-        MarksUnknownNonces: "asking_for_an_unknown_nonce_leaves_nothing",
+        MarksUnknownNonces: "validating_an_unknown_nonce_stores_nothing",
         WantsOneRowPerIssuer: "an_issuer_alone_gives_the_smallest_of_several_client_ids",
         TakesTheIssuersFirstRow: "an_issuer_alone_gives_the_smallest_of_several_client_ids",
         TakesTheIssuersLastRow: "an_issuer_alone_gives_the_smallest_of_several_client_ids",
         IgnoresTheDefault: "an_issuer_alone_gives_its_default",
         KeepsTheDefaultOfADeletedRow: "a_default_can_move_and_falls_back_when_deleted",
         FoldsRegistrationCase: "a_registration_is_found_by_exactly_its_names",
-        DropsExtraFields: "own_records_come_back_unchanged",
+        DropsExtraFields: "records_of_an_application_are_returned_unchanged",
         FoldsDeploymentCase: "deployment_ids_are_case_sensitive",
         ScopesDeploymentsToTheIssuer: "a_deployment_belongs_to_its_registration_alone",
-        KeepsDeploymentsOfADeletedRow: "a_deleted_registration_takes_its_deployments_along",
-        ReplacesWhatIsRegistered: "a_second_platform_never_takes_the_first_ones_place",
-        MovesPlatformsSilently: "a_second_platform_never_takes_the_first_ones_place",
-        MovesLoginsSilently: "a_second_platform_never_takes_the_first_ones_place",
-        CreatesWhatItMoves: "a_second_platform_never_takes_the_first_ones_place",
+        KeepsDeploymentsOfADeletedRow: "deployments_are_deleted_with_their_registration",
+        ReplacesWhatIsRegistered: "a_second_platform_never_replaces_the_first",
+        MovesPlatformsSilently: "a_second_platform_never_replaces_the_first",
+        MovesLoginsSilently: "a_second_platform_never_replaces_the_first",
+        CreatesWhatItMoves: "a_second_platform_never_replaces_the_first",
         InsertsWithoutAUniqueIndex: "concurrent_upserts_of_a_registration_leave_one_row",
         InsertsDeploymentsWithoutAUniqueIndex: "concurrent_upserts_of_a_deployment_leave_one_row",
         MergesUpserts: "an_upsert_replaces_the_record_whole",
         CachesLookups: "an_upsert_replaces_the_record_whole",
         OrphansDeployments: "a_deployment_needs_a_registration_and_can_be_deleted",
-        RepeatsThePage: "lists_give_every_row_once",
-        KeepsTokensByIssuer: "tokens_are_kept_apart_by_issuer_and_client_id",
+        RepeatsThePage: "lists_return_every_row_once",
+        KeepsTokensByIssuer: "tokens_of_different_issuers_and_clients_never_mix",
         IgnoresScopes: "a_token_is_for_exactly_its_scopes_in_any_order",
-        GivesExpiredTokens: "an_expired_token_is_never_given",
+        GivesExpiredTokens: "an_expired_token_is_never_returned",
         KeepsTheFirstToken: "a_newer_token_replaces_an_older_one",
-        KeepsTokensOfADeletedRow: "a_deleted_registrations_tokens_are_gone",
+        KeepsTokensOfADeletedRow: "tokens_are_deleted_with_their_registration",
         PrintsTokens: "a_token_is_never_shown",
-        RemembersAtMaxAgeZero: "a_max_age_of_zero_remembers_nothing",
-        KeepsOlderJwksAtMaxAgeZero: "a_max_age_of_zero_remembers_nothing",
-        BelievesAnyMaxAge: "a_platforms_keys_are_never_believed_for_long",
+        RemembersAtMaxAgeZero: "a_max_age_of_zero_caches_nothing",
+        KeepsOlderJwksAtMaxAgeZero: "a_max_age_of_zero_caches_nothing",
+        BelievesAnyMaxAge: "a_platforms_keys_are_cached_for_a_day_at_most",
         PublishesOneKey: "rotation_publishes_the_old_key_until_it_is_retired",
         SignsWithTheGreatestId: "the_newest_active_key_signs",
         SignsWithARetiredKey: "the_newest_active_key_signs",
-        ReplacesAKeyOfTheSameId: "of_racing_keys_of_one_id_one_is_added",
+        ReplacesAKeyOfTheSameId: "racing_keys_of_one_id_add_one",
     }
 }

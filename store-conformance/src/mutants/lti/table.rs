@@ -1,6 +1,5 @@
-//! An LTI store over tables of its own, as plain as can be: right without a
-//! [`Flaw`], wrong in one place with one. Each flaw sits where an implementer
-//! would have made it.
+//! A plain LTI store over its own tables. It is correct without a [`Flaw`], and wrong in
+//! one place with one. Each flaw is where an implementer could have made the mistake.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -16,7 +15,7 @@ use store_core::{Clock, Collection, Error, ManualClock, Partition, Result, Scan,
 
 use super::Flaw;
 
-/// What is known of one nonce.
+/// The state of one nonce.
 pub(super) struct Nonce {
     pub(super) expires_at: Timestamp,
     pub(super) used: bool,
@@ -27,10 +26,10 @@ pub(super) struct Key {
     pub(super) private: Secret,
 }
 
-/// Issuer, client id, and what is found under them.
+/// Issuer, client id, and the value under them.
 pub(super) type Row<T> = (String, String, T);
 
-/// What two handles share.
+/// The state that two handles share.
 #[derive(Default)]
 pub(super) struct Tables {
     pub(super) registrations: Vec<Arc<Registration>>,
@@ -48,7 +47,7 @@ pub(super) struct Table {
     tables: Arc<Mutex<Tables>>,
     pub(super) clock: ManualClock,
     pub(super) flaw: Option<Flaw>,
-    /// Only a flawed one has something in it.
+    /// Used by a flaw only.
     pub(super) cache: Mutex<HashMap<String, Arc<Registration>>>,
 }
 
@@ -84,7 +83,7 @@ impl Table {
         }
     }
 
-    /// Where an implementer would go to his database once more.
+    /// A second query of the database.
     pub(super) async fn pause_if(&self, flaw: Flaw) {
         if self.has(flaw) {
             for _ in 0..8 {
@@ -93,7 +92,7 @@ impl Table {
         }
     }
 
-    /// What is known of a nonce; `None` if it can be used.
+    /// Why a nonce cannot be used; `None` if it can.
     pub(super) fn verdict(&self, nonce: Option<&Nonce>) -> Option<NonceCheck> {
         let Some(nonce) = nonce else {
             return Some(NonceCheck::Unknown);
@@ -182,7 +181,7 @@ impl Table {
     }
 }
 
-/// A page of rows that are in order already.
+/// A page of sorted rows.
 pub(super) fn page<T: Clone>(
     flaw: Option<Flaw>,
     rows: &[T],
@@ -207,7 +206,7 @@ pub(super) fn page<T: Clone>(
     ))
 }
 
-/// As a set, in order.
+/// The sorted set of these.
 pub(super) fn sorted(scopes: &[&str]) -> Vec<String> {
     let mut scopes: Vec<String> = scopes.iter().map(|&scope| scope.to_owned()).collect();
     scopes.sort();

@@ -225,6 +225,7 @@ impl BlobStore for Shelf {
             return Ok(Publication::Changed);
         }
         object.stat.version = Version::unique();
+        object.stat.published_at = now;
         object.stat.metadata = metadata;
         object.stat.metadata.cached_at.get_or_insert(now);
         Ok(Publication::Published(object.stat.clone()))
