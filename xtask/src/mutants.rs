@@ -38,8 +38,8 @@ const FILES: [&str; 26] = [
     "store-core/src/secret/digest.rs",
     // Publication and sweeping of objects.
     "store-core/src/blobs/pointer.rs",
-    "store-core/src/blobs/records/sink.rs",
-    "store-core/src/blobs/records/reclaim.rs",
+    "store-core/src/blobs/engine/sink.rs",
+    "store-core/src/blobs/engine/reclaim.rs",
     // Gates and rosters.
     "store-core/src/tenants/gate.rs",
     "store-core/src/tenants/records.rs",
