@@ -124,7 +124,8 @@ pub fn mutants(files: &[String], base: Option<&str>, list: bool, minutes: Option
     let results = target.join("mutants.out");
     let read = |name| fs::read_to_string(results.join(name)).unwrap_or_default();
     let explained = fs::read_to_string(process::root().join(EXPLAINED))?;
-    let survivors = unexplained(&read("missed.txt"), &explained);
+    let missed = read("missed.txt");
+    let survivors = unexplained(&missed, &explained);
     if survivors.is_empty() && matches!(status.code(), Some(0 | 2 | 3)) {
         let killed = read("caught.txt").lines().count();
         println!("{killed} mutants were killed, and every survivor is explained");

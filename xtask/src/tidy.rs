@@ -117,8 +117,8 @@ const BANNED: &[(&str, &str, &str)] = &[
 const SLEEPS: &[(&str, &str)] = &[("thread::", "sleep"), ("time::", "sleep(")];
 
 /// The files that every backend has in src, and those that one with a server has too.
-const ROOMS: &[&str] = &["lib.rs", "config.rs", "records.rs"];
-const ROOMS_OF_SERVERS: &[&str] = &["setup.rs", "error.rs"];
+const FILES_OF_BACKENDS: &[&str] = &["lib.rs", "config.rs", "records.rs"];
+const FILES_WITH_SERVER: &[&str] = &["setup.rs", "error.rs"];
 
 pub fn run(mut arguments: lexopt::Parser) -> Result {
     if let Some(argument) = arguments.next()? {
@@ -258,9 +258,9 @@ fn same_files(workspace: &Workspace, faults: &mut Vec<String>) {
         let Some(package) = workspace.package(backend.package) else {
             continue;
         };
-        let of_servers = backend.server.map_or(&[][..], |_| ROOMS_OF_SERVERS);
-        for file in ROOMS.iter().chain(of_servers) {
-            if !package.dir().join("src").join(room).exists() {
+        let of_servers = backend.server.map_or(&[][..], |_| FILES_WITH_SERVER);
+        for file in FILES_OF_BACKENDS.iter().chain(of_servers) {
+            if !package.dir().join("src").join(file).exists() {
                 faults.push(format!(
                     "{}: has no src/{file}, as every backend",
                     package.name
