@@ -9,9 +9,6 @@ use lexopt::prelude::*;
 use crate::workspace::Workspace;
 use crate::{Result, process};
 
-/// The release of cargo-mutants whose options this uses.
-const VERSION: &str = "25";
-
 /// The files whose mutants must be killed: what decides whether a promise holds.
 const FILES: [&str; 26] = [
     // Commits, updates and transactions.
