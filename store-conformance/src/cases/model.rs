@@ -25,7 +25,7 @@ use crate::suite::{CaseResult, panic_text};
 const SEEDS: u64 = 3;
 
 /// How many calls it makes for each seed.
-const CALLS: usize = 120;
+const CALLS: usize = 160;
 
 /// How many of the last calls a failure shows.
 const SHOWN: usize = 25;

@@ -114,12 +114,12 @@ impl Identities {
         let key = Key::<P>::new(&path(name.0), name.2);
         let store = random.handle(&self.opened);
         match random.below(20) {
-            0..5 => self.create::<P>(random, &store, name).await,
-            5 => self.update(random, &store, name, &key).await,
-            6 => self.rename(random, &store, name, &key).await,
+            0..4 => self.create::<P>(random, &store, name).await,
+            4 => self.update(random, &store, name, &key).await,
+            5 | 6 => self.rename(random, &store, name, &key).await,
             7 => self.delete(random, &store, name, &key).await,
-            8..11 => self.attach(random, &store, name, &key).await,
-            11 => self.detach(random, &store, name, &key).await,
+            8..10 => self.attach(random, &store, name, &key).await,
+            10 | 11 => self.detach(random, &store, name, &key).await,
             12 | 13 => self.put_inline(random, &store, name, &key).await,
             14..18 => self.read(random, &store, name, &key).await,
             _ => self.list::<P>(random, &store, name).await,

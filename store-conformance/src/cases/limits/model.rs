@@ -160,6 +160,7 @@ impl Buckets {
         let bucket = self.bucket(key);
         let seen = seen.into_inner().expect("nothing panics with it held");
         let expected = bucket.tokens(quota, now);
+        // Full and absent are the same.
         let full = |tokens: Option<Tokens>| {
             tokens.filter(|tokens| tokens.refilled(quota, now).tokens < f64::from(quota.burst()))
         };
@@ -167,9 +168,8 @@ impl Buckets {
         if let Some(tokens) = written {
             bucket.set_tokens(quota, tokens, now);
         }
-        // What was written may be full already, and count as absent from then on.
         let expected = bucket.tokens(quota, now);
-        assert!(after == expected || after.is_none() && is_full(bucket, quota, now));
+        assert_eq!(full(after), full(expected), "what the call returns");
         Ok(())
     }
 
@@ -193,11 +193,4 @@ impl Buckets {
         assert_eq!(states(found.as_ref(), now), states(Some(bucket), now));
         Ok(())
     }
-}
-
-/// Whether the quota's entry has expired, because its bucket is full.
-fn is_full(bucket: &Bucket, quota: &Quota, now: Timestamp) -> bool {
-    let mut left = bucket.clone();
-    left.forget_expired(now);
-    left.state(quota.name()).is_none()
 }

@@ -72,10 +72,10 @@ fn change(random: &mut Random, tenant: &mut Tenant) {
 impl Model for Tree {
     async fn call(&mut self, random: &mut Random) -> CaseResult {
         match random.below(20) {
-            0..8 => self.create(random).await,
-            8..11 => self.read(random).await,
-            11..14 => self.update(random).await,
-            14 => self.delete(random).await,
+            0..7 => self.create(random).await,
+            7..10 => self.read(random).await,
+            10..13 => self.update(random).await,
+            13..15 => self.delete(random).await,
             15..18 => self.list(random).await,
             18 => self.forge(random).await,
             _ => {
