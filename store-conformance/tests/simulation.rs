@@ -7,12 +7,18 @@
 #[path = "own/memory.rs"]
 mod memory;
 
+use std::cell::Cell;
+use std::error::Error;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use libtest_mimic::{Arguments, Failed, Trial};
-use store_conformance::simulation::{Interleaved, World, run, scenarios};
-use store_conformance::{CaseResult, Outcome, cases};
+use store_conformance::simulation::mutants::{self, Mutant};
+use store_conformance::simulation::scenarios::{self, Scenario};
+use store_conformance::simulation::{Interleaved, World, run};
+use store_conformance::store_core::Store;
+use store_conformance::{CaseResult, Harness, Outcome, cases};
 
 use memory::Memory;
 
@@ -24,9 +30,13 @@ const NEED_THREADS: &[&str] = &[
     "an_update_that_is_always_beaten_is_contended",
 ];
 
-/// Seeds of each case, and of each scenario.
+/// Seeds of each case, of each scenario, and of each scenario that is run twice.
 const CASES: u64 = 1;
 const SCENARIOS: u64 = 100;
+const REPLAYS: u64 = 10;
+
+/// The most seeds until a mutant must be killed.
+const MUTANTS: u64 = 500;
 
 fn number(variable: &str) -> Option<u64> {
     let text = std::env::var(variable).ok()?;
@@ -54,7 +64,7 @@ fn each(seeds: std::ops::Range<u64>, one: impl Fn(u64) -> CaseResult) -> Result<
 fn case(suite: usize, index: usize, seed: u64) -> CaseResult {
     let interleaved = Arc::new(Interleaved::new(Arc::new(Memory), seed));
     let suite = cases::all(interleaved).swap_remove(suite);
-    run(async move {
+    run(seed, async move {
         let report = suite.run_case(index).await;
         match report.outcome {
             Outcome::Failed => Err(report.message.unwrap_or_default().into()),
@@ -63,18 +73,74 @@ fn case(suite: usize, index: usize, seed: u64) -> CaseResult {
     })
 }
 
+/// Runs a scenario; returns the trace of its schedule.
+fn scenario_over(
+    harness: Arc<dyn Harness<Store>>,
+    scenario: &'static Scenario,
+    seed: u64,
+) -> Result<u64, Box<dyn Error + Send + Sync>> {
+    let trace = Arc::new(AtomicU64::new(0));
+    let traced = Arc::clone(&trace);
+    run(seed, async move {
+        let world = World::open(&*harness, seed).await?;
+        let result = scenario.run(Arc::clone(&world)).await;
+        traced.store(world.trace(), Ordering::Relaxed);
+        result
+    })?;
+    Ok(trace.load(Ordering::Relaxed))
+}
+
+/// Asserts that a seed gives the same schedule, step by step, each time.
+fn replay(scenario: &'static Scenario, seed: u64) -> CaseResult {
+    let first = scenario_over(Arc::new(Memory), scenario, seed)?;
+    let again = scenario_over(Arc::new(Memory), scenario, seed)?;
+    if first != again {
+        return Err("the same seed gave another schedule".into());
+    }
+    Ok(())
+}
+
+/// Asserts that some schedule shows the bug.
+fn killed(mutant: &Mutant) -> Result<(), Failed> {
+    let scenario = mutant.scenario().ok_or("there is no such scenario")?;
+    QUIET.set(true);
+    let shown = (0..MUTANTS).any(|seed| scenario_over(mutant.harness(), scenario, seed).is_err());
+    QUIET.set(false);
+    match shown {
+        true => Ok(()),
+        false => Err(format!("no schedule of {} failed", scenario.name).into()),
+    }
+}
+
+thread_local! {
+    /// Whether panics on this thread are expected, and not printed.
+    static QUIET: Cell<bool> = const { Cell::new(false) };
+}
+
 fn main() -> ExitCode {
+    let print = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if !QUIET.get() {
+            print(panic);
+        }
+    }));
     let arguments = Arguments::from_args();
     let mut trials = Vec::new();
     for scenario in scenarios::ALL {
         let name = format!("scenario::{}::{}", scenario.contract, scenario.name);
         trials.push(Trial::test(name, move || {
             each(seeds(SCENARIOS), |seed| {
-                run(async move {
-                    let world = World::open(&Memory, seed).await?;
-                    scenario.run(world).await
-                })
+                scenario_over(Arc::new(Memory), scenario, seed).map(drop)
             })
+        }));
+        let name = format!("replay::{}::{}", scenario.contract, scenario.name);
+        trials.push(Trial::test(name, move || {
+            each(seeds(REPLAYS), |seed| replay(scenario, seed))
+        }));
+    }
+    for mutant in mutants::all() {
+        trials.push(Trial::test(format!("mutant::{}", mutant.name), move || {
+            killed(&mutant)
         }));
     }
     let suites = cases::all(Arc::new(Interleaved::new(Arc::new(Memory), 0)));

@@ -338,7 +338,9 @@ where
 
 /// Reads again what is known, in one round trip.
 async fn refresh(records: &dyn RecordStore, partition: &Partition, known: Known) -> Result<Known> {
-    let keys: Vec<RecordKey> = known.into_keys().collect();
+    let mut keys: Vec<RecordKey> = known.into_keys().collect();
+    // The order of a map is random, and a simulation replays the order of reads.
+    keys.sort_unstable();
     let at: Vec<_> = keys.iter().map(|key| key.at(partition)).collect();
     let found = records.get_many(&at).await?;
     Ok(keys.into_iter().zip(found).collect())

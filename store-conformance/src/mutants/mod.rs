@@ -12,6 +12,7 @@ mod tenants;
 
 pub use blobs::sound_blobs;
 pub use iam::sound as sound_iam;
+pub(crate) use iam::{forgetful_of, leaving};
 pub use limits::sound as sound_limits;
 pub use lti::sound as sound_lti;
 pub use records::sound;

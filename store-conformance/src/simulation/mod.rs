@@ -9,7 +9,9 @@
 //!
 //! [`scenarios`] are programs of several clients, with lost requests, lost
 //! replies and dropped calls, whose answers and final state are checked.
+//! [`mutants`] are stores with a bug that some schedule of a scenario shows.
 
+pub mod mutants;
 pub mod scenarios;
 
 mod scheduler;
@@ -21,6 +23,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
+use store_core::backend::SeededThread;
 use store_core::{Result, Store};
 
 use crate::harness::{Harness, Opened};
@@ -89,14 +92,16 @@ impl fmt::Debug for Interleaved {
 }
 
 /// Runs `program` on a runtime of one thread whose time stands still until every
-/// task waits for it, so that a schedule depends on its seed alone.
+/// task waits for it, and where back-off and versions follow from `seed`, so that a
+/// schedule depends on its seed alone.
 ///
 /// # Errors
 /// What `program` returns, a panic in it, or that it can no longer continue.
-pub fn run<F>(program: F) -> CaseResult
+pub fn run<F>(seed: u64, program: F) -> CaseResult
 where
     F: Future<Output = CaseResult> + Send + 'static,
 {
+    let _seeded = SeededThread::new(seed);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)

@@ -1,6 +1,7 @@
 //! Chooses which waiting step continues.
 
 use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -32,6 +33,7 @@ struct State {
     dice: Dice,
     waiting: Vec<oneshot::Sender<()>>,
     steps: u64,
+    trace: DefaultHasher,
 }
 
 impl Shared {
@@ -48,6 +50,7 @@ impl Scheduler {
                 dice: Dice::new(seed),
                 waiting: Vec::new(),
                 steps: 0,
+                trace: DefaultHasher::new(),
             }),
             arrived: Notify::new(),
         });
@@ -73,6 +76,17 @@ impl Scheduler {
     /// How many steps were taken.
     pub fn taken(&self) -> u64 {
         self.shared.state().steps
+    }
+
+    /// Adds a primitive and its outcome to the trace.
+    pub(super) fn note(&self, what: impl Hash) {
+        what.hash(&mut self.shared.state().trace);
+    }
+
+    /// A number for all primitives so far, in their order and with their outcomes:
+    /// equal for two runs of one schedule.
+    pub fn trace(&self) -> u64 {
+        self.shared.state().trace.finish()
     }
 }
 

@@ -2,6 +2,7 @@
 
 #![deny(clippy::missing_trait_methods)]
 
+use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,9 +32,18 @@ impl Stepped {
     }
 
     /// A step before the call and one before its answer arrives.
-    async fn between<T>(&self, call: impl Future<Output = Result<T>>) -> Result<T> {
+    async fn between<T>(
+        &self,
+        what: impl Hash,
+        call: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
         self.steps.step().await;
         let answer = call.await;
+        let error = answer
+            .as_ref()
+            .err()
+            .map(|error| format!("{:?}", error.kind()));
+        self.steps.note((what, error));
         self.steps.step().await;
         answer
     }
@@ -42,7 +52,7 @@ impl Stepped {
 #[async_trait]
 impl RecordStore for Stepped {
     async fn get(&self, at: RecordRef<'_>) -> Result<Option<Record>> {
-        self.between(self.store.get(at)).await
+        self.between(("get", at.id()), self.store.get(at)).await
     }
 
     /// Each record is atomic by itself and all together are no snapshot, so each
@@ -51,18 +61,22 @@ impl RecordStore for Stepped {
         let mut found = Vec::with_capacity(at.len());
         for &at in at {
             self.steps.step().await;
-            found.push(self.store.get(at).await?);
+            let record = self.store.get(at).await?;
+            self.steps.note(("get", at.id(), record.is_some()));
+            found.push(record);
         }
         self.steps.step().await;
         Ok(found)
     }
 
     async fn scan(&self, scan: &Scan) -> Result<Records> {
-        self.between(self.store.scan(scan)).await
+        self.between("scan", self.store.scan(scan)).await
     }
 
     async fn commit(&self, batch: &Batch) -> Result<Committed> {
-        self.between(self.store.commit(batch)).await
+        let ids: Vec<_> = batch.items().iter().map(|item| item.key().id()).collect();
+        self.between(("commit", ids), self.store.commit(batch))
+            .await
     }
 
     fn get_now(&self, _: RecordRef<'_>) -> Option<Result<Option<Record>>> {
@@ -78,7 +92,7 @@ impl RecordStore for Stepped {
     }
 
     async fn ping(&self) -> Result<Ping> {
-        self.between(self.store.ping()).await
+        self.between("ping", self.store.ping()).await
     }
 
     async fn changes(&self) -> Result<Changes> {
@@ -86,7 +100,7 @@ impl RecordStore for Stepped {
     }
 
     async fn sweep(&self, grace: Duration) -> Result<Swept> {
-        self.between(self.store.sweep(grace)).await
+        self.between("sweep", self.store.sweep(grace)).await
     }
 
     async fn close(&self) -> Result<()> {

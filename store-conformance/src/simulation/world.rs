@@ -89,6 +89,11 @@ impl World {
         self.steps.below(bound)
     }
 
+    /// A number for all primitives so far: equal for two runs of one schedule.
+    pub fn trace(&self) -> u64 {
+        self.steps.trace()
+    }
+
     /// A step of a client that is no call, such as moving the clock.
     pub async fn step(&self) {
         self.steps.step().await;

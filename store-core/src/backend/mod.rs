@@ -17,6 +17,7 @@
 //! Users of a store need none of this: everything for them is at the crate's root.
 
 mod background;
+mod chance;
 #[cfg(feature = "limits")]
 pub mod coalesce;
 mod effect;
@@ -28,6 +29,9 @@ mod lost_reply;
 mod retry;
 
 pub use background::{Background, Stop};
+#[doc(hidden)]
+pub use chance::SeededThread;
+pub(crate) use chance::seeded;
 pub use effect::Effect;
 pub use listener::{ChangeListener, NoticeSource, NoticeStream, change_messages};
 pub use lost_reply::resolve_lost_reply;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::backend::chance::random_below;
 use crate::backend::event;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -80,13 +81,6 @@ pub async fn back_off(attempt: u32) {
     }
     let bound = 1u64 << (attempt - 2).min(6);
     tokio::time::sleep(Duration::from_micros(random_below(bound * 1000))).await;
-}
-
-/// A number below `bound`, for spreading retries; not for secrets.
-fn random_below(bound: u64) -> u64 {
-    use std::hash::{BuildHasher, Hasher, RandomState};
-    // Every RandomState is seeded differently.
-    RandomState::new().build_hasher().finish() % bound.max(1)
 }
 
 /// The error of a loop that failed [`MAX_ATTEMPTS`] times.

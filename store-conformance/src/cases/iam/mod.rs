@@ -13,12 +13,14 @@ mod inline;
 mod lives;
 mod memberships;
 mod model;
+mod owners;
 mod policies;
 pub(crate) mod tools;
 mod transactions;
 
 use std::sync::Arc;
 
+use store_core::Store;
 use store_core::entity::EntityStore;
 use store_core::iam::{IamStore, Identity};
 use store_core::tenants::Tenant;
@@ -63,6 +65,12 @@ pub fn access_key_cases() -> Vec<Case<Identity, Vec<Tenant>>> {
     access_keys::cases()
 }
 
+/// The cases of the standard implementation over a backend: they look at its
+/// records, or cut its calls short.
+pub(crate) fn record_cases() -> Vec<Case<Store>> {
+    [crashes::cases(), owners::cases()].concat()
+}
+
 /// A longer version of the case that races attachments, for a soak: `rounds`
 /// rounds over `users` users.
 ///
@@ -95,11 +103,7 @@ pub fn over(backend: &Arc<Over>) -> Vec<Suite> {
             Arc::clone(backend) as Arc<dyn Harness<Identity, Vec<Tenant>>>,
             access_key_cases(),
         ),
-        Suite::new(
-            "iam",
-            Arc::clone(backend.backend_harness()),
-            crashes::cases(),
-        ),
+        Suite::new("iam", Arc::clone(backend.backend_harness()), record_cases()),
     ]
 }
 

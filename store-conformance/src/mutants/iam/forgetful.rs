@@ -16,8 +16,10 @@ enum Bug {
     Forgets(&'static str),
     /// It gives up at the first conflict instead of trying again.
     GivesUp,
-    /// It does not delete credentials.
-    KeepsCredentials,
+    /// It deletes nothing of this collection.
+    Leaves(&'static str),
+    /// It deletes only so many records.
+    DeletesAtMost(usize),
 }
 
 #[derive(Debug)]
@@ -34,24 +36,24 @@ impl RecordLayer for Buggy {
 
     async fn commit(&self, batch: &Batch) -> Result<Committed> {
         let mut forgetful = Batch::new(batch.partition().clone(), batch.now());
+        let mut deletions = 0;
         for item in batch.items() {
-            let is_credential = item.key().collection().name() == "iam_access_keys";
-            let deleted = matches!(item.change(), Change::Delete);
-            if matches!(self.bug, Bug::KeepsCredentials) && is_credential && deleted {
-                continue;
+            let collection = item.key().collection().name();
+            if matches!(item.change(), Change::Delete) {
+                deletions += 1;
+                match self.bug {
+                    Bug::Leaves(one) if one == collection => continue,
+                    Bug::DeletesAtMost(most) if deletions > most => continue,
+                    _ => {}
+                }
             }
-            let forgotten = match self.bug {
-                Bug::Forgets(collection) => item.key().collection().name() == collection,
-                Bug::GivesUp | Bug::KeepsCredentials => false,
-            };
-            let expect = if forgotten {
-                Expect::Any
-            } else {
-                item.expect()
+            let expect = match self.bug {
+                Bug::Forgets(one) if one == collection => Expect::Any,
+                _ => item.expect(),
             };
             forgetful.item(item.key().clone(), expect, item.change().clone())?;
         }
-        // Others run meanwhile, as they would during a network round trip.
+        // Others run here, as they would during a network round trip.
         for _ in 0..30 {
             tokio::task::yield_now().await;
         }
@@ -61,7 +63,7 @@ impl RecordLayer for Buggy {
                 ErrorKind::Conflict => Error::new(ErrorKind::Superseded, "another was faster"),
                 _ => error,
             }),
-            Bug::Forgets(_) | Bug::KeepsCredentials => answer,
+            _ => answer,
         }
     }
 }
@@ -89,7 +91,7 @@ impl Harness<Store> for WithBug {
 }
 
 /// A backend whose commits expect nothing of `collection`.
-pub(in crate::mutants) fn forgetful_of(collection: &'static str) -> Arc<Over> {
+pub(crate) fn forgetful_of(collection: &'static str) -> Arc<Over> {
     with(Bug::Forgets(collection))
 }
 
@@ -98,9 +100,14 @@ pub(in crate::mutants) fn giving_up() -> Arc<Over> {
     with(Bug::GivesUp)
 }
 
-/// A backend that does not delete credentials.
-pub(in crate::mutants) fn keeping_credentials() -> Arc<Over> {
-    with(Bug::KeepsCredentials)
+/// A backend whose commits delete nothing of `collection`.
+pub(crate) fn leaving(collection: &'static str) -> Arc<Over> {
+    with(Bug::Leaves(collection))
+}
+
+/// A backend whose commits delete at most so many records.
+pub(in crate::mutants) fn deleting_at_most(records: usize) -> Arc<Over> {
+    with(Bug::DeletesAtMost(records))
 }
 
 fn with(bug: Bug) -> Arc<Over> {

@@ -12,9 +12,9 @@ use super::Mutant;
 use crate::cases::iam;
 use crate::suite::Suite;
 
-use forgetful::{giving_up, keeping_credentials};
+use forgetful::{deleting_at_most, giving_up};
 
-pub(super) use forgetful::forgetful_of;
+pub(crate) use forgetful::{forgetful_of, leaving};
 
 /// A flaw that the cases of a store of users catch.
 macro_rules! users {
@@ -220,6 +220,16 @@ pub fn all() -> Vec<Mutant> {
             "members_are_listed_without_gap_or_repeat"
         ),
         Mutant {
+            name: "a deletion removes the first fifty things that a user owns",
+            contract: "iam",
+            killed_by: "a_user_that_owns_more_than_a_hundred_things_is_deleted",
+            suite: || {
+                let backend = deleting_at_most(50);
+                let backend = Arc::clone(backend.backend_harness());
+                Suite::new("iam", backend, iam::record_cases())
+            },
+        },
+        Mutant {
             name: "a conflict ends the operation",
             contract: "iam",
             killed_by: "hundreds_of_tasks_create_users_in_one_group",
@@ -249,7 +259,7 @@ pub fn all() -> Vec<Mutant> {
             name: "a deletion leaves the access keys of a user",
             contract: "iam",
             killed_by: "deleting_a_user_deletes_its_access_keys",
-            suite: || Suite::new("iam", keeping_credentials(), iam::access_key_cases()),
+            suite: || Suite::new("iam", leaving("iam_access_keys"), iam::access_key_cases()),
         },
         forgets!(
             "iam_rosters",

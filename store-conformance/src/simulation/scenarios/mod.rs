@@ -6,6 +6,7 @@
 
 mod api_keys;
 mod blobs;
+mod identity;
 mod limits;
 mod lti;
 mod records;
@@ -58,5 +59,8 @@ scenarios! {
     limits::closures_of_one_bucket_lose_nothing,
     lti::a_nonce_is_accepted_once,
     lti::an_issuer_with_registrations_has_one_default,
+    identity::relations_agree_and_nothing_outlives_its_owner,
+    identity::a_quota_is_exact_at_every_moment,
+    identity::tenants_and_their_identities_agree,
     blobs::readers_see_one_whole_object_and_sweeps_free_the_rest,
 }
