@@ -10,7 +10,7 @@ use crate::error::Result;
 #[must_use]
 #[derive(Clone, Debug, PartialEq)]
 pub enum Access {
-    /// It may.
+    /// It is allowed.
     Granted(KeyEntry),
     /// The key works, but does not permit this.
     Denied(KeyEntry, DenyReason),
@@ -55,7 +55,7 @@ impl Access {
     }
 }
 
-/// What a rule says. Rules are asked before the key's own permissions.
+/// What a rule says. Rules are evaluated before the key's own permissions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// It is allowed, whatever the key's permissions say.

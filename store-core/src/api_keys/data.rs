@@ -29,8 +29,8 @@ pub const MAX_TENANT: usize = 1024;
 pub struct KeyId(Arc<str>);
 
 impl KeyId {
-    /// The id of this text: one that was shown before, or, in a store of your
-    /// own, whatever names a row there.
+    /// The id of this text: one that a list returned, or, in a store of your
+    /// own, the name of a row there.
     ///
     /// # Errors
     /// `InvalidInput` if it is empty, over 255 bytes long or holds a NUL.
@@ -93,10 +93,10 @@ pub struct KeyData {
     /// Whether the key works. Where nothing is stored, it does.
     #[serde(default = "enabled_unless_said_otherwise")]
     pub enabled: bool,
-    /// Whose key it is, if you have tenants; at most [`MAX_TENANT`] bytes.
+    /// The tenant that owns the key, if there are tenants; at most [`MAX_TENANT`] bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tenant: Option<String>,
-    /// What people call it.
+    /// A name for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
     /// What it may do.
@@ -208,7 +208,7 @@ impl KeyData {
     }
 
     /// Sets the fields that `partial` names and leaves the others: a shallow
-    /// merge. A name that is none of ours sets that field of
+    /// merge. A name that is not one of its own sets that field of
     /// [`KeyData::extra`]; `null` clears a tenant, label, expiry or the
     /// permissions, and is stored as a value in `extra`.
     ///
@@ -307,7 +307,7 @@ impl KeyEntry {
         self.stored.created_at
     }
 
-    /// What is said about it.
+    /// Its data.
     pub fn data(&self) -> &KeyData {
         &self.stored.data
     }

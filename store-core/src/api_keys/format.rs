@@ -18,11 +18,11 @@ const MAX_PREFIX: usize = 24;
 
 /// The form of the keys that an application hands out: `PREFIX_RANDOMCHECKSUM`.
 ///
-/// - The prefix shows people and secret scanners whose key it is.
+/// - The prefix shows people and secret scanners which service issued it.
 /// - 30 random characters carry 178 bits.
 /// - 6 characters of checksum over all before them distinguish a mistyped or
 ///   truncated key from an unknown one without asking any store. The checksum is no
-///   protection: anybody can compute it.
+///   protection: anyone can compute it.
 ///
 /// ```
 /// use store_core::api_keys::KeyFormat;
@@ -92,7 +92,7 @@ impl KeyFormat {
     ///
     /// # Errors
     /// `InvalidInput` if prefix, length or checksum are wrong: it was mistyped
-    /// or truncated, or is another service's. No store is asked.
+    /// or truncated, or another service issued it. There is no query.
     pub fn parse(&self, text: &str) -> Result<ApiKey> {
         let key = ApiKey::parse(text)?;
         let good = self.claims(text)
@@ -100,7 +100,7 @@ impl KeyFormat {
             && text.as_bytes()[text.len() - CHECKSUM..] == checksum(&text[..text.len() - CHECKSUM]);
         if !good {
             return Err(Error::invalid(
-                "this is no API key of ours: prefix, length or checksum are wrong; \
+                "this is not an API key of this service: prefix, length or checksum are wrong; \
                  check that it was copied whole",
             ));
         }

@@ -61,7 +61,7 @@ impl ApiKeys {
         self
     }
 
-    /// This handle with rules that are asked before a key's own permissions.
+    /// This handle with rules that are evaluated before a key's own permissions.
     pub fn with_rules(mut self, rules: impl Rules + 'static) -> Self {
         self.rules = Some(Arc::new(rules));
         self
@@ -106,7 +106,7 @@ impl ApiKeys {
     /// their checksum.
     ///
     /// # Errors
-    /// `InvalidInput` for what cannot be a key, before any store is asked.
+    /// `InvalidInput` for what cannot be a key, without a query.
     pub fn parse(&self, text: &str) -> Result<ApiKey> {
         match self.formats.iter().find(|format| format.claims(text)) {
             Some(format) => format.parse(text),
@@ -134,7 +134,7 @@ impl ApiKeys {
     /// Like [`ApiKeys::authorize`] for what a client presented, if anything: the
     /// key, or the value of an `Authorization` header as
     /// [`ApiKey::from_header`] takes it. Without a key, or with what cannot be
-    /// one, no store is asked.
+    /// one, there is no query.
     ///
     /// # Errors
     /// As [`ApiKeys::authorize`]: every error means that there is no answer.

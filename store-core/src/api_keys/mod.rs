@@ -59,7 +59,7 @@
 //!
 //! ## Rules for a company or a role
 //!
-//! A rule is asked before a key's own permissions, and about active keys alone: no
+//! A rule is evaluated before a key's own permissions, and for active keys only: no
 //! rule makes a disabled key work. A closure is a rule; implement [`Rules`] for one
 //! that needs I/O.
 //!
@@ -91,7 +91,7 @@
 //!
 //! [`ApiKeys::with_format`] sets the format of keys that are issued from now on;
 //! name the former one with [`ApiKeys::with_older_format`], so that its keys are
-//! still recognised and mistyped ones still refused without asking a store.
+//! still recognised and mistyped ones still refused without a query.
 //!
 //! ## The ring
 //!
@@ -121,7 +121,7 @@
 //!
 //! One method is enough to authenticate and authorize; what you do not offer is
 //! refused with `Unsupported`. Here the permissions come by tenant and role, from a
-//! table that was there before:
+//! table that exists already:
 //!
 //! ```
 //! use async_trait::async_trait;
@@ -168,8 +168,8 @@
 //! # Ok(()) }
 //! ```
 //!
-//! A service over HTTP is no different. Pass in how to send, and a test needs no
-//! service, only a closure:
+//! A service over HTTP works the same way. If the function that sends is a
+//! parameter, a test needs only a closure and no service:
 //!
 //! ```
 //! use async_trait::async_trait;
@@ -227,11 +227,11 @@
 //! Run the suite over your store: `store-conformance` has the cases for any
 //! [`ApiKeyStore`], whatever part of it you implement.
 //!
-//! A cache around a store forwards every method, drops what it holds on each change
-//! that passes through it and on [`ApiKeyStore::invalidate`], keeps no answer
-//! longer than it says, and decides with [`Lookup::of`] on every hit, so that
-//! neither a disabled nor an expired key works from memory. It is bounded, misses
-//! included: clients choose what they present.
+//! A cache around a store forwards every method. It drops its entry on each change
+//! that passes through it and on [`ApiKeyStore::invalidate`], serves no answer
+//! longer than its documentation says, and decides with [`Lookup::of`] on every
+//! hit, so that neither a disabled nor an expired key works from memory. Its size
+//! is bounded, unknown keys included: clients choose what they present.
 //!
 //! # Leaving memory for a server
 //!
@@ -241,8 +241,8 @@
 //!
 //! # How keys are stored
 //!
-//! A look-up is one request to one partition; partitions are 65 536, chosen by 16
-//! bits of an unkeyed hash of the secret. Records are JSON, readable with the
+//! A look-up is one request to one partition. There are 65 536 partitions, chosen
+//! by 16 bits of an unkeyed hash of the secret. Records are JSON, readable with the
 //! database's own tools: `api_keys` (the data, named by the digest), `api_key_ids`
 //! (leads from the id to the digest), `api_key_hints` (which keys a tenant may
 //! have), `key_rings` (fingerprints of the ring's keys). An expired key answers `Expired` for 30 days

@@ -219,7 +219,11 @@ mod tests {
             let permissions = Permissions::from(odd.clone());
             assert!(!permissions.allow("orders", "read"), "{odd}");
             assert!(permissions.is_malformed(), "{odd}");
-            assert_eq!(serde_json::to_value(&permissions).unwrap(), odd, "kept");
+            assert_eq!(
+                serde_json::to_value(&permissions).unwrap(),
+                odd,
+                "preserved"
+            );
         }
         assert!(!Permissions::from(Value::Null).is_malformed());
     }

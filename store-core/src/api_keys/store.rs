@@ -18,7 +18,7 @@ pub enum Lookup {
     Active(KeyEntry),
     /// It was disabled. A key that is expired too is disabled first.
     Disabled(KeyEntry),
-    /// Its time is over.
+    /// It has expired.
     Expired(KeyEntry),
     /// There is no such key.
     Unknown,
@@ -80,7 +80,7 @@ pub struct ListKeys {
 }
 
 impl ListKeys {
-    /// The keys of one tenant, in no particular but a fixed order.
+    /// The keys of one tenant, in an order that is stable but not specified.
     pub fn of_tenant(tenant: impl Into<String>) -> Self {
         Self::new(Some(tenant.into()))
     }
@@ -100,7 +100,7 @@ impl ListKeys {
 
     paged!();
 
-    /// Whose keys; `None` for all.
+    /// The tenant whose keys are listed; `None` for all.
     pub fn tenant(&self) -> Option<&str> {
         self.tenant.as_deref()
     }
@@ -110,7 +110,7 @@ impl ListKeys {
 /// it must not do anything but change the data.
 pub type ChangeKey<'a> = &'a (dyn Fn(&mut KeyData) -> Result<()> + Send + Sync);
 
-/// Keeps API keys. Implement [`get_key`](Self::get_key) over the table or
+/// Stores API keys. Implement [`get_key`](Self::get_key) over the table or
 /// service that you have, and everything that only reads works; implement the
 /// rest to let keys be managed through it.
 ///
@@ -145,11 +145,11 @@ pub trait ApiKeyStore: Send + Sync {
         Err(not_offered("look up a key by its id"))
     }
 
-    /// Keeps a new key.
+    /// Stores a new key.
     ///
     /// # Errors
     /// `AlreadyExists` if the key is there, disabled or expired ones included:
-    /// it is left as it was. `InvalidInput` for a [weak
+    /// it is not changed. `InvalidInput` for a [weak
     /// key](ApiKey::require_strong) or [wrong data](KeyData::check).
     async fn insert(&self, key: &ApiKey, data: KeyData) -> Result<KeyEntry> {
         let _ = (key, data);
@@ -314,7 +314,7 @@ pub trait ApiKeyStoreExt: ApiKeyStore {
 
 impl<S: ApiKeyStore + ?Sized> ApiKeyStoreExt for S {}
 
-/// The error of a change to a key that is not there.
+/// The error of a change to a key that does not exist.
 pub fn no_such_key() -> Error {
     Error::not_found("there is no such API key; it was deleted or never inserted")
 }

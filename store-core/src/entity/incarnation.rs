@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::record::Version;
 
 /// Identifies one life of an entity. A name that is deleted and created again
-/// gets another incarnation; a renamed entity keeps its own. Everything that
+/// gets another incarnation; a renamed entity retains its own. Everything that
 /// depends on an entity is stored under its incarnation, so that no later
 /// entity of the same name inherits it.
 ///

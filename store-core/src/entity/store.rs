@@ -100,9 +100,9 @@ pub trait EntityStoreExt<E: Entity>: EntityStore<E> {
         E: Tagged,
     {
         let add = |entity: &mut E| {
-            let held = entity.tags_mut();
-            held.extend(tags.clone());
-            check_tags(held)
+            let all = entity.tags_mut();
+            all.extend(tags.clone());
+            check_tags(all)
         };
         self.update(key, &add).await.map(drop)
     }

@@ -32,7 +32,7 @@
 //! let found = identity.iam.authenticate(key.access_key_id(), &secret).await?;
 //! assert_eq!(found.user.name, "ada");
 //!
-//! // A rename keeps everything; a deletion leaves nothing behind.
+//! // A rename loses nothing; a deletion leaves nothing behind.
 //! acme.user("ada").rename("lovelace").await?;
 //! assert_eq!(acme.user("lovelace").groups(&PageRequest::new()).await?.items.len(), 1);
 //! acme.user("lovelace").delete().await?;
@@ -138,7 +138,7 @@
 //! follow one another, while tenants do not wait for each other. Creating a user
 //! is one read and one commit; attaching is two reads and one commit. To move
 //! data, list each family and create it again (ids and dates of creation are
-//! kept), then attach and join.
+//! preserved), then attach and join.
 //!
 //! # Troubleshooting
 //!

@@ -96,7 +96,7 @@ impl<E: TenantEntity, S: EntityStore<E> + ?Sized> One<E, S> {
 }
 
 impl<P: Principal, S: PrincipalStore<P> + ?Sized> One<P, S> {
-    /// Gives it another name. Everything that depends on it is kept.
+    /// Gives it another name. Everything that depends on it stays.
     ///
     /// # Errors
     /// `NotFound`; `AlreadyExists` if the new name is taken.

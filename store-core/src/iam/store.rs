@@ -19,7 +19,7 @@ pub trait Principal: TenantEntity {}
 /// and policies.
 ///
 /// # What an implementer promises
-/// - A rename keeps everything and leaves nothing behind.
+/// - A rename loses nothing and leaves nothing under the old name.
 /// - The `attachment_count` of a policy is at all times the number of principals
 ///   that it is attached to; the policy is not deleted while that is not zero.
 /// - Attaching is idempotent. A policy of another tenant and one that does not

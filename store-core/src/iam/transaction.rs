@@ -373,7 +373,7 @@ impl<'t> TenantTransaction<'t> {
         Ok(())
     }
 
-    /// Gives a principal another name. Everything that depends on it is kept, and
+    /// Gives a principal another name. Everything that depends on it stays, and
     /// nothing remains under the old name. Renaming to the same name changes
     /// nothing.
     ///

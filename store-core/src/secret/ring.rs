@@ -14,8 +14,8 @@ use crate::error::{Error, ErrorKind, Result};
 /// for what is written from now on; the others still open what was written
 /// under them. Cheap to clone; cleared from memory when dropped.
 ///
-/// To rotate: put a new key in front, re-write what was protected by the old
-/// one at leisure, then leave the old one out.
+/// To rotate: put a new key in front, rewrite what was protected by the old one,
+/// then remove the old one.
 #[derive(Clone)]
 pub struct KeyRing {
     keys: Vec<RingKey>,
@@ -280,6 +280,6 @@ mod tests {
         let a = ring.derive(ring.current(), "a").unwrap();
         assert_ne!(a, ring.derive(ring.current(), "b").unwrap());
         assert_ne!(a, ring.derive("old", "a").unwrap());
-        assert!(ring.derive("gone", "a").is_none());
+        assert!(ring.derive("removed", "a").is_none());
     }
 }

@@ -24,13 +24,13 @@
 //! ```
 //!
 //! The cipher is XChaCha20-Poly1305: its nonce of 192 bits can be drawn at
-//! random for as many fields as anyone will ever seal, where the 96 bits of the
-//! AES modes would ask for a count of messages under each key.
+//! random for any number of fields. The 96 bits of the AES modes would require a
+//! count of messages under each key.
 //!
 //! # Rotation
 //! Put a new key in front of the ring everywhere; call [`Sealed::reseal`] on
 //! what is stored (each contract that seals offers this for its own records);
-//! then leave the old key out.
+//! then remove the old key.
 
 use std::fmt;
 
@@ -145,8 +145,7 @@ impl fmt::Debug for Sealed {
 
 /// A secret as a field of a stored struct.
 ///
-/// Read from a store it is [`Sealed`](Self::Sealed) and can be handed around
-/// freely. Made by an application it is [`Clear`](Self::Clear), and must be
+/// Read from a store it is [`Sealed`](Self::Sealed) and can be copied freely. Made by an application it is [`Clear`](Self::Clear), and must be
 /// sealed before it is stored: serializing it in clear is refused. In JSON a
 /// sealed one is an object, a clear one a string, so that a file written by hand
 /// can hold it.

@@ -245,8 +245,8 @@ async fn malformed_permissions_survive_other_changes(given: Given) -> CaseResult
         })
         .await;
     assert_kind(granted, ErrorKind::Corrupt, "nothing can be added to them");
-    let anew = object(json!({"permissions": [{"resource": "orders", "scopes": ["read"]}]}));
-    space.first.merge(fixture.key(), &anew).await?;
+    let again = object(json!({"permissions": [{"resource": "orders", "scopes": ["read"]}]}));
+    space.first.merge(fixture.key(), &again).await?;
     let entry = space.entry(fixture.key()).await?;
     assert!(entry.data().permissions.allow("orders", "read"));
     Ok(())
@@ -309,8 +309,8 @@ async fn a_change_that_changes_nothing_writes_nothing(given: Given) -> CaseResul
     let fixture = Fixture::new(KeyData::new().permit("orders", ["read"]));
     let space = Space::open(&given, [&fixture]).await?;
     let before = space.entry(fixture.key()).await?;
-    let kept = space.second.enable(fixture.key()).await?;
-    assert_eq!(kept, before, "enabling an enabled key answers with it");
+    let answered = space.second.enable(fixture.key()).await?;
+    assert_eq!(answered, before, "enabling an enabled key answers with it");
     assert_eq!(
         space.entry(fixture.key()).await?.version(),
         before.version()
@@ -323,7 +323,7 @@ async fn an_update_if_of_another_version_is_a_conflict(given: Given) -> CaseResu
     let space = Space::open(&given, [&fixture]).await?;
     let version = |entry: &store_core::api_keys::KeyEntry| {
         let version = entry.version();
-        version.expect("a store that updates keys tells their versions")
+        version.expect("a store that updates keys returns their versions")
     };
     let label = |label: &'static str| {
         move |data: &mut KeyData| {
@@ -395,7 +395,7 @@ async fn an_update_if_notices_that_a_key_was_inserted_again(given: Given) -> Cas
     let before = space.entry(fixture.key()).await?;
     let version = before
         .version()
-        .expect("a store that updates keys tells their versions");
+        .expect("a store that updates keys returns their versions");
     space.first.delete_key(fixture.key().into()).await?;
     let again = space
         .first
@@ -434,7 +434,7 @@ async fn a_key_is_managed_by_its_id_without_its_secret(given: Given) -> CaseResu
     assert_kind(
         space.first.enable(id).await,
         ErrorKind::NotFound,
-        "it is gone",
+        "it was deleted",
     );
     space.entry(other.key()).await?;
     for odd in ["", "\0"] {

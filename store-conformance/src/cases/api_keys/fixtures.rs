@@ -88,7 +88,7 @@ impl Fixture {
     }
 }
 
-/// A key that nobody has.
+/// A key that is not stored.
 pub(super) fn key() -> ApiKey {
     KeyFormat::default().generate()
 }
@@ -186,9 +186,9 @@ impl Harness<dyn ApiKeyStore, Fixtures> for Over {
         Ok(opened.map(|store| {
             let mut records = Arc::clone(store.records());
             if fixtures.outage {
-                let gone = Outage::new(records);
-                gone.set_down(true);
-                records = Arc::new(gone);
+                let outage = Outage::new(records);
+                outage.set_down(true);
+                records = Arc::new(outage);
             }
             Arc::new(RecordApiKeys::new(records, &ring)) as Arc<dyn ApiKeyStore>
         }))
@@ -200,7 +200,7 @@ impl Harness<dyn ApiKeyStore, Fixtures> for Over {
 }
 
 /// Inserts the key, then makes what is stored exactly what the fixture says, as
-/// somebody with the database's own tools might have.
+/// a person with the database's own tools might have.
 async fn load(store: &Store, ring: &KeyRing, fixture: &Fixture) -> Result<()> {
     let keys = RecordApiKeys::new(Arc::clone(store.records()), ring);
     let mut data = fixture.data(store.now());

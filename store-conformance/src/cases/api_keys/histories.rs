@@ -101,7 +101,7 @@ fn seen(entry: &KeyEntry) -> Seen {
     (entry.data().enabled, numbers)
 }
 
-/// Makes the call; `None` if nobody knows what came of it.
+/// Makes the call; `None` if its outcome is unknown.
 pub(crate) async fn make(store: &dyn ApiKeyStore, key: &ApiKey, call: Call) -> Result<Answer> {
     let changed = |answer: Result<KeyEntry>| match answer {
         Ok(entry) => Ok(Answer::Changed(seen(&entry))),

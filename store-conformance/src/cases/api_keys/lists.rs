@@ -91,8 +91,8 @@ async fn a_list_holds_the_keys_of_one_tenant_alone(given: Given) -> CaseResult {
         }
         all.extend(expected);
     }
-    let nobody = listed(&space.first, ListKeys::of_tenant("nobody")).await?;
-    assert!(nobody.is_empty());
+    let unknown = listed(&space.first, ListKeys::of_tenant("unknown")).await?;
+    assert!(unknown.is_empty());
     // This one may repeat a key while it moves; none moves here.
     assert_eq!(listed(&space.second, ListKeys::all()).await?, all);
     Ok(())
@@ -188,8 +188,11 @@ async fn pages_neither_skip_nor_repeat_while_keys_are_deleted(given: Given) -> C
         }
         after = query.clone().after(cursor);
     }
-    let kept: BTreeSet<_> = all.difference(&deleted).collect();
-    let missed: Vec<_> = kept.into_iter().filter(|id| !seen.contains(id)).collect();
+    let remaining: BTreeSet<_> = all.difference(&deleted).collect();
+    let missed: Vec<_> = remaining
+        .into_iter()
+        .filter(|id| !seen.contains(id))
+        .collect();
     assert!(missed.is_empty(), "skipped: {missed:?}");
     Ok(())
 }
@@ -221,19 +224,19 @@ async fn a_key_that_moves_changes_lists(given: Given) -> CaseResult {
     move_to(Some("after")).await?;
     assert!(!has("before").await? && has("after").await?);
     assert_eq!(space.entry(fixtures[0].key()).await?.id(), &moving);
-    let kept = listed(&space.second, ListKeys::of_tenant("before")).await?;
-    assert_eq!(kept.len(), 1, "the other key stayed");
+    let left = listed(&space.second, ListKeys::of_tenant("before")).await?;
+    assert_eq!(left.len(), 1, "the other key stayed");
     Ok(())
 }
 
 async fn a_deleted_key_is_in_no_list(given: Given) -> CaseResult {
     let fixtures = of("acme", 2);
     let space = Space::open(&given, &fixtures).await?;
-    let gone = space.entry(fixtures[0].key()).await?.id().clone();
+    let deleted = space.entry(fixtures[0].key()).await?.id().clone();
     space.first.delete_key(fixtures[0].key().into()).await?;
     for query in [ListKeys::of_tenant("acme"), ListKeys::all()] {
         let ids = listed(&space.second, query).await?;
-        assert!(!ids.contains(&gone) && ids.len() == 1);
+        assert!(!ids.contains(&deleted) && ids.len() == 1);
     }
     Ok(())
 }

@@ -71,7 +71,7 @@ pub fn cases() -> Vec<KeyCase> {
     .concat()
 }
 
-/// The cases about how keys are kept as records.
+/// The cases about how keys are stored as records.
 pub fn record_cases() -> Vec<Case<Store>> {
     [
         records::all(),

@@ -85,7 +85,7 @@ async fn concurrent_grants_lose_nothing(given: Given) -> CaseResult {
 
 async fn concurrent_merges_lose_nothing(given: Given) -> CaseResult {
     const WORKERS: usize = 10;
-    let fixture = Fixture::new(KeyData::new().with_extra("kept", 1));
+    let fixture = Fixture::new(KeyData::new().with_extra("plan", 1));
     let space = Space::open(&given, [&fixture]).await?;
     let merged = race(WORKERS, |worker| {
         let (store, key) = (space.handle(worker), fixture.key().clone());
@@ -108,7 +108,7 @@ async fn concurrent_merges_lose_nothing(given: Given) -> CaseResult {
     let data = entry.data();
     assert_eq!(data.label.as_deref(), Some("merged"));
     assert!(!data.enabled && data.permissions.allow("a", "b"));
-    assert_eq!(data.extra["kept"], 1);
+    assert_eq!(data.extra["plan"], 1);
     for worker in 3..WORKERS {
         assert_eq!(data.extra[&format!("field {worker}")], worker);
     }
@@ -122,7 +122,7 @@ async fn of_racing_update_ifs_one_wins(given: Given) -> CaseResult {
         let before = space.entry(fixture.key()).await?;
         let version = before
             .version()
-            .expect("a store that updates keys tells their versions");
+            .expect("a store that updates keys returns their versions");
         let outcomes = race(8, |worker| {
             let (store, key) = (space.handle(worker), fixture.key().clone());
             let label = format!("{round}-{worker}");

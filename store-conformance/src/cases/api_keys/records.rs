@@ -1,4 +1,4 @@
-//! How the standard implementation keeps keys as records.
+//! How the standard implementation stores keys as records.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,7 +45,7 @@ async fn keys_that_share_a_partition_stay_apart(given: Given) -> CaseResult {
     let (one, other) = two_of_one_partition()?;
     let first = keys.insert(&one, KeyData::new().with_label("one")).await?;
     let near = keys.get_key(&other).await?;
-    assert_eq!(near, Lookup::Unknown, "a neighbour is nobody's key");
+    assert_eq!(near, Lookup::Unknown, "a neighbour is not a key");
     let second = keys
         .insert(&other, KeyData::new().with_label("other"))
         .await?;
@@ -175,7 +175,7 @@ async fn a_hint_without_its_key_lists_nothing(given: Given) -> CaseResult {
         // The hint is written, and the key is lost.
         let lossy = behind(&[Fault::None, Fault::LoseRequest])?;
         let lost = lossy.insert(secret, data()).await;
-        assert!(lost.is_err(), "nobody answered");
+        assert!(lost.is_err(), "there was no answer");
         assert_eq!(plain.get_key(secret).await?, Lookup::Unknown);
     }
     assert_eq!(count(&opened.first).await?, [0, 0, 4]);
@@ -272,7 +272,7 @@ async fn what_cannot_be_understood_is_no_working_key(given: Given) -> CaseResult
         })
         .await?;
         let found = keys.get_key(&key).await;
-        let error = found.expect_err("nobody knows what it means");
+        let error = found.expect_err("its meaning is unknown");
         assert_eq!(error.kind(), ErrorKind::Corrupt, "{field}");
         assert!(!format!("{error:?} {error}").contains(key.expose()));
         assert!(keys.enable(&key).await.is_err(), "{field}");

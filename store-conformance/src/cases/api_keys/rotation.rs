@@ -99,8 +99,8 @@ async fn a_redigested_key_is_found_by_its_new_digest_alone(given: Given) -> Case
             .await?;
         after.delete_key(entry.id().into()).await?;
         assert_eq!(during.get_key(&key).await?, Lookup::Unknown);
-        let gone = during.redigest(&key).await.expect_err("it was deleted");
-        assert_eq!(gone.kind(), ErrorKind::NotFound);
+        let late = during.redigest(&key).await.expect_err("it was deleted");
+        assert_eq!(late.kind(), ErrorKind::NotFound);
     }
     assert_eq!(count(&opened.first).await?, [0, 0, 0]);
     Ok(())
@@ -164,18 +164,18 @@ async fn a_look_up_may_redigest_and_answers_even_if_it_cannot(given: Given) -> C
     let opened = given.open(()).await?;
     let before = keys(&opened.first, &older()?);
     let after = keys(&opened.first, &ring()?);
-    let (old, kept) = (key(), key());
+    let (old, other) = (key(), key());
     before.insert(&old, KeyData::new()).await?;
     keys(&opened.second, &rotated()?).adopt_ring().await?;
-    before.insert(&kept, KeyData::new()).await?;
+    before.insert(&other, KeyData::new()).await?;
     assert!(
         keys(&opened.second, &rotated()?)
-            .get_key(&kept)
+            .get_key(&other)
             .await?
             .is_active()
     );
     assert_eq!(
-        after.get_key(&kept).await?,
+        after.get_key(&other).await?,
         Lookup::Unknown,
         "unasked, a look-up writes nothing"
     );

@@ -65,7 +65,7 @@ async fn an_access_key_authenticates_its_user(harness: Identities) -> CaseResult
         .rename("eve")
         .await?;
     let found = second.iam.authenticate(key.access_key_id(), secret).await?;
-    assert_eq!(found.user.name, "eve", "a rename keeps the keys");
+    assert_eq!(found.user.name, "eve", "a rename preserves the keys");
     // Another user under the old name is not the owner.
     let users = first.iam.tenant(&path("1")).users();
     users.create(User::new("ada")).await?;
@@ -138,9 +138,9 @@ async fn a_user_has_only_two_access_keys(harness: Identities) -> CaseResult {
             keys.delete(key.access_key_id()).await?;
         }
     }
-    let nobody = first.iam.tenant(&path("1")).access_keys_of("nobody")?;
-    assert_eq!(kind(nobody.create().await), ErrorKind::NotFound);
-    assert_eq!(kind(nobody.list().await), ErrorKind::NotFound);
+    let unknown = first.iam.tenant(&path("1")).access_keys_of("unknown")?;
+    assert_eq!(kind(unknown.create().await), ErrorKind::NotFound);
+    assert_eq!(kind(unknown.list().await), ErrorKind::NotFound);
     Ok(())
 }
 
@@ -174,7 +174,7 @@ async fn deleting_a_user_deletes_its_access_keys(harness: Identities) -> CaseRes
     let one = first.iam.tenant(&path("1"));
     let keys = one.access_keys_of("ada")?;
     let created = [keys.create().await?, keys.create().await?];
-    let (kept, kept_secret) = one.access_keys_of("bob")?.create().await?;
+    let (other, other_secret) = one.access_keys_of("bob")?.create().await?;
     one.user("ada").delete().await?;
     one.users().create(User::new("ada")).await?;
     for (key, secret) in &created {
@@ -187,11 +187,11 @@ async fn deleting_a_user_deletes_its_access_keys(harness: Identities) -> CaseRes
     if let Ok(all) = second.iam.tenant(&path("1")).family::<AccessKey>() {
         let left = all.list(&Listing::new()).await?;
         let left: Vec<&str> = left.items.iter().map(|key| key.access_key_id()).collect();
-        assert_eq!(left, [kept.access_key_id()], "none is left behind");
+        assert_eq!(left, [other.access_key_id()], "none is left behind");
     }
     second
         .iam
-        .authenticate(kept.access_key_id(), &kept_secret)
+        .authenticate(other.access_key_id(), &other_secret)
         .await?;
     Ok(())
 }
@@ -201,7 +201,7 @@ async fn an_access_key_is_managed_through_its_user_alone(harness: Identities) ->
     let one = first.iam.tenant(&path("1"));
     let (key, secret) = one.access_keys_of("ada")?.create().await?;
     let id = key.access_key_id();
-    for (tenant, user) in [("1", "bob"), ("2", "ada"), ("1", "nobody")] {
+    for (tenant, user) in [("1", "bob"), ("2", "ada"), ("1", "unknown")] {
         let other = second.iam.tenant(&path(tenant)).access_keys_of(user)?;
         let disabled = other.set_status(id, CredentialStatus::Inactive).await;
         assert_eq!(kind(disabled), ErrorKind::NotFound);

@@ -1,7 +1,7 @@
-//! Deletions that are cut short, and who goes on with them.
+//! Interrupted deletions, and how they are completed.
 //!
 //! These are about the standard implementation over a backend: the first
-//! commit of a deletion gets through, and then the network is gone.
+//! commit of a deletion succeeds, and then the network fails.
 
 use std::sync::Arc;
 
@@ -29,7 +29,7 @@ pub(super) fn cases() -> Vec<Case<Store>> {
 const POLICIES: [&str; 9] = ["read", "p1", "p2", "p3", "p4", "p5", "p6", "p7", "p8"];
 
 /// A company whose user `ada`, in a group and with a policy, was just deleted
-/// by someone whose network was gone after the first commit.
+/// by a process whose network failed after the first commit.
 async fn interrupted(opened: &Opened<Store>) -> Result<Identity> {
     let identity = Identity::new(&*opened.first, &ring());
     identity
@@ -98,9 +98,9 @@ async fn an_interrupted_deletion_does_not_keep_its_policies(harness: Backend) ->
     }
     one.groups().delete("devs").await?;
     identity.tenants.delete(&path("1")).await?;
-    let gone = one.users().create(User::new("ada")).await;
+    let late = one.users().create(User::new("ada")).await;
     assert_eq!(
-        gone.expect_err("the tenant is gone").kind(),
+        late.expect_err("the tenant is deleted").kind(),
         ErrorKind::NotFound
     );
     Ok(())

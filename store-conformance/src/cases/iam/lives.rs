@@ -1,4 +1,4 @@
-//! Deleting, creating anew and renaming: what goes along and what does not.
+//! Deleting, creating again and renaming: what a name takes along and what not.
 
 use std::sync::Arc;
 
@@ -112,9 +112,9 @@ async fn a_deleted_principal_takes_everything_along(harness: Iam) -> CaseResult 
     give::<User>(&first, "bob").await?;
     first.add_member(&key("devs"), &key("bob")).await?;
     EntityStore::<User>::delete(&*second, &key("ada")).await?;
-    assert_eq!(count(&first, "read").await?, 2, "ada's is gone");
+    assert_eq!(count(&first, "read").await?, 2, "ada's was removed");
     EntityStore::<Group>::delete(&*second, &key("devs")).await?;
-    assert_eq!(count(&first, "read").await?, 1, "the group's is gone");
+    assert_eq!(count(&first, "read").await?, 1, "the group's was removed");
     assert!(groups(&first, "bob").await?.is_empty());
     has::<User>(&first, "bob", true).await?;
     EntityStore::<User>::delete(&*second, &key("bob")).await?;
@@ -244,7 +244,7 @@ async fn of_many_who_rename_to_one_name_one_wins(harness: Iam) -> CaseResult {
     .await;
     assert_eq!(won(&answers, ErrorKind::AlreadyExists), 1);
     let listed = EntityStore::<User>::list(&*second, &path("1"), &Listing::new()).await?;
-    assert_eq!(listed.items.len(), 6, "five kept their names");
+    assert_eq!(listed.items.len(), 6, "five were not renamed");
     let star = EntityStore::<User>::get(&*first, &key("star")).await?;
     let winner = answers.into_iter().find_map(Result::ok);
     assert_eq!(star, winner);

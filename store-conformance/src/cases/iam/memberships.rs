@@ -70,14 +70,18 @@ async fn a_membership_needs_both_in_one_tenant(harness: Iam) -> CaseResult {
     let foreign = foreign.expect_err("eve is of tenant 2");
     assert_eq!(foreign.kind(), absent.kind());
     assert_eq!(foreign.message(), absent.message());
-    let no_group = second.add_member(&key("nobody"), &key("ada")).await;
+    let no_group = second.add_member(&key("unknown"), &key("ada")).await;
     assert_eq!(kind(no_group), ErrorKind::NotFound);
     assert_eq!(
-        kind(second.members_of(&key("nobody"), &PageRequest::new()).await),
+        kind(
+            second
+                .members_of(&key("unknown"), &PageRequest::new())
+                .await
+        ),
         ErrorKind::NotFound
     );
     assert_eq!(
-        kind(second.groups_of(&key("nobody"), &PageRequest::new()).await),
+        kind(second.groups_of(&key("unknown"), &PageRequest::new()).await),
         ErrorKind::NotFound
     );
     assert!(members(&second, "devs", 5).await?.is_empty());

@@ -1,4 +1,4 @@
-//! Attaching, and what it keeps true.
+//! Attaching policies, and counting attachments.
 
 use std::sync::Arc;
 
@@ -92,7 +92,7 @@ async fn an_attachment_count_is_true_after_any_race(harness: Iam) -> CaseResult 
 }
 
 /// In each round every one of `users` is attached to one policy by two at once,
-/// and every other one is detached meanwhile.
+/// and every other one is detached at the same time.
 pub(super) async fn race_attachments(harness: Iam, rounds: usize, users: usize) -> CaseResult {
     let names: Vec<String> = (0..users).map(|i| format!("user {i}")).collect();
     let refs: Vec<&str> = names.iter().map(String::as_str).collect();
@@ -119,7 +119,7 @@ pub(super) async fn race_attachments(harness: Iam, rounds: usize, users: usize) 
         }
         assert!(
             real >= users / 2,
-            "those that nobody detached stay attached"
+            "those that were not detached stay attached"
         );
         assert_eq!(count(&second, "read").await?, real as u64);
     }
@@ -145,8 +145,8 @@ async fn an_attached_policy_is_not_deleted(harness: Iam) -> CaseResult {
         .detach_policy(&key::<User>("ada"), &arn("read"))
         .await?;
     EntityStore::<Policy>::delete(&*second, &key("read")).await?;
-    let gone = EntityStore::<Policy>::get(&*first, &key("read")).await?;
-    assert!(gone.is_none());
+    let deleted = EntityStore::<Policy>::get(&*first, &key("read")).await?;
+    assert!(deleted.is_none());
     Ok(())
 }
 
@@ -197,7 +197,7 @@ async fn a_foreign_policy_and_an_absent_one_are_one_answer(harness: Iam) -> Case
     let absent = first
         .attach_policy(&key::<User>("ada"), &arn("theirs"))
         .await;
-    let absent = absent.expect_err("nobody made it in tenant 1");
+    let absent = absent.expect_err("it was not created in tenant 1");
     assert_eq!(absent.kind(), ErrorKind::NotFound);
     for tenant in ["1/2", "2"] {
         let theirs = Key::<Policy>::new(&path(tenant), "theirs");

@@ -161,7 +161,7 @@ async fn a_changed_quota_binds_when_it_is_said_to(harness: Identities) -> CaseRe
     };
     second.tenants.update(&path("1"), allow(2)).await?;
     create::<User>(&first, &path("1"), "bob").await?;
-    // The descendant is bound by what it was told last.
+    // The quotas bound last apply to the descendant.
     second.tenants.bind_quotas(&path("1/2")).await?;
     create::<User>(&first, &path("1/2"), "bob").await?;
     second.tenants.update(&path("1"), allow(1)).await?;

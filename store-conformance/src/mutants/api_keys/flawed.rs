@@ -193,7 +193,7 @@ impl Flawed {
         }
     }
 
-    /// One page of what `keep` keeps, found again by counting.
+    /// One page of what `keep` accepts, continued by counting.
     async fn counted(
         &self,
         query: &ListKeys,

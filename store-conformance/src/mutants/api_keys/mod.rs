@@ -179,7 +179,7 @@ fn lookups() -> Vec<Mutant> {
         ),
         flaw!(
             SplitsScopes,
-            "keeps scopes as one text and splits it at colons",
+            "stores scopes as one text and splits it at colons",
             "scopes_and_resources_match_exactly"
         ),
         flaw!(
@@ -204,7 +204,7 @@ fn lookups() -> Vec<Mutant> {
         ),
         flaw!(
             TurnsNumbersIntoFloats,
-            "keeps the application's numbers as floats",
+            "stores the application's numbers as floats",
             "fields_of_the_application_come_back_as_they_were"
         ),
         flaw!(
@@ -214,7 +214,7 @@ fn lookups() -> Vec<Mutant> {
         ),
         flaw!(
             SharesNamespaces,
-            "keeps the keys of all namespaces in one table",
+            "stores the keys of all namespaces in one table",
             "two_namespaces_never_see_each_other"
         ),
         flaw!(
@@ -259,7 +259,7 @@ fn changes() -> Vec<Mutant> {
         ),
         flaw!(
             SavesWhatItRead,
-            "saves a changed key even if it was deleted meanwhile",
+            "saves a changed key even if it was deleted since it was read",
             "a_change_never_brings_a_deleted_key_back"
         ),
         flaw!(
@@ -329,7 +329,7 @@ fn lists() -> Vec<Mutant> {
         ),
         flaw!(
             KeepsUnknownKeys,
-            "keeps a row for every key that was asked for",
+            "stores a row for every key that was looked up",
             "looking_keys_up_adds_none_to_the_lists"
         ),
         flaw!(

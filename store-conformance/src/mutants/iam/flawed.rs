@@ -1,4 +1,4 @@
-//! Identities kept right, but for one flaw in the code around them.
+//! Identities with one flaw in the code around a correct store.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -54,7 +54,7 @@ pub(super) struct Flawed {
     inner: RecordEntities,
     records: Arc<dyn RecordStore>,
     flaw: Flaw,
-    /// What was under a name that is gone.
+    /// What was under a deleted name.
     remembered: Arc<Mutex<HashMap<String, Vec<String>>>>,
     /// What a cache in front would still have.
     seen: Arc<Mutex<HashMap<String, serde_json::Value>>>,
@@ -86,8 +86,8 @@ impl Flawed {
         tenant.clone()
     }
 
-    /// An entity as this store keeps it.
-    fn kept<E: TenantEntity>(&self, mut entity: E) -> E {
+    /// An entity as this store stores it.
+    fn stored<E: TenantEntity>(&self, mut entity: E) -> E {
         let (tenant, name) = (
             self.tenant(&entity.meta().tenant_id),
             self.name(entity.name()),
@@ -104,7 +104,7 @@ impl Flawed {
         Arc::new(entity)
     }
 
-    /// Changes a policy's count behind everybody's back.
+    /// Changes a policy's count without the store.
     async fn bump(&self, tenant: &TenantPath, policy: &str, by: i64) -> Result<()> {
         let partition = Partition::new(format!("iam/{tenant}"))?;
         let key = RecordKey::new(Collection::new("iam_policies"), policy)?;
@@ -162,16 +162,16 @@ impl Layered for Flawed {
 impl<E: TenantEntity> EntityLayer<E> for Flawed {
     async fn create(&self, entity: E) -> Result<Arc<E>> {
         let key = entity.key();
-        let kept = self.kept(entity);
-        let json = serde_json::to_value(&kept).expect("it is plain data");
+        let stored = self.stored(entity);
+        let json = serde_json::to_value(&stored).expect("it is plain data");
         let name = key.name().to_owned();
         self.seen.lock().expect("no panics").insert(name, json);
-        let created = match self.inner.create(kept.clone()).await {
+        let created = match self.inner.create(stored.clone()).await {
             Err(error)
                 if error.is(ErrorKind::AlreadyExists) && self.has(Flaw::CreateOverwrites) =>
             {
-                EntityStore::<E>::delete(&self.inner, &kept.key()).await?;
-                self.inner.create(kept).await?
+                EntityStore::<E>::delete(&self.inner, &stored.key()).await?;
+                self.inner.create(stored).await?
             }
             answer => answer?,
         };
@@ -341,7 +341,7 @@ impl<P: Principal> PrincipalLayer<P> for Flawed {
         };
         match self.inner.attach_policy(key, policy_arn).await {
             Err(error) if error.is(ErrorKind::NotFound) => {
-                // Whose it is stands in the ARN.
+                // The ARN names the tenant.
                 let owner = policy_arn.split(':').nth(3).unwrap_or_default();
                 let Ok(owner) = owner.parse::<TenantPath>() else {
                     return Err(error);

@@ -16,7 +16,7 @@ use forgetful::{deleting_at_most, giving_up};
 
 pub(crate) use forgetful::{forgetful_of, leaving};
 
-/// A flaw that the cases of a store of users catch.
+/// A flaw that the cases of a store of users kill.
 macro_rules! users {
     ($flaw:ident, $name:literal, $killed_by:literal) => {
         Mutant {
@@ -28,7 +28,7 @@ macro_rules! users {
     };
 }
 
-/// A flaw that the cases of all families together catch.
+/// A flaw that the cases of all families together kill.
 macro_rules! families {
     ($flaw:ident, $name:literal, $killed_by:literal) => {
         Mutant {
@@ -106,12 +106,12 @@ pub fn all() -> Vec<Mutant> {
         ),
         users!(
             SortsIgnoringCase,
-            "names sort as a collation says",
+            "names sort by a collation",
             "names_sort_bytewise"
         ),
         users!(
             FoldsCase,
-            "names differ only by more than case",
+            "names that differ only in case are one",
             "names_sort_bytewise"
         ),
         users!(
@@ -146,7 +146,7 @@ pub fn all() -> Vec<Mutant> {
         ),
         families!(
             RenameOverwrites,
-            "a rename replaces who has the name",
+            "a rename replaces the entity that has the name",
             "a_rename_to_a_held_name_is_refused"
         ),
         families!(
@@ -161,7 +161,7 @@ pub fn all() -> Vec<Mutant> {
         ),
         families!(
             TellsForeignApart,
-            "another tenant's policy is told from an absent one",
+            "a policy of another tenant gets an answer of its own",
             "a_foreign_policy_and_an_absent_one_are_one_answer"
         ),
         families!(

@@ -1,4 +1,4 @@
-//! Tenants kept right, but for one flaw in the code around them.
+//! Tenants with one flaw in the code around a correct store.
 
 use std::sync::Arc;
 
@@ -56,7 +56,7 @@ impl Flawed {
         self.flaw == flaw
     }
 
-    /// The node alone, changed or dropped behind everybody's back.
+    /// Writes or deletes the node alone, without the store.
     async fn write(&self, path: &TenantPath, node: Option<Tenant>) -> Result<()> {
         let root = path.ancestors().first().unwrap_or(path).clone();
         let above = path.parent().map(|p| p.to_string()).unwrap_or_default();
@@ -96,8 +96,9 @@ impl EntityLayer<Tenant> for Flawed {
             let above = tenant.id.parent().expect("it is not a root");
             let above = self.inner.get(&above).await?;
             above.ok_or_else(|| Error::not_found("no such tenant"))?;
-            self.meeting.wait().await; // Now it is deleted,
-            self.meeting.wait().await; // and now it is gone.
+            // Between these two, the parent is deleted.
+            self.meeting.wait().await;
+            self.meeting.wait().await;
             let path = tenant.id.clone();
             self.write(&path, Some(tenant.clone())).await?;
             return Ok(Arc::new(tenant));

@@ -60,19 +60,19 @@ pub fn all() -> Vec<Mutant> {
         ),
         flaw!(
             AncestorsFromBelow,
-            "ancestors come leaf first",
+            "ancestors are returned leaf first",
             cases,
             "ancestors_come_root_first_without_oneself"
         ),
         flaw!(
             MakesParents,
-            "a missing parent is made up",
+            "a missing parent is created",
             cases,
             "a_tenant_needs_those_above_it"
         ),
         flaw!(
             DeletesBelow,
-            "a deletion takes the tenants below along",
+            "a deletion deletes the tenants below too",
             cases,
             "a_tenant_with_tenants_below_is_not_deleted"
         ),

@@ -71,7 +71,7 @@ pub(super) async fn readers_see_one_whole_object_and_sweeps_free_the_rest(
     if let Some(bytes) = bytes(&after) {
         assert!(is_one_content(&bytes), "no single write has this content");
     }
-    let kept = if after.is_some() {
+    let needed = if after.is_some() {
         LENGTH.div_ceil(CHUNK)
     } else {
         0
@@ -86,7 +86,7 @@ pub(super) async fn readers_see_one_whole_object_and_sweeps_free_the_rest(
             None => break,
         }
     }
-    assert_eq!(chunks, kept, "chunks that no object has");
+    assert_eq!(chunks, needed, "chunks that no object has");
     let notes = plain
         .records()
         .scan(&Scan::collection(BLOB_RECLAIM, ""))

@@ -81,8 +81,8 @@ impl RecordApiKeys {
                 Err(error) => error.into_conflict()?,
             };
             back_off(attempt).await;
-            // What stands there now came with the conflict; a read could be
-            // answered by a cache. Nothing there: deleted, or re-digested.
+            // The conflict returned the current record; a read could be answered
+            // by a cache. If there is none, the key was deleted or re-digested.
             found = match conflict.item(0).and_then(|item| item.current()) {
                 Some(now) if now.decode::<StoredKey>()?.id == before.id => Some(now.clone()),
                 _ => self.locate(key).await?,

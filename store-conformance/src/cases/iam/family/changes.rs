@@ -46,7 +46,7 @@ pub(super) async fn what_is_created_reads_back_as_it_was_returned<E: Sample>(
             "arn:aws:iam::123456789012:{kind}/eng/compilers/ada"
         )]
     );
-    // One that comes from elsewhere keeps its date and its id.
+    // An imported entity has the date and the id that it was given.
     let mut moved = E::sample(&path("1"), "moved");
     moved.meta_mut().id = "chosen".into();
     moved.meta_mut().create_date = store_core::Timestamp::from_seconds(5);

@@ -32,7 +32,7 @@ pub(super) async fn a_list_neither_skips_nor_repeats<E: Sample>(harness: Family<
         assert_eq!(pages.concat(), SEVEN, "pages of {limit}");
         assert!(pages.iter().all(|page| page.len() <= limit));
     }
-    // What comes and goes meanwhile neither hides nor doubles what stays.
+    // Entities created and deleted between pages neither hide nor repeat others.
     let first = opened
         .first
         .list(&path("1"), &Listing::new().limit(3)?)
