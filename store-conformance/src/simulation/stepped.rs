@@ -31,7 +31,8 @@ impl Stepped {
         }
     }
 
-    /// A step before the call and one before its answer arrives.
+    /// A step before the call and one before its answer arrives. The trace has no
+    /// ids: those of credentials are random.
     async fn between<T>(
         &self,
         what: impl Hash,
@@ -52,7 +53,8 @@ impl Stepped {
 #[async_trait]
 impl RecordStore for Stepped {
     async fn get(&self, at: RecordRef<'_>) -> Result<Option<Record>> {
-        self.between(("get", at.id()), self.store.get(at)).await
+        self.between(("get", at.collection().name()), self.store.get(at))
+            .await
     }
 
     /// Each record is atomic by itself and all together are no snapshot, so each
@@ -62,7 +64,8 @@ impl RecordStore for Stepped {
         for &at in at {
             self.steps.step().await;
             let record = self.store.get(at).await?;
-            self.steps.note(("get", at.id(), record.is_some()));
+            self.steps
+                .note(("get", at.collection().name(), record.is_some()));
             found.push(record);
         }
         self.steps.step().await;
@@ -74,8 +77,9 @@ impl RecordStore for Stepped {
     }
 
     async fn commit(&self, batch: &Batch) -> Result<Committed> {
-        let ids: Vec<_> = batch.items().iter().map(|item| item.key().id()).collect();
-        self.between(("commit", ids), self.store.commit(batch))
+        let items = batch.items().iter();
+        let collections: Vec<_> = items.map(|item| item.key().collection().name()).collect();
+        self.between(("commit", collections), self.store.commit(batch))
             .await
     }
 
