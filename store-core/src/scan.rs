@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cursor_fits_only_its_own_question() {
+    fn a_cursor_is_valid_only_for_its_query() {
         let cursor = scan("p").cursor("alice");
         let back: Cursor = cursor.to_string().parse().unwrap();
         assert_eq!(back, cursor);

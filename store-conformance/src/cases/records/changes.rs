@@ -1,4 +1,4 @@
-//! Notices of changes: who hears of what, and when.
+//! Notices of changes: which listener gets which, and when.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -14,34 +14,38 @@ use super::tools::{Given, OTHERS, Space, conflict};
 use crate::suite::CaseResult;
 use crate::{Case, case};
 
-/// Its changes are told.
+/// A collection with change notices.
 pub(crate) const WATCHED: Collection = Collection::new("watched").cacheable();
 
 pub(super) fn cases() -> Vec<Case<dyn RecordStore>> {
     vec![
-        needs(case!(every_change_is_told_to_all_who_listen, "8")),
-        needs(case!(a_change_can_be_read_when_it_is_told, "8", "R3")),
-        needs(case!(what_did_not_change_is_not_told, "8")),
-        needs(case!(strange_names_are_told_as_they_are, "8", "47")),
-        needs(case!(two_namespaces_never_hear_each_other, "10")),
-        needs(case!(whoever_misses_a_notice_is_told_of_a_gap, "8")),
-        needs(case!(a_call_that_is_dropped_loses_no_notice, "8", "39")),
-        needs(case!(a_closed_store_ends_what_it_tells, "R10", "58")).needs("close", |harness| {
-            Box::pin(a_store_without_close_goes_on_telling(harness))
+        needs(case!(every_change_notifies_every_listener, "8")),
+        needs(case!(
+            a_change_can_be_read_when_its_notice_arrives,
+            "8",
+            "R3"
+        )),
+        needs(case!(what_did_not_change_causes_no_notice, "8")),
+        needs(case!(notices_contain_odd_names_unchanged, "8", "47")),
+        needs(case!(notices_never_cross_namespaces, "10")),
+        needs(case!(a_missed_notice_is_reported_as_a_gap, "8")),
+        needs(case!(a_dropped_call_loses_no_notice, "8", "39")),
+        needs(case!(a_closed_store_ends_its_notices, "R10", "58")).needs("close", |harness| {
+            Box::pin(a_store_without_close_continues_its_notices(harness))
         }),
     ]
 }
 
-/// A store need not tell anybody; then it says so.
+/// A store need not have change notices; then it refuses the call.
 fn needs(case: Case<dyn RecordStore>) -> Case<dyn RecordStore> {
     case.needs("change notice", |harness| {
-        Box::pin(a_store_without_change_notice_says_so(harness))
+        Box::pin(change_notices_are_refused_where_there_are_none(harness))
     })
 }
 
-async fn a_store_without_change_notice_says_so(harness: Given) -> CaseResult {
+async fn change_notices_are_refused_where_there_are_none(harness: Given) -> CaseResult {
     let space = Space::open(&harness).await?;
-    let refused = space.first.changes().await.expect_err("it tells nobody");
+    let refused = space.first.changes().await.expect_err("it has no notices");
     assert_eq!(refused.kind(), ErrorKind::Unsupported, "{refused}");
     assert_eq!(space.first.capabilities().change_notice, Support::No);
     Ok(())
@@ -54,26 +58,33 @@ fn watched(id: impl AsRef<str>) -> Result<RecordKey> {
 /// Waits as long as a slow network may take, and then fails.
 async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
     let answer = tokio::time::timeout(Duration::from_secs(30), future).await;
-    answer.unwrap_or_else(|_| panic!("{what}: nothing was told"))
+    answer.unwrap_or_else(|_| panic!("{what}: no notice arrived"))
 }
 
-/// Hears exactly `expected`, in whatever order.
-async fn hears(what: &str, changes: &mut Changes, partition: &Partition, expected: &[RecordKey]) {
+/// Receives exactly `expected`, in any order.
+async fn receives(
+    what: &str,
+    changes: &mut Changes,
+    partition: &Partition,
+    expected: &[RecordKey],
+) {
     let mut expected: Vec<_> = expected.iter().collect();
     while !expected.is_empty() {
-        let told = soon(what, changes.next()).await;
-        let Some(Notice::Changed { partition: p, key }) = &told else {
-            panic!("{what}: {told:?}, where nothing was lost");
+        let notice = soon(what, changes.next()).await;
+        let Some(Notice::Changed { partition: p, key }) = &notice else {
+            panic!("{what}: {notice:?}, although nothing was lost");
         };
         let place = expected.iter().position(|wanted| *wanted == key);
         let place = place.filter(|_| p == partition);
         expected.swap_remove(
-            place.unwrap_or_else(|| panic!("{what}: told of {:?} in {:?}", key.id(), p.as_str())),
+            place.unwrap_or_else(|| {
+                panic!("{what}: a notice of {:?} in {:?}", key.id(), p.as_str())
+            }),
         );
     }
 }
 
-async fn every_change_is_told_to_all_who_listen(harness: Given) -> CaseResult {
+async fn every_change_notifies_every_listener(harness: Given) -> CaseResult {
     let space = Space::open(&harness).await?;
     assert_ne!(space.first.capabilities().change_notice, Support::No);
     let mut listeners = vec![
@@ -110,7 +121,7 @@ async fn every_change_is_told_to_all_who_listen(harness: Given) -> CaseResult {
     expected.extend(&many);
     expected.sort();
     for changes in &mut listeners {
-        let mut told = Vec::new();
+        let mut noticed = Vec::new();
         loop {
             match soon("the last change", changes.next()).await {
                 Some(Notice::Changed { partition, key }) => {
@@ -118,23 +129,23 @@ async fn every_change_is_told_to_all_who_listen(harness: Given) -> CaseResult {
                     if key == last {
                         break;
                     }
-                    told.push(key);
+                    noticed.push(key);
                 }
-                other => panic!("{other:?}, where nothing was lost"),
+                other => panic!("{other:?}, although nothing was lost"),
             }
         }
-        told.sort();
+        noticed.sort();
         assert!(
-            told.iter().eq(expected.iter().copied()),
-            "{} told, {} changed",
-            told.len(),
+            noticed.iter().eq(expected.iter().copied()),
+            "{} notices, {} changes",
+            noticed.len(),
             expected.len()
         );
     }
     Ok(())
 }
 
-async fn a_change_can_be_read_when_it_is_told(harness: Given) -> CaseResult {
+async fn a_change_can_be_read_when_its_notice_arrives(harness: Given) -> CaseResult {
     let space = Space::open(&harness).await?;
     let a = watched("a")?;
     let mut changes = space.second.changes().await?;
@@ -151,21 +162,21 @@ async fn a_change_can_be_read_when_it_is_told(harness: Given) -> CaseResult {
         assert_eq!(
             version,
             Some(batch.version()),
-            "told before it could be read"
+            "noticed before it could be read"
         );
     }
     Ok(())
 }
 
-async fn what_did_not_change_is_not_told(harness: Given) -> CaseResult {
+async fn what_did_not_change_causes_no_notice(harness: Given) -> CaseResult {
     let space = Space::open(&harness).await?;
     let second = Duration::from_secs(1);
-    let (a, gone, last) = (watched("a")?, watched("gone")?, watched("last")?);
+    let (a, brief, last) = (watched("a")?, watched("brief")?, watched("last")?);
     let mut batch = space.batch();
     batch
         .put(a.clone(), Expect::Any, Body::json(1)?)?
         .put_until(
-            gone,
+            brief,
             Expect::Any,
             Body::json(1)?,
             Some(space.now() + second),
@@ -181,20 +192,20 @@ async fn what_did_not_change_is_not_told(harness: Given) -> CaseResult {
     let mut checked = space.batch();
     checked.check(a.clone(), Expect::Present)?;
     space.first.commit(&checked).await?;
-    space.put("nobody watches these", 1).await?;
+    space.put("not watched", 1).await?;
     space.first.commit(&space.batch()).await?;
-    // A record says itself when it expires.
+    // A record contains its expiry, so there is no notice of it.
     space.clock.advance(second * 10);
     space.first.sweep(second).await?;
 
     let mut batch = space.batch();
     batch.put(last.clone(), Expect::Absent, Body::json(1)?)?;
     space.first.commit(&batch).await?;
-    hears("the only change", &mut changes, &space.partition, &[last]).await;
+    receives("the only change", &mut changes, &space.partition, &[last]).await;
     Ok(())
 }
 
-async fn strange_names_are_told_as_they_are(harness: Given) -> CaseResult {
+async fn notices_contain_odd_names_unchanged(harness: Given) -> CaseResult {
     let space = Space::open(&harness).await?;
     let mut changes = space.second.changes().await?;
     let names = strange_names();
@@ -205,7 +216,7 @@ async fn strange_names_are_told_as_they_are(harness: Given) -> CaseResult {
             batch.put(key.clone(), Expect::Absent, Body::json(1)?)?;
         }
         space.first.commit(&batch).await?;
-        hears("ids", &mut changes, &space.partition, &keys).await;
+        receives("ids", &mut changes, &space.partition, &keys).await;
     }
     for (index, name) in names.iter().enumerate().step_by(3) {
         let partition = Partition::new(name)?;
@@ -213,12 +224,12 @@ async fn strange_names_are_told_as_they_are(harness: Given) -> CaseResult {
         let mut batch = Batch::new(partition.clone(), space.now());
         batch.put(key.clone(), Expect::Absent, Body::json(1)?)?;
         space.first.commit(&batch).await?;
-        hears("a partition", &mut changes, &partition, &[key]).await;
+        receives("a partition", &mut changes, &partition, &[key]).await;
     }
     Ok(())
 }
 
-async fn two_namespaces_never_hear_each_other(harness: Given) -> CaseResult {
+async fn notices_never_cross_namespaces(harness: Given) -> CaseResult {
     let spaces = [Space::open(&harness).await?, Space::open(&harness).await?];
     let mut listeners = [
         spaces[0].second.changes().await?,
@@ -231,14 +242,13 @@ async fn two_namespaces_never_hear_each_other(harness: Given) -> CaseResult {
         space.first.commit(&batch).await?;
     }
     for ((changes, space), name) in listeners.iter_mut().zip(&spaces).zip(names) {
-        hears(name, changes, &space.partition, &[watched(name)?]).await;
+        receives(name, changes, &space.partition, &[watched(name)?]).await;
     }
     Ok(())
 }
 
-/// More at once than any line should be trusted to hold: what does not arrive
-/// is made up for.
-async fn whoever_misses_a_notice_is_told_of_a_gap(harness: Given) -> CaseResult {
+/// More notices than any connection buffers: a gap replaces those that do not arrive.
+async fn a_missed_notice_is_reported_as_a_gap(harness: Given) -> CaseResult {
     let space = Space::open(&harness).await?;
     let mut slow = space.second.changes().await?;
     let mut missing = std::collections::BTreeSet::new();
@@ -265,46 +275,46 @@ async fn whoever_misses_a_notice_is_told_of_a_gap(harness: Given) -> CaseResult 
     }
     assert!(
         missing.is_empty(),
-        "{} notices are missing, and nobody said so",
+        "{} notices are missing without a gap",
         missing.len()
     );
     Ok(())
 }
 
-async fn a_call_that_is_dropped_loses_no_notice(harness: Given) -> CaseResult {
+async fn a_dropped_call_loses_no_notice(harness: Given) -> CaseResult {
     let space = Space::open(&harness).await?;
     let mut changes = space.second.changes().await?;
     for i in 0..20 {
         let key = watched(i.to_string())?;
         let mut batch = space.batch();
         batch.put(key.clone(), Expect::Absent, Body::json(i)?)?;
-        // Whichever is done first ends the other; a commit is never told twice.
-        let told = tokio::select! {
-            told = changes.next() => told,
+        // The first to end drops the other; a commit is never noticed twice.
+        let notice = tokio::select! {
+            notice = changes.next() => notice,
             done = space.first.commit(&batch) => done.map(|_| None)?,
         };
-        if told.is_none() {
-            hears("a commit", &mut changes, &space.partition, &[key]).await;
+        if notice.is_none() {
+            receives("a commit", &mut changes, &space.partition, &[key]).await;
         }
     }
     Ok(())
 }
 
-async fn a_closed_store_ends_what_it_tells(harness: Given) -> CaseResult {
+async fn a_closed_store_ends_its_notices(harness: Given) -> CaseResult {
     let space = Space::open(&harness).await?;
     let mut changes = space.first.changes().await?;
     let waits = async { soon("the end", changes.next()).await };
-    let (told, closed) = tokio::join!(waits, space.first.close());
+    let (end, closed) = tokio::join!(waits, space.first.close());
     closed?;
-    assert_eq!(told, None);
+    assert_eq!(end, None);
     assert_eq!(soon("still the end", changes.next()).await, None);
     let error = space.first.changes().await.expect_err("it is closed");
     assert_eq!(error.kind(), ErrorKind::Closed, "{error}");
     Ok(())
 }
 
-/// What is left of the promise where there is nothing to close.
-async fn a_store_without_close_goes_on_telling(harness: Given) -> CaseResult {
+/// The rest of the promise for a store without anything to close.
+async fn a_store_without_close_continues_its_notices(harness: Given) -> CaseResult {
     let space = Space::open(&harness).await?;
     let mut changes = space.first.changes().await?;
     space.first.close().await?;
@@ -312,6 +322,6 @@ async fn a_store_without_close_goes_on_telling(harness: Given) -> CaseResult {
     let mut batch = space.batch();
     batch.put(key.clone(), Expect::Any, Body::json(1)?)?;
     Arc::clone(&space.second).commit(&batch).await?;
-    hears("a write", &mut changes, &space.partition, &[key]).await;
+    receives("a write", &mut changes, &space.partition, &[key]).await;
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! R3 and R4: all or nothing, and a refusal that tells what is there.
+//! R3 and R4: all or nothing, and conflicts with the current records.
 
 use std::time::Duration;
 
@@ -18,12 +18,12 @@ pub(super) fn cases() -> Vec<Case<dyn RecordStore>> {
         case!(every_expectation_means_what_it_says, "R3", "R4", "12"),
         case!(a_conflict_names_exactly_what_failed, "R4"),
         case!(a_check_changes_nothing, "R3"),
-        case!(a_write_is_seen_by_the_other_handle_at_once, "R3"),
+        case!(a_write_is_seen_by_the_other_handle_immediately, "R3"),
         case!(a_recreated_record_is_another_record, "R3", "32"),
         case!(a_rewrite_with_the_same_body_is_a_new_version, "R3", "32"),
         case!(a_delete_leaves_nothing_and_may_be_repeated, "R3"),
         case!(an_empty_commit_does_nothing, "R3"),
-        case!(an_update_that_keeps_writes_nothing, "33"),
+        case!(an_update_that_changes_nothing_writes_nothing, "33"),
         case!(one_name_in_two_partitions_is_two_records, "R1", "20"),
     ]
 }
@@ -31,7 +31,7 @@ pub(super) fn cases() -> Vec<Case<dyn RecordStore>> {
 async fn a_failed_expectation_writes_nothing(harness: Given) -> CaseResult {
     let space = Space::open(&harness).await?;
     let there = space.put("there", 1).await?;
-    space.put("gone too", 2).await?;
+    space.put("deleted too", 2).await?;
     // The failing item first, in the middle and last.
     for position in 0..3 {
         let mut batch = space.batch();
@@ -41,12 +41,12 @@ async fn a_failed_expectation_writes_nothing(harness: Given) -> CaseResult {
             } else if i == (position + 1) % 3 {
                 batch.put(key("new")?, Expect::Any, Body::json(4)?)?;
             } else {
-                batch.delete(key("gone too")?, Expect::Any)?;
+                batch.delete(key("deleted too")?, Expect::Any)?;
             }
         }
         conflict(space.second.commit(&batch).await);
         assert!(space.record("new").await?.is_none(), "{position}: written");
-        assert_eq!(space.number("gone too").await?, Some(2), "{position}");
+        assert_eq!(space.number("deleted too").await?, Some(2), "{position}");
         let record = space.record("there").await?.ok_or("it was there")?;
         assert_eq!((number(&record)?, record.version()), (1, there));
     }
@@ -75,7 +75,7 @@ async fn a_commit_spans_collections(harness: Given) -> CaseResult {
     Ok(())
 }
 
-/// What can be where an expectation looks.
+/// What can be stored where an expectation applies.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Before {
     Never,
@@ -85,7 +85,7 @@ enum Before {
     Overwritten,
 }
 
-/// Brings about `before`; gives the version that is there or was last.
+/// Brings about `before`; returns the version that is stored, or was last.
 async fn prepare(space: &Space, id: &str, before: Before) -> Result<Version, store_core::Error> {
     Ok(match before {
         Before::Never => space.batch().version(),
@@ -153,7 +153,7 @@ async fn every_expectation_means_what_it_says(harness: Given) -> CaseResult {
                     let error = conflict(answer);
                     let current = error.conflict().and_then(|c| c.item(0)?.current());
                     let current = current.map(number).transpose()?;
-                    assert_eq!(current, there.then_some(1), "told by {id}");
+                    assert_eq!(current, there.then_some(1), "the conflict of {id}");
                 }
             }
         }
@@ -178,7 +178,7 @@ async fn a_conflict_names_exactly_what_failed(harness: Given) -> CaseResult {
         .check(key("c")?, Expect::Version(versions[1]))?; // 6 fails: absent
     let error = conflict(space.second.commit(&batch).await);
     let conflict: Conflict = error.into_conflict()?;
-    let told: Vec<(usize, Option<(u64, Version)>)> = conflict
+    let failed: Vec<(usize, Option<(u64, Version)>)> = conflict
         .failed()
         .iter()
         .map(|item| {
@@ -192,7 +192,7 @@ async fn a_conflict_names_exactly_what_failed(harness: Given) -> CaseResult {
         (4, Some((4, versions[1]))),
         (6, None),
     ];
-    assert_eq!(told, expected);
+    assert_eq!(failed, expected);
     for item in conflict.failed() {
         if let Some(current) = item.current() {
             assert_eq!(current.id(), batch.items()[item.index()].key().id());
@@ -218,7 +218,7 @@ async fn a_check_changes_nothing(harness: Given) -> CaseResult {
     Ok(())
 }
 
-async fn a_write_is_seen_by_the_other_handle_at_once(harness: Given) -> CaseResult {
+async fn a_write_is_seen_by_the_other_handle_immediately(harness: Given) -> CaseResult {
     let space = Space::open(&harness).await?;
     let at = key("a")?;
     let mut last: Option<Record> = None;
@@ -227,7 +227,7 @@ async fn a_write_is_seen_by_the_other_handle_at_once(harness: Given) -> CaseResu
             space.handle(round as usize),
             space.handle(round as usize + 1),
         );
-        // A cache, if there is one, gets its chance to be wrong.
+        // A cache, if there is one, could be outdated here.
         let before = reader.get(at.at(&space.partition)).await?;
         assert_eq!(before.map(|r| r.version()), last.map(|r| r.version()));
         let mut batch = space.batch();
@@ -243,7 +243,7 @@ async fn a_write_is_seen_by_the_other_handle_at_once(harness: Given) -> CaseResu
         assert_eq!(
             listed.first().map(Record::version),
             seen.as_ref().map(Record::version),
-            "the scan tells another story in round {round}"
+            "the scan differs in round {round}"
         );
         if let Some(seen) = &seen {
             assert_eq!((number(seen)?, seen.version()), (round, batch.version()));
@@ -309,7 +309,7 @@ async fn an_empty_commit_does_nothing(harness: Given) -> CaseResult {
     Ok(())
 }
 
-async fn an_update_that_keeps_writes_nothing(harness: Given) -> CaseResult {
+async fn an_update_that_changes_nothing_writes_nothing(harness: Given) -> CaseResult {
     let space = Space::open(&harness).await?;
     let at = key("a")?;
     let partition = &space.partition;

@@ -1,4 +1,4 @@
-//! R2: what has expired is absent, to everyone and at once.
+//! R2: an expired record is absent for every caller.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ pub(super) fn cases() -> Vec<Case<dyn RecordStore>> {
         case!(an_overwrite_moves_the_expiry, "R2"),
         case!(a_record_written_expired_is_never_seen, "R2"),
         case!(an_expiry_survives_to_the_nanosecond, "R2", "37"),
-        case!(expired_records_do_not_hide_the_living, "R2", "R5"),
+        case!(expired_records_do_not_hide_others, "R2", "R5"),
     ]
 }
 
@@ -48,7 +48,7 @@ async fn an_expired_record_is_absent_before_any_sweep(harness: Given) -> CaseRes
     assert_eq!(
         space.number("brief").await?,
         Some(2),
-        "died by the old expiry"
+        "expired at the old time"
     );
     Ok(())
 }
@@ -142,7 +142,7 @@ async fn an_expired_version_is_no_longer_expected(harness: Given) -> CaseResult 
     conflict(space.first.commit(&batch).await);
     assert!(
         space.record("a").await?.is_none(),
-        "a dead record was revived"
+        "an expired record exists again"
     );
 
     // Created again with the very same content, it is another record.
@@ -250,7 +250,7 @@ async fn an_expiry_survives_to_the_nanosecond(harness: Given) -> CaseResult {
     Ok(())
 }
 
-async fn expired_records_do_not_hide_the_living(harness: Given) -> CaseResult {
+async fn expired_records_do_not_hide_others(harness: Given) -> CaseResult {
     let space = Space::open(&harness).await?;
     let deadline = space.now() + SECOND;
     let mut living = Vec::new();

@@ -19,32 +19,31 @@ pub(super) fn cases() -> Vec<Case<dyn RecordStore>> {
     vec![
         case!(every_record_is_linearizable, "R3", "30", "31", "32"),
         case!(commits_over_several_records_are_linearizable, "R3"),
-        case!(what_is_said_of_a_lost_reply_is_true, "R7", "R3"),
+        case!(reports_of_lost_replies_are_true, "R7", "R3"),
     ]
 }
 
-/// How a recorded race is made.
+/// The parameters of a recorded race.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Race {
-    /// Where chance starts from. The calls follow from it; how they interleave
-    /// does not.
+    /// The seed of the calls. How they interleave does not depend on it.
     pub seed: u64,
-    /// How many tasks call at once; every other one uses the second handle.
+    /// How many tasks run concurrently; every second one uses the second handle.
     pub tasks: usize,
     /// How many calls each task makes.
     pub calls: usize,
-    /// Over how many records.
+    /// The number of records.
     pub records: usize,
-    /// The most records of one commit. If it is one, each record's history is
-    /// checked by itself, which is faster; else all together.
+    /// The most records of one commit. If it is one, the history of each record is
+    /// checked separately, which is faster.
     pub together: usize,
-    /// What befalls the calls on their way; the answers are resolved.
+    /// The faults of the network; lost replies are resolved.
     pub faults: Chances,
 }
 
 impl Race {
-    /// A modest race on a sound network.
+    /// A moderate race without faults.
     pub fn new(seed: u64) -> Self {
         Self {
             seed,
@@ -75,8 +74,8 @@ impl Race {
         }
     }
 
-    /// Runs it in a fresh namespace and checks what was recorded. Gives the
-    /// number of calls.
+    /// Runs it in a new namespace and checks the recorded history. Returns the number of
+    /// calls.
     ///
     /// # Errors
     /// Those of opening the namespace, an answer that no store should give, and
@@ -109,7 +108,7 @@ impl Race {
         for answer in running.join_all().await {
             answer.map_err(|error| format!("seed {}: {error}", self.seed))?;
         }
-        // What is still on its way arrives, and everyone sees what it left.
+        // Delayed requests arrive, and every task reads the result.
         for lossy in &lossy {
             lossy.deliver().await;
         }
@@ -133,7 +132,7 @@ impl Race {
             .map_err(|violation: Violation| format!("seed {}: {violation}", self.seed).into())
     }
 
-    /// What a record's calls are checked with.
+    /// The key under which the calls on a record are checked.
     fn key(&self, record: usize) -> usize {
         if self.together == 1 { record } else { 0 }
     }
@@ -188,7 +187,7 @@ impl Racer {
         Ok(())
     }
 
-    /// Reads some records at once, each of which is a call by itself.
+    /// Reads some records together; each counts as a call.
     async fn read(&mut self, records: &[usize], by_scan: bool) -> Result<()> {
         let calls: Vec<_> = records
             .iter()
@@ -331,7 +330,7 @@ async fn commits_over_several_records_are_linearizable(harness: Given) -> CaseRe
     Ok(())
 }
 
-async fn what_is_said_of_a_lost_reply_is_true(harness: Given) -> CaseResult {
+async fn reports_of_lost_replies_are_true(harness: Given) -> CaseResult {
     for seed in 1..=6 {
         Race::lossy(seed).run(&harness).await?;
     }

@@ -1,8 +1,8 @@
 //! The record store's promises, R1 to R10.
 //!
-//! One file a theme. Every case holds for any right store on any server: it
-//! moves the clock by hand, races through both handles, and knows nothing of
-//! where the records are.
+//! One file for each topic. Every case passes on any correct store on any server: it
+//! moves the clock by hand, races through both handles, and does not depend on how
+//! records are stored.
 
 mod bodies;
 mod changes;

@@ -49,7 +49,7 @@ pub(super) fn strange_names() -> Vec<String> {
     short.into_iter().map(String::from).chain(long).collect()
 }
 
-/// Writes the strange names as ids, each with its place in the list as number.
+/// Writes the odd names as ids, each with its index in the list as its number.
 async fn put_strange(space: &Space, names: &[String]) -> CaseResult {
     for (chunk, names) in names.chunks(50).enumerate() {
         let mut batch = space.batch();
@@ -81,7 +81,11 @@ async fn no_two_ids_share_a_record(harness: Given) -> CaseResult {
         assert!(space.record(&names[index]).await?.is_none());
     }
     let left = ids(&*space.first, space.scan()).await?;
-    assert_eq!(left.len(), names.len() - 5, "a delete took others with it");
+    assert_eq!(
+        left.len(),
+        names.len() - 5,
+        "a delete removed other records"
+    );
     Ok(())
 }
 
@@ -196,7 +200,7 @@ async fn a_partition_and_an_id_never_run_into_each_other(harness: Given) -> Case
 }
 
 async fn collections_do_not_mix(harness: Given) -> CaseResult {
-    // One name is another's beginning, and some ids look like names.
+    // One name is a prefix of another, and some ids look like names.
     const LONGER: Collection = Collection::new("things_more");
     let collections = [THINGS, OTHERS, LONGER];
     let space = Space::open(&harness).await?;
@@ -241,7 +245,11 @@ async fn two_namespaces_never_see_each_other(harness: Given) -> CaseResult {
     batch.put(key("a")?, Expect::Absent, Body::json(2)?)?;
     other.first.commit(&batch).await?;
     other.delete("a").await?;
-    assert_eq!(one.number("a").await?, Some(1), "deleted from elsewhere");
+    assert_eq!(
+        one.number("a").await?,
+        Some(1),
+        "deleted through another namespace"
+    );
     Ok(())
 }
 

@@ -18,10 +18,10 @@ pub(super) fn cases() -> Vec<Case<dyn RecordStore>> {
         case!(of_many_who_create_one_wins, "R3", "13"),
         case!(concurrent_updates_lose_nothing, "R3", "7", "30"),
         case!(neither_of_two_checks_misses_the_others_write, "R3"),
-        case!(a_closed_gate_lets_nobody_in, "R3"),
+        case!(a_closed_gate_admits_no_record, "R3"),
         case!(transfers_keep_the_total, "R3"),
         case!(an_update_never_resurrects_what_was_deleted, "R3", "31"),
-        case!(partitions_do_not_hold_each_other_up, "R3"),
+        case!(partitions_do_not_delay_each_other, "R3"),
     ]
 }
 
@@ -66,10 +66,10 @@ async fn of_many_who_create_one_wins(harness: Given) -> CaseResult {
             assert_eq!(
                 shown.map(Record::version),
                 Some(won[0].0),
-                "the loser is told"
+                "the loser gets a conflict"
             );
         }
-        let left = space.record(&id).await?.ok_or("somebody won")?;
+        let left = space.record(&id).await?.ok_or("one of them won")?;
         assert_eq!(left.version(), won[0].0);
     }
     Ok(())
@@ -135,7 +135,7 @@ async fn neither_of_two_checks_misses_the_others_write(harness: Given) -> CaseRe
     Ok(())
 }
 
-async fn a_closed_gate_lets_nobody_in(harness: Given) -> CaseResult {
+async fn a_closed_gate_admits_no_record(harness: Given) -> CaseResult {
     let space = Arc::new(Space::open(&harness).await?);
     for round in 0..10 {
         let gate = key(format!("{round} gate"))?;
@@ -148,7 +148,7 @@ async fn a_closed_gate_lets_nobody_in(harness: Given) -> CaseResult {
                     let mut close = space.batch();
                     close.put(gate, Expect::Version(open), Body::json(0)?)?;
                     space.handle(i).commit(&close).await?;
-                    // Whoever is in by now was in before; nobody comes after.
+                    // Records that are in by now were in before; none comes after.
                     return ids(&*space.handle(i + 1), space.scan().id_prefix(prefix)).await;
                 }
                 for n in 0..6 {
@@ -169,7 +169,7 @@ async fn a_closed_gate_lets_nobody_in(harness: Given) -> CaseResult {
         })
         .await?;
         let after = ids(&*space.second, space.scan().id_prefix(prefix)).await?;
-        assert_eq!(answers[2], after, "someone entered through a closed gate");
+        assert_eq!(answers[2], after, "a record entered through a closed gate");
     }
     Ok(())
 }
@@ -204,7 +204,7 @@ async fn transfers_keep_the_total(harness: Given) -> CaseResult {
                 let at = [from, to].map(|i| accounts[i].at(&space.partition));
                 let found = space.handle(task).get_many(&at).await?;
                 let [Some(payer), Some(payee)] = &found[..] else {
-                    panic!("an account is gone");
+                    panic!("an account is missing");
                 };
                 let amount = number(payer)?.min(1 + dice.below(30) as u64);
                 let mut batch = space.batch();
@@ -229,7 +229,7 @@ async fn transfers_keep_the_total(harness: Given) -> CaseResult {
         }
     })
     .await?;
-    assert!(done.iter().sum::<usize>() > 0, "nobody got anywhere");
+    assert!(done.iter().sum::<usize>() > 0, "no transfer was done");
     assert_eq!(sum(&space.snapshot(&accounts).await?)?, TOTAL);
     Ok(())
 }
@@ -263,13 +263,13 @@ async fn an_update_never_resurrects_what_was_deleted(harness: Given) -> CaseResu
         .await?;
         assert!(
             space.record(at.id()).await?.is_none(),
-            "round {round}: it is back"
+            "round {round}: it exists again"
         );
     }
     Ok(())
 }
 
-async fn partitions_do_not_hold_each_other_up(harness: Given) -> CaseResult {
+async fn partitions_do_not_delay_each_other(harness: Given) -> CaseResult {
     let space = Arc::new(Space::open(&harness).await?);
     at_once(12, |i| {
         let space = Arc::clone(&space);
@@ -282,7 +282,7 @@ async fn partitions_do_not_hold_each_other_up(harness: Given) -> CaseResult {
                     Expect::Any,
                     Body::json(round)?,
                 )?;
-                // Nobody else is here, so nothing is ever refused.
+                // There is no other writer here, so nothing is refused.
                 space.handle(i).commit(&batch).await?;
                 let found = space.handle(i + 1).get(key("b")?.at(&partition)).await?;
                 assert_eq!(found.as_ref().map(number).transpose()?, Some(round));

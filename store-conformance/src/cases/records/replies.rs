@@ -1,4 +1,4 @@
-//! R7: what becomes of a commit whose reply was lost.
+//! R7: commits whose reply is lost.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,19 +21,19 @@ pub(super) fn cases() -> Vec<Case<dyn RecordStore>> {
         ),
         case!(what_may_have_happened_is_never_called_a_failure, "R7"),
         case!(a_lost_create_never_resurrects_what_was_deleted, "R7", "31"),
-        case!(a_late_request_applies_no_second_time, "R7"),
-        case!(a_lost_check_is_asked_again, "R7"),
+        case!(a_late_request_is_not_applied_twice, "R7"),
+        case!(a_lost_check_is_repeated, "R7"),
     ]
 }
 
-/// Sends `batch` over a network with these faults, resolving.
+/// Sends `batch` over a network with these faults, with lost replies resolved.
 async fn send(space: &Space, batch: &Batch, faults: &[Fault]) -> Result<Committed> {
     let network = Lossy::scripted(Arc::clone(&space.first), faults.iter().copied());
     Resolving::new(Arc::new(network)).commit(batch).await
 }
 
 fn ambiguous<T: std::fmt::Debug>(answer: Result<T>) {
-    let error = answer.expect_err("nobody can know");
+    let error = answer.expect_err("it cannot be known");
     assert_eq!(error.retry(), Retry::Ambiguous, "{error}");
 }
 
@@ -100,8 +100,8 @@ async fn a_request_that_was_lost_is_sent_again_where_it_cannot_apply_twice(
     assert_eq!(space.number("b").await?, Some(2));
     let mut delete = space.batch();
     delete.delete(key("a")?, Expect::Version(update.version()))?;
-    // The second reply is lost as well: the record is gone, by whose hand
-    // nobody can say.
+    // The second reply is lost as well: the record is deleted, but it is unknown by which
+    // request.
     ambiguous(send(&space, &delete, &[Fault::LoseRequest, Fault::LoseReply]).await);
     let mut delete = space.batch();
     delete.delete(key("b")?, Expect::Version(update.version()))?;
@@ -126,7 +126,7 @@ async fn what_may_have_happened_is_never_called_a_failure(harness: Given) -> Cas
         };
         ambiguous(send(&space, &batch, faults).await);
     }
-    // Someone else was faster: our own may have come before that, or never.
+    // Another writer was faster: our request may have been applied before, or never.
     space.put("a", 3).await?;
     let mut batch = space.batch();
     batch.put(key("a")?, Expect::Version(old), Body::json(4)?)?;
@@ -139,17 +139,17 @@ async fn a_lost_create_never_resurrects_what_was_deleted(harness: Given) -> Case
     let space = Space::open(&harness).await?;
     let mut create = space.batch();
     create.put(key("a")?, Expect::Absent, Body::json(1)?)?;
-    // It lands, and before its client asks, someone has seen and deleted it.
+    // It is applied, and another client deletes the record before its client reads.
     space.first.commit(&create).await?;
     let mut delete = space.batch();
     delete.delete(key("a")?, Expect::Version(create.version()))?;
     space.second.commit(&delete).await?;
     ambiguous(send(&space, &create, &[Fault::LoseRequest]).await);
-    assert!(space.record("a").await?.is_none(), "it came back to life");
+    assert!(space.record("a").await?.is_none(), "it exists again");
     Ok(())
 }
 
-async fn a_late_request_applies_no_second_time(harness: Given) -> CaseResult {
+async fn a_late_request_is_not_applied_twice(harness: Given) -> CaseResult {
     let space = Space::open(&harness).await?;
     let old = space.put("a", 1).await?;
     let network = Arc::new(Lossy::scripted(Arc::clone(&space.first), [Fault::Delay]));
@@ -167,7 +167,7 @@ async fn a_late_request_applies_no_second_time(harness: Given) -> CaseResult {
     Ok(())
 }
 
-async fn a_lost_check_is_asked_again(harness: Given) -> CaseResult {
+async fn a_lost_check_is_repeated(harness: Given) -> CaseResult {
     let space = Space::open(&harness).await?;
     space.put("a", 1).await?;
     for fault in [Fault::LoseRequest, Fault::LoseReply, Fault::Delay] {
@@ -177,7 +177,7 @@ async fn a_lost_check_is_asked_again(harness: Given) -> CaseResult {
         let mut batch = space.batch();
         batch.check(key("a")?, Expect::Absent)?;
         conflict(send(&space, &batch, &[fault]).await);
-        // It cannot have written anything, so asking once more is safe.
+        // It cannot have written anything, so repeating it is safe.
         let error = send(&space, &batch, &[fault, Fault::LoseReply]).await;
         assert_eq!(error.expect_err("no answer at all").retry(), Retry::Safe);
     }

@@ -22,17 +22,17 @@ pub(super) fn cases() -> Vec<Case<dyn RecordStore>> {
         ),
         case!(a_cursor_outlives_its_record, "R5", "17"),
         case!(changes_during_a_scan_hide_no_stable_record, "R5", "14"),
-        case!(a_cursor_fits_only_its_own_question, "R5"),
+        case!(a_cursor_is_valid_only_for_its_query, "R5"),
         case!(a_forged_cursor_shows_nothing_outside_its_query, "R1", "R5"),
         case!(a_cursor_serves_the_other_handle_as_text, "R5"),
         case!(a_scan_stays_within_its_prefix_on_every_page, "R5", "18"),
-        case!(a_scan_tells_what_a_get_tells, "R5"),
+        case!(a_scan_returns_what_a_get_returns, "R5"),
         case!(a_collection_scan_delivers_every_record, "R5"),
         case!(a_collection_scan_survives_changes, "R5"),
     ]
 }
 
-/// Writes these ids, each with its place in the list as number.
+/// Writes these ids, each with its index in the list as its number.
 async fn put_all(space: &Space, ids: &[String]) -> CaseResult {
     for (chunk, ids) in ids.chunks(50).enumerate() {
         let mut batch = space.batch();
@@ -50,8 +50,8 @@ fn numbered(range: std::ops::Range<usize>) -> Vec<String> {
 
 async fn a_scan_is_in_bytewise_order(harness: Given) -> CaseResult {
     let space = Space::open(&harness).await?;
-    // Among them U+FFFF and U+10000, which UTF-16 orders the other way, cases
-    // that a collation would fold, and marks that it would pass over.
+    // They include U+FFFF and U+10000, which UTF-16 sorts the other way, letters that a
+    // collation would fold, and marks that it would ignore.
     let mut names = strange_names();
     names.extend(
         [
@@ -129,7 +129,7 @@ async fn a_cursor_outlives_its_record(harness: Given) -> CaseResult {
         space.delete(id).await?;
     }
     let rest = ids(&*space.second, scan.clone().after(&cursor)?).await?;
-    // `ids` walks from the first page of its scan, which here is the second.
+    // `ids` begins with the first page of its scan, which here is the second.
     assert_eq!(rest, numbered(seen.len()..10));
     for id in &rest {
         space.delete(id).await?;
@@ -156,8 +156,8 @@ async fn changes_during_a_scan_hide_no_stable_record(harness: Given) -> CaseResu
         if next.is_none() {
             break;
         }
-        // Before, at and after where the scan stands: one goes, one comes, and
-        // a stable one is rewritten.
+        // Before, at and after the position of the scan: one record is deleted, one is
+        // added, and a stable one is rewritten.
         for id in names.iter().skip(1).step_by(2).skip(round).take(1) {
             space.delete(id).await?;
         }
@@ -169,12 +169,12 @@ async fn changes_during_a_scan_hide_no_stable_record(harness: Given) -> CaseResu
     assert!(found.is_sorted(), "out of order: {found:?}");
     let distinct: BTreeSet<_> = found.iter().collect();
     assert_eq!(distinct.len(), found.len(), "repeated: {found:?}");
-    let kept: Vec<_> = found.into_iter().filter(|id| stable.contains(id)).collect();
-    assert_eq!(kept, stable);
+    let delivered: Vec<_> = found.into_iter().filter(|id| stable.contains(id)).collect();
+    assert_eq!(delivered, stable);
     Ok(())
 }
 
-async fn a_cursor_fits_only_its_own_question(harness: Given) -> CaseResult {
+async fn a_cursor_is_valid_only_for_its_query(harness: Given) -> CaseResult {
     let space = Space::open(&harness).await?;
     put_all(&space, &numbered(0..5)).await?;
     let page = space.first.scan(&space.scan().limit(2)?).await?;
@@ -189,7 +189,7 @@ async fn a_cursor_fits_only_its_own_question(harness: Given) -> CaseResult {
         let error = other.after(&cursor).expect_err("another question");
         assert_eq!(error.kind(), ErrorKind::InvalidInput);
     }
-    // Cut short and lengthened, by someone at the other end of an API.
+    // Cut and extended, by a client of an API.
     let text = cursor.to_string();
     for forged in [format!("{text}AAAA"), text[..text.len() - 2].to_owned()] {
         let Ok(scan) = forged.parse().and_then(|c: Cursor| space.scan().after(&c)) else {
@@ -202,8 +202,8 @@ async fn a_cursor_fits_only_its_own_question(harness: Given) -> CaseResult {
     Ok(())
 }
 
-/// A client has its own cursor, so it knows everything but the position that it
-/// puts into it.
+/// A client has a genuine cursor, so it knows everything in it but can change the
+/// position.
 async fn a_forged_cursor_shows_nothing_outside_its_query(harness: Given) -> CaseResult {
     let space = Space::open(&harness).await?;
     put_all(
@@ -232,8 +232,8 @@ async fn a_forged_cursor_shows_nothing_outside_its_query(harness: Given) -> Case
         positions.push(id.replace('-', "\0").into());
         for partition in ["", "alpha", "p", "q", "zeta"] {
             positions.push(format!("{partition}\0{id}").into());
-            // With a length, with a length and a shard, and as a list of names
-            // that are still to be delivered.
+            // With a length, with a length and a shard, and as a list of names that are
+            // still to be delivered.
             let mut place = vec![partition.len() as u8];
             place.extend_from_slice(partition.as_bytes());
             place.extend_from_slice(id.as_bytes());
@@ -262,7 +262,7 @@ async fn a_forged_cursor_shows_nothing_outside_its_query(harness: Given) -> Case
                         );
                     }
                 }
-                // A cluster may say that it is not the one of the cursor.
+                // A cluster may answer that the cursor belongs to another topology.
                 Err(error) => assert!(
                     matches!(
                         error.kind(),
@@ -320,7 +320,7 @@ async fn a_scan_stays_within_its_prefix_on_every_page(harness: Given) -> CaseRes
     Ok(())
 }
 
-async fn a_scan_tells_what_a_get_tells(harness: Given) -> CaseResult {
+async fn a_scan_returns_what_a_get_returns(harness: Given) -> CaseResult {
     let space = Space::open(&harness).await?;
     let later = space.now() + std::time::Duration::from_nanos(1_234_567_891);
     space.put_until("a", 1, Some(later)).await?;
@@ -345,7 +345,7 @@ async fn a_scan_tells_what_a_get_tells(harness: Given) -> CaseResult {
     Ok(())
 }
 
-/// Records in many partitions; what is where.
+/// Records in many partitions, and their numbers.
 async fn spread(space: &Space) -> Result<BTreeMap<(String, String), Version>, store_core::Error> {
     let mut written = BTreeMap::new();
     for partition in (0..12).map(|i| format!("{}{i}", ["x", "y", "x/"][i % 3])) {
@@ -396,7 +396,7 @@ async fn a_collection_scan_survives_changes(harness: Given) -> CaseResult {
         };
         let here = |r: &store_core::Record| (r.partition().as_str().to_owned(), r.id().to_owned());
         found.extend(page.items.iter().map(here));
-        // The record where the cursor stands goes; it was delivered.
+        // The record at the cursor is deleted; it was delivered.
         if let Some(last) = page.items.last() {
             let mut batch = Batch::new(last.partition().clone(), space.now());
             batch.delete(last.key().clone(), Expect::Any)?;
@@ -406,8 +406,8 @@ async fn a_collection_scan_survives_changes(harness: Given) -> CaseResult {
         batch.put(key("new")?, Expect::Any, Body::json(1)?)?;
         space.first.commit(&batch).await?;
         next = page.next;
-        // What comes in meanwhile may or may not be delivered; it must not be
-        // for ever.
+        // Records that are added during the scan may be delivered or not, but the scan
+        // must end.
         if next.is_none() || written.keys().all(|name| found.contains(name)) {
             break;
         }

@@ -10,15 +10,15 @@ use store_core::{
 
 use crate::harness::{Harness, Opened};
 
-/// What every case is given.
+/// The harness of every case.
 pub(super) type Given = Arc<dyn Harness<dyn RecordStore>>;
 
-/// Most records of these cases.
+/// The collection of most records.
 pub(super) const THINGS: Collection = Collection::new("things");
-/// Some others.
+/// A second collection.
 pub(super) const OTHERS: Collection = Collection::new("others");
 
-/// A fresh namespace, and one partition of it that most cases need no more than.
+/// A new namespace, and the partition of it that most cases use.
 pub(super) struct Space {
     pub(super) first: Arc<dyn RecordStore>,
     pub(super) second: Arc<dyn RecordStore>,
@@ -45,7 +45,7 @@ impl Space {
         })
     }
 
-    /// The handle of worker `number`: they take turns.
+    /// The handle of worker `number`: even and odd workers use different ones.
     pub(super) fn handle(&self, number: usize) -> Arc<dyn RecordStore> {
         Arc::clone(if number.is_multiple_of(2) {
             &self.first
@@ -63,7 +63,7 @@ impl Space {
         Batch::new(self.partition.clone(), self.now())
     }
 
-    /// Writes a number through the first handle, whatever is there.
+    /// Writes a number through the first handle, unconditionally.
     pub(super) async fn put(&self, id: &str, number: u64) -> Result<Version> {
         self.put_until(id, number, None).await
     }
@@ -81,7 +81,7 @@ impl Space {
         Ok(batch.version())
     }
 
-    /// Deletes through the first handle, whatever is there.
+    /// Deletes through the first handle, unconditionally.
     pub(super) async fn delete(&self, id: &str) -> Result<()> {
         let mut batch = self.batch();
         batch.delete(key(id)?, Expect::Any)?;
@@ -119,7 +119,7 @@ impl Space {
                 Err(error) => return Err(error),
             }
         }
-        panic!("reads and checks never agree, however often one tries");
+        panic!("reads and checks never agree");
     }
 }
 
@@ -132,7 +132,7 @@ pub(super) fn number(record: &Record) -> Result<u64> {
     record.decode::<u64>().map(|number| *number)
 }
 
-/// Every page of a scan. Asserts what holds of each of them.
+/// Every page of a scan, each checked for what holds of all pages.
 pub(super) async fn pages(store: &dyn RecordStore, scan: Scan) -> Result<Vec<Vec<Record>>> {
     let mut pages = Vec::new();
     let mut next = None;
@@ -166,7 +166,7 @@ pub(super) async fn ids(store: &dyn RecordStore, scan: Scan) -> Result<Vec<Strin
     Ok(pages.iter().flatten().map(|r| r.id().to_owned()).collect())
 }
 
-/// Asserts that a commit was refused by its expectations; gives the error.
+/// Asserts that a commit was refused by its expectations; returns the error.
 pub(super) fn conflict<T: std::fmt::Debug>(answer: Result<T>) -> Error {
     let error = answer.expect_err("an expectation does not hold");
     assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");

@@ -216,7 +216,7 @@ pub fn all() -> Vec<Mutant> {
         flaw!(
             CachesReads,
             "answers from a cache that other writers do not empty",
-            "a_write_is_seen_by_the_other_handle_at_once"
+            "a_write_is_seen_by_the_other_handle_immediately"
         ),
         flaw!(
             DropsTheMissing,
@@ -261,7 +261,7 @@ pub fn all() -> Vec<Mutant> {
         flaw!(
             GivesEmptyPages,
             "gives pages on which all has expired",
-            "expired_records_do_not_hide_the_living"
+            "expired_records_do_not_hide_others"
         ),
         flaw!(
             StoresBytesAsText,
@@ -301,22 +301,22 @@ pub fn all() -> Vec<Mutant> {
         flaw!(
             TellsBeforeItWrites,
             "tells of a change before it is written",
-            "a_change_can_be_read_when_it_is_told"
+            "a_change_can_be_read_when_its_notice_arrives"
         ),
         flaw!(
             TellsOfNoDelete,
             "tells nobody of deletes",
-            "every_change_is_told_to_all_who_listen"
+            "every_change_notifies_every_listener"
         ),
         flaw!(
             TellsOfWhatFailed,
             "tells of commits that were refused",
-            "what_did_not_change_is_not_told"
+            "what_did_not_change_causes_no_notice"
         ),
         flaw!(
             LosesNoticesInSilence,
             "loses notices under load, and tells of no gap",
-            "whoever_misses_a_notice_is_told_of_a_gap"
+            "a_missed_notice_is_reported_as_a_gap"
         ),
         flaw!(
             ChecksBeforeItLocks,
