@@ -1,7 +1,6 @@
-//! The rights that store-dynamodb's documentation asks for are enough: for every
-//! call of every contract, by a user who has no others.
+//! The rights in store-dynamodb's documentation suffice for every call of every contract.
 //!
-//! On MiniStack, which decides by IAM's policies.
+//! On MiniStack, which evaluates IAM's policies.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -15,7 +14,7 @@ use store_dynamodb::{DynamoDbBuilder, DynamoDbStore};
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-/// Where the policy is written.
+/// The documentation with the policy.
 const DOCUMENTATION: &str = include_str!("../../store-dynamodb/src/lib.rs");
 
 fn main() -> ExitCode {
@@ -31,7 +30,7 @@ fn main() -> ExitCode {
     };
     let trials = vec![
         trial("the_documented_rights_suffice", suffice),
-        trial("without_a_right_the_error_says_so", denied),
+        trial("a_missing_right_is_permission_denied", denied),
     ];
     let ended = libtest_mimic::run(&Arguments::from_args(), trials);
     drop::<Server>(server);
@@ -41,14 +40,16 @@ fn main() -> ExitCode {
 /// The policy of the documentation, for another table.
 fn policy(table: &str) -> Result<serde_json::Value, Failure> {
     let (_, text) = DOCUMENTATION.split_once("```json").ok_or("no policy")?;
-    let (text, _) = text.split_once("//! ```").ok_or("it does not end")?;
+    let (text, _) = text
+        .split_once("//! ```")
+        .ok_or("the policy does not end")?;
     let text = text
         .replace("//!", "")
         .replace("table/app", &format!("table/{table}"));
     Ok(serde_json::from_str(&text)?)
 }
 
-/// Asks IAM, as the key that may do anything with any signature.
+/// Sends a request to IAM by the administrator's key, of which any signature is valid.
 fn iam(endpoint: &str, query: &str) -> Result<String, Failure> {
     let address = endpoint.trim_start_matches("http://");
     let mut stream = TcpStream::connect(address)?;
@@ -71,13 +72,13 @@ fn iam(endpoint: &str, query: &str) -> Result<String, Failure> {
     }
 }
 
-/// What stands in an element of this name.
+/// The content of the element of this name.
 fn element<'x>(xml: &'x str, name: &str) -> Result<&'x str, Failure> {
     let (_, rest) = xml.split_once(&format!("<{name}>")).ok_or(name)?;
     Ok(rest.split_once('<').ok_or(name)?.0)
 }
 
-/// A user with that policy alone, and the store as he opens it.
+/// Creates a user with only this policy, and returns the builder of the user's store.
 fn user(
     endpoint: &str,
     name: &str,
@@ -119,7 +120,7 @@ async fn suffice(endpoint: &str) -> Result<(), Failure> {
     let builder = user(endpoint, "running", &running)?.table("whole");
     let store = builder.connect().await?;
     Store::from(&store).blobs().sweep().await?;
-    let refused = store.setup().await.expect_err("it may not");
+    let refused = store.setup().await.expect_err("the user has no such right");
     assert_eq!(refused.kind(), ErrorKind::PermissionDenied);
     Ok(())
 }
@@ -129,7 +130,10 @@ async fn denied(endpoint: &str) -> Result<(), Failure> {
     let store = user(endpoint, "elsewhere", &policy("another")?)?
         .connect()
         .await?;
-    let refused = store.setup().await.expect_err("it is another's table");
+    let refused = store
+        .setup()
+        .await
+        .expect_err("the policy is for another table");
     assert_eq!(refused.kind(), ErrorKind::PermissionDenied);
     Ok(())
 }

@@ -1,8 +1,8 @@
-//! Streamed objects: over records, but for how chunks are removed.
+//! Streamed objects over records, with another way to remove chunks.
 //!
-//! Chunks that nobody can reach any more need not go all at once or not at all.
-//! In a transaction each would cost twice its size, and a hundred of them more
-//! than a partition may write in a minute: so they go by `BatchWriteItem`.
+//! Chunks that no object refers to need not be removed atomically. In a transaction
+//! each would cost twice its size, and a hundred of them more than a partition may write
+//! in a minute. So `BatchWriteItem` removes them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use store_core::{
     RecordStore, Result, Retry, Timestamp,
 };
 
-use crate::commit::unmade;
+use crate::commit::unbuilt;
 use crate::error::{BACKEND, Effect, from_sdk, is_for_now};
 use crate::refusal::outcome;
 use crate::shared::Shared;
@@ -30,8 +30,8 @@ const MOST_DELETES: usize = 25;
 /// How often deletes that the server left undone are sent without any progress.
 const ATTEMPTS: u32 = 12;
 
-/// Objects over `records`, whose chunks expire after `orphans` until they are
-/// published, if that is asked for.
+/// Objects over `records`. With `orphans`, chunks expire after that time unless their
+/// object is published.
 pub(crate) fn over(
     shared: Arc<Shared>,
     records: Arc<dyn RecordStore>,
@@ -61,7 +61,7 @@ impl ProvisionalChunks for Expiring {
     }
 
     async fn keep(&self, partition: &Partition, chunks: &[RecordKey]) -> Result<()> {
-        // Those of other partitions are kept at the same time.
+        // Core calls this for several partitions at the same time.
         for key in chunks {
             self.keep_one(key.at(partition)).await?;
         }
@@ -87,7 +87,7 @@ impl Expiring {
         match outcome(sent, "keep")? {
             Ok(_) => Ok(()),
             Err(_) => {
-                let advice = "the write took longer than its chunks live, so that nothing was \
+                let advice = "the write took longer than its chunks live, so nothing was \
                               published; see DynamoDbBuilder::orphans_expire";
                 Err(Error::new(ErrorKind::Superseded, advice)
                     .with_backend(BACKEND)
@@ -97,14 +97,14 @@ impl Expiring {
     }
 }
 
-/// The records, of which chunks are removed one by one.
+/// The records, with chunks removed one by one.
 #[derive(Debug)]
 struct Chunked {
     shared: Arc<Shared>,
     inner: Arc<dyn RecordStore>,
 }
 
-/// Whether it only removes chunks, there or not.
+/// Whether `batch` only removes chunks, whatever their state.
 fn removes_chunks(batch: &Batch) -> bool {
     let is_removal = |item: &BatchItem| {
         item.key().collection() == BLOB_CHUNKS
@@ -119,7 +119,7 @@ impl Chunked {
         let delete = |index| {
             let key = wire::key(batch.at(index));
             let delete = DeleteRequest::builder().set_key(Some(key)).build();
-            let delete = delete.map_err(unmade)?;
+            let delete = delete.map_err(unbuilt)?;
             Ok(WriteRequest::builder().delete_request(delete).build())
         };
         let all: Vec<_> = (0..batch.items().len())

@@ -1,12 +1,12 @@
 //! Buckets as DynamoDB's items: all quotas of a key in one.
 //!
-//! An attribute for each quota: a number is the arrival time that a take wrote,
-//! a map is what a closure did. So to compare it with a number says which it is
-//! too, since nothing is ever more or less than a value of another type.
+//! Each quota has an attribute: a number is the arrival time that a take wrote, and a map
+//! is a bucket that a closure wrote. A comparison with a number is false for a map, so it
+//! also checks which of the two it is.
 //!
-//! A take rewrites that number and no more. What it leaves out follows from the
-//! rest: the item's `remove_at` says when its buckets are full at the latest, and its
-//! `version` which attributes there are.
+//! A take rewrites only that number. The rest follows from it: the item's `remove_at`
+//! says when its buckets are full at the latest, and its `version` changes with the set
+//! of attributes.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,10 +19,10 @@ use store_core::{Result, Timestamp, Version};
 use crate::shared::Shared;
 use crate::wire::{self, EXPIRES_AT, Item, TTL, VERSION, malformed};
 
-/// What the name of a quota's attribute begins with; its own name follows.
+/// The prefix of a quota's attribute; the quota's name follows.
 const QUOTA: &str = "quota_";
 
-/// What a closure wrote.
+/// The attributes of a bucket that a closure wrote.
 const TOKENS: &str = "tokens";
 const REFILLED: &str = "refilled";
 
@@ -108,7 +108,7 @@ pub(crate) fn unchanged(stored: &Stored) -> Condition {
     condition
 }
 
-/// A condition, and what stands in it for names and values.
+/// A condition, with the placeholders of its names and values.
 #[derive(Default)]
 pub(crate) struct Condition {
     pub(crate) text: String,
@@ -163,8 +163,8 @@ pub(crate) fn item(own: &str, bucket: &Bucket, version: Version, ttl: u64) -> It
         let value = match entry.state {
             State::Tat(tat) => wire::time(tat),
             State::Tokens(tokens) => AttributeValue::M(HashMap::from([
-                // As text: all digits that a float needs to be read back to the
-                // last bit, which may be more than a number of DynamoDB's has.
+                // As text, because the digits that a float needs to read back
+                // exactly may be more than a number of DynamoDB's has.
                 (TOKENS.into(), wire::text(format!("{:?}", tokens.tokens))),
                 (REFILLED.into(), wire::time(tokens.last_refill)),
                 (EXPIRES_AT.into(), wire::time(entry.expires_at)),
@@ -180,7 +180,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bucket_is_read_back_to_the_nanosecond_and_the_last_bit() {
+    fn a_bucket_reads_back_to_the_nanosecond_and_the_last_bit() {
         let states = [
             State::Tat(Timestamp::from_nanos(1_893_456_000_123_456_789)),
             State::Tat(Timestamp::MAX),

@@ -17,10 +17,10 @@ use crate::refusal::{ALL_OLD, outcome};
 use crate::shared::Shared;
 use crate::wire::{self, ALIVE, Item, malformed};
 
-/// How often a batch that was refused for now is sent, with growing pauses.
+/// How often a batch that was refused only for the moment is sent, with growing pauses.
 const ATTEMPTS: u32 = 12;
 
-/// Sends `batch` once; again only if it was surely not run.
+/// Sends `batch` once, and again only if the server surely did not run it.
 pub(crate) async fn send(shared: &Shared, batch: &Batch) -> Result<()> {
     let mut attempts = Attempts::at_most(ATTEMPTS);
     loop {
@@ -31,7 +31,7 @@ pub(crate) async fn send(shared: &Shared, batch: &Batch) -> Result<()> {
     }
 }
 
-/// Whether a second copy of its request is known as such.
+/// Whether the server recognizes a second copy of its request.
 pub(crate) fn is_transaction(batch: &Batch) -> bool {
     relevant(batch).len() > 1
 }
@@ -57,7 +57,7 @@ async fn once(shared: &Shared, batch: &Batch) -> Result<()> {
     }
 }
 
-/// What is expected, in DynamoDB's words.
+/// An expectation as an expression of DynamoDB's.
 #[derive(Default)]
 struct Condition {
     expression: Option<String>,
@@ -95,7 +95,7 @@ fn new_item(shared: &Shared, batch: &Batch, index: usize) -> Result<Item> {
     wire::item(batch.at(index), batch.version(), *expires_at, ttl, body)
 }
 
-/// A read: what it finds is what a condition would be asked about.
+/// A consistent read, which costs less than a condition.
 async fn check(shared: &Shared, batch: &Batch, index: usize) -> Result<()> {
     let current = get(shared, batch.at(index), "commit").await?;
     let current = current.filter(|record| !record.is_expired(batch.now()));
@@ -149,7 +149,7 @@ fn refused(batch: &Batch, index: usize, item: Item) -> Result<()> {
     )]))
 }
 
-/// The record that a failed condition met; expired is absent.
+/// The record for which a condition failed; `None` if it has expired.
 fn current(batch: &Batch, index: usize, item: Item) -> Result<Option<Record>> {
     if item.is_empty() {
         return Ok(None);
@@ -174,7 +174,8 @@ async fn transaction(shared: &Shared, batch: &Batch, indexes: &[usize]) -> Resul
     let sent = shared
         .writing()?
         .transact_write_items()
-        // Known again for ten minutes: a second copy answers as the first did.
+        // For ten minutes the server answers a second copy as it answered the first:
+        // https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html
         .client_request_token(batch.version().to_string())
         .set_transact_items(Some(items))
         .send()
@@ -206,7 +207,7 @@ fn transact_item(shared: &Shared, batch: &Batch, index: usize) -> Result<Transac
                 .set_expression_attribute_values(values)
                 .return_values_on_condition_check_failure(ALL_OLD)
                 .build()
-                .map_err(unmade)?,
+                .map_err(unbuilt)?,
         ),
         Change::Delete => item.delete(
             Delete::builder()
@@ -216,7 +217,7 @@ fn transact_item(shared: &Shared, batch: &Batch, index: usize) -> Result<Transac
                 .set_expression_attribute_values(values)
                 .return_values_on_condition_check_failure(ALL_OLD)
                 .build()
-                .map_err(unmade)?,
+                .map_err(unbuilt)?,
         ),
         Change::Check => item.condition_check(
             ConditionCheck::builder()
@@ -226,20 +227,20 @@ fn transact_item(shared: &Shared, batch: &Batch, index: usize) -> Result<Transac
                 .set_expression_attribute_values(values)
                 .return_values_on_condition_check_failure(ALL_OLD)
                 .build()
-                .map_err(unmade)?,
+                .map_err(unbuilt)?,
         ),
     };
     Ok(item.build())
 }
 
-pub(crate) fn unmade(_: BuildError) -> Error {
-    config("a request could not be made")
+pub(crate) fn unbuilt(_: BuildError) -> Error {
+    config("a request could not be built; please report this")
 }
 
 /// Why a transaction was cancelled. It wrote nothing.
 ///
-/// Where the server also gave up for another reason it may not have looked at
-/// every condition, so the failed ones alone would be half of the truth.
+/// If the server also gave up for another reason, it may not have evaluated every
+/// condition, so the list of failed ones may be incomplete.
 fn cancelled(batch: &Batch, indexes: &[usize], reasons: Vec<CancellationReason>) -> Result<Error> {
     const FAILED: &str = "ConditionalCheckFailed";
     let other = reasons

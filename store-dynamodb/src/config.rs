@@ -11,8 +11,8 @@ use store_core::config::{StoreUrl, Tls};
 use store_core::{Capabilities, Clock, Collection, Durability, Result, Support, SystemClock};
 
 use crate::DynamoDbStore;
+use crate::collection_scan::MAX_SEGMENTS;
 use crate::error::BACKEND;
-use crate::walk::MAX_SEGMENTS;
 
 /// The most shards of one limit.
 const MAX_SHARDS: u32 = 64;

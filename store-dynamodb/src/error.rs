@@ -1,6 +1,6 @@
-//! What DynamoDB and its SDK report, as one [`Error`].
+//! Errors of DynamoDB and its SDK as [`Error`].
 //!
-//! Of a server's words only the code is kept: the rest may quote a request.
+//! Of a server's error only the code is used, because its message may quote a request.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -34,8 +34,8 @@ const THROTTLED: [&str; 6] = [
     "ThrottlingException",
 ];
 
-/// Whether the server refused for now, wrote nothing and may take the same
-/// request in a moment: it throttles, or a transaction holds the item.
+/// Whether the server wrote nothing and may accept the same request in a moment, because
+/// it throttles or another transaction holds the item.
 pub(crate) fn is_for_now(error: &Error) -> bool {
     let code = error.source().and_then(|e| e.downcast_ref::<Code>());
     error.is(ErrorKind::Contended) || code.is_some_and(|code| THROTTLED.contains(&&*code.0))
@@ -49,7 +49,7 @@ where
 {
     match &e {
         SdkError::ServiceError(service) => {
-            from_code(service.err().code().unwrap_or("nothing"), effect)
+            from_code(service.err().code().unwrap_or("no code"), effect)
         }
         SdkError::TimeoutError(_) => unanswered(ErrorKind::Timeout, effect),
         SdkError::DispatchFailure(failure) if failure.is_timeout() => {
@@ -57,7 +57,7 @@ where
         }
         SdkError::DispatchFailure(_) => undelivered(&e, effect),
         SdkError::ConstructionFailure(_) => {
-            config("the request could not be made; check region, endpoint and credentials")
+            config("the request could not be built; check region, endpoint and credentials")
         }
         _ => unanswered(ErrorKind::Unavailable, effect),
     }
@@ -139,17 +139,18 @@ fn classify(code: &str, effect: Effect) -> (ErrorKind, Retry, &'static str) {
         | "ReplicatedWriteConflictException" => (
             Contended,
             Retry::Safe,
-            "transactions on the same records kept getting in each other's way; nothing was written",
+            "other transactions on the same records conflicted with every attempt; nothing was \
+             written, try again later",
         ),
         "ResourceNotFoundException" => (
             Config,
             Retry::Never,
-            "the table is not there; call setup, or check table, region and account",
+            "the table does not exist; call setup, or check table, region and account",
         ),
         "AccessDenied" | "AccessDeniedException" => (
             PermissionDenied,
             Retry::Never,
-            "these credentials may not do this; grant what the crate's documentation lists",
+            "these credentials do not permit this; grant what the crate's documentation lists",
         ),
         "ExpiredTokenException"
         | "IncompleteSignature"
@@ -162,12 +163,12 @@ fn classify(code: &str, effect: Effect) -> (ErrorKind, Retry, &'static str) {
         | "UnrecognizedClientException" => (
             Unauthenticated,
             Retry::Never,
-            "the server refused the credentials; check them, and this machine's clock",
+            "the server refused the credentials; check them, and the system clock",
         ),
         "ItemCollectionSizeLimitExceeded" | "ItemCollectionSizeLimitExceededException" => (
             LimitExceeded,
             Retry::Never,
-            "the partition is full, because the table has a local index; use one without",
+            "the partition is full, because the table has a local index; use a table without one",
         ),
         "SerializationException"
         | "UnknownOperationException"
@@ -175,18 +176,17 @@ fn classify(code: &str, effect: Effect) -> (ErrorKind, Retry, &'static str) {
         | "ValidationException" => (
             Config,
             Retry::Never,
-            "the server refused the request as invalid; is the table one that setup made?",
+            "the server refused the request as invalid; check that setup created the table",
         ),
         _ => (
             Unavailable,
             effect.if_lost(),
-            "the server failed; see the source's code",
+            "the server failed; see the code in the error's source",
         ),
     }
 }
 
-/// An error of the configuration: nothing was sent, or nothing will help but
-/// another configuration.
+/// An error of the configuration: only another configuration can help.
 pub(crate) fn config(message: impl Into<std::borrow::Cow<'static, str>>) -> Error {
     Error::new(ErrorKind::Config, message).with_backend(BACKEND)
 }
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_throttled_did_not_happen_and_what_the_server_failed_at_may_have() {
+    fn a_throttled_write_did_not_happen_and_a_failed_one_may_have() {
         for code in THROTTLED {
             assert_eq!(
                 class(code, Effect::Write),
@@ -210,7 +210,7 @@ mod tests {
             );
             assert!(is_for_now(&from_code(code, Effect::Write)));
         }
-        for code in ["InternalServerError", "ServiceUnavailable", "Unheard"] {
+        for code in ["InternalServerError", "ServiceUnavailable", "Unknown"] {
             let lost = (ErrorKind::Unavailable, Retry::Ambiguous);
             assert_eq!(class(code, Effect::Write), lost, "{code}");
             let unread = (ErrorKind::Unavailable, Retry::Safe);
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn a_held_item_may_be_asked_for_again() {
+    fn a_request_for_a_held_item_may_be_sent_again() {
         for code in ["TransactionConflict", "TransactionInProgressException"] {
             assert_eq!(
                 class(code, Effect::Write),

@@ -1,18 +1,19 @@
-//! What was last seen of buckets, so that a take asks the right question first.
+//! The state of buckets as last seen, so that the first update of a take usually has the
+//! right form.
 //!
-//! A guess, never a truth: the server checks it, and a wrong one costs one more
-//! call. So two keys may share a place, and nothing is ever evicted.
+//! A hint is a guess that the server checks, and a wrong one costs one more call. So two
+//! keys may share a place, and nothing has to be evicted.
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// How many places there are. 1 MiB, which the system gives as it is used.
+/// The number of places: 1 MiB, which the system allocates as it is used.
 const PLACES: usize = 1 << 17;
 
 pub(crate) struct Hints {
     places: Box<[AtomicU64]>,
-    /// Seeded anew each time, so that nobody can choose keys that share a place.
+    /// Seeded at random, so that a client cannot choose keys that share a place.
     hasher: RandomState,
 }
 
@@ -24,7 +25,7 @@ impl Hints {
         }
     }
 
-    /// What was last noted of `part` of `key`; zero if nothing was.
+    /// The last hint for `part` of `key`; zero if there is none.
     pub(crate) fn get(&self, key: &str, part: &str) -> u64 {
         self.place(key, part).load(Ordering::Relaxed)
     }
@@ -44,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_noted_last_is_remembered() {
+    fn the_last_hint_is_returned() {
         let hints = Hints::new();
         assert_eq!(hints.get("key", "quota"), 0);
         hints.set("key", "quota", 7);

@@ -22,20 +22,20 @@
 //! ```
 //!
 //! # Setup
-//! [`DynamoDbStore::setup`] makes the table, on demand, and turns on that
-//! DynamoDB removes what has expired; with [`DynamoDbBuilder::point_in_time_recovery`]
-//! backups too. It may run at every start, in many processes at once. A table
-//! of this name and another shape is refused, and the error says what differs.
+//! [`DynamoDbStore::setup`] creates the table, billed by request, and turns on
+//! DynamoDB's removal of expired items; with
+//! [`DynamoDbBuilder::point_in_time_recovery`] also backups. It may run at every start,
+//! in many processes at the same time. A table of this name with another shape is
+//! refused, and the error says what differs.
 //!
 //! Region and credentials come from the environment, a profile, a web identity,
 //! or the role of a container or machine, as `aws-config` finds them. For IAM
-//! Identity Center or a process that tells credentials, make the SDK's client
-//! with those features of `aws-config`, and lend it to
-//! [`DynamoDbStore::from_client`].
+//! Identity Center or a credential process, build the SDK's client with those features
+//! of `aws-config`, and pass it to [`DynamoDbStore::from_client`].
 //!
 //! ## Rights
-//! Running the store needs the first statement, `setup` the second too. A user with
-//! these rights and no others makes every call in this crate's tests.
+//! Running the store needs the first statement, and `setup` also the second. A user with
+//! only these rights makes every call in this crate's tests.
 //!
 //! ```json
 //! {
@@ -62,103 +62,106 @@
 //! }
 //! ```
 //!
-//! `Scan` is for walks over a whole collection alone. Without `DescribeTable`
-//! the store works, and cannot tell whether its table is there.
+//! `Scan` is only for scans of a whole collection. Without `DescribeTable` the store
+//! works, but cannot find out whether its table exists.
 //!
-//! # How it is kept
-//! One table, with two keys of text:
+//! # How it is stored
+//! One table, whose two key attributes are strings:
 //!
 //! | | `pk` | `sk` | attributes |
 //! |---|---|---|---|
 //! | a record | `r:acme` | `users:alice` | `version`, `json` or `bytes`, `expires_at` in nanoseconds, `remove_at` |
 //! | a limit | `l:user:7` | `bucket` | `version`, `remove_at`; for each quota `quota_NAME`: the moment in nanoseconds at which it is full, or a map of `tokens`, `refilled` and `expires_at`, if a closure wrote it |
-//! | the same, spread | `l0:user:7`, `l1:user:7` … | `bucket` | the same |
+//! | a limit that is spread | `l0:user:7`, `l1:user:7` … | `bucket` | the same |
 //!
-//! Read with any tool; change records only through the store.
+//! Read it with any tool, but change records only through the store.
 //!
-//! - **A commit** of one item is one conditional `PutItem` or `DeleteItem`; if
-//!   it checks alone, a consistent read. More are one `TransactWriteItems`,
+//! - **A commit** of one item is one conditional `PutItem` or `DeleteItem`; if it only
+//!   checks, a consistent read. A commit of several items is one `TransactWriteItems`,
 //!   whose token is the commit's version, so that a second copy of it does
-//!   nothing. A condition that fails answers with the current record.
-//! - **Reads** are consistent. `get_many` follows the keys that DynamoDB left
-//!   out, and a page the 1 MB at which it stops.
+//!   nothing. A failed condition returns the current record.
+//! - **Reads** are consistent. `get_many` requests again the keys that DynamoDB left
+//!   unprocessed, and a page continues where DynamoDB stops after 1 MB.
 //! - **A page of a whole collection** reads the table in parallel segments
-//!   ([`DynamoDbBuilder::scan_segments`]), and so costs by the size of all of it.
-//!
-//! - **A take** is one conditional `UpdateItem`. DynamoDB can add and compare, and
-//!   not take the larger of two; so the store remembers of each key which form
-//!   of the update fitted last. One that does not fit writes nothing and answers
-//!   with what is there, which makes the second fit: a take of a key that this
-//!   process has not seen costs up to two calls, and one that is denied one.
-//!   It writes the one number, and `remove_at` each half of a grace.
-//!
-//! - **An object** is a record that points to its chunks, of 256 KiB, which are
-//!   spread over sixteen partitions; a few are under way at a time. Publishing is
-//!   one conditional write of the pointer. Chunks of what was replaced, deleted or
-//!   never finished are removed by [`sweep`](store_core::BlobStore::sweep), which has to
-//!   be called now and then. Those never finished carry a `remove_at` and go by
-//!   themselves if [`DynamoDbBuilder::orphans_expire`] asks for it: taking it off when the
-//!   object is published costs as much as writing all of it again.
+//!   ([`DynamoDbBuilder::scan_segments`]), so its cost depends on the size of the table.
+//! - **A take** is one conditional `UpdateItem`. DynamoDB can add and compare, but it
+//!   has no maximum function. The store therefore remembers for each key which form
+//!   of the update succeeded last. An update of the wrong form writes nothing and
+//!   returns the stored item, which makes the second one fit. A take of a key that this
+//!   process has not seen costs up to two calls, and a take that is denied costs one.
+//!   A take writes one number, and `remove_at` once in half a grace.
+//! - **An object** is a record that points to its chunks of 256 KiB, which are
+//!   spread over sixteen partitions; a few are written at a time. Publishing is
+//!   one conditional write of the pointer. [`sweep`](store_core::BlobStore::sweep)
+//!   removes the chunks of objects that were replaced, deleted or never finished, and has
+//!   to be called now and then. With [`DynamoDbBuilder::orphans_expire`] the chunks of
+//!   unfinished objects carry a `remove_at`, and DynamoDB removes them. Publishing then
+//!   removes that attribute, which costs as much as writing the object again.
 //!
 //! A partition is an item collection, so one partition serves about 1 000
 //! writes and 3 000 reads of small records a second, whatever the table's
-//! capacity. More is throttled. One limit that is asked more often can be spread:
+//! capacity. DynamoDB throttles more. A limit with more takes than that can be spread:
 //! [`DynamoDbBuilder::spread_limit`].
 //!
 //! # What a call costs
-//! Each primitive is one request, but for `get_many` of more than 100 keys, and
+//! Each primitive is one request, except `get_many` of more than 100 keys and
 //! pages of more than 1 MB. In units of capacity, each item rounded up to the
-//! next KB when written and the next 4 KB when read:
+//! next KB when written and to the next 4 KB when read:
 //!
 //! | call | request | units |
 //! |---|---|---|
 //! | `get` | `GetItem` | 1 read for each 4 KB |
 //! | `get_many` | `BatchGetItem` | 1 read for each 4 KB of each record |
-//! | a page | `Query` | 1 read for each 4 KB of all, the next record and expired ones too |
-//! | a page of a collection | `Scan`, one a segment | 1 read for each 4 KB looked at, whatever it belongs to |
-//! | a commit of one | `PutItem`, `DeleteItem` | 1 write for each KB of the old or the new, whichever is larger; as much if it is refused |
+//! | a page | `Query` | 1 read for each 4 KB of all, including the next record and expired ones |
+//! | a page of a collection | `Scan`, one a segment | 1 read for each 4 KB of the table that is read, whatever it belongs to |
+//! | a commit of one | `PutItem`, `DeleteItem` | 1 write for each KB of the old or the new record, whichever is larger; as much if it is refused |
 //! | a check alone | `GetItem` | 1 read for each 4 KB |
-//! | a commit of several | `TransactWriteItems` | 2 writes for each KB of each item, checks too; as much if it is refused |
+//! | a commit of several | `TransactWriteItems` | 2 writes for each KB of each item, including checks; as much if it is refused |
 //! | a take | `UpdateItem`, seldom two | 1 write, also if it is denied |
-//! | a closure's change of a bucket | `GetItem`, `PutItem` | 1 read, 1 write |
+//! | a closure's change of a bucket | `GetItem`, `PutItem`; shared by concurrent changes of one key | 1 read, 1 write |
 //! | `ping`, opening a store | `DescribeTable` | none |
-//! | removing what has expired | | none |
+//! | removing expired items | | none |
 //!
 //! # Time
-//! The store's clock alone decides what has expired; it is in every condition.
-//! DynamoDB's own removal, up to two days late, only clears away, and later by
-//! [`DynamoDbBuilder::grace`]: so there is nothing to sweep.
+//! Only the store's clock decides what has expired; it is in every condition.
+//! DynamoDB's own removal, which is up to two days late, is only cleaning, and is delayed
+//! by [`DynamoDbBuilder::grace`]. There are no records to sweep.
 //!
-//! **The bound on clocks**: the clocks of all processes on one table, and their
-//! distance from DynamoDB's own since the store was opened, may differ by less
-//! than the grace, an hour by default. Within it a process whose clock is ahead
-//! finds records expired sooner, by as much as it is ahead, and nothing else
-//! happens. Beyond it, what is alive by the slowest clock may be gone.
-//! [`ping`](store_core::RecordStore::ping) says how far this process is off. A clock
-//! that is off as a whole when the store is opened, however far, does no harm.
+//! **The bound on clocks**: the clocks of all processes on one table may differ by less
+//! than the grace, an hour by default. So may the drift between such a clock and
+//! DynamoDB's own since the store was opened. Within this bound, a process whose clock is
+//! ahead finds records expired sooner, by as much as it is ahead, and nothing else
+//! happens. Beyond it, a record that is alive by the slowest clock may have been removed.
+//! [`ping`](store_core::RecordStore::ping) reports the difference between this process's
+//! clock and the server's. A constant difference when the store is opened, however
+//! large, does no harm.
 //!
 //! # A lost connection
-//! Reads are sent again by the SDK, twice at most. What writes is sent once, or
-//! again where DynamoDB said that it did nothing: it throttled, or another
-//! transaction held an item. A commit whose answer is missing is looked up by
-//! its version, or sent again if it is a transaction; where that proves nothing
-//! the error is `Retry::Ambiguous`. What was throttled for long is
-//! `Unavailable` and `Retry::Safe`; transactions that kept meeting on the same
+//! The SDK sends reads again, at most twice. Writes are sent once, and again only if
+//! DynamoDB answered that it did nothing, because it throttled or another
+//! transaction held an item. A commit without a reply is looked up by its version, or
+//! sent again if it is a transaction; where that proves nothing
+//! the error is `Retry::Ambiguous`. A write that was throttled for long is
+//! `Unavailable` and `Retry::Safe`; transactions that repeatedly conflicted on the same
 //! records are `Contended`.
 //!
+//! # TLS
+//! By rustls, with the system's authorities or those of [`DynamoDbBuilder::tls`]. A
+//! server whose certificate is not trusted is refused with `Config`.
+//!
 //! # Global tables
-//! Keep the store in one region. In a global table of the usual kind (eventual
+//! Use the store in one region. In a global table of the usual kind (eventual
 //! consistency) each region decides alone and the last writer wins: commits in
 //! two regions both succeed and one is lost, a nonce is accepted in each, limits
-//! are granted once a region, and a deleted record may come back. As a standby
-//! it serves if only one region is written to at a time; what was written in the
-//! last moments before a switch is lost, or comes later. One with strong
-//! consistency has neither transactions nor removal of expired items, so that
+//! are granted once a region, and a deleted record may reappear. A replica can be a
+//! standby if only one region is written to at a time; what was written in the
+//! last moments before a switch is lost, or arrives later. A global table with strong
+//! consistency supports neither transactions nor removal of expired items, so that
 //! commits of several records fail.
 //!
-//! # Notices
-//! There are none: [`changes`](store_core::RecordStore::changes) is `Unsupported`.
-//! What caches remember needs a time to live.
+//! # Change notice
+//! There is none: [`changes`](store_core::RecordStore::changes) is `Unsupported`.
+//! Entries of caches need a time to live.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 // Parts of a contract that is not compiled may be unused.
@@ -171,6 +174,7 @@
 mod blobs;
 #[cfg(feature = "limits")]
 mod bucket;
+mod collection_scan;
 mod commit;
 mod config;
 mod driver;
@@ -188,7 +192,7 @@ mod shared;
 mod spread;
 #[cfg(feature = "limits")]
 mod take;
-mod walk;
+
 mod wire;
 
 use std::fmt;
@@ -234,8 +238,8 @@ impl DynamoDbStore {
         Self::builder().url(url).connect().await
     }
 
-    /// Opens the store in the table `store`, with region and credentials as the
-    /// environment, the profile or the machine's role tells them.
+    /// Opens the store in the table `store`, with region and credentials from the
+    /// environment, the profile or the machine's role.
     ///
     /// # Errors
     /// As [`DynamoDbBuilder::connect`].
@@ -243,7 +247,7 @@ impl DynamoDbStore {
         Self::builder().connect().await
     }
 
-    /// Options: table, region, endpoint, credentials, timeouts, the clock.
+    /// Options: table, region, endpoint, credentials, TLS, timeouts, the clock.
     pub fn builder() -> DynamoDbBuilder {
         DynamoDbBuilder::default()
     }
@@ -262,7 +266,7 @@ impl DynamoDbStore {
         let resolving: Arc<dyn RecordStore> =
             Arc::new(Resolving::with(Arc::clone(&records) as _, |batch| {
                 match commit::is_transaction(batch) {
-                    // By its token the server applies it once, whichever copy comes first.
+                    // The server recognizes a second copy by its token.
                     true => Recourse::Resend,
                     false => Recourse::Resolve,
                 }
@@ -286,19 +290,19 @@ impl DynamoDbStore {
         })
     }
 
-    /// Makes the table, on demand, if it is not there, waits until it can be
-    /// used, and turns on that the server removes what has expired. Idempotent,
-    /// and safe when many processes start at once.
+    /// Creates the table, billed by request, if it does not exist, waits until it can be
+    /// used, and turns on the server's removal of expired items. Idempotent,
+    /// and safe when many processes start at the same time.
     ///
     /// # Errors
-    /// `Config` if there is a table of this name and another shape; the message
-    /// says what differs. `PermissionDenied` if these credentials may not.
+    /// `Config` if there is a table of this name with another shape; the message
+    /// says what differs. `PermissionDenied` if these credentials do not permit it.
     pub async fn setup(&self) -> Result<()> {
         setup::setup(self.records.shared(), self.point_in_time_recovery).await
     }
 
-    /// Closes the store, as [`Store::close`] says. A client that was lent
-    /// can still be used.
+    /// Closes the store, as [`Store::close`] says. The application's own
+    /// client stays usable.
     ///
     /// # Errors
     /// None; the result is for uniformity.

@@ -1,5 +1,5 @@
-//! Rate limits: a take is one conditional update; a closure's change is a read
-//! and a swap.
+//! Rate limits: a take is one conditional update; a closure's change is a read and a
+//! swap, which concurrent changes of one key share.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -223,7 +223,7 @@ impl DynamoDbLimits {
 
     /// Takes from the item `own`. A take is sent again only after it was surely refused.
     pub(crate) async fn take_from(&self, own: &str, take: &Take<'_>) -> Result<Decision> {
-        // At the end of time not even a full bucket has room.
+        // At the end of time no take fits, even in a full bucket.
         let mut quotas = take.quotas().iter();
         if quotas.any(|quota| take.terms(quota).latest < take.now()) {
             return take_by_update(self, take).await;

@@ -13,7 +13,7 @@ use store_core::{
     RecordRef, RecordStore, Records, Result, Retry, Scan, Swept,
 };
 
-use crate::commit::{self, unmade};
+use crate::commit::{self, unbuilt};
 use crate::config::DynamoDbBuilder;
 use crate::error::{BACKEND, Effect, from_sdk};
 use crate::scan;
@@ -47,7 +47,7 @@ impl DynamoDbRecords {
     }
 }
 
-/// The record at `at`, expired or not.
+/// The record at `at`, whether expired or not.
 pub(crate) async fn get(
     shared: &Shared,
     at: RecordRef<'_>,
@@ -78,7 +78,7 @@ async fn get_together(shared: &Shared, keys: Vec<Item>) -> Result<Vec<Item>> {
             .set_keys(Some(left))
             .consistent_read(true)
             .build()
-            .map_err(unmade)?;
+            .map_err(unbuilt)?;
         let answer = shared
             .reading()?
             .batch_get_item()
@@ -112,7 +112,7 @@ impl RecordStore for DynamoDbRecords {
 
     async fn get_many(&self, at: &[RecordRef<'_>]) -> Result<Vec<Option<Record>>> {
         self.shared.clients()?;
-        // The server refuses to be asked for one twice.
+        // The server refuses a request that names one key twice.
         let names: BTreeSet<RecordRef<'_>> = at.iter().copied().collect();
         let names: Vec<_> = names.into_iter().collect();
         let asked = names.chunks(MOST_KEYS).map(|some| {
@@ -157,7 +157,7 @@ impl RecordStore for DynamoDbRecords {
         self.shared.ping("ping").await
     }
 
-    /// There is nothing to do: the server removes what has expired.
+    /// There is nothing to do: the server removes expired items.
     async fn sweep(&self, _: Duration) -> Result<Swept> {
         self.shared.clients()?;
         Ok(Swept::default())

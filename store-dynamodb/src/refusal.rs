@@ -1,4 +1,4 @@
-//! What a conditional write came to: done, or refused with what is there.
+//! The outcome of a conditional write: done, or refused with the stored item.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -13,7 +13,7 @@ use store_core::Result;
 use crate::error::{Effect, from_code, from_sdk};
 use crate::wire::Item;
 
-/// A condition that failed answers with what is there.
+/// A failed condition returns the stored item.
 pub(crate) const ALL_OLD: ReturnValuesOnConditionCheckFailure =
     ReturnValuesOnConditionCheckFailure::AllOld;
 
@@ -21,15 +21,15 @@ pub(crate) const ALL_OLD: ReturnValuesOnConditionCheckFailure =
 pub(crate) trait Conditional:
     ProvideErrorMetadata + StdError + Send + Sync + Sized + 'static
 {
-    /// What is there, empty for nothing, if it is that the condition failed.
-    fn met(self) -> Result<Item, Self>;
+    /// The stored item, empty if there is none, if the condition failed.
+    fn stored(self) -> Result<Item, Self>;
 }
 
-/// The three writes, whose errors have no type in common.
+/// The errors of the three writes, which have no type in common.
 macro_rules! conditional {
     ($($error:ident),*) => {$(
         impl Conditional for $error {
-            fn met(self) -> Result<Item, Self> {
+            fn stored(self) -> Result<Item, Self> {
                 match self {
                     Self::ConditionalCheckFailedException(e) => Ok(e.item.unwrap_or_default()),
                     e => Err(e),
@@ -41,7 +41,7 @@ macro_rules! conditional {
 
 conditional!(DeleteItemError, PutItemError, UpdateItemError);
 
-/// The answer of a write, or the item that its condition met.
+/// The answer of a write, or the stored item for which its condition failed.
 pub(crate) fn outcome<T, E, R>(
     sent: Result<T, SdkError<E, R>>,
     operation: &'static str,
@@ -52,7 +52,7 @@ where
 {
     match sent {
         Ok(answer) => Ok(Ok(answer)),
-        Err(SdkError::ServiceError(e)) => match e.into_err().met() {
+        Err(SdkError::ServiceError(e)) => match e.into_err().stored() {
             Ok(item) => Ok(Err(item)),
             Err(e) => {
                 let code = e.code().unwrap_or("nothing");

@@ -5,16 +5,16 @@ use std::collections::HashMap;
 use store_core::key::MAX_NAME;
 use store_core::{Error, Partition, Record, Records, Result, Scan, Scope};
 
+use crate::collection_scan;
 use crate::error::{Effect, from_sdk};
 use crate::shared::Shared;
-use crate::walk;
 use crate::wire::{self, ALIVE, malformed};
 
-/// After so many bytes of bodies a page is full.
-pub(crate) const ROOM: usize = 4 << 20;
+/// A page ends after this many bytes of bodies.
+pub(crate) const PAGE_BYTES: usize = 4 << 20;
 
 pub(crate) async fn scan(shared: &Shared, scan: &Scan) -> Result<Records> {
-    // No name is longer than the longest, or holds a NUL.
+    // No name is longer than `MAX_NAME` or contains a NUL.
     let impossible = |prefix: &str| prefix.len() > MAX_NAME || prefix.contains('\0');
     let partitions = match scan.scope() {
         Scope::Partition(_) => "",
@@ -26,7 +26,7 @@ pub(crate) async fn scan(shared: &Shared, scan: &Scan) -> Result<Records> {
     }
     match scan.scope() {
         Scope::Partition(of) => partition(shared, scan, of).await,
-        Scope::Partitions(prefix) => walk::page(shared, scan, prefix).await,
+        Scope::Partitions(prefix) => collection_scan::page(shared, scan, prefix).await,
     }
 }
 
@@ -48,7 +48,7 @@ async fn partition(shared: &Shared, scan: &Scan, partition: &Partition) -> Resul
     let mut items: Vec<Record> = Vec::new();
     let mut size = 0;
     loop {
-        // One more than the page holds tells whether there is another.
+        // One item more than the page holds shows whether there is another page.
         let wanted = scan.page_size() + 1 - items.len();
         let answer = client
             .query()
@@ -69,7 +69,7 @@ async fn partition(shared: &Shared, scan: &Scan, partition: &Partition) -> Resul
         }
         start = answer.last_evaluated_key;
         let is_over = items.len() > scan.page_size();
-        if !is_over && start.is_some() && size < ROOM {
+        if !is_over && start.is_some() && size < PAGE_BYTES {
             continue;
         }
         items.truncate(scan.page_size());
@@ -80,5 +80,5 @@ async fn partition(shared: &Shared, scan: &Scan, partition: &Partition) -> Resul
 }
 
 pub(crate) fn forged() -> Error {
-    Error::invalid("the cursor is none that this list returned; pass one that is")
+    Error::invalid("the cursor was altered; pass one as it was returned")
 }

@@ -1,4 +1,4 @@
-//! The table: made, waited for, and checked.
+//! Creates the table, waits for it, and checks it.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use aws_sdk_dynamodb::types::{
 };
 use store_core::{Error, ErrorKind, Result, Retry};
 
-use crate::commit::unmade;
+use crate::commit::unbuilt;
 use crate::error::{BACKEND, Effect, config, from_sdk};
 use crate::shared::Shared;
 use crate::wire::{PK, SK, TTL};
@@ -17,7 +17,7 @@ use crate::wire::{PK, SK, TTL};
 /// How long a new table may take until it can be used.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// How often it is asked whether it can.
+/// The pause between two questions whether it can.
 const PAUSE: Duration = Duration::from_millis(200);
 
 /// The attributes of the key, and their places in it.
@@ -47,7 +47,7 @@ where
     E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
     R: std::fmt::Debug + Send + Sync + 'static,
 {
-    // All of it may be done again.
+    // Every step of setup may be repeated.
     from_sdk(e, Effect::Repeatable, "setup")
 }
 
@@ -77,12 +77,12 @@ async fn create(shared: &Shared) -> Result<()> {
             .attribute_name(name)
             .attribute_type(ScalarAttributeType::S);
         request = request
-            .key_schema(key.key_type(place).build().map_err(unmade)?)
-            .attribute_definitions(attribute.build().map_err(unmade)?);
+            .key_schema(key.key_type(place).build().map_err(unbuilt)?)
+            .attribute_definitions(attribute.build().map_err(unbuilt)?);
     }
     match request.send().await {
         Ok(_) => Ok(()),
-        // Somebody else makes it at this moment.
+        // Another process creates it at this moment.
         Err(e) if e.code() == Some("ResourceInUseException") => Ok(()),
         Err(e) => Err(failed(e)),
     }
@@ -102,7 +102,7 @@ async fn wait_for(shared: &Shared) -> Result<TableDescription> {
     let late = || {
         Error::new(
             ErrorKind::Timeout,
-            "the table is still being made; call setup again",
+            "the table is still being created; call setup again",
         )
         .with_retry(Retry::Safe)
         .with_backend(BACKEND)
@@ -139,7 +139,7 @@ fn check(name: &str, table: &TableDescription) -> Result<()> {
     if found != expected {
         return Err(config(format!(
             "the table {name} has the {}, and this store's has the {}; name another table, \
-             which setup will make",
+             which setup will create",
             found.join(" and "),
             expected.join(" and ")
         )));
@@ -147,13 +147,13 @@ fn check(name: &str, table: &TableDescription) -> Result<()> {
     if !table.local_secondary_indexes().is_empty() {
         return Err(config(format!(
             "the table {name} has a local index, which bounds its partitions to 10 GB; \
-             name another table, which setup will make"
+             name another table, which setup will create"
         )));
     }
     Ok(())
 }
 
-/// Turns on the removal of what has expired.
+/// Turns on the removal of expired items.
 async fn expire(shared: &Shared) -> Result<()> {
     let asked = shared
         .reading()?
@@ -162,17 +162,17 @@ async fn expire(shared: &Shared) -> Result<()> {
         .send()
         .await
         .map_err(failed)?;
-    if let Some(told) = asked.time_to_live_description
+    if let Some(current) = asked.time_to_live_description
         && matches!(
-            told.time_to_live_status(),
+            current.time_to_live_status(),
             Some(TimeToLiveStatus::Enabled | TimeToLiveStatus::Enabling)
         )
     {
-        return match told.attribute_name() {
+        return match current.attribute_name() {
             Some(TTL) => Ok(()),
             other => Err(config(format!(
                 "the table {} removes items by the attribute `{}`, and this store's by `{TTL}`; \
-                 name another table, which setup will make",
+                 name another table, which setup will create",
                 shared.table,
                 other.unwrap_or_default()
             ))),
@@ -182,7 +182,7 @@ async fn expire(shared: &Shared) -> Result<()> {
         .enabled(true)
         .attribute_name(TTL)
         .build()
-        .map_err(unmade)?;
+        .map_err(unbuilt)?;
     let sent = shared
         .writing()?
         .update_time_to_live()
@@ -192,18 +192,18 @@ async fn expire(shared: &Shared) -> Result<()> {
         .await;
     match sent {
         Ok(_) => Ok(()),
-        // Somebody else turned it on at this moment.
+        // Another process turned it on at this moment.
         Err(e) if e.code() == Some("ValidationException") => Ok(()),
         Err(e) => Err(failed(e)),
     }
 }
 
-/// Turns on backups from which any second of the last weeks can be restored.
+/// Turns on point-in-time recovery.
 async fn recover(shared: &Shared) -> Result<()> {
     let on = PointInTimeRecoverySpecification::builder()
         .point_in_time_recovery_enabled(true)
         .build()
-        .map_err(unmade)?;
+        .map_err(unbuilt)?;
     shared
         .writing()?
         .update_continuous_backups()

@@ -1,4 +1,4 @@
-//! What every part of an opened store uses: clients, the table's name, the clock.
+//! The state of an opened store: its clients, the table's name, the clock.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -15,7 +15,7 @@ use crate::config::DynamoDbBuilder;
 use crate::driver::Clients;
 use crate::error::{BACKEND, Effect, from_sdk};
 
-/// A server's clock this near to ours is the same: its answers tell whole seconds.
+/// Clocks that differ by no more are taken as equal: a server's answer has whole seconds.
 const SAME: Duration = Duration::from_secs(2);
 
 /// In nanoseconds.
@@ -29,7 +29,7 @@ pub(crate) struct Shared {
     pub(crate) segments: u32,
     grace: Duration,
     /// How far the server's clock was ahead of ours when the store was opened,
-    /// in nanoseconds. It stays, so that a commit that is sent again is the same.
+    /// in nanoseconds. It never changes, so that a commit that is sent again is equal.
     ahead: i64,
 }
 
@@ -78,8 +78,8 @@ impl Shared {
         self.ttl_after(expires_at, self.grace)
     }
 
-    /// The same, half a grace later still: for what expires later and later, so
-    /// that it need not be said each time.
+    /// The same plus half a grace, for items whose expiry moves with every write, so that
+    /// most of these writes need not change it.
     pub(crate) fn ttl_ahead(&self, expires_at: Timestamp) -> u64 {
         self.ttl_after(expires_at, self.grace + self.grace / 2)
     }
@@ -87,19 +87,19 @@ impl Shared {
     fn ttl_after(&self, expires_at: Timestamp, grace: Duration) -> u64 {
         let ours = (expires_at + grace).as_nanos();
         let theirs = ours.saturating_add_signed(self.ahead);
-        // Zero is for none.
+        // Zero means none.
         theirs.div_ceil(SECOND).max(1)
     }
 
-    /// When all has expired that [`Shared::ttl`] gave this for: the other way.
+    /// The inverse of [`Shared::ttl`]: by when everything with this `remove_at` has expired.
     pub(crate) fn expired_by(&self, ttl: u64) -> Timestamp {
         let theirs = Timestamp::from_nanos(ttl.saturating_mul(SECOND));
         let ours = theirs.as_nanos().saturating_add_signed(-self.ahead);
         Timestamp::from_nanos(ours) - self.grace
     }
 
-    /// Asks about the table, which may not be there or not be ours to ask about:
-    /// the server answered.
+    /// Asks about the table. That it does not exist, or that the credentials do not
+    /// permit the question, is an answer of the server too.
     pub(crate) async fn ping(&self, operation: &'static str) -> Result<Ping> {
         let date = Date::default();
         let asked = self
@@ -117,11 +117,11 @@ impl Shared {
                 return Err(error);
             }
         }
-        let told = *date.0.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(told.map_or_else(Ping::default, |server| Ping::at(server, self.now())))
+        let server_time = *date.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(server_time.map_or_else(Ping::default, |server| Ping::at(server, self.now())))
     }
 
-    /// Calls that are under way end as they would have.
+    /// Closes the store. Calls that already began are not affected.
     pub(crate) fn close(&self) {
         *self.clients.write().unwrap_or_else(PoisonError::into_inner) = None;
     }
@@ -136,7 +136,7 @@ impl fmt::Debug for Shared {
     }
 }
 
-/// The server's time, as the header of its answer tells it.
+/// The server's time from the header of its answer.
 #[derive(Clone, Debug, Default)]
 struct Date(Arc<Mutex<Option<Timestamp>>>);
 
@@ -151,8 +151,8 @@ impl Intercept for Date {
         _: &RuntimeComponents,
         _: &mut ConfigBag,
     ) -> std::result::Result<(), BoxError> {
-        let told = context.response().headers().get("date");
-        let date = told.and_then(|date| DateTime::from_str(date, DateTimeFormat::HttpDate).ok());
+        let header = context.response().headers().get("date");
+        let date = header.and_then(|date| DateTime::from_str(date, DateTimeFormat::HttpDate).ok());
         let seconds = date.and_then(|date| u64::try_from(date.secs()).ok());
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) =
             seconds.map(Timestamp::from_seconds);

@@ -1,10 +1,10 @@
 //! One hot key over several items, each in a partition of its own.
 //!
-//! Every shard keeps the whole quota, and a take of `t` tokens takes `n·t` from
-//! one of the `n`: so a shard holds an n-th of the burst and refills at an n-th
+//! Every shard has the whole quota, and a take of `t` tokens takes `n·t` from
+//! one of the `n` shards. So a shard holds an n-th of the burst and refills at an n-th
 //! of the rate, in the same integers, and all of them together never grant more
-//! than the quota. What is lost is exactness in the other direction: tokens in
-//! one shard are of no use to a take that asks another.
+//! than the quota. They may grant less: tokens in one shard are of no use to a take from
+//! another.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,7 +24,7 @@ pub(crate) fn whole(key: LimitKey<'_>) -> String {
     [LIMITS, key.as_str()].concat()
 }
 
-/// The partition key of one of its shards. No other begins so.
+/// The partition key of one of its shards. No other key begins like it.
 fn shard(key: LimitKey<'_>, number: u32) -> String {
     format!("l{number}:{}", key.as_str())
 }
@@ -43,7 +43,7 @@ pub(crate) async fn take(
     let tokens = take.tokens().saturating_mul(shards);
     if tokens > quotas.max_tokens() {
         return Err(Error::invalid(format!(
-            "{} tokens at once are more than one of this key's {shards} shards holds; \
+            "{} tokens are more than one of this key's {shards} shards holds; \
              split the request, or spread the key less",
             take.tokens()
         ))
@@ -60,20 +60,20 @@ pub(crate) async fn take(
         .await
 }
 
-/// The quotas, of which one request may take whatever their buckets hold.
+/// The quotas without a bound on the tokens of one request.
 fn unbounded(quotas: &QuotaSet) -> Result<QuotaSet> {
     let lifted = |quota: &Quota| quota.clone().with_max_tokens(quota.burst());
     QuotaSet::new(quotas.iter().map(lifted).collect::<Result<Vec<_>>>()?)
 }
 
-/// A number whose remainders are even, from call to call and process to process.
+/// A number whose remainders are evenly distributed over calls and processes.
 fn random() -> u32 {
     // The low bits of a version count up from a random start.
     let [.., a, b, c, d] = Version::unique().to_bytes();
     u32::from_be_bytes([a, b, c, d]).wrapping_mul(0x9e37_79b9) >> 8
 }
 
-/// All shards as one bucket: as long until it is full as they are on average.
+/// All shards as one bucket, which will be full after the average time of the shards.
 pub(crate) async fn peek(
     limits: &DynamoDbLimits,
     key: LimitKey<'_>,
@@ -84,7 +84,7 @@ pub(crate) async fn peek(
     Ok(merged(&found, shards, limits.clock().now()))
 }
 
-/// Nothing, if all are full.
+/// `None` if all shards are full.
 fn merged(found: &[Bucket], shards: u32, now: Timestamp) -> Option<Bucket> {
     let mut names: Vec<_> = found
         .iter()
@@ -98,7 +98,7 @@ fn merged(found: &[Bucket], shards: u32, now: Timestamp) -> Option<Bucket> {
             .flat_map(|bucket| bucket.entries().iter().filter(|entry| entry.quota == name));
         let lag = |entry: &Entry| match entry.state {
             State::Tat(tat) => tat.since(now),
-            // No closure writes to a shard.
+            // Closures cannot change a shard.
             State::Tokens(_) => Duration::ZERO,
         };
         let behind: Duration = of.clone().map(lag).sum();
@@ -137,10 +137,10 @@ pub(crate) async fn reset(
     Ok(())
 }
 
-/// What a closure that would change a spread key is told.
+/// The error of a closure that would change a spread key.
 pub(crate) fn no_closures() -> Error {
     Error::unsupported(
-        "this key is spread over shards, and a closure changes one bucket; do not spread it",
+        "this key is spread over shards, but a closure changes one bucket; do not spread it",
     )
     .with_backend(BACKEND)
     .with_operation("update")

@@ -1,10 +1,11 @@
 //! A take as one conditional update.
 //!
-//! DynamoDB adds and compares, and has no maximum: so whether a bucket's arrival
-//! time is behind the clock or ahead of it is guessed from what was last seen,
-//! and said in the condition. Behind, the new arrival time is a constant; ahead,
-//! it is the old one and an increment. If the guess was wrong the server wrote
-//! nothing and shows what there is, which decides: denied, or the other form.
+//! DynamoDB adds and compares, but it has no maximum function. So the update has one of
+//! two forms, for an arrival time behind the clock and for one ahead of it, chosen by
+//! the state that was last seen and checked by the condition. Behind the clock, the new
+//! arrival time is a constant; ahead of it, it is the old one plus an increment. If the
+//! guess was wrong, the server writes nothing and returns the stored item, by which the
+//! take is denied or sent again in the other form.
 
 use std::collections::HashMap;
 
@@ -18,7 +19,7 @@ use crate::hints::Hints;
 use crate::shared::Shared;
 use crate::wire::{self, Item};
 
-/// What is thought of the buckets: each quota's arrival time in nanoseconds,
+/// The guessed state of the buckets: each quota's arrival time in nanoseconds,
 /// zero for none, and when the server may remove them.
 pub(crate) struct Guess {
     pub(crate) tats: Vec<u64>,
@@ -30,7 +31,7 @@ impl Guess {
         let of = |part: &str| hints.get(own, part);
         Self {
             tats: take.quotas().iter().map(|quota| of(quota.name())).collect(),
-            // No quota has this name.
+            // No quota has an empty name.
             ttl: of(""),
         }
     }
@@ -44,18 +45,18 @@ impl Guess {
     }
 }
 
-/// What is thought of a quota's bucket.
+/// The guessed state of a quota's bucket.
 #[derive(Clone, Copy)]
 enum Form {
-    /// Nobody wrote one.
+    /// There is none.
     New,
     /// Its arrival time is not after the clock's.
     Behind,
-    /// It is.
+    /// Its arrival time is after the clock's.
     Ahead,
 }
 
-/// The update that takes, if things are as guessed.
+/// The update that takes, on the condition that the guess is right.
 pub(crate) struct Update {
     set: Vec<String>,
     conditions: Vec<String>,
@@ -88,12 +89,12 @@ impl Update {
             update.set.push("version = :version".into());
             update.value(":version", wire::text(Version::unique().to_string()));
         }
-        update.keep(shared, take);
+        update.extend(shared, take);
         update
     }
 
-    /// From the quota's bucket, whose attribute is a number only if a take wrote
-    /// it: for what a closure did see `take_by_update`.
+    /// Takes from the quota's bucket. Its attribute is a number only if a take wrote it;
+    /// for one that a closure wrote see `take_by_update`.
     fn take(&mut self, i: usize, quota: &str, terms: Terms) {
         let own = self.named(i, bucket::name(quota));
         let set = match self.forms[i] {
@@ -123,7 +124,7 @@ impl Update {
         self.conditions.push(condition);
     }
 
-    /// What an attribute is called in expressions: by its name, if that is a word.
+    /// An attribute's name in expressions: its own, or a placeholder if that is no word.
     fn named(&mut self, i: usize, name: String) -> String {
         if name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
             return name;
@@ -133,9 +134,9 @@ impl Update {
         placeholder
     }
 
-    /// Lets the server remove the item no sooner than it may. Another take may
-    /// have asked for later; then it stays.
-    fn keep(&mut self, shared: &Shared, take: &Take<'_>) {
+    /// Lets the server remove the item no earlier than it may. A later time that another
+    /// take wrote stays.
+    fn extend(&mut self, shared: &Shared, take: &Take<'_>) {
         let last = take
             .quotas()
             .iter()
@@ -171,15 +172,15 @@ impl Update {
         self.conditions.join(" AND ")
     }
 
-    /// What only the server knows after it.
+    /// The values to return, if only the server knows them.
     pub(crate) fn returns(&self) -> Option<ReturnValue> {
         let is_ahead = |form: &Form| matches!(form, Form::Ahead);
         let adds = self.forms.iter().any(is_ahead);
         adds.then_some(ReturnValue::UpdatedNew)
     }
 
-    /// What there is after it, given what the server returned of that. The
-    /// arrival times of before are the answer's other half.
+    /// The state after the update, from what the server returned, and the arrival times
+    /// before it.
     pub(crate) fn taken(
         &self,
         take: &Take<'_>,
@@ -196,7 +197,7 @@ impl Update {
                 before.push(Some(was.ok_or_else(wire::malformed)?));
                 tats.push(tat);
             } else {
-                // Behind the clock is as good as none.
+                // An arrival time behind the clock decides as none does.
                 before.push(None);
                 tats.push(take.now().as_nanos() + increment);
             }

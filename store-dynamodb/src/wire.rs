@@ -18,18 +18,18 @@ pub(crate) const PK: &str = "pk";
 pub(crate) const SK: &str = "sk";
 pub(crate) const VERSION: &str = "version";
 pub(crate) const EXPIRES_AT: &str = "expires_at";
-/// When the server may remove the item, in seconds. A name that expressions take
-/// as it is. See [`crate::config::DynamoDbBuilder::grace`].
+/// When the server may remove the item, in seconds. The name needs no placeholder in
+/// expressions. See [`crate::config::DynamoDbBuilder::grace`].
 pub(crate) const TTL: &str = "remove_at";
 const JSON: &str = "json";
 const BYTES: &str = "bytes";
 
-/// That an item has not expired.
+/// The condition that an item has not expired.
 pub(crate) const ALIVE: &str = "(attribute_not_exists(expires_at) OR expires_at > :now)";
 
-/// What the partition key of every record begins with.
+/// The prefix of the partition key of every record.
 pub(crate) const RECORDS: &str = "r:";
-/// The same for limits.
+/// The prefix of the partition key of every limit.
 pub(crate) const LIMITS: &str = "l:";
 
 pub(crate) fn text(text: impl Into<String>) -> AttributeValue {
@@ -54,7 +54,7 @@ pub(crate) fn sort_key(collection: Collection, id: &str) -> String {
     [collection.name(), ":", id].concat()
 }
 
-/// The two names of an item.
+/// Partition key and sort key of an item.
 pub(crate) fn names(at: RecordRef<'_>) -> (String, String) {
     (
         partition_key(at.partition()),
@@ -99,7 +99,7 @@ pub(crate) fn item(
     Ok(item)
 }
 
-/// The record of an item, whose name is known.
+/// The record of an item whose name is known.
 pub(crate) fn record(mut item: Item, partition: &Partition, key: &RecordKey) -> Result<Record> {
     let body = match (item.remove(JSON), item.remove(BYTES)) {
         (Some(AttributeValue::S(json)), None) => Body::from_json(json),
@@ -117,7 +117,7 @@ pub(crate) fn record(mut item: Item, partition: &Partition, key: &RecordKey) -> 
     ))
 }
 
-/// The record of an item, named by its own key; `None` if it is none of
+/// The record of an item, named by its own key; `None` if it is not in
 /// `collection`.
 pub(crate) fn named(item: Item, collection: Collection) -> Result<Option<Record>> {
     let of = |name| item.get(name).and_then(|value| value.as_s().ok());
@@ -150,8 +150,10 @@ pub(crate) fn integer(item: &Item, name: &str) -> Result<Option<u64>> {
 }
 
 pub(crate) fn malformed() -> Error {
-    Error::corrupt("a stored item has not the form that this store gives; was it changed by hand?")
-        .with_backend(BACKEND)
+    Error::corrupt(
+        "a stored item does not have the form that this store writes; was it changed by hand?",
+    )
+    .with_backend(BACKEND)
 }
 
 #[cfg(test)]
@@ -161,7 +163,7 @@ mod tests {
     const THINGS: Collection = Collection::new("things");
 
     #[test]
-    fn an_item_is_read_back_as_it_was_written() {
+    fn an_item_reads_back_as_it_was_written() {
         let partition = Partition::new("").unwrap();
         let key = RecordKey::new(THINGS, "a:b").unwrap();
         let version = Version::unique();

@@ -6,8 +6,8 @@ use hashbrown::HashTable;
 use store_core::Timestamp;
 use store_core::limits::{Bucket, Decision, Entry, Quota, State, Take};
 
-/// How many places an insertion looks at for what has expired: several for
-/// each bucket that it adds, so that garbage never outgrows what is live.
+/// How many places an insertion checks for expired buckets: several for each bucket that
+/// it adds, so that expired buckets never outnumber the others for long.
 const LOOKED_AT_IN_PASSING: usize = 4;
 
 /// How many buckets are compared to evict one.
@@ -17,23 +17,23 @@ const COMPARED_TO_EVICT: usize = 16;
 /// no pointer to compare them.
 const INLINE: usize = 22;
 
-/// How many takes in a row, of all that the front did not serve, bring their
-/// key to the front: so many that two alternating keys cost next to nothing.
+/// How many takes in a row, of those that the front did not serve, bring their key to the
+/// front. With so many, two alternating keys cost next to nothing.
 const IN_A_ROW: u32 = 16;
 
-/// In this order: what a take of a hot key touches comes first, beside the lock.
+/// In this order, because a take of a hot key touches the first fields, beside the lock.
 #[derive(Default)]
 #[repr(C)]
 pub(crate) struct Buckets {
-    /// The bucket that was asked for many times in a row, out of the table.
-    /// Here it is on the lock's own cache line: threads that want the same key
-    /// hand each other that one line, and nothing else that changes.
+    /// The bucket that was used many times in a row, moved out of the table. Here it is on
+    /// the lock's cache line, so that threads that use the same key exchange only that
+    /// line.
     front: Option<Held>,
     front_hash: u64,
-    /// Whose key was last looked for in the table, and how often in a row.
+    /// The hash of the key that was last looked up in the table, and how often in a row.
     last_hash: u64,
     in_a_row: u32,
-    /// Where the next look for what has expired begins.
+    /// Where the next check for expired buckets begins.
     cursor: u32,
     /// All others.
     table: HashTable<Slot>,
@@ -86,7 +86,7 @@ impl Buckets {
         self.find(hash, key).map(|held| held.state.to_bucket())
     }
 
-    /// Puts `bucket` in the place of the one that `key` has; true if it had none.
+    /// Writes `bucket`; true if `key` had none.
     pub(crate) fn put(&mut self, hash: u64, key: &str, bucket: Bucket) -> bool {
         let state = BucketState::from(bucket);
         if let Some(held) = self.find(hash, key) {
@@ -98,12 +98,12 @@ impl Buckets {
         true
     }
 
-    /// True if there was one.
+    /// Removes the bucket of `key`; true if there was one.
     pub(crate) fn remove(&mut self, hash: u64, key: &str) -> bool {
         self.front.take_if(|held| held.key.is(key)).is_some() || self.take_out(hash, key).is_some()
     }
 
-    /// Removes expired buckets from a few places; says how many there were.
+    /// Removes expired buckets from a few places, and returns their number.
     pub(crate) fn remove_some_expired(&mut self, now: Timestamp) -> usize {
         let expired = |held: &Held| held.state.expires_at() <= now;
         let mut removed = usize::from(self.front.take_if(|held| expired(held)).is_some());
@@ -120,8 +120,8 @@ impl Buckets {
         removed
     }
 
-    /// Removes every bucket that is full by `now`: how many, and when the first
-    /// of the others will be.
+    /// Removes every bucket that is full by `now`: returns their number, and when the first
+    /// of the others will be full.
     pub(crate) fn remove_full(&mut self, now: Timestamp) -> (usize, Option<Timestamp>) {
         self.return_front();
         let before = self.table.len();
@@ -137,7 +137,7 @@ impl Buckets {
     }
 
     /// Removes one bucket: of a few, the one that will be full first, because
-    /// forgetting it grants the least. False if there is none.
+    /// its removal grants the least. False if there is none.
     pub(crate) fn evict_fullest(&mut self) -> bool {
         self.return_front();
         let places = self.table.num_buckets();
@@ -216,7 +216,7 @@ impl Slot {
     }
 }
 
-/// Limiters share a name as a pointer more often than not.
+/// Compares pointers first, because limiters usually share the name.
 fn is_named(quota: &Quota, name: &Arc<str>) -> bool {
     Arc::ptr_eq(quota.shared_name(), name) || quota.name() == &**name
 }
@@ -251,7 +251,7 @@ impl BucketState {
         }
     }
 
-    /// From when on the bucket is surely full.
+    /// The moment from which on the bucket is surely full.
     fn full_at(&self) -> Timestamp {
         match self {
             Self::One { tat, .. } => *tat,
@@ -361,7 +361,7 @@ mod tests {
     /// Takes, writes and removals in long and short runs of one key, so that
     /// keys come to the front, are replaced there, changed there and removed.
     #[test]
-    fn what_is_in_front_is_as_good_as_in_the_table() {
+    fn a_bucket_in_front_behaves_as_in_the_table() {
         let quotas = QuotaSet::from(Quota::per_second(40).expect("a good quota"));
         let mut buckets = Buckets::default();
         let mut reference = BTreeMap::<String, Bucket>::new();

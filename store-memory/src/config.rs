@@ -30,7 +30,7 @@ pub struct MemoryBuilder {
     pub(crate) strict: bool,
 }
 
-/// The same options as data, from a configuration file. What is missing is as
+/// The same options as data, from a configuration file. An option that is not given is as
 /// in a new [`MemoryBuilder`].
 ///
 /// ```
@@ -79,8 +79,7 @@ impl Default for MemoryBuilder {
 impl MemoryBuilder {
     /// The options that a URL names: `memory://`, and after a `?` any of
     /// `max_records`, `max_bytes`, `max_buckets`, `bucket_eviction` and `strict`,
-    /// joined by `&`. It
-    /// is read when the store is opened by [`MemoryBuilder::connect`].
+    /// joined by `&`. [`MemoryBuilder::connect`] reads it.
     pub fn url(mut self, url: impl Into<String>) -> Self {
         self.url = Some(url.into());
         self
@@ -112,22 +111,22 @@ impl MemoryBuilder {
     }
 
     /// The most records to hold; a commit that would exceed it is refused with
-    /// `LimitExceeded`. Expired records are removed to make room first.
+    /// `LimitExceeded`. Expired records are removed first.
     pub fn max_records(mut self, records: usize) -> Self {
         self.max_records = records;
         self
     }
 
-    /// The most bytes of partitions, ids and bodies to hold, likewise.
+    /// The most bytes of partitions, ids and bodies to hold; the same applies.
     pub fn max_bytes(mut self, bytes: usize) -> Self {
         self.max_bytes = bytes;
         self
     }
 
-    /// The most buckets of rate limits to hold, 100 000 if never called: of
-    /// about 100 bytes each, and longer keys beside. Without room, buckets that
-    /// are full again are forgotten first; if all are in use, a take under a
-    /// new key is refused with `LimitExceeded`, so that whoever chooses the
+    /// The most buckets of rate limits to hold, 100 000 by default. A bucket takes about
+    /// 100 bytes, and a long key its own length. Without room, buckets that
+    /// are full again are removed first; if all are in use, a take under a
+    /// new key is refused with `LimitExceeded`, so that a client that chooses the
     /// keys cannot fill the memory.
     pub fn max_buckets(mut self, buckets: usize) -> Self {
         self.max_buckets = buckets;
@@ -135,14 +134,14 @@ impl MemoryBuilder {
     }
 
     /// What a take under a new key does while all buckets are in use.
-    /// [`BucketEviction::Refuse`] if never called.
+    /// [`BucketEviction::Refuse`] by default.
     pub fn bucket_eviction(mut self, eviction: BucketEviction) -> Self {
         self.bucket_eviction = eviction;
         self
     }
 
-    /// Whether each body is encoded and read back when it is written, so that
-    /// whatever works here works on a server. On in debug builds.
+    /// Whether each body is encoded and decoded when it is written, so that a body that
+    /// is accepted here is accepted by a server. On in debug builds.
     pub fn strict(mut self, strict: bool) -> Self {
         self.strict = strict;
         self

@@ -14,7 +14,7 @@ use store_core::{Error, Result};
 #[serde(rename_all = "snake_case")]
 pub enum BucketEviction {
     /// It is refused with `LimitExceeded`: no key gets more than its quota, but
-    /// a client that can choose keys can keep new ones out.
+    /// a client that can choose keys can exclude new ones.
     #[default]
     Refuse,
     /// Of a few buckets, the one that will be full first is deleted: new keys

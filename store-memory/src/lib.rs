@@ -1,10 +1,9 @@
 //! The embedded store, and the reference for every other backend.
 //!
-//! [`MemoryStore`] keeps records, streamed objects and rate limits in this
-//! process. It never encodes a value: what was put is handed out again, as the
-//! same `Arc`. It needs no runtime of its own, holds no lock while it runs
-//! anybody else's code, and answers reads at once
-//! ([`get_now`](store_core::RecordStore::get_now)).
+//! [`MemoryStore`] holds records, streamed objects and rate limits in this
+//! process. It never encodes a value: a read returns the `Arc` that was put. It needs no
+//! runtime of its own, holds no lock while it runs a caller's code, and answers reads
+//! synchronously ([`get_now`](store_core::RecordStore::get_now)).
 //!
 //! ```
 //! use store_memory::MemoryStore;
@@ -40,7 +39,7 @@ mod eviction;
 #[cfg(feature = "limits")]
 mod limits;
 mod records;
-mod scans;
+mod scan;
 mod shard;
 mod state;
 
@@ -66,14 +65,14 @@ pub struct MemoryStore {
 }
 
 impl MemoryStore {
-    /// An empty store on the machine's clock, with room for any number of
+    /// An empty store on the system clock, with room for any number of
     /// records and for 100 000 buckets.
     pub fn new() -> Self {
         Self::builder().build()
     }
 
-    /// An empty store with the options that `url` names, as every backend has
-    /// it: see [`MemoryBuilder::url`]. Each call opens another store.
+    /// An empty store with the options in `url`, see [`MemoryBuilder::url`]. Each call
+    /// opens another store.
     ///
     /// ```
     /// # use store_memory::MemoryStore;
@@ -89,7 +88,7 @@ impl MemoryStore {
         Self::builder().url(url).connect().await
     }
 
-    /// Does nothing, as every backend does it: there is nothing to prepare.
+    /// Does nothing, because memory needs no preparation. Every backend has it.
     ///
     /// # Errors
     /// None.
@@ -123,8 +122,8 @@ impl MemoryStore {
         }
     }
 
-    /// How many records are held, how many bytes of names and bodies they count
-    /// for, and how many buckets. What has expired counts until it is removed.
+    /// The number of records, the bytes of their names and bodies, and the number of
+    /// buckets. Expired ones count until they are removed.
     pub fn usage(&self) -> Usage {
         Usage {
             #[cfg(feature = "limits")]

@@ -1,7 +1,7 @@
 //! Rate limits: a sharded table of buckets, one short lock a shard.
 //!
-//! A lock is held for the table's own work alone: a take is some dozens of
-//! instructions under it, and a caller's closure runs with nothing locked.
+//! A lock is held only for the work on the table. A take is a few dozen
+//! instructions under it, and a caller's closure runs without a lock.
 
 use std::fmt;
 use std::hash::{BuildHasher, Hasher};
@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use async_trait::async_trait;
 use foldhash::fast::RandomState;
 use parking_lot::Mutex;
-use store_core::backend::{MAX_ATTEMPTS, back_off, contended};
+use store_core::backend::Attempts;
 use store_core::limits::{Bucket, BucketUpdate, Decision, LimitKey, Take};
 use store_core::record_store::Ping;
 use store_core::{Clock, Error, ErrorKind, RateLimitStore, Result, Timestamp};
@@ -20,23 +20,23 @@ use crate::buckets::Buckets;
 use crate::eviction::BucketEviction;
 use crate::state::State;
 
-/// A power of two: enough that threads rarely meet, few enough to scan.
+/// A power of two: enough that threads rarely wait for each other, few enough to scan.
 const SHARDS: usize = 64;
 
 pub(crate) struct MemoryLimits {
     shards: Box<[Shard]>,
     hasher: RandomState,
-    /// How many buckets there are, and how many are about to be.
+    /// The number of buckets, including those about to be written.
     buckets: AtomicUsize,
     max_buckets: usize,
     eviction: BucketEviction,
-    /// Which shard the next eviction begins with.
+    /// The shard with which the next eviction begins.
     next_shard: AtomicUsize,
     clock: Arc<dyn Clock>,
     state: Arc<State>,
 }
 
-/// On cache lines of its own, so that threads in different shards never meet.
+/// On cache lines of its own, so that threads in different shards share none.
 #[repr(C, align(128))]
 struct Shard {
     buckets: Mutex<Buckets>,
@@ -83,7 +83,7 @@ impl MemoryLimits {
         hasher.finish()
     }
 
-    /// From the top bits: the table itself uses the rest.
+    /// By the top bits, because the table uses the others.
     fn shard(&self, hash: u64) -> &Shard {
         &self.shards[(hash >> 32) as usize % SHARDS]
     }
@@ -96,11 +96,11 @@ impl MemoryLimits {
         decision.map_or_else(|| self.take_from_full(hash, take), Ok)
     }
 
-    /// A take from a bucket that was never written.
+    /// A take from a full bucket, of which nothing is stored.
     #[cold]
     fn take_from_full(&self, hash: u64, take: &Take<'_>) -> Result<Decision> {
-        // Not by the caller's time alone: if it is far ahead, buckets that are
-        // in use look full, and removing them would grant tokens.
+        // Not only the caller's time: if it is far ahead, buckets that are in use look
+        // full, and removing them would grant tokens.
         let now = take.now().min(self.clock.now());
         self.reserve(now)?;
         let shard = self.shard(hash);
@@ -130,7 +130,7 @@ impl MemoryLimits {
         key: LimitKey<'_>,
         bucket: Bucket,
     ) -> bool {
-        // Takes only move that moment away.
+        // Takes only delay that moment.
         let full_at = bucket.entries().iter().map(|entry| match entry.state {
             store_core::limits::State::Tat(tat) => tat,
             store_core::limits::State::Tokens(_) => entry.expires_at,
@@ -140,7 +140,7 @@ impl MemoryLimits {
         buckets.put(hash, key.as_str(), bucket)
     }
 
-    /// Makes sure of room for one more bucket, and counts it.
+    /// Ensures room for one more bucket, and counts it.
     fn reserve(&self, now: Timestamp) -> Result<()> {
         let one_more = |held: usize| (held < self.max_buckets).then_some(held + 1);
         let count = || {
@@ -156,7 +156,7 @@ impl MemoryLimits {
                 return Ok(());
             }
         }
-        // As often as other threads may take what was made free.
+        // Repeated, because other threads may use the room first.
         for _ in 0..SHARDS {
             if self.eviction != BucketEviction::ForgetFullest || !self.evict() {
                 break;
@@ -190,7 +190,7 @@ impl MemoryLimits {
         removed > 0
     }
 
-    /// Forgets one bucket that is in use; false if there is none.
+    /// Removes one bucket that is in use; false if there is none.
     fn evict(&self) -> bool {
         let first = self.next_shard.fetch_add(1, Ordering::Relaxed);
         let evicted = (0..SHARDS).any(|step| {
@@ -205,15 +205,15 @@ impl MemoryLimits {
         self.buckets.fetch_sub(buckets, Ordering::Relaxed);
     }
 
-    /// The bucket of `key` without what expired.
+    /// The bucket of `key` without its expired parts.
     fn read(&self, buckets: &mut Buckets, hash: u64, key: LimitKey<'_>) -> Option<Bucket> {
         let mut bucket = buckets.get(hash, key.as_str())?;
         bucket.forget_expired(self.clock.now());
         (!bucket.is_empty()).then_some(bucket)
     }
 
-    /// Writes `next` if the bucket is still as it was `seen`. A bucket that
-    /// went and came back with the same content is the same bucket.
+    /// Writes `next` if the bucket still equals `seen`. A bucket that was deleted and
+    /// written again with the same content counts as unchanged.
     fn swap(
         &self,
         hash: u64,
@@ -244,7 +244,8 @@ impl MemoryLimits {
 impl RateLimitStore for MemoryLimits {
     async fn update(&self, key: LimitKey<'_>, change: BucketUpdate<'_>) -> Result<Option<Bucket>> {
         let hash = self.hash(key);
-        for attempt in 0..MAX_ATTEMPTS {
+        let mut attempts = Attempts::new();
+        loop {
             self.check_open()?;
             let seen = self.read(&mut self.shard(hash).buckets.lock(), hash, key);
             let Some(next) = change(seen.as_ref()) else {
@@ -253,9 +254,9 @@ impl RateLimitStore for MemoryLimits {
             if self.swap(hash, key, seen.as_ref(), next.clone())? {
                 return Ok((!next.is_empty()).then_some(next));
             }
-            back_off(attempt).await;
+            let failed = attempts.failed().await;
+            failed.map_err(|error| error.with_backend("memory"))?;
         }
-        Err(contended().with_backend("memory"))
     }
 
     async fn take(&self, take: &Take<'_>) -> Result<Decision> {

@@ -1,5 +1,5 @@
-//! Records: sharded by partition, one lock a shard, never held across foreign
-//! code or an await.
+//! Records: sharded by partition, one lock a shard, never held across a caller's code or
+//! an await.
 
 use std::fmt;
 use std::hash::{BuildHasher, Hasher};
@@ -23,28 +23,28 @@ use crate::config::MemoryBuilder;
 use crate::shard::{Shard, weight};
 use crate::state::State;
 
-/// A power of two: enough that threads rarely meet, few enough to walk over.
+/// A power of two: enough that threads rarely wait for each other, few enough to scan.
 pub(crate) const SHARDS: usize = 64;
 
-/// How many expired records a commit removes in passing, for each of its items:
-/// more than it can add, so that garbage never outgrows what is live.
+/// How many expired records a commit also removes, for each of its items: more than it can
+/// add, so that expired records never outnumber the others for long.
 const SWEPT_PER_ITEM: usize = 2;
 
-/// How many records a sweep removes before it lets others have the lock.
+/// How many records a sweep removes before it releases the lock for others.
 const SWEEP_BATCH: usize = 256;
 
 pub(crate) struct MemoryRecords {
     shards: Box<[RwLock<Shard>]>,
     hasher: RandomState,
-    /// `None` if there is room for anything.
+    /// `None` if nothing is bounded.
     bounds: Option<Bounds>,
     state: Arc<State>,
-    /// Whether any record was ever given an expiry, so that others need no clock.
+    /// Whether any record ever had an expiry; if not, no call needs the clock.
     expires: AtomicBool,
     config: MemoryBuilder,
 }
 
-/// How much is held or about to be, in all shards, where that is bounded.
+/// The contents of all shards, including what is about to be written, and their bounds.
 struct Bounds {
     records: AtomicUsize,
     bytes: AtomicUsize,
@@ -52,7 +52,7 @@ struct Bounds {
     max_bytes: usize,
 }
 
-/// What a commit adds and takes away.
+/// What a commit adds and removes.
 #[derive(Clone, Copy, Default)]
 struct Growth {
     records: isize,
@@ -102,7 +102,7 @@ impl Bounds {
             return false;
         }
         if !fits(&self.bytes, growth.bytes, self.max_bytes) {
-            // Give back what was just counted; wrapping, so for either sign.
+            // Undo the first count; subtraction wraps, so for either sign.
             self.records
                 .fetch_sub(growth.records as usize, Ordering::Relaxed);
             return false;
@@ -154,7 +154,7 @@ impl MemoryRecords {
         hasher.finish()
     }
 
-    /// From the top bits: the table itself uses the rest.
+    /// By the top bits, because the table uses the others.
     fn shard(&self, partition_hash: u64) -> &RwLock<Shard> {
         &self.shards[(partition_hash >> 32) as usize % SHARDS]
     }
@@ -191,7 +191,7 @@ impl MemoryRecords {
         self.reserve(growth);
     }
 
-    /// The records that `batch` writes, made before the lock is taken.
+    /// The records that `batch` writes, built before the lock is taken.
     fn prepare(&self, batch: &Batch) -> Result<Prepared> {
         let partition_hash = self.partition_hash(batch.partition().as_str());
         let mut expires = false;
@@ -283,7 +283,7 @@ impl MemoryRecords {
     }
 }
 
-/// What every commit but the largest needs, without an allocation.
+/// Without an allocation for all but large commits.
 type Removed = SmallVec<[Record; 4]>;
 
 struct Prepared {
@@ -293,10 +293,9 @@ struct Prepared {
 
 struct PreparedItem {
     hash: u64,
-    /// What a put writes.
+    /// The record that a put writes.
     record: Option<Record>,
-    /// Whether there is a record of that name, expired or not: known once the
-    /// item was judged.
+    /// Whether there is a record of that name, expired or not; set by [`judge`].
     held: bool,
 }
 
@@ -370,7 +369,7 @@ impl RecordStore for MemoryRecords {
             }
             Attempt::Full => Err(Error::new(
                 ErrorKind::LimitExceeded,
-                "the store holds as much as it was given room for; delete something or raise the bound",
+                "the store is full; delete records, or raise MemoryBuilder::max_records or max_bytes",
             )
             .with_backend("memory")
             .with_operation("commit")),
@@ -430,7 +429,7 @@ impl RecordStore for MemoryRecords {
     }
 }
 
-/// The record as a server would hand it back.
+/// The record as a server would return it.
 fn round_trip(record: &Record) -> Result<Record> {
     Ok(Record::new(
         record.partition().clone(),

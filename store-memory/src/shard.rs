@@ -1,9 +1,9 @@
 //! The structures of one shard: a hash table for points, ordered sets for
 //! scans, and the order of expiry. All three hold the same records.
 //!
-//! Everything here runs under the shard's lock, so nothing here runs foreign
-//! code: a removed record is handed out, to be dropped after the lock, because
-//! the value inside may have a `Drop` of its own.
+//! Everything here runs under the shard's lock and never runs a caller's code: a removed
+//! record is returned, to be dropped after the lock is released, because its value may
+//! have a `Drop` of its own.
 
 // A record caches what was decoded of its body; the name it is sorted by never
 // changes.
@@ -19,7 +19,7 @@ use store_core::{Collection, Partition, Record, RecordRef, Timestamp};
 
 use crate::Usage;
 
-/// A record and the hash it is found by.
+/// A record and its hash.
 #[derive(Clone)]
 struct Slot {
     hash: u64,
@@ -58,24 +58,24 @@ impl Shard {
 
     /// Puts a record under a name that has none.
     pub(crate) fn insert(&mut self, hash: u64, record: Record) {
-        let slot = self.remember(hash, &record);
+        let slot = self.account(hash, &record);
         self.points.insert_unique(hash, slot, |slot| slot.hash);
         self.put_in_order(record);
     }
 
-    /// Puts `record` in the place of the one of its name, and returns that.
+    /// Replaces the record of the same name, and returns that.
     pub(crate) fn replace(&mut self, hash: u64, record: Record) -> Option<Record> {
-        let slot = self.remember(hash, &record);
+        let slot = self.account(hash, &record);
         let held = self.points.find_mut(hash, |slot| {
             slot.hash == hash && slot.record.at() == record.at()
         })?;
         let old = std::mem::replace(held, slot);
         self.put_in_order(record);
-        Some(self.forget(old))
+        Some(self.discount(old))
     }
 
-    /// What is done for a record before it is in the table.
-    fn remember(&mut self, hash: u64, record: &Record) -> Slot {
+    /// Accounts for a record that is about to be in the table.
+    fn account(&mut self, hash: u64, record: &Record) -> Slot {
         self.bytes += weight(record);
         let record = record.clone();
         let slot = Slot { hash, record };
@@ -89,7 +89,7 @@ impl Shard {
         let partitions = self.ordered.entry(record.key().collection()).or_default();
         match partitions.get_mut(record.partition().as_str()) {
             Some(records) => {
-                // `insert` would keep the one that is there.
+                // `insert` would not replace the record.
                 records.replace(ById(record));
             }
             None => {
@@ -112,11 +112,11 @@ impl Shard {
         if records.is_empty() {
             partitions.remove(at.partition());
         }
-        Some(self.forget(slot))
+        Some(self.discount(slot))
     }
 
-    /// What is done for a record once it is out of the table.
-    fn forget(&mut self, slot: Slot) -> Record {
+    /// Undoes [`Shard::account`] for a record that was removed from the table.
+    fn discount(&mut self, slot: Slot) -> Record {
         self.bytes -= weight(&slot.record);
         if let Some(expiring) = Expiring::of(&slot) {
             self.expiring.remove(&expiring);
@@ -124,7 +124,7 @@ impl Shard {
         slot.record
     }
 
-    /// Takes out one record with `expires_at <= until`, the earliest first.
+    /// Removes one record with `expires_at <= until`, the earliest first.
     pub(crate) fn pop_expired(&mut self, until: Timestamp) -> Option<Record> {
         if !self.has_expired(until) {
             return None;
@@ -191,8 +191,8 @@ impl Expiring {
 }
 
 impl Ord for Expiring {
-    /// Two records may share a name for a moment, while one replaces the other:
-    /// the version tells them apart.
+    /// Two records may share a name for a moment, while one replaces the other; their
+    /// versions differ.
     fn cmp(&self, other: &Self) -> Ordering {
         let version = |expiring: &Self| expiring.slot.record.version().to_bytes();
         self.at

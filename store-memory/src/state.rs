@@ -1,5 +1,5 @@
-//! What all parts of one opened store share: whether it is open, and who is
-//! notified of its changes.
+//! The state that all parts of one opened store share: whether it is open, and its
+//! subscribers.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 

@@ -303,7 +303,7 @@ async fn a_callback_that_panics_leaves_a_usable_limiter() {
     let loud = limiter.clone().audit(|_| panic!("a bug in the callback"));
     let call = tokio::spawn(async move { loud.allow("k").await });
     assert!(call.await.unwrap_err().is_panic());
-    // It was told of a decision that had been made: the token stays taken.
+    // The callback ran after the decision, so the token stays taken.
     assert_eq!(left(&limiter, "k").await, 1);
     assert!(limiter.allow("k").await.unwrap());
     assert!(!limiter.allow("k").await.unwrap());

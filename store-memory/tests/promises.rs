@@ -1,5 +1,5 @@
-//! What memory promises beyond the contract: exact bounds, garbage that never
-//! outgrows the living, and no lock held across anybody else's code.
+//! What memory promises beyond the contract: exact bounds, expired records that never
+//! outnumber the live ones, and no lock held across a caller's code.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, mpsc};
@@ -45,8 +45,8 @@ async fn the_bound_on_records_is_exact() {
     assert_eq!(refused.kind(), ErrorKind::LimitExceeded);
     put(&store, "c", bytes(9), None).await.unwrap();
 
-    // One commit that takes one away and adds one fits; one that adds more
-    // does not, and leaves everything as it was.
+    // One commit that removes one record and adds one fits; one that adds more
+    // does not, and changes nothing.
     let before = memory.usage();
     let mut swap = Batch::new(Partition::new("p").unwrap(), store.now());
     swap.put(key("d"), Expect::Absent, bytes(1)).unwrap();
@@ -92,7 +92,7 @@ async fn racing_writers_fill_a_bound_and_never_pass_it() {
             let (store, memory, done) = (store.clone(), memory.clone(), Arc::clone(&done));
             tokio::spawn(async move {
                 for i in 0..40 {
-                    // A partition each, so that they meet in the bound alone.
+                    // A partition each, so that they share only the bound.
                     let partition = Partition::new(format!("{writer} {i}")).unwrap();
                     let mut batch = Batch::new(partition, store.now());
                     batch.put(key("a"), Expect::Absent, bytes(1)).unwrap();
@@ -137,13 +137,13 @@ async fn expired_records_make_room_before_anything_is_refused() {
 }
 
 #[tokio::test]
-async fn garbage_never_outgrows_what_is_live() {
+async fn expired_records_never_outnumber_live_ones() {
     const LIVE: usize = 100;
     let clock = ManualClock::default();
     let memory = MemoryStore::builder().clock(clock.clone()).build();
     let store = Store::from(&memory);
-    // One record a millisecond, each living for a hundred of them; nobody
-    // calls `sweep`.
+    // One record a millisecond, each alive for a hundred milliseconds; `sweep` is not
+    // called.
     for i in 0..20 * LIVE {
         let expires_at = Some(store.now() + Duration::from_millis(LIVE as u64));
         put(&store, &i.to_string(), bytes(10), expires_at)
@@ -159,7 +159,7 @@ async fn garbage_never_outgrows_what_is_live() {
     assert_eq!((memory.usage().records, memory.usage().bytes), (0, 0));
 }
 
-/// Where a [`Nosy`] value looks when it is dropped.
+/// The store that a [`Nosy`] value reads when it is dropped.
 static NOSY_STORE: OnceLock<Store> = OnceLock::new();
 static NOSY_DROPS: AtomicUsize = AtomicUsize::new(0);
 

@@ -1,4 +1,4 @@
-//! Streamed objects: what removing their chunks sends.
+//! Streamed objects: requests, and chunks that expire.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -35,7 +35,7 @@ async fn chunks_are_written_once_and_removed_without_a_transaction(place: Place)
     inject.requests();
     assert_eq!(blobs.sweep_all().await?, 1);
     assert_eq!(inject.operations("TransactWriteItems"), 0);
-    // By lanes of sixteen.
+    // One for each of the sixteen partitions.
     assert_eq!(inject.operations("BatchWriteItem"), 16);
     let answer = place
         .client()
@@ -59,7 +59,7 @@ async fn a_reader_reads_ahead_a_few_chunks_at_a_time(place: Place) -> End {
     let blob = store.blobs().open(at, OpenOptions::default()).await?;
     let mut reader = blob.ok_or("just put")?.reader;
     assert_eq!(reader.next().await?.map(|piece| piece.len()), Some(CHUNK));
-    // The pointer, and at most as many chunks as may be under way.
+    // The pointer, and at most as many chunks as may be read ahead.
     let requests = inject.requests();
     assert!((2..=1 + 9).contains(&requests), "{requests}");
     Ok(())
@@ -89,7 +89,7 @@ async fn chunks(place: &Place) -> Result<(usize, usize), Failure> {
     };
     let mortal = items.iter().filter(both).count();
     let either = items.iter().filter(|item| item.len() > 1).count();
-    assert_eq!(mortal, either, "the one without the other");
+    assert_eq!(mortal, either, "only one of the two attributes");
     Ok((items.len(), mortal))
 }
 
@@ -117,13 +117,13 @@ async fn orphans_carry_a_time_to_live_and_what_is_published_does_not(place: Plac
     clock.advance(2 * LIFE);
     let (stat, bytes) = store.blobs().read(at, 4 << 20).await?.ok_or("published")?;
     assert_eq!((stat.size, bytes.len()), (bytes.len() as u64, size));
-    // One whose process is killed.
+    // An object whose process is killed.
     let other = BlobRef::new("b", "other")?;
     let mut sink = store.blobs().begin(other, PutOptions::default()).await?;
     sink.write(vec![7; 9 * CHUNK].into()).await?;
     std::mem::forget(sink);
     let (all, mortal) = chunks(&place).await?;
-    assert_eq!(all - mortal, 10, "an orphan that stays");
+    assert_eq!(all - mortal, 10, "an orphan without a time to live");
     assert!(mortal > 0);
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! What calls cost, and what is left of them.
+//! What calls cost, and what they store.
 
 use store_core::{Batch, Body, ErrorKind, Expect, Store};
 use store_dynamodb::DynamoDbStore;
@@ -11,13 +11,13 @@ tests![
     every_primitive_is_one_request,
     a_limit_is_deleted_by_one_request,
     there_is_nothing_to_sweep,
-    more_keys_than_one_call_takes_are_asked_for_at_once,
-    a_lent_client_works_still,
+    more_keys_than_one_request_takes_are_requested_concurrently,
+    the_applications_own_client_stays_usable,
     a_closed_store_is_closed_for_all_clones,
     people_can_read_a_record,
 ];
 
-async fn more_keys_than_one_call_takes_are_asked_for_at_once(place: Place) -> End {
+async fn more_keys_than_one_request_takes_are_requested_concurrently(place: Place) -> End {
     let (store, inject) = place.watched().await?;
     for i in 0..250 {
         write(&store, &format!("{i:03}"), i).await?;
@@ -36,7 +36,7 @@ async fn more_keys_than_one_call_takes_are_asked_for_at_once(place: Place) -> En
     Ok(())
 }
 
-async fn a_lent_client_works_still(place: Place) -> End {
+async fn the_applications_own_client_stays_usable(place: Place) -> End {
     place.open().await?;
     let client = place.client();
     let store = place.builder().client(client.clone()).connect().await?;
@@ -49,7 +49,7 @@ async fn a_lent_client_works_still(place: Place) -> End {
         .table_name(&place.table)
         .send()
         .await?;
-    // Whatever table it names: another is made when it is set up.
+    // The table `store` does not exist, which `connect` does not refuse.
     DynamoDbStore::from_client(client).await?;
     Ok(())
 }
@@ -81,7 +81,7 @@ async fn people_can_read_a_record(place: Place) -> End {
         .key("sk", text("things:a"))
         .send()
         .await?;
-    let item = answer.item.ok_or("it is not there")?;
+    let item = answer.item.ok_or("the record is not stored")?;
     assert_eq!(item["json"], text("\"text\""));
     assert_eq!(item["version"], text(&batch.version().to_string()));
     assert_eq!(item.len(), 4);

@@ -1,4 +1,4 @@
-//! Clocks that are apart: what DynamoDB may remove, and when.
+//! Clocks that differ: what DynamoDB may remove, and when.
 
 use std::time::{Duration, SystemTime};
 
@@ -10,10 +10,10 @@ use crate::{End, Failure, Place, key, number, partition, tests};
 
 tests![
     a_server_removes_by_its_own_clock,
-    within_the_grace_a_slow_clock_finds_what_a_quick_one_lost,
+    within_the_grace_a_record_stays_for_the_slowest_clock,
     a_bucket_is_not_removed_before_its_slowest_quota_is_full,
     a_bucket_in_use_is_never_near_its_removal,
-    a_ping_says_how_far_the_clocks_are_apart,
+    a_ping_reports_how_far_the_clocks_differ,
 ];
 
 const GRACE: Duration = Duration::from_secs(600);
@@ -25,8 +25,8 @@ async fn ttl(place: &Place, pk: &str, sk: &str) -> Result<u64, Failure> {
     let client = place.client();
     let asked = client.get_item().table_name(&place.table);
     let answer = asked.key("pk", text(pk)).key("sk", text(sk)).send().await?;
-    let item = answer.item.ok_or("it is not there")?;
-    let ttl = item.get("remove_at").ok_or("it stays")?;
+    let item = answer.item.ok_or("the item is not stored")?;
+    let ttl = item.get("remove_at").ok_or("it has no time of removal")?;
     Ok(ttl.as_n().map_err(|_| "no number")?.parse()?)
 }
 
@@ -44,7 +44,7 @@ async fn put_for_a_while(store: &Store, number: u64) -> End {
     Ok(())
 }
 
-/// However far this process's clock is off.
+/// However wrong this process's clock is.
 async fn a_server_removes_by_its_own_clock(place: Place) -> End {
     let server = Timestamp::from_seconds(server_now());
     let day = Duration::from_secs(86_400);
@@ -56,14 +56,14 @@ async fn a_server_removes_by_its_own_clock(place: Place) -> End {
         put_for_a_while(&store.into(), 1).await?;
         let life = ttl(&place, "r:p", "things:a").await? - before;
         let expected = (LIFE + GRACE).as_secs();
-        // The server tells whole seconds.
+        // The server's time is in whole seconds.
         assert!(life.abs_diff(expected) <= 3, "{life} s by a clock at {now}");
     }
     Ok(())
 }
 
 /// The bound: two clocks less than the grace apart.
-async fn within_the_grace_a_slow_clock_finds_what_a_quick_one_lost(place: Place) -> End {
+async fn within_the_grace_a_record_stays_for_the_slowest_clock(place: Place) -> End {
     let apart = GRACE - Duration::from_secs(5);
     let now = SystemClock.now();
     let (quick, slow) = (ManualClock::new(now), ManualClock::new(now));
@@ -76,11 +76,12 @@ async fn within_the_grace_a_slow_clock_finds_what_a_quick_one_lost(place: Place)
     quick.advance(apart);
     assert_eq!(number(&first, "a").await?, None, "it is past its end");
     assert_eq!(number(&second, "a").await?, Some(1), "it is not");
-    // The server keeps it for as long as any clock within the bound sees it.
+    // The server stores it for as long as any clock within the bound sees it.
     let removed = ttl(&place, "r:p", "things:a").await?;
     let last = slow.now() + LIFE + apart;
     assert!(removed >= last.as_seconds(), "{removed} is before {last}");
-    // Past its end for one, so it may be created, and then both see that one.
+    // It has expired for one clock, which may create it again, and then both see the
+    // new record.
     let mut batch = Batch::new(partition(), first.now());
     batch.put(key("a"), Expect::Absent, Body::json(2u64)?)?;
     first.records().commit(&batch).await?;
@@ -103,7 +104,7 @@ async fn a_bucket_is_not_removed_before_its_slowest_quota_is_full(place: Place) 
     assert!(removed >= (clock.now() + day + GRACE).as_seconds());
     assert!(store.limits().take(&take(&quick)?).await?.is_allowed());
     assert_eq!(ttl(&place, "l:k", "bucket").await?, removed);
-    // The other way round it is put off.
+    // In the other order the removal is delayed.
     store.limits().delete(LimitKey::new("k")?).await?;
     assert!(store.limits().take(&take(&quick)?).await?.is_allowed());
     assert!(ttl(&place, "l:k", "bucket").await? < removed);
@@ -112,7 +113,7 @@ async fn a_bucket_is_not_removed_before_its_slowest_quota_is_full(place: Place) 
     Ok(())
 }
 
-/// Though a take seldom says how long the server is to keep it.
+/// Although a take seldom changes its time of removal.
 async fn a_bucket_in_use_is_never_near_its_removal(place: Place) -> End {
     let clock = ManualClock::new(SystemClock.now());
     let builder = place.builder().grace(GRACE).clock(clock.clone());
@@ -123,7 +124,7 @@ async fn a_bucket_in_use_is_never_near_its_removal(place: Place) -> End {
     let quotas = QuotaSet::from(Quota::new(100, minute)?);
     let mut removals = Vec::new();
     for i in 0..60 {
-        // The second knows only what it saw long ago.
+        // The second store has an old hint.
         let store = [&first, &second][usize::from(i % 7 == 6)];
         let take = Take::new("k", &quotas, 1, clock.now())?;
         assert!(store.limits().take(&take).await?.is_allowed());
@@ -139,16 +140,16 @@ async fn a_bucket_in_use_is_never_near_its_removal(place: Place) -> End {
     Ok(())
 }
 
-async fn a_ping_says_how_far_the_clocks_are_apart(place: Place) -> End {
+async fn a_ping_reports_how_far_the_clocks_differ(place: Place) -> End {
     let apart = Duration::from_secs(500);
     let clock = ManualClock::new(SystemClock.now() + apart);
     let store = Store::from(place.builder().clock(clock).connect().await?);
-    let told = store
+    let skew = store
         .records()
         .ping()
         .await?
         .skew
-        .ok_or("it told no time")?;
-    assert!(told.abs_diff(apart) < Duration::from_secs(10), "{told:?}");
+        .ok_or("the server sent no time")?;
+    assert!(skew.abs_diff(apart) < Duration::from_secs(10), "{skew:?}");
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Lost connections, servers that are gone, callers that give up.
+//! Lost connections, unreachable servers, callers that give up.
 
 use std::time::Duration;
 
@@ -13,14 +13,14 @@ tests![
     a_commit_of_several_whose_reply_was_lost_is_found,
     a_commit_that_may_apply_twice_is_ambiguous,
     a_commit_whose_request_was_lost_is_sent_again,
-    a_transaction_whose_line_was_cut_applies_once,
+    a_transaction_whose_connection_was_lost_applies_once,
     a_take_whose_reply_was_lost_is_ambiguous_and_not_sent_again,
-    a_read_whose_line_was_cut_is_asked_again,
+    a_read_whose_connection_was_lost_is_sent_again,
     an_outage_is_an_error_and_never_an_absence,
     the_first_call_after_an_outage_is_answered,
     a_server_that_is_not_there_is_unavailable,
     a_server_that_does_not_answer_times_out,
-    a_dropped_call_mixes_no_answers_up,
+    a_dropped_call_never_mixes_up_answers,
     a_storm_makes_no_answer_untrue,
 ];
 
@@ -52,8 +52,8 @@ impl Wired for Place {
     }
 }
 
-/// By its token, whatever it expects.
-async fn a_transaction_whose_line_was_cut_applies_once(place: Place) -> End {
+/// The server recognizes a second copy by its token, whatever it expects.
+async fn a_transaction_whose_connection_was_lost_applies_once(place: Place) -> End {
     let (proxy, store) = place.behind(0).await?;
     for (cut, number_put) in CUTS.into_iter().zip(1..) {
         let mut two = put(&store, "a", Expect::Any, number_put)?;
@@ -71,7 +71,7 @@ async fn a_transaction_whose_line_was_cut_applies_once(place: Place) -> End {
     Ok(())
 }
 
-async fn a_read_whose_line_was_cut_is_asked_again(place: Place) -> End {
+async fn a_read_whose_connection_was_lost_is_sent_again(place: Place) -> End {
     let (proxy, store) = place.behind(0).await?;
     write(&store, "a", 1).await?;
     for cut in CUTS {
@@ -88,28 +88,32 @@ async fn the_first_call_after_an_outage_is_answered(place: Place) -> End {
     write(&store, "a", 1).await?;
     proxy.set_down(true);
     for _ in 0..2 {
-        number(&store, "a").await.expect_err("the server is gone");
-        write(&store, "a", 2).await.expect_err("the server is gone");
+        number(&store, "a")
+            .await
+            .expect_err("the server is unreachable");
+        write(&store, "a", 2)
+            .await
+            .expect_err("the server is unreachable");
     }
     proxy.set_down(false);
     assert_eq!(number(&store, "a").await?, Some(1));
     Ok(())
 }
 
-/// One that takes calls and says nothing.
+/// The server accepts connections and never answers.
 async fn a_server_that_does_not_answer_times_out(place: Place) -> End {
     place.open().await?;
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     let relay = silent.local_addr()?;
     let server = place.address().to_owned();
-    // The first call is answered, which opens the store.
+    // The first call, which opens the store, is answered.
     let held = tokio::spawn(async move {
         let (mut first, _) = silent.accept().await?;
-        let mut line = tokio::net::TcpStream::connect(server).await?;
+        let mut onward = tokio::net::TcpStream::connect(server).await?;
         let mut request = vec![0; 64 * 1024];
         let length = tokio::io::AsyncReadExt::read(&mut first, &mut request).await?;
-        tokio::io::AsyncWriteExt::write_all(&mut line, &request[..length]).await?;
-        let length = tokio::io::AsyncReadExt::read(&mut line, &mut request).await?;
+        tokio::io::AsyncWriteExt::write_all(&mut onward, &request[..length]).await?;
+        let length = tokio::io::AsyncReadExt::read(&mut onward, &mut request).await?;
         tokio::io::AsyncWriteExt::write_all(&mut first, &request[..length]).await?;
         let mut held = vec![first];
         while let Ok((next, _)) = silent.accept().await {
@@ -123,12 +127,16 @@ async fn a_server_that_does_not_answer_times_out(place: Place) -> End {
         .connect()
         .await?;
     let store = Store::from(store);
-    let error = number(&store, "a").await.expect_err("no answer comes");
+    let error = number(&store, "a")
+        .await
+        .expect_err("the server never answers");
     assert_eq!(
         (error.kind(), error.retry()),
         (ErrorKind::Timeout, Retry::Safe)
     );
-    let error = write(&store, "a", 2).await.expect_err("no answer comes");
+    let error = write(&store, "a", 2)
+        .await
+        .expect_err("the server never answers");
     assert_eq!(
         (error.kind(), error.retry()),
         (ErrorKind::Timeout, Retry::Ambiguous)
@@ -137,18 +145,17 @@ async fn a_server_that_does_not_answer_times_out(place: Place) -> End {
     Ok(())
 }
 
-async fn a_dropped_call_mixes_no_answers_up(place: Place) -> End {
+async fn a_dropped_call_never_mixes_up_answers(place: Place) -> End {
     let store = place.open().await?;
     let mut compared = 0;
     for i in 0..200u64 {
         let mut two = put(&store, "a", Expect::Any, i)?;
         two.put(key("b"), Expect::Any, Body::json(i)?)?;
         let commit = store.records().commit(&two);
-        // From not at all to nearly always done.
+        // The first calls are dropped before they are sent, the last are nearly all done.
         let _ = tokio::time::timeout(Duration::from_micros(i * 40), commit).await;
         let _ = tokio::time::timeout(Duration::from_micros(i * 10), number(&store, "a")).await;
-        // Two reads are no snapshot; a check of both at once says whether they
-        // were one.
+        // Two reads are no snapshot, unless a check of both in one commit succeeds.
         let partition = partition();
         let (a, b) = (key("a"), key("b"));
         let both = [a.at(&partition), b.at(&partition)];
@@ -158,7 +165,7 @@ async fn a_dropped_call_mixes_no_answers_up(place: Place) -> End {
         check.check(b, found[1].as_ref())?;
         if store.records().commit(&check).await.is_ok() {
             let version = |i: usize| found[i].as_ref().map(|record| record.version());
-            assert_eq!(version(0), version(1), "a commit by half");
+            assert_eq!(version(0), version(1), "half of a commit is visible");
             compared += 1;
         }
     }

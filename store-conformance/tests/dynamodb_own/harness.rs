@@ -12,7 +12,7 @@ use store_dynamodb::{DynamoDbBuilder, DynamoDbStore};
 pub(crate) struct DynamoDb {
     endpoint: String,
     server: String,
-    /// Makes tables of two runs against one server differ.
+    /// Distinguishes the tables of two runs against one server.
     run: u32,
     next: AtomicU32,
 }
@@ -63,7 +63,7 @@ impl Harness<Store> for DynamoDb {
     }
 }
 
-/// What MiniStack does otherwise than DynamoDB.
+/// The cases in which MiniStack differs from DynamoDB.
 const MINISTACK_FAILS: &[(&str, &str)] = &[(
     "records::a_commit_may_be_as_large_as_promised",
     "it counts the 4 MB of a transaction in the request's JSON, not in its items",
@@ -78,8 +78,8 @@ pub(crate) fn run(found: std::result::Result<Server, String>) -> ExitCode {
     };
     let name = dynamodb::name(&server);
     println!("{name}, {}", server.origin());
-    let told = format!("{name}, {}", server.way());
-    let suites = cases::all(Arc::new(DynamoDb::new(server.url(), told)));
+    let server_name = format!("{name}, {}", server.way());
+    let suites = cases::all(Arc::new(DynamoDb::new(server.url(), server_name)));
     let known = match name.starts_with("MiniStack") {
         true => MINISTACK_FAILS,
         false => &[],

@@ -1,5 +1,5 @@
-//! Counts what the SDK sends, and has the server say what it never does here:
-//! that it throttles, or that a transaction holds an item.
+//! Counts the requests of the SDK, and replaces answers of the server by those that a
+//! server in a test never gives: that it throttles, or that a transaction holds an item.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -11,22 +11,22 @@ use store_dynamodb::sdk::config::interceptors::{
 use store_dynamodb::sdk::config::{ConfigBag, Intercept, RuntimeComponents};
 use store_dynamodb::sdk::error::BoxError;
 
-/// One for one client; clones share everything. What is scripted is for calls
-/// that come one after the other.
+/// For one client; clones share everything. A script is for calls that follow one
+/// another.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Inject(Arc<State>);
 
 #[derive(Debug, Default)]
 struct State {
     requests: AtomicU64,
-    /// By operation, since they were last asked for.
+    /// By operation, since the last call of [`Inject::operations`].
     operations: Mutex<HashMap<String, u64>>,
     answers: Mutex<VecDeque<Answer>>,
-    /// The request that is on its way was spoilt.
-    is_spoilt: AtomicBool,
+    /// Whether the current request was made invalid.
+    is_invalid: AtomicBool,
 }
 
-/// What a server says instead.
+/// The answer instead of the server's.
 #[derive(Clone, Debug)]
 pub(crate) struct Answer {
     status: u16,
@@ -77,7 +77,7 @@ impl Inject {
         operations.unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Answers the next requests so, one each; the server does nothing for them.
+    /// Gives these answers to the next requests, one each; the server does nothing for them.
     pub(crate) fn script(&self, answers: impl IntoIterator<Item = Answer>) {
         let mut script = self
             .0
@@ -87,7 +87,7 @@ impl Inject {
         script.extend(answers);
     }
 
-    /// How many of them are left.
+    /// The number of scripted answers that are left.
     pub(crate) fn left(&self) -> usize {
         let script = self
             .0
@@ -117,13 +117,13 @@ impl Intercept for Inject {
             .entry(operation.unwrap_or_default().into())
             .or_default() += 1;
         if self.left() > 0 {
-            // No server takes it for anything.
+            // Every server refuses it.
             *context.request_mut().body_mut() = "{}".into();
             context
                 .request_mut()
                 .headers_mut()
                 .insert("content-length", "2");
-            self.0.is_spoilt.store(true, Ordering::SeqCst);
+            self.0.is_invalid.store(true, Ordering::SeqCst);
         }
         Ok(())
     }
@@ -134,15 +134,18 @@ impl Intercept for Inject {
         _: &RuntimeComponents,
         _: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        if self.0.is_spoilt.swap(false, Ordering::SeqCst) {
+        if self.0.is_invalid.swap(false, Ordering::SeqCst) {
             let mut script = self
                 .0
                 .answers
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner);
-            let answer = script.pop_front().ok_or("it was there")?;
+            let answer = script.pop_front().ok_or("the script has an answer")?;
             let response = context.response_mut();
-            assert!(!response.status().is_success(), "it took a spoilt request");
+            assert!(
+                !response.status().is_success(),
+                "the server accepted an invalid request"
+            );
             *response.status_mut() = answer.status.try_into()?;
             *response.body_mut() = answer.body.into();
         }

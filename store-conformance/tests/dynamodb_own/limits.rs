@@ -1,4 +1,4 @@
-//! Takes: what they cost, and that they agree with the reference.
+//! Takes: what they cost, and that they decide as the reference does.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -23,13 +23,13 @@ tests![
     an_update_notices_each_form_of_take,
     closures_on_one_hot_key_are_coalesced_into_few_writes,
     a_spread_limit_never_grants_more_than_its_quota,
-    a_spread_limit_is_looked_at_reset_and_deleted_as_one,
+    a_spread_limit_is_peeked_reset_and_deleted_as_one,
 ];
 
-/// How many random steps: a sample, or what is asked for.
+/// The number of random steps; a sample by default.
 const STEPS: &str = "STORE_SOAK_STEPS";
 
-/// A store that is watched, and its clock.
+/// A store whose requests are counted, and its clock.
 pub(crate) async fn watched(place: &Place) -> Result<(Store, Inject, ManualClock)> {
     let clock = ManualClock::default();
     let inject = Inject::default();
@@ -54,7 +54,7 @@ async fn takes_agree_with_the_reference_and_cost_one_call(place: Place) -> End {
     Ok(())
 }
 
-/// As another process left it.
+/// The bucket was written by another process.
 async fn a_take_of_an_unseen_key_costs_two_calls_at_most(place: Place) -> End {
     let (first, _, clock) = watched(&place).await?;
     let (quick, slow) = (
@@ -71,7 +71,7 @@ async fn a_take_of_an_unseen_key_costs_two_calls_at_most(place: Place) -> End {
                 .await?;
         }
     }
-    // The slow one has still to fill where the quick one has.
+    // The quick bucket is full again, and the slow one is not.
     clock.advance(Duration::from_secs(2));
     let take = Take::new("both", &one, 1, clock.now())?;
     let _ = first.limits().take(&take).await?;
@@ -115,7 +115,7 @@ async fn a_take_that_meets_tokens_converts_them(place: Place) -> End {
     Ok(())
 }
 
-/// What one process remembers of a bucket is gone when another deletes it.
+/// Another process deletes the bucket of which this process has a hint.
 async fn a_wrong_guess_never_revives_a_bucket(place: Place) -> End {
     let (first, _, clock) = watched(&place).await?;
     let second = place.builder().connect().await?;
@@ -133,7 +133,7 @@ async fn a_wrong_guess_never_revives_a_bucket(place: Place) -> End {
     Ok(())
 }
 
-/// One that adds a quota, one from a full bucket and one from another.
+/// A take that adds a quota, one from a full bucket and one from a partly used bucket.
 async fn an_update_notices_each_form_of_take(place: Place) -> End {
     let (store, _, clock) = watched(&place).await?;
     let named = |name| Quota::per_second(10)?.named(name);
@@ -152,19 +152,19 @@ async fn an_update_notices_each_form_of_take(place: Place) -> End {
         clock.advance(later);
         let seen = Mutex::new(Vec::new());
         let change = |bucket: Option<&Bucket>| {
-            let seen = &mut *seen.lock().expect("nobody panics");
+            let seen = &mut *seen.lock().expect("no test panics under the lock");
             seen.push(bucket.cloned().unwrap_or_default());
             if seen.len() == 1 {
                 let take = Take::new("k", quotas, 1, clock.now()).expect("it may fit");
                 let taken =
                     block_in_place(|| Handle::current().block_on(store.limits().take(&take)));
-                assert!(taken.expect("it is no outage").is_allowed());
+                assert!(taken.expect("the server answers").is_allowed());
             }
             Some(Bucket::default())
         };
         assert_eq!(store.limits().update(key, &change).await?, None);
         let seen = seen.into_inner()?;
-        assert_eq!(seen.len(), 2, "it was not noticed");
+        assert_eq!(seen.len(), 2, "the take was not noticed");
         for quota in quotas.iter() {
             let tat = |i: usize| seen[i].tat(quota);
             assert!(tat(0) < tat(1), "{seen:?}");
@@ -190,7 +190,7 @@ async fn a_spread_limit_never_grants_more_than_its_quota(place: Place) -> End {
     );
     let quotas = QuotaSet::new([second.named("second")?, hour.named("hour")?])?;
     let mut granted = 0;
-    // All of one, and then what flows in until the other ends.
+    // All of the first quota, and then what it refills until the second is used up.
     for (most, least) in [(80, 64), (160, 128), (240, 192), (300, 240), (300, 240)] {
         for i in 0..160 {
             let take = Take::new("hot", &quotas, 1, clock.now())?;
@@ -200,7 +200,7 @@ async fn a_spread_limit_never_grants_more_than_its_quota(place: Place) -> End {
         assert!((least..=most).contains(&granted), "{granted} of {most}");
         clock.advance(Duration::from_secs(1));
     }
-    // What one shard holds is the most of one request.
+    // One request may take as much as one shard holds.
     let quotas = QuotaSet::from(Quota::per_second(80)?.with_max_tokens(20)?.named("other")?);
     let take = |tokens| Take::new("hot", &quotas, tokens, clock.now());
     assert!(stores[0].limits().take(&take(10)?).await?.is_allowed());
@@ -210,7 +210,7 @@ async fn a_spread_limit_never_grants_more_than_its_quota(place: Place) -> End {
     Ok(())
 }
 
-async fn a_spread_limit_is_looked_at_reset_and_deleted_as_one(place: Place) -> End {
+async fn a_spread_limit_is_peeked_reset_and_deleted_as_one(place: Place) -> End {
     let clock = ManualClock::default();
     let store = spread(&place, &clock).await?;
     let limits = store.limits();
@@ -234,7 +234,7 @@ async fn a_spread_limit_is_looked_at_reset_and_deleted_as_one(place: Place) -> E
     assert_eq!(limits.peek(hot).await?, None);
     let changed = limits.update(hot, &|_| None).await;
     assert_eq!(
-        changed.expect_err("of one bucket").kind(),
+        changed.expect_err("a closure changes one bucket").kind(),
         ErrorKind::Unsupported
     );
     // Another key is one bucket.

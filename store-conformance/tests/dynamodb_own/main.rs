@@ -1,5 +1,5 @@
-//! What DynamoDB's store promises beyond the suite: its requests, what it leaves
-//! behind, what becomes of a call when the server refuses, fails or goes away.
+//! What DynamoDB's store promises beyond the suite: its requests, what it stores, and the
+//! outcome of a call when the server refuses, fails or is unreachable.
 
 mod blobs;
 mod calls;
@@ -31,7 +31,7 @@ use store_dynamodb::sdk::config::{BehaviorVersion, Config, Credentials, Region};
 
 use inject::Inject;
 
-/// A table that nobody used, at a server.
+/// A new table at a server.
 #[derive(Clone)]
 struct Place {
     endpoint: String,
@@ -52,7 +52,7 @@ impl Place {
             .clock(ManualClock::default())
     }
 
-    /// The store, its table made.
+    /// The store; its table exists.
     async fn open(&self) -> Result<Store> {
         let store = self.builder().connect().await?;
         store.setup().await?;
@@ -64,7 +64,7 @@ impl Place {
         self.endpoint.trim_start_matches("http://")
     }
 
-    /// What the SDK's own client is made of.
+    /// The configuration of the SDK's own client.
     fn config(&self) -> store_dynamodb::sdk::config::Builder {
         let credentials = Credentials::new(dynamodb::KEY_ID, "secret", None, None, "test");
         Config::builder()
@@ -80,8 +80,8 @@ impl Place {
         Client::from_conf(self.config().build())
     }
 
-    /// The store, its table made, whose requests are counted and can be answered
-    /// otherwise.
+    /// The store, whose requests are counted and whose answers can be replaced; its table
+    /// exists.
     async fn watched(&self) -> Result<(Store, Inject)> {
         let inject = Inject::default();
         let config = self.config().interceptor(inject.clone()).build();

@@ -1,4 +1,4 @@
-//! Answers that DynamoDB cuts short, and walks over the whole table.
+//! Answers that DynamoDB ends early, and scans of the whole table.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -8,15 +8,15 @@ use store_core::{Batch, Body, Clock, ErrorKind, Expect, ManualClock, Partition, 
 use crate::{End, Failure, Place, THINGS, key, other, partition, tests};
 
 tests![
-    a_page_goes_on_where_a_megabyte_ends,
-    a_page_goes_on_past_what_has_expired,
-    keys_that_were_left_out_are_asked_for_again,
-    a_walk_in_any_number_of_segments_finds_each_once,
-    a_walk_through_mostly_others_needs_few_calls,
-    a_cursor_of_no_list_is_refused,
+    a_page_continues_where_a_megabyte_ends,
+    a_page_continues_past_expired_records,
+    keys_beyond_sixteen_megabytes_are_requested_again,
+    a_scan_in_any_number_of_segments_finds_each_record_once,
+    a_scan_through_mostly_other_collections_needs_few_requests,
+    an_altered_cursor_is_refused,
 ];
 
-/// Puts `things` of that size.
+/// Puts records of that size.
 async fn fill(store: &Store, count: usize, size: usize) -> End {
     for i in 0..count {
         let mut batch = Batch::new(partition(), store.now());
@@ -27,7 +27,7 @@ async fn fill(store: &Store, count: usize, size: usize) -> End {
     Ok(())
 }
 
-/// All ids, page by page; no page with a cursor is empty.
+/// Partition and id of all records, page by page; no page with a cursor is empty.
 pub(crate) async fn all_pages(
     store: &Store,
     scan: &Scan,
@@ -41,24 +41,24 @@ pub(crate) async fn all_pages(
         let Some(next) = page.next else {
             return Ok(found);
         };
-        assert!(!page.items.is_empty(), "an empty page that goes on");
+        assert!(!page.items.is_empty(), "an empty page with a cursor");
         page = store.records().scan(&scan.clone().after(&next)?).await?;
     }
 }
 
-async fn a_page_goes_on_where_a_megabyte_ends(place: Place) -> End {
+async fn a_page_continues_where_a_megabyte_ends(place: Place) -> End {
     let (store, inject) = place.watched().await?;
     fill(&store, 12, 200_000).await?;
     inject.requests();
     let scan = Scan::partition(THINGS, partition()).limit(12)?;
     let page = store.records().scan(&scan).await?;
     assert_eq!(page.items.len(), 12);
-    assert!(page.next.is_none(), "it is full, and the last");
-    assert!(inject.requests() > 2, "it was cut short");
+    assert!(page.next.is_none(), "the page is the last");
+    assert!(inject.requests() > 2, "every answer was whole");
     Ok(())
 }
 
-async fn a_page_goes_on_past_what_has_expired(place: Place) -> End {
+async fn a_page_continues_past_expired_records(place: Place) -> End {
     let clock = ManualClock::default();
     let builder = place.builder().clock(clock.clone());
     let opened = builder.connect().await?;
@@ -80,11 +80,11 @@ async fn a_page_goes_on_past_what_has_expired(place: Place) -> End {
         .collect();
     assert_eq!(ids, ["0000", "0020", "0040"]);
     let exactly = store.records().scan(&scan.limit(3)?).await?;
-    assert!(exactly.next.is_none(), "nothing alive comes after them");
+    assert!(exactly.next.is_none(), "only expired records follow");
     Ok(())
 }
 
-async fn keys_that_were_left_out_are_asked_for_again(place: Place) -> End {
+async fn keys_beyond_sixteen_megabytes_are_requested_again(place: Place) -> End {
     let (store, inject) = place.watched().await?;
     // More than the 16 MB of one answer.
     fill(&store, 80, 250_000).await?;
@@ -98,7 +98,7 @@ async fn keys_that_were_left_out_are_asked_for_again(place: Place) -> End {
     Ok(())
 }
 
-async fn a_walk_in_any_number_of_segments_finds_each_once(place: Place) -> End {
+async fn a_scan_in_any_number_of_segments_finds_each_record_once(place: Place) -> End {
     let store = place.open().await?;
     let mut expected = BTreeSet::new();
     for p in 0..15 {
@@ -125,7 +125,7 @@ async fn a_walk_in_any_number_of_segments_finds_each_once(place: Place) -> End {
         let some = all_pages(&store, &Scan::collection(THINGS, "p1").id_prefix("2")).await?;
         assert_eq!(some.len(), 6, "p1 and p10 to p14");
     }
-    // A walk that began in so many segments ends in them.
+    // A scan ends in as many segments as it began with.
     let three = Store::from(place.builder().scan_segments(3).connect().await?);
     let scan = Scan::collection(THINGS, "").limit(7)?;
     let first = three.records().scan(&scan).await?;
@@ -135,7 +135,7 @@ async fn a_walk_in_any_number_of_segments_finds_each_once(place: Place) -> End {
     Ok(())
 }
 
-async fn a_walk_through_mostly_others_needs_few_calls(place: Place) -> End {
+async fn a_scan_through_mostly_other_collections_needs_few_requests(place: Place) -> End {
     let (store, inject) = place.watched().await?;
     for p in 0..40 {
         let mut batch = Batch::new(Partition::new(format!("p{p}"))?, store.now());
@@ -154,7 +154,7 @@ async fn a_walk_through_mostly_others_needs_few_calls(place: Place) -> End {
     Ok(())
 }
 
-async fn a_cursor_of_no_list_is_refused(place: Place) -> End {
+async fn an_altered_cursor_is_refused(place: Place) -> End {
     let store = place.open().await?;
     for scan in [
         Scan::partition(THINGS, partition()),
@@ -170,7 +170,7 @@ async fn a_cursor_of_no_list_is_refused(place: Place) -> End {
             assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
         }
     }
-    // Above all ids that begin with the prefix, and below them.
+    // Positions after and before all ids with the prefix.
     fill(&store, 3, 1).await?;
     let scan = Scan::partition(THINGS, partition()).id_prefix("0001");
     for position in ["zzz", "0000", ""] {

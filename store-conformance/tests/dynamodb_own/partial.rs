@@ -94,7 +94,8 @@ fn split_keys(input: &mut BatchGetItemInput, count: usize) -> Unprocessed {
     }
 }
 
-/// The same for writes. A write that nobody needs takes the place of none.
+/// The same for writes. The server refuses an empty list, so a delete of an item that
+/// does not exist takes its place.
 fn split_writes(input: &mut BatchWriteItemInput, count: usize) -> Unprocessed {
     let mut others = HashMap::new();
     for (table, asked) in input.request_items.iter_mut().flatten() {

@@ -1,5 +1,5 @@
-//! What DynamoDB refuses: conflicts, throttling, rights. Servers that stand in
-//! for it never do, so these answers are put into their mouth.
+//! What DynamoDB refuses: conflicts, throttling, missing rights. Servers in a test never
+//! throttle, so most of these answers are injected.
 
 use store_core::limits::{Quota, QuotaSet, Take};
 use store_core::{Batch, Body, Error, ErrorKind, Expect, Partition, Retry, Store, Version};
@@ -8,17 +8,17 @@ use crate::inject::{Answer, Inject};
 use crate::{End, Failure, Place, key, number, partition, put, tests, write};
 
 tests![
-    each_refused_item_is_named_with_what_is_there,
-    a_transaction_that_met_another_is_tried_again,
-    transactions_that_keep_meeting_are_contended,
-    a_conflict_beside_another_is_looked_at_again,
-    a_write_that_was_throttled_is_tried_again,
-    what_is_throttled_for_long_did_not_happen,
+    each_refused_item_is_named_with_its_current_record,
+    a_transaction_that_conflicts_with_another_is_sent_again,
+    transactions_that_conflict_every_time_are_contended,
+    a_failed_condition_beside_a_conflict_is_evaluated_again,
+    a_throttled_write_is_sent_again,
+    a_write_that_is_always_throttled_did_not_happen,
     a_throttled_take_is_not_sent_again,
-    a_server_that_fails_leaves_a_write_in_doubt,
-    reads_are_asked_again,
-    refused_credentials_and_rights_are_told_apart,
-    a_client_of_ones_own_sends_no_write_twice,
+    a_server_that_fails_leaves_a_write_ambiguous,
+    reads_are_sent_again,
+    refused_credentials_and_missing_rights_are_different_errors,
+    the_applications_own_client_sends_no_write_twice,
 ];
 
 const CONFLICT: &str = "TransactionConflict";
@@ -31,7 +31,7 @@ fn two(store: &Store, number: u64) -> Result<Batch, Error> {
     Ok(batch)
 }
 
-/// What the call fails with while the server answers so.
+/// The error of the commit, which shows no message of the server's.
 async fn fails(store: &Store, batch: &Batch) -> Error {
     let answer = store.records().commit(batch).await;
     let error = answer.expect_err("it was refused");
@@ -42,7 +42,7 @@ async fn fails(store: &Store, batch: &Batch) -> Error {
     error
 }
 
-async fn each_refused_item_is_named_with_what_is_there(place: Place) -> End {
+async fn each_refused_item_is_named_with_its_current_record(place: Place) -> End {
     let store = place.open().await?;
     write(&store, "here", 7).await?;
     let here = store.records().get(key("here").at(&partition())).await?;
@@ -66,7 +66,7 @@ async fn each_refused_item_is_named_with_what_is_there(place: Place) -> End {
     Ok(())
 }
 
-async fn a_transaction_that_met_another_is_tried_again(place: Place) -> End {
+async fn a_transaction_that_conflicts_with_another_is_sent_again(place: Place) -> End {
     let (store, inject) = place.watched().await?;
     inject.script([
         Answer::cancelled(&["None", CONFLICT]),
@@ -76,7 +76,7 @@ async fn a_transaction_that_met_another_is_tried_again(place: Place) -> End {
     store.records().commit(&two(&store, 1)?).await?;
     assert_eq!((inject.requests(), inject.left()), (4, 0));
     assert_eq!(number(&store, "a").await?, Some(1));
-    // A single write meets them too.
+    // A single write can conflict with a transaction too.
     inject.script([Answer::code(400, "TransactionConflictException")]);
     inject.requests();
     write(&store, "a", 2).await?;
@@ -85,7 +85,7 @@ async fn a_transaction_that_met_another_is_tried_again(place: Place) -> End {
     Ok(())
 }
 
-async fn transactions_that_keep_meeting_are_contended(place: Place) -> End {
+async fn transactions_that_conflict_every_time_are_contended(place: Place) -> End {
     let (store, inject) = place.watched().await?;
     inject.script(vec![Answer::cancelled(&[CONFLICT, "None"]); 12]);
     let error = fails(&store, &two(&store, 1)?).await;
@@ -98,8 +98,8 @@ async fn transactions_that_keep_meeting_are_contended(place: Place) -> End {
     Ok(())
 }
 
-/// The server may not have looked at all conditions.
-async fn a_conflict_beside_another_is_looked_at_again(place: Place) -> End {
+/// The server may not have evaluated all conditions.
+async fn a_failed_condition_beside_a_conflict_is_evaluated_again(place: Place) -> End {
     let (store, inject) = place.watched().await?;
     write(&store, "a", 1).await?;
     write(&store, "b", 1).await?;
@@ -120,7 +120,7 @@ async fn a_conflict_beside_another_is_looked_at_again(place: Place) -> End {
     Ok(())
 }
 
-async fn a_write_that_was_throttled_is_tried_again(place: Place) -> End {
+async fn a_throttled_write_is_sent_again(place: Place) -> End {
     let (store, inject) = place.watched().await?;
     for code in [THROTTLED, "ThrottlingException", "RequestLimitExceeded"] {
         inject.requests();
@@ -135,7 +135,7 @@ async fn a_write_that_was_throttled_is_tried_again(place: Place) -> End {
     Ok(())
 }
 
-async fn what_is_throttled_for_long_did_not_happen(place: Place) -> End {
+async fn a_write_that_is_always_throttled_did_not_happen(place: Place) -> End {
     let (store, inject) = place.watched().await?;
     inject.script(vec![Answer::code(400, THROTTLED); 12]);
     let error = fails(&store, &put(&store, "a", Expect::Any, 1)?).await;
@@ -167,7 +167,7 @@ async fn a_throttled_take_is_not_sent_again(place: Place) -> End {
     Ok(())
 }
 
-async fn a_server_that_fails_leaves_a_write_in_doubt(place: Place) -> End {
+async fn a_server_that_fails_leaves_a_write_ambiguous(place: Place) -> End {
     let (store, inject) = place.watched().await?;
     for (status, code) in [(500, "InternalServerError"), (503, "ServiceUnavailable")] {
         inject.script([Answer::code(status, code)]);
@@ -178,7 +178,7 @@ async fn a_server_that_fails_leaves_a_write_in_doubt(place: Place) -> End {
             "{code}"
         );
     }
-    // One that can be sent again without harm is.
+    // A write that cannot apply twice is sent again.
     write(&store, "a", 1).await?;
     let found = store.records().get(key("a").at(&partition())).await?;
     let found = found.ok_or("just written")?;
@@ -191,7 +191,7 @@ async fn a_server_that_fails_leaves_a_write_in_doubt(place: Place) -> End {
     Ok(())
 }
 
-async fn reads_are_asked_again(place: Place) -> End {
+async fn reads_are_sent_again(place: Place) -> End {
     let (store, inject) = place.watched().await?;
     write(&store, "a", 1).await?;
     for (status, code) in [(400, THROTTLED), (500, "InternalServerError")] {
@@ -203,7 +203,7 @@ async fn reads_are_asked_again(place: Place) -> End {
     Ok(())
 }
 
-async fn refused_credentials_and_rights_are_told_apart(place: Place) -> End {
+async fn refused_credentials_and_missing_rights_are_different_errors(place: Place) -> End {
     let (store, inject) = place.watched().await?;
     for (code, kind) in [
         ("AccessDeniedException", ErrorKind::PermissionDenied),
@@ -231,8 +231,8 @@ async fn refused_credentials_and_rights_are_told_apart(place: Place) -> End {
     Ok(())
 }
 
-/// Whatever it was told about retries.
-async fn a_client_of_ones_own_sends_no_write_twice(place: Place) -> End {
+/// Whatever retries it is configured with.
+async fn the_applications_own_client_sends_no_write_twice(place: Place) -> End {
     use store_dynamodb::sdk::config::retry::RetryConfig;
     place.open().await?;
     let inject = Inject::default();

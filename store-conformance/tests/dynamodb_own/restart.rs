@@ -1,4 +1,4 @@
-//! A server that is killed in the middle of everything, again and again.
+//! A server that is killed repeatedly while it works.
 
 use store_conformance::crash::survive;
 use store_conformance::servers::dynamodb;
@@ -9,18 +9,20 @@ use crate::own::crash_plan;
 use crate::{End, Place, number, tests, write};
 
 tests![
-    a_restarted_server_is_found_again,
+    a_restarted_server_is_used_again,
     nothing_acknowledged_is_lost_and_nothing_is_there_by_half,
 ];
 
-async fn a_restarted_server_is_found_again(_: Place) -> End {
+async fn a_restarted_server_is_used_again(_: Place) -> End {
     let mut server = block_in_place(dynamodb::killable)?;
     let place = Place::new(server.url());
     let store: Store = place.open().await?;
     for round in 0..3 {
         write(&store, "a", round).await?;
         assert!(block_in_place(|| server.kill()));
-        let error = number(&store, "a").await.expect_err("it is gone");
+        let error = number(&store, "a")
+            .await
+            .expect_err("the server was killed");
         assert_eq!(
             (error.kind(), error.retry()),
             (ErrorKind::Unavailable, Retry::Safe)

@@ -1,4 +1,4 @@
-//! Making the table, and refusing another.
+//! Creating the table, and refusing another one.
 
 use store_conformance::servers::dynamodb;
 use store_core::ErrorKind;
@@ -13,17 +13,17 @@ use crate::inject::Answer;
 use crate::{End, Place, number, tests, write};
 
 tests![
-    many_may_set_up_at_once,
+    many_processes_may_run_setup_at_the_same_time,
     setup_leaves_records_as_they_are,
     a_table_of_another_shape_is_refused_with_what_differs,
     a_table_that_removes_by_another_attribute_is_refused,
-    backups_are_turned_on_where_asked_for,
-    a_table_that_is_not_there_is_named,
+    backups_are_turned_on_if_asked_for,
+    a_missing_table_is_reported_with_advice,
     a_registry_opens_a_table_by_its_url,
-    without_the_right_to_ask_about_the_table_the_store_opens,
+    without_the_right_to_describe_the_table_the_store_opens,
 ];
 
-async fn many_may_set_up_at_once(place: Place) -> End {
+async fn many_processes_may_run_setup_at_the_same_time(place: Place) -> End {
     let mut all = JoinSet::new();
     for _ in 0..8 {
         let place = place.clone();
@@ -32,12 +32,12 @@ async fn many_may_set_up_at_once(place: Place) -> End {
     while let Some(opened) = all.join_next().await {
         write(&opened??, "a", 1).await?;
     }
-    let told = place.client().describe_time_to_live();
-    let told = told.table_name(&place.table).send().await?;
-    let told = told.time_to_live_description.ok_or("it tells nothing")?;
-    assert_eq!(told.attribute_name(), Some("remove_at"));
+    let expiry = place.client().describe_time_to_live();
+    let expiry = expiry.table_name(&place.table).send().await?;
+    let expiry = expiry.time_to_live_description.ok_or("no description")?;
+    assert_eq!(expiry.attribute_name(), Some("remove_at"));
     let table = place.client().describe_table().table_name(&place.table);
-    let table = table.send().await?.table.ok_or("it tells nothing")?;
+    let table = table.send().await?.table.ok_or("no description")?;
     let billing = table.billing_mode_summary().and_then(|b| b.billing_mode());
     assert_eq!(billing, Some(&BillingMode::PayPerRequest));
     Ok(())
@@ -51,8 +51,8 @@ async fn setup_leaves_records_as_they_are(place: Place) -> End {
     Ok(())
 }
 
-/// Makes the table with these attributes as its key.
-async fn make(place: &Place, keys: &[(&str, KeyType, ScalarAttributeType)]) -> End {
+/// Creates the table with these attributes as its key.
+async fn create(place: &Place, keys: &[(&str, KeyType, ScalarAttributeType)]) -> End {
     let client = place.client();
     let mut request = client
         .create_table()
@@ -84,9 +84,9 @@ async fn a_table_of_another_shape_is_refused_with_what_differs(place: Place) -> 
     ];
     for (shape, said) in shapes {
         let place = Place::new(&place.endpoint);
-        make(&place, shape).await?;
+        create(&place, shape).await?;
         let store = place.builder().connect().await?;
-        let error = store.setup().await.expect_err("it is another");
+        let error = store.setup().await.expect_err("the shape differs");
         assert_eq!(error.kind(), ErrorKind::Config);
         assert!(error.message().contains(said), "{error}");
         assert!(error.message().contains(&place.table), "{error}");
@@ -96,10 +96,10 @@ async fn a_table_of_another_shape_is_refused_with_what_differs(place: Place) -> 
 
 async fn a_table_that_removes_by_another_attribute_is_refused(place: Place) -> End {
     use {KeyType::*, ScalarAttributeType::*};
-    make(&place, &[("pk", Hash, S), ("sk", Range, S)]).await?;
+    create(&place, &[("pk", Hash, S), ("sk", Range, S)]).await?;
     let removal = TimeToLiveSpecification::builder()
         .enabled(true)
-        .attribute_name("gone_by");
+        .attribute_name("expires");
     place
         .client()
         .update_time_to_live()
@@ -108,14 +108,14 @@ async fn a_table_that_removes_by_another_attribute_is_refused(place: Place) -> E
         .send()
         .await?;
     let store = place.builder().connect().await?;
-    let error = store.setup().await.expect_err("it removes others");
+    let error = store.setup().await.expect_err("the attribute differs");
     assert_eq!(error.kind(), ErrorKind::Config);
-    assert!(error.message().contains("`gone_by`"), "{error}");
+    assert!(error.message().contains("`expires`"), "{error}");
     Ok(())
 }
 
-/// The servers that stand in may not know of backups; the request is what counts.
-async fn backups_are_turned_on_where_asked_for(place: Place) -> End {
+/// A server in a test may not support backups; only the request is checked.
+async fn backups_are_turned_on_if_asked_for(place: Place) -> End {
     let (_, inject) = place.watched().await?;
     let config = place.config().interceptor(inject.clone()).build();
     let client = store_dynamodb::sdk::Client::from_conf(config);
@@ -125,18 +125,20 @@ async fn backups_are_turned_on_where_asked_for(place: Place) -> End {
     inject.requests();
     plain.setup().await?;
     let without = inject.requests();
-    let told = asked.setup().await;
+    let answer = asked.setup().await;
     assert_eq!(inject.requests(), without + 1);
-    if let Err(error) = told {
-        // It does not know the request.
+    if let Err(error) = answer {
+        // The server does not support the request.
         assert_eq!(error.kind(), ErrorKind::Config, "{error:?}");
     }
     Ok(())
 }
 
-async fn a_table_that_is_not_there_is_named(place: Place) -> End {
+async fn a_missing_table_is_reported_with_advice(place: Place) -> End {
     let store = place.builder().connect().await?.into();
-    let error = number(&store, "a").await.expect_err("there is no table");
+    let error = number(&store, "a")
+        .await
+        .expect_err("the table does not exist");
     assert_eq!(error.kind(), ErrorKind::Config);
     assert!(error.message().contains("setup"), "{error}");
     Ok(())
@@ -159,7 +161,7 @@ async fn a_registry_opens_a_table_by_its_url(place: Place) -> End {
     Ok(())
 }
 
-async fn without_the_right_to_ask_about_the_table_the_store_opens(place: Place) -> End {
+async fn without_the_right_to_describe_the_table_the_store_opens(place: Place) -> End {
     let (store, inject) = place.watched().await?;
     write(&store, "a", 1).await?;
     inject.script([Answer::code(400, "AccessDeniedException")]);

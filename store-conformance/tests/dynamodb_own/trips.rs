@@ -1,4 +1,4 @@
-//! TRIPS.md says what goes over the wire to DynamoDB.
+//! TRIPS.md has the number of requests to DynamoDB.
 
 use std::path::Path;
 
@@ -9,8 +9,8 @@ use crate::{End, Place, tests};
 
 tests![the_table_says_what_goes_over_the_wire];
 
-/// Requests, but of a walk its first alone: how many follow depends on the order
-/// in which a table happens to hold its items.
+/// Requests, without those that continue a scan of the table: their number depends on the
+/// order in which the table holds its items.
 fn requests(bytes: &[u8]) -> Message {
     let holds = |text: &str| {
         bytes

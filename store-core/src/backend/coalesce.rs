@@ -203,7 +203,7 @@ impl<B: Buckets> Coalescer<B> {
     /// tokio runtime if calls are concurrent.
     ///
     /// # Errors
-    /// `Contended` if others kept being faster; those of the buckets. An error
+    /// `Contended` if other clients were faster every time; those of the buckets. An error
     /// that several calls share has no source.
     pub async fn update(&self, key: &str, change: BucketUpdate<'_>) -> Result<Option<Bucket>> {
         match self.claim(key) {
@@ -265,7 +265,7 @@ impl<B: Buckets> Coalescer<B> {
                 None => {
                     return Err(Error::new(
                         ErrorKind::Unavailable,
-                        "the runtime that wrote for this call was stopped; whether it was written is unknown",
+                        "the runtime that wrote for this call was stopped; whether the change was written is unknown",
                     )
                     .with_operation("update"));
                 }

@@ -1,16 +1,15 @@
-//! The arithmetic, as pure functions: what every store computes, wherever it
-//! computes it.
+//! The arithmetic of rate limits as pure functions, which every store follows, whether
+//! it computes in Rust or on its server.
 //!
 //! A bucket that [`take`](crate::RateLimitStore::take) writes is one moment,
 //! its *theoretical arrival time* (TAT): the moment at which it will be full.
 //! This is the generic cell rate algorithm, a token bucket in one integer.
-//! While time does not go backwards it decides exactly as a token bucket would whose tokens flow in one each
-//! [`Quota::period`]. When time does go backwards, the arrival time stays where
-//! it is, so nothing is minted; these functions say what happens, and every
-//! backend follows them.
+//! While time does not go backwards it decides exactly as a token bucket that gains one
+//! token each [`Quota::period`]. When time does go backwards, the arrival time does not
+//! change, so no tokens are created.
 //!
 //! A server only adds and compares. [`Terms`] holds the four numbers that it
-//! needs, multiplied out in Rust:
+//! needs, computed in Rust:
 //!
 //! ```text
 //! base = max(tat if there is one, now)
@@ -24,18 +23,18 @@ use std::time::Duration;
 use crate::clock::Timestamp;
 use crate::limits::{Quota, Tokens};
 
-/// One request against one quota, multiplied out: all that a server needs.
+/// One request against one quota, as the numbers that a server needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Terms {
     /// The time of the request.
     pub now: Timestamp,
-    /// By how many nanoseconds the request moves the arrival time.
+    /// The number of nanoseconds by which the request moves the arrival time.
     pub increment: u64,
     /// The latest arrival time at which the request still fits. Before
     /// [`Terms::now`] only at the end of time, where nothing fits.
     pub latest: Timestamp,
-    /// From when on what the request writes may be forgotten: a full refill
-    /// after it, so that forgetting never grants anything.
+    /// When the bucket that the request writes may be removed: a full refill after the
+    /// request, so that its removal never grants tokens.
     pub expires_at: Timestamp,
 }
 
@@ -55,8 +54,8 @@ impl Terms {
         }
     }
 
-    /// Decides for a bucket of this arrival time, `None` for one that nobody
-    /// wrote: the new arrival time, or `None` if the request does not fit.
+    /// Decides for a bucket of this arrival time, `None` if there is no bucket: returns
+    /// the new arrival time, or `None` if the request does not fit.
     #[inline]
     pub fn decide(self, tat: Option<Timestamp>) -> Option<Timestamp> {
         let base = self.base(tat);
@@ -67,8 +66,8 @@ impl Terms {
     /// are taken before.
     ///
     /// More than a full refill for a bucket that was used up under a slower
-    /// quota, or written by a clock that is ahead: it keeps the moment at which
-    /// it will be full, so a shorter answer would not be true.
+    /// quota, or written by a clock that is ahead. Its arrival time stays the same, so
+    /// the request cannot fit earlier.
     pub fn retry_after(self, tat: Option<Timestamp>) -> Duration {
         self.base(tat).since(self.latest)
     }
@@ -89,7 +88,7 @@ pub fn remaining(quota: &Quota, tat: Option<Timestamp>, now: Timestamp) -> u32 {
 
 /// The moment at which a bucket of `tokens` will be full.
 ///
-/// Rounded up, so that converting never mints.
+/// Rounded up, so that a conversion never creates tokens.
 pub fn tat_of(quota: &Quota, tokens: Tokens) -> Timestamp {
     let missing = f64::from(quota.burst()) - tokens.within(quota).tokens;
     let nanos = (missing * quota.period_nanos() as f64).ceil();
@@ -110,8 +109,8 @@ pub fn tokens_of(quota: &Quota, tat: Timestamp, now: Timestamp) -> Tokens {
     .within(quota)
 }
 
-/// From when on a bucket of this arrival time, written at `now`, may be
-/// forgotten: not before it is full, nor before a full refill has passed.
+/// When a bucket of this arrival time, written at `now`, may be removed: not before it is
+/// full, nor before a full refill has passed.
 pub fn expires_at(quota: &Quota, tat: Timestamp, now: Timestamp) -> Timestamp {
     tat.max(now + quota.full_refill())
 }

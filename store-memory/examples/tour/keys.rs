@@ -62,7 +62,7 @@ pub async fn chapter(screen: &Screen, store: &Store) -> Tour {
         "a typing error is found by the checksum",
     )?;
     screen.no(
-        "a typing error, caught before any look-up",
+        "a typing error, found before any look-up",
         format!("HTTP {}", http_answer(&typo).status),
     );
     Ok(())

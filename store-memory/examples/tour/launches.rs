@@ -10,7 +10,7 @@ use crate::{Tour, must, said};
 
 const OWN: &str = include_str!("platform.json");
 
-/// The platform to register, read before the walk begins.
+/// The platform to register, read before the tour begins.
 pub fn platform(options: &Options) -> Result<Registration, String> {
     let Some(file) = &options.platform else {
         return Registration::from_json(OWN).map_err(said);

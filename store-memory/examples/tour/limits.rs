@@ -29,9 +29,12 @@ pub async fn chapter(screen: &Screen, store: &Store) -> Tour {
 
     let deadline = limiter.now() + wait * 2;
     let waited = limiter.wait("acme", 1, deadline).await.map_err(said)?;
-    must(waited.is_allowed(), "whoever waits as told is allowed")?;
+    must(
+        waited.is_allowed(),
+        "a request after the stated wait is allowed",
+    )?;
     screen.yes(
-        "waited as told, and was allowed",
+        "waited as long as stated, and was allowed",
         format!("after {}", duration(wait)),
     );
     Ok(())

@@ -1,4 +1,4 @@
-//! A walk through everything that the store does, on real input.
+//! A tour of everything that the store does, on real input.
 //!
 //! `cargo run --release -p store-memory --example tour -- [FILE] [--platform FILE.json]`
 
@@ -18,7 +18,7 @@ use store_memory::MemoryStore;
 use options::Options;
 use screen::Screen;
 
-/// What a chapter ends with: one line that says what to do.
+/// The result of a chapter; an error is one line that says what to do.
 type Tour = Result<(), String>;
 
 #[tokio::main]
@@ -31,7 +31,7 @@ async fn main() -> ExitCode {
         }
         Err(error) => return fail(&error),
     };
-    match walk(&options).await {
+    match tour(&options).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error),
     }
@@ -42,7 +42,7 @@ fn fail(error: &str) -> ExitCode {
     ExitCode::FAILURE
 }
 
-async fn walk(options: &Options) -> Tour {
+async fn tour(options: &Options) -> Tour {
     let platform = launches::platform(options)?;
     let source = objects::Source::new(options)?;
     let screen = Screen::new();
@@ -57,12 +57,12 @@ async fn walk(options: &Options) -> Tour {
     Ok(())
 }
 
-/// An error as the one line that a person sees.
+/// An error as one line.
 fn said(error: impl std::error::Error) -> String {
     error.to_string().replace('\n', " ")
 }
 
-/// Turns something that must be so into an error that says it was not.
+/// An error unless `so`, which is promised.
 fn must(so: bool, what: &str) -> Tour {
     if so {
         Ok(())

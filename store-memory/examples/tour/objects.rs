@@ -35,7 +35,7 @@ pub async fn chapter(screen: &Screen, store: &Store, mut source: Source) -> Tour
             let visible = blobs.stat(at).await.map_err(said)?;
             must(visible.is_none(), "a half-written object is invisible")?;
             screen.no(
-                "half-written: nobody can see it",
+                "half-written: not visible yet",
                 format!("after {}", bytes(size)),
             );
         }
@@ -87,14 +87,14 @@ pub async fn chapter(screen: &Screen, store: &Store, mut source: Source) -> Tour
     Ok(())
 }
 
-/// Where the object's bytes come from.
+/// The source of the object's bytes.
 pub enum Source {
     File(std::fs::File, String),
     MadeUp { left: u64, state: u64 },
 }
 
 impl Source {
-    /// The file that was named, opened before the walk begins.
+    /// The named file, opened before the tour begins.
     pub fn new(options: &Options) -> Result<Self, String> {
         match &options.object {
             Some(file) => Self::file(file),
@@ -147,7 +147,7 @@ impl Source {
     }
 }
 
-/// How much memory this process came to use since it began to watch.
+/// The growth of this process's memory since [`Memory::watch`].
 struct Memory {
     before: Option<u64>,
     most: u64,

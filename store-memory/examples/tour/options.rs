@@ -4,16 +4,16 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 pub const HELP: &str = "\
-A walk through everything that the store does, in memory.
+A tour of everything that the store does, in memory.
 
 Usage: cargo run --release -p store-memory --example tour -- [FILE] [OPTIONS]
 
-  FILE                  streamed in and out; 256 MiB made on the fly if left out
-  --platform FILE.json  the LTI platform to register; one of our own if left out
+  FILE                  streamed in and out; 256 MiB are generated if left out
+  --platform FILE.json  the LTI platform to register; a built-in one if left out
   -h, --help            this text
 
 Examples:
-  tour                          the whole walk
+  tour                          the whole tour
   tour ~/Videos/holiday.mp4     with a file of yours as the object
   tour --platform canvas.json   with a platform of yours
 ";
@@ -36,7 +36,7 @@ impl Options {
                     options.platform = Some(file.into());
                 }
                 Some(flag) if flag.starts_with("--") => {
-                    return Err(format!("{flag} is no option; --help lists them"));
+                    return Err(format!("{flag} is not an option; --help lists them"));
                 }
                 _ if options.object.is_some() => {
                     return Err("more than one FILE was named; name one".into());

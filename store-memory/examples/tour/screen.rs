@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
-/// Prints chapters of steps; in colour where someone looks.
+/// Prints chapters of steps, in colour on a terminal.
 pub struct Screen {
     colour: bool,
 }
@@ -28,7 +28,7 @@ impl Screen {
         print(format_args!("\n{}", self.paint("1;36", title)));
     }
 
-    /// Something was done, and this came of it.
+    /// Something was done, with this result.
     pub fn yes(&self, what: &str, detail: impl Display) {
         self.step("32", "✓", what, detail);
     }
@@ -59,7 +59,7 @@ fn print(line: impl Display) {
     }
 }
 
-/// A number of bytes, for people.
+/// A number of bytes in a readable unit.
 pub fn bytes(count: u64) -> String {
     match count {
         0..1024 => format!("{count} B"),
@@ -68,7 +68,7 @@ pub fn bytes(count: u64) -> String {
     }
 }
 
-/// A duration, for people.
+/// A duration in a readable unit.
 pub fn duration(time: Duration) -> String {
     match time.as_secs_f64() {
         s if s < 1e-3 => format!("{:.0} µs", s * 1e6),

@@ -30,7 +30,7 @@ impl MemoryRecords {
             found.extend(records);
         }
         drop(shard);
-        // They are in order: only where the last one goes too far did any.
+        // They are in order, so if the last one has the prefix, all have it.
         if !found.last().is_some_and(asked_for) {
             found.truncate(found.partition_point(asked_for));
         }
@@ -77,7 +77,7 @@ impl MemoryRecords {
     }
 }
 
-/// Where a scan over all partitions stands.
+/// The position of a scan over all partitions.
 struct Position {
     shard: usize,
     place: Option<(String, String)>,

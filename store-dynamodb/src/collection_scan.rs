@@ -1,7 +1,7 @@
 //! Pages of a whole collection: a scan of the table in parallel segments.
 //!
-//! The cursor says for each segment where it goes on, so the segments' number
-//! is that of the walk's first page, whatever the store is opened with later.
+//! The cursor holds the position in each segment. So the number of segments is that of
+//! the scan's first page, even if the store is opened with another one later.
 
 use std::collections::HashMap;
 
@@ -9,14 +9,14 @@ use futures_util::future::try_join_all;
 use store_core::{Record, Records, Result, Scan};
 
 use crate::error::{Effect, from_sdk};
-use crate::scan::{ROOM, forged};
+use crate::scan::{PAGE_BYTES, forged};
 use crate::shared::Shared;
 use crate::wire::{self, ALIVE, Item, PK, SK};
 
 /// The most segments, so that a cursor stays small.
 pub(crate) const MAX_SEGMENTS: u32 = 16;
 
-/// Where a segment goes on.
+/// Where the scan of a segment continues.
 #[derive(Clone, Debug, PartialEq)]
 enum Place {
     Begin,
@@ -25,12 +25,12 @@ enum Place {
     End,
 }
 
-/// What one segment is asked for.
+/// The request for one segment.
 struct Ask {
     segment: u32,
     of: u32,
     start: Option<Item>,
-    /// How many items are looked at.
+    /// How many items the server evaluates at most.
     limit: usize,
 }
 
@@ -41,11 +41,11 @@ pub(crate) async fn page(shared: &Shared, scan: &Scan, partitions: &str) -> Resu
     };
     let mut found: Vec<Record> = Vec::new();
     let share = scan.page_size().div_ceil(places.len());
-    // So many are looked at in each segment; more if that finds little.
+    // Each segment evaluates its share of the page, and more if that finds few records.
     let mut factor = 1;
     let mut size = 0;
     while found.len() < scan.page_size()
-        && size < ROOM
+        && size < PAGE_BYTES
         && places.iter().any(|place| *place != Place::End)
     {
         let asked = places
@@ -64,7 +64,7 @@ pub(crate) async fn page(shared: &Shared, scan: &Scan, partitions: &str) -> Resu
             let room = (scan.page_size() - found.len()).min(records.len());
             few &= records.len() < share / 2 + 1;
             places[segment as usize] = match records.get(room) {
-                // What does not fit is read again.
+                // Records that do not fit on this page are read again.
                 Some(_) if room == 0 => continue,
                 Some(_) => Place::of(&records[room - 1]),
                 None => end,
@@ -81,7 +81,7 @@ pub(crate) async fn page(shared: &Shared, scan: &Scan, partitions: &str) -> Resu
     Ok(Records::new(found, next))
 }
 
-/// Some of one segment's records, and where it goes on after them.
+/// Some of one segment's records, and where its scan continues.
 async fn part(
     shared: &Shared,
     scan: &Scan,
@@ -147,8 +147,8 @@ impl Place {
     }
 }
 
-/// Each place: a letter, and for one in the middle its two keys, each after its
-/// length in two bytes.
+/// Each place is a letter. A place in the middle has two keys after it, each preceded by
+/// its length in two bytes.
 fn encode(places: &[Place]) -> Vec<u8> {
     let mut bytes = Vec::new();
     for place in places {
@@ -168,7 +168,7 @@ fn encode(places: &[Place]) -> Vec<u8> {
     bytes
 }
 
-/// `None` if it is not what [`encode`] makes.
+/// `None` if [`encode`] cannot have written it.
 fn decode(mut bytes: &[u8]) -> Option<Vec<Place>> {
     fn part(bytes: &mut &[u8]) -> Option<String> {
         let (length, rest) = bytes.split_first_chunk::<2>()?;
@@ -201,7 +201,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_position_is_read_back_and_no_other_is_taken() {
+    fn a_position_reads_back_and_a_malformed_one_is_refused() {
         let places = [
             Place::Begin,
             Place::After("r:p\u{e4}".into(), "things:a:b".into()),
