@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
-use serde::Deserialize;
 use store_core::config::{StoreUrl, Tls};
 use store_core::{Capabilities, Clock, Collection, Durability, Result, Support, SystemClock};
 
 use crate::DynamoDbStore;
 use crate::collection_scan::MAX_SEGMENTS;
 use crate::error::BACKEND;
+use crate::url::{self, Own};
 
 /// The most shards of one limit.
 const MAX_SHARDS: u32 = 64;
@@ -38,7 +38,7 @@ const TABLE: &str = "store";
 #[must_use = "a builder opens nothing until `connect`"]
 pub struct DynamoDbBuilder {
     source: Source,
-    table: Option<String>,
+    pub(crate) table: Option<String>,
     pub(crate) region: Option<String>,
     pub(crate) endpoint: Option<String>,
     pub(crate) credentials: Option<(String, String)>,
@@ -60,114 +60,6 @@ enum Source {
     Url(String),
     Parsed(Box<StoreUrl>),
     Client(Box<Client>),
-}
-
-/// The same options as data, from a configuration file. An option that is not given is
-/// as in a new [`DynamoDbBuilder`].
-///
-/// ```
-/// use store_dynamodb::{DynamoDbBuilder, DynamoDbConfig};
-/// let config: DynamoDbConfig = serde_json::from_str(
-///     r#"{"url": "dynamodb://app?region=eu-central-1", "timeout_ms": 2000}"#,
-/// )?;
-/// let builder = DynamoDbBuilder::from(config);
-/// # let _ = builder;
-/// # Ok::<(), serde_json::Error>(())
-/// ```
-#[non_exhaustive]
-#[derive(Clone, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct DynamoDbConfig {
-    /// See [`DynamoDbBuilder::url`], which lists the options that it may have.
-    pub url: Option<String>,
-    /// See [`DynamoDbBuilder::namespace`].
-    #[serde(alias = "table")]
-    pub namespace: Option<String>,
-    /// See [`DynamoDbBuilder::region`].
-    pub region: Option<String>,
-    /// See [`DynamoDbBuilder::endpoint`].
-    pub endpoint: Option<String>,
-    /// See [`DynamoDbBuilder::tls`].
-    pub tls: Option<Tls>,
-    /// See [`DynamoDbBuilder::timeout`], in milliseconds.
-    pub timeout_ms: Option<u64>,
-    /// See [`DynamoDbBuilder::connect_timeout`], in milliseconds.
-    pub connect_timeout_ms: Option<u64>,
-    /// See [`DynamoDbBuilder::grace`], in milliseconds.
-    pub grace_ms: Option<u64>,
-    /// See [`DynamoDbBuilder::scan_segments`].
-    pub scan_segments: Option<u32>,
-    /// See [`DynamoDbBuilder::point_in_time_recovery`].
-    pub point_in_time_recovery: Option<bool>,
-}
-
-impl fmt::Debug for DynamoDbConfig {
-    /// Without URL and endpoint, which may hold a secret.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("DynamoDbConfig")
-            .field("namespace", &self.namespace)
-            .field("region", &self.region)
-            .field("tls", &self.tls)
-            .field("timeout_ms", &self.timeout_ms)
-            .field("connect_timeout_ms", &self.connect_timeout_ms)
-            .field("grace_ms", &self.grace_ms)
-            .field("scan_segments", &self.scan_segments)
-            .field("point_in_time_recovery", &self.point_in_time_recovery)
-            .finish_non_exhaustive()
-    }
-}
-
-impl From<DynamoDbConfig> for DynamoDbBuilder {
-    fn from(config: DynamoDbConfig) -> Self {
-        let mut builder = Self::default();
-        if let Some(url) = config.url {
-            builder = builder.url(url);
-        }
-        let options = Options {
-            region: config.region,
-            endpoint: config.endpoint,
-            ca_file: None,
-            timeout: config.timeout_ms.map(Duration::from_millis),
-            connect_timeout: config.connect_timeout_ms.map(Duration::from_millis),
-            grace: config.grace_ms.map(Duration::from_millis),
-            scan_segments: config.scan_segments,
-            point_in_time_recovery: config.point_in_time_recovery,
-        };
-        builder.table = config.namespace;
-        builder.tls = config.tls.unwrap_or_default();
-        builder.with(options)
-    }
-}
-
-/// The options that a URL may have.
-#[derive(Debug, Default, PartialEq)]
-struct Options {
-    region: Option<String>,
-    endpoint: Option<String>,
-    ca_file: Option<String>,
-    timeout: Option<Duration>,
-    connect_timeout: Option<Duration>,
-    grace: Option<Duration>,
-    scan_segments: Option<u32>,
-    point_in_time_recovery: Option<bool>,
-}
-
-impl Options {
-    fn read(url: &StoreUrl) -> Result<Self> {
-        let mut options = url.options();
-        let read = Self {
-            region: options.take_text("region").map(str::to_owned),
-            endpoint: options.take_text("endpoint").map(str::to_owned),
-            ca_file: options.take_text("ca_file").map(str::to_owned),
-            timeout: options.take_duration("timeout")?,
-            connect_timeout: options.take_duration("connect_timeout")?,
-            grace: options.take_duration("grace")?,
-            scan_segments: options.take("scan_segments")?,
-            point_in_time_recovery: options.take("point_in_time_recovery")?,
-        };
-        options.finish()?;
-        Ok(read)
-    }
 }
 
 impl Default for DynamoDbBuilder {
@@ -375,51 +267,32 @@ impl DynamoDbBuilder {
     }
 
     /// These options, with those of a URL in place.
-    fn resolved(mut self) -> Result<Self> {
+    pub(crate) fn resolved(mut self) -> Result<Self> {
         if let Source::Url(text) = &self.source {
             self.source = Source::Parsed(Box::new(text.parse()?));
         }
         let Source::Parsed(url) = &self.source else {
             return Ok(self);
         };
-        url.expect_scheme(crate::SCHEMES)?;
-        if !url.path().is_empty() {
-            return Err(crate::error::config(
-                "the URL has no path: dynamodb://table?region=eu-central-1&endpoint=http://host:port",
-            ));
-        }
-        let named = match url.hosts() {
-            [] => None,
-            _ => Some(url.host()?.to_owned()),
-        };
-        let credentials = match (url.user(), url.secret()) {
-            (None, None) => None,
-            (Some(id), Some(secret)) => Some((id.to_owned(), secret.expose().to_owned())),
-            _ => {
-                return Err(crate::error::config(
-                    "the URL names an access key's id or its secret alone; give both, as in \
-                     dynamodb://id:secret@table, or none",
-                ));
-            }
-        };
-        let options = Options::read(url)?;
-        self.table = self.table.or(named);
-        self.credentials = credentials.or(self.credentials);
-        Ok(self.with(options))
+        let address = url::read(url)?;
+        self.table = self.table.or(address.table);
+        self.credentials = address.credentials.or(self.credentials);
+        Ok(self.with(address.own))
     }
 
-    fn with(mut self, options: Options) -> Self {
-        self.region = options.region.or(self.region);
-        self.endpoint = options.endpoint.or(self.endpoint);
-        self.timeout = options.timeout.unwrap_or(self.timeout);
-        self.connect_timeout = options.connect_timeout.unwrap_or(self.connect_timeout);
-        self.grace = options.grace.unwrap_or(self.grace);
-        let recovery = options.point_in_time_recovery;
+    /// These options, with those of `own` in place.
+    pub(crate) fn with(mut self, own: Own) -> Self {
+        self.region = own.region.or(self.region);
+        self.endpoint = own.endpoint.or(self.endpoint);
+        self.timeout = own.timeout.unwrap_or(self.timeout);
+        self.connect_timeout = own.connect_timeout.unwrap_or(self.connect_timeout);
+        self.grace = own.grace.unwrap_or(self.grace);
+        let recovery = own.point_in_time_recovery;
         self.point_in_time_recovery = recovery.unwrap_or(self.point_in_time_recovery);
-        if let Some(file) = options.ca_file {
+        if let Some(file) = own.ca_file {
             self.tls = self.tls.ca_file(file);
         }
-        match options.scan_segments {
+        match own.scan_segments {
             Some(segments) => self.scan_segments(segments),
             None => self,
         }
@@ -456,8 +329,6 @@ impl fmt::Debug for DynamoDbBuilder {
 
 #[cfg(test)]
 mod tests {
-    use store_core::ErrorKind;
-
     use super::*;
 
     fn read(url: &str) -> Result<DynamoDbBuilder> {
@@ -499,26 +370,6 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_url_is_refused_and_shows_no_secret() {
-        for (url, said) in [
-            ("redis://id:hunter2@app", "`redis:`"),
-            ("dynamodb:app", "scheme://"),
-            ("dynamodb://hunter2@app", "both"),
-            ("dynamodb://:hunter2@app", "both"),
-            ("dynamodb://app/hunter2", "no path"),
-            ("dynamodb://a,b", "one host"),
-            ("dynamodb://id:hunter2@app?zone=1", "`zone`"),
-            ("dynamodb://app?timeout=hunter2", "`timeout`"),
-            ("dynamodb://app?scan_segments=hunter2", "`scan_segments`"),
-        ] {
-            let error = read(url).expect_err(url);
-            assert_eq!(error.kind(), ErrorKind::Config, "{url}");
-            assert!(error.message().contains(said), "{url}: {error}");
-            assert!(!format!("{error:?} {error}").contains("hunter2"), "{url}");
-        }
-    }
-
-    #[test]
     fn a_builder_shows_no_secret() {
         let builder = DynamoDbBuilder::default()
             .url("dynamodb://id:hunter2@app")
@@ -527,24 +378,5 @@ mod tests {
         assert!(!format!("{builder:?}").contains("hunter2"));
         let resolved = builder.resolved().expect("the endpoint is read later");
         assert!(!format!("{resolved:?}").contains("hunter2"));
-    }
-
-    #[test]
-    fn a_configuration_file_says_what_a_builder_does() {
-        let text = r#"{"url": "dynamodb://?region=eu-central-1", "table": "app",
-                       "endpoint": "http://id:hunter2@h", "timeout_ms": 7, "grace_ms": 9,
-                       "tls": {"ca_file": "/ca.pem"}}"#;
-        let config: DynamoDbConfig = serde_json::from_str(text).expect("a good one");
-        assert!(!format!("{config:?}").contains("hunter2"));
-        let builder = DynamoDbBuilder::from(config)
-            .resolved()
-            .expect("a good one");
-        assert_eq!(builder.table_name(), "app");
-        assert_eq!(builder.region.as_deref(), Some("eu-central-1"));
-        assert_eq!(builder.timeout, Duration::from_millis(7));
-        assert_eq!(builder.grace, Duration::from_millis(9));
-        assert_eq!(builder.tls, Tls::new().ca_file("/ca.pem"));
-        let unknown = serde_json::from_str::<DynamoDbConfig>(r#"{"secret": "x"}"#);
-        assert!(unknown.is_err());
     }
 }

@@ -186,13 +186,14 @@ mod limits;
 mod records;
 mod refusal;
 mod scan;
+mod settings;
 mod setup;
 mod shared;
 #[cfg(feature = "limits")]
 mod spread;
 #[cfg(feature = "limits")]
 mod take;
-
+mod url;
 mod wire;
 
 use std::fmt;
@@ -204,17 +205,15 @@ pub use store_core;
 use store_core::layers::{Recourse, Resolving};
 use store_core::{RecordStore, Result, Store};
 
-pub use config::{DynamoDbBuilder, DynamoDbConfig};
+pub use config::DynamoDbBuilder;
 #[cfg(feature = "limits")]
 use limits::DynamoDbLimits;
 use records::DynamoDbRecords;
-
-/// The schemes of DynamoDB's URLs.
-const SCHEMES: &[&str] = &["dynamodb"];
+pub use settings::DynamoDbConfig;
 
 /// Opens `dynamodb:` URLs for a [`Registry`](store_core::open::Registry). Their
 /// options are those of [`DynamoDbBuilder::url`].
-pub const OPENER: store_core::open::Opener = store_core::open::Opener::new(SCHEMES, |url| {
+pub const OPENER: store_core::open::Opener = store_core::open::Opener::new(url::SCHEMES, |url| {
     Box::pin(async move {
         let store = DynamoDbBuilder::default().store_url(url).connect().await?;
         Ok(store.into())
