@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use store_core::backend::coalesce;
+use store_core::backend::coalesce::StoredBucket;
 use store_core::limits::{Bucket, Entry, State, Tokens};
 use store_core::{Result, Timestamp, Version};
 
@@ -50,7 +50,7 @@ pub(crate) struct Mark {
 }
 
 /// The buckets of an item, expired or not, and its mark.
-pub(crate) type Stored = coalesce::Stored<Mark>;
+pub(crate) type Stored = StoredBucket<Mark>;
 
 /// What an item holds; no buckets, if it has no attributes.
 pub(crate) fn read(item: Item, shared: &Shared) -> Result<Stored> {
@@ -61,7 +61,7 @@ pub(crate) fn read(item: Item, shared: &Shared) -> Result<Stored> {
 /// The same; a bucket that a take wrote is full at `full`, if not later.
 fn full_by(item: Item, ttl: u64, full: Timestamp) -> Result<Stored> {
     if item.is_empty() {
-        return Ok(Stored::default());
+        return Ok(StoredBucket::default());
     }
     let version = wire::version(&item)?.ok_or_else(malformed)?;
     let entry = |(name, value): (String, AttributeValue)| {
@@ -69,7 +69,7 @@ fn full_by(item: Item, ttl: u64, full: Timestamp) -> Result<Stored> {
         Some(entry(quota, value, full))
     };
     let bucket: Bucket = item.into_iter().filter_map(entry).collect::<Result<_>>()?;
-    Ok(Stored {
+    Ok(StoredBucket {
         bucket: Some(bucket),
         version: Mark::new(version, ttl),
     })

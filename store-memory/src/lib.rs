@@ -124,8 +124,8 @@ impl MemoryStore {
 
     /// The number of records, the bytes of their names and bodies, and the number of
     /// buckets. Expired ones count until they are removed.
-    pub fn usage(&self) -> Usage {
-        Usage {
+    pub fn usage(&self) -> MemoryUsage {
+        MemoryUsage {
             #[cfg(feature = "limits")]
             buckets: self.limits.len(),
             ..self.records.usage()
@@ -166,7 +166,7 @@ pub const OPENER: store_core::open::Opener = store_core::open::Opener::new(&["me
 
 /// What a [`MemoryStore`] holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Usage {
+pub struct MemoryUsage {
     /// Records.
     pub records: usize,
     /// Bytes of partitions, ids and bodies.

@@ -18,7 +18,7 @@ use store_core::{
     Record, RecordRef, RecordStore, Records, Result, Scan, Scope, Support, Swept, Timestamp,
 };
 
-use crate::Usage;
+use crate::MemoryUsage;
 use crate::config::MemoryBuilder;
 use crate::shard::{Shard, weight};
 use crate::state::State;
@@ -123,10 +123,10 @@ impl MemoryRecords {
         }
     }
 
-    pub(crate) fn usage(&self) -> Usage {
-        let mut all = Usage::default();
+    pub(crate) fn usage(&self) -> MemoryUsage {
+        let mut all = MemoryUsage::default();
         for shard in &self.shards {
-            let Usage { records, bytes, .. } = shard.read().usage();
+            let MemoryUsage { records, bytes, .. } = shard.read().usage();
             all.records += records;
             all.bytes += bytes;
         }

@@ -17,7 +17,7 @@ use std::ops::Bound;
 use hashbrown::HashTable;
 use store_core::{Collection, Partition, Record, RecordRef, Timestamp};
 
-use crate::Usage;
+use crate::MemoryUsage;
 
 /// A record and its hash.
 #[derive(Clone)]
@@ -41,8 +41,8 @@ pub(crate) fn weight(record: &Record) -> usize {
 }
 
 impl Shard {
-    pub(crate) fn usage(&self) -> Usage {
-        Usage {
+    pub(crate) fn usage(&self) -> MemoryUsage {
+        MemoryUsage {
             records: self.points.len(),
             bytes: self.bytes,
             buckets: 0,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use redis::{Cmd, Value, cmd};
-use store_core::backend::coalesce::{Buckets, Coalescer, Stored};
+use store_core::backend::coalesce::{Buckets, Coalescer, StoredBucket};
 use store_core::backend::gcra::Terms;
 use store_core::limits::{
     Bucket, BucketUpdate, Decision, Decisions, Entry, LimitKey, RateLimitStore, State, Take,
@@ -87,9 +87,9 @@ fn bucket(fields: Vec<Value>) -> Result<Option<Bucket>> {
 }
 
 /// The same as it is stored.
-fn found(fields: Vec<Value>) -> Result<Stored<()>> {
+fn found(fields: Vec<Value>) -> Result<StoredBucket<()>> {
     let bucket = bucket(fields)?;
-    Ok(Stored {
+    Ok(StoredBucket {
         bucket,
         version: (),
     })
@@ -132,7 +132,7 @@ impl Buckets for Hashes {
     }
 
     /// All buckets of a key, expired ones too.
-    async fn read(&self, key: &str) -> Result<Stored<()>> {
+    async fn read(&self, key: &str) -> Result<StoredBucket<()>> {
         let mut command = cmd("HGETALL");
         command.arg(key);
         match self
@@ -154,9 +154,9 @@ impl Buckets for Hashes {
         &self,
         key: &str,
         now: Timestamp,
-        old: &Stored<()>,
+        old: &StoredBucket<()>,
         new: Option<&Bucket>,
-    ) -> Result<Result<(), Stored<()>>> {
+    ) -> Result<Result<(), StoredBucket<()>>> {
         let last = new.and_then(Bucket::expires_at);
         let life = last.map_or(0, |at| self.0.limit_life_ms(at, now));
         let old = old.unexpired(now);

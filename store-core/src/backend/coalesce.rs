@@ -47,7 +47,7 @@ pub trait Buckets: Send + Sync + 'static {
     fn now(&self) -> Timestamp;
 
     /// The bucket of `key`.
-    async fn read(&self, key: &str) -> Result<Stored<Self::Version>>;
+    async fn read(&self, key: &str) -> Result<StoredBucket<Self::Version>>;
 
     /// Writes `new` if the bucket is still `old`, and returns the new version; otherwise
     /// returns the current bucket. The changes that made `new` saw `old` without what
@@ -56,21 +56,21 @@ pub trait Buckets: Send + Sync + 'static {
         &self,
         key: &str,
         now: Timestamp,
-        old: &Stored<Self::Version>,
+        old: &StoredBucket<Self::Version>,
         new: Option<&Bucket>,
-    ) -> Result<Result<Self::Version, Stored<Self::Version>>>;
+    ) -> Result<Result<Self::Version, StoredBucket<Self::Version>>>;
 }
 
 /// A bucket as it is stored.
 #[derive(Clone, Debug, Default)]
-pub struct Stored<V> {
+pub struct StoredBucket<V> {
     /// The bucket with its expired parts; `None` if there is none.
     pub bucket: Option<Bucket>,
     /// What a swap needs to know of it.
     pub version: V,
 }
 
-impl<V> Stored<V> {
+impl<V> StoredBucket<V> {
     /// The bucket without its expired parts, or `None` if nothing is left.
     pub fn unexpired(&self, now: Timestamp) -> Option<Bucket> {
         unexpired(self.bucket.clone(), now)
@@ -377,9 +377,9 @@ async fn write_groups<B: Buckets>(buckets: Arc<B>, writer: Writer) {
 async fn write<B: Buckets>(
     buckets: &B,
     key: &str,
-    stored: &Stored<B::Version>,
+    stored: &StoredBucket<B::Version>,
     group: &Group,
-) -> Result<Result<Stored<B::Version>, Stored<B::Version>>> {
+) -> Result<Result<StoredBucket<B::Version>, StoredBucket<B::Version>>> {
     let (now, base) = group.base.clone().unwrap_or_default();
     if base == group.state {
         // There is nothing to write, but the state that the closures saw may be older
@@ -392,7 +392,7 @@ async fn write<B: Buckets>(
     }
     let new = group.state.as_ref();
     let swapped = buckets.swap(key, now, stored, new).await?;
-    Ok(swapped.map(|version| Stored {
+    Ok(swapped.map(|version| StoredBucket {
         bucket: new.cloned(),
         version,
     }))
@@ -442,7 +442,7 @@ mod tests {
             Timestamp::EPOCH
         }
 
-        async fn read(&self, _: &str) -> Result<Stored<()>> {
+        async fn read(&self, _: &str) -> Result<StoredBucket<()>> {
             Ok(stored(self.0.lock().unwrap().clone()))
         }
 
@@ -450,9 +450,9 @@ mod tests {
             &self,
             _: &str,
             _: Timestamp,
-            old: &Stored<()>,
+            old: &StoredBucket<()>,
             _: Option<&Bucket>,
-        ) -> Result<Result<(), Stored<()>>> {
+        ) -> Result<Result<(), StoredBucket<()>>> {
             yield_now().await;
             let found = self.0.lock().unwrap().take();
             Ok(match found == old.bucket {
@@ -462,9 +462,9 @@ mod tests {
         }
     }
 
-    fn stored(bucket: Option<Bucket>) -> Stored<()> {
+    fn stored(bucket: Option<Bucket>) -> StoredBucket<()> {
         let version = ();
-        Stored { bucket, version }
+        StoredBucket { bucket, version }
     }
 
     fn bucket() -> Bucket {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use crate::backend::coalesce::{self, Buckets, Coalescer, unexpired};
+use crate::backend::coalesce::{Buckets, Coalescer, StoredBucket, unexpired};
 use crate::batch::Batch;
 use crate::body::{Body, Unknown};
 use crate::clock::{Clock, Timestamp};
@@ -99,11 +99,11 @@ struct RecordBuckets {
 }
 
 /// The bucket of `key` in its record.
-fn bucket_in(key: &str, record: Option<Record>) -> Result<coalesce::Stored<Option<Record>>> {
+fn bucket_in(key: &str, record: Option<Record>) -> Result<StoredBucket<Option<Record>>> {
     let body = record.as_ref().map(|record| stored(record, key));
     let bucket = body.transpose()?.map(|stored| stored.quotas.clone());
     let version = record;
-    Ok(coalesce::Stored { bucket, version })
+    Ok(StoredBucket { bucket, version })
 }
 
 #[async_trait]
@@ -114,7 +114,7 @@ impl Buckets for RecordBuckets {
         self.records.clock().now()
     }
 
-    async fn read(&self, key: &str) -> Result<coalesce::Stored<Option<Record>>> {
+    async fn read(&self, key: &str) -> Result<StoredBucket<Option<Record>>> {
         let (partition, at) = place(key)?;
         bucket_in(key, self.records.get(at.at(&partition)).await?)
     }
@@ -123,9 +123,9 @@ impl Buckets for RecordBuckets {
         &self,
         key: &str,
         now: Timestamp,
-        old: &coalesce::Stored<Option<Record>>,
+        old: &StoredBucket<Option<Record>>,
         new: Option<&Bucket>,
-    ) -> Result<Result<Option<Record>, coalesce::Stored<Option<Record>>>> {
+    ) -> Result<Result<Option<Record>, StoredBucket<Option<Record>>>> {
         let record = old.version.as_ref();
         let (partition, at) = place(key)?;
         let mut batch = Batch::new(partition, now);
