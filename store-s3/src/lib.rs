@@ -1,5 +1,5 @@
-//! The store in S3 and in what speaks it, through the `object_store` crate: every
-//! promise by conditional writes alone, with no coordinator, no lock service and
+//! The store in S3 and compatible servers, through the `object_store` crate: every
+//! promise rests on conditional writes only, with no coordinator, no lock service and
 //! no second database.
 //!
 //! ```
@@ -31,20 +31,20 @@
 //! point is in [`protocol`], with the argument for each step.
 //!
 //! # When to use it
-//! Records cost nothing while nobody asks for them, need no server to be run, and
+//! Records cost nothing while they are not used, need no server of your own, and
 //! survive the loss of a machine. A request takes some ten milliseconds and is
-//! paid for, and one record can be written some times a second. So: settings,
-//! keys, identities, registrations, large objects; not a counter that everybody
-//! turns.
+//! charged, and one record can be written several times a second. So use it for
+//! settings, keys, identities, registrations and large objects, not for a counter
+//! that every request changes.
 //!
 //! # Setup
-//! The bucket must exist. [`S3Store::setup`] finds out whether its server does
-//! what everything rests on: 32 puts with `If-None-Match: *` race for one object,
-//! then 32 with `If-Match`, four times over, and one may win each time; then eight
+//! The bucket must exist. [`S3Store::setup`] tests whether its server has the
+//! properties that everything rests on: 32 puts with `If-None-Match: *` race for one
+//! object, then 32 with `If-Match`, four times, and one may win each time; then eight
 //! objects are listed. A server that ignores conditions, lets two win or lists in
-//! another order is refused by name, and the verdict is kept as the object
-//! `setup`, so that whoever opens the store there is told too. It may run at every
-//! start, in many processes at once.
+//! another order is refused by name. The verdict is stored as the object `setup`, so
+//! that every process that opens the store gets the same error. It may run at every
+//! start, in many processes at the same time.
 //!
 //! ```json
 //! {"Version": "2012-10-17", "Statement": [
@@ -54,25 +54,25 @@
 //!    "Resource": "arn:aws:s3:::my-bucket/app/*"}]}
 //! ```
 //!
-//! Without `s3:ListBucket` a missing object is answered as forbidden (403), and
-//! so is every create. On the bucket:
+//! Without `s3:ListBucket` the server answers "forbidden" (403) for a missing object,
+//! and for every create. On the bucket:
 //! - **a lifecycle rule that aborts incomplete multipart uploads** after two days
-//!   or so: a process that dies in the middle of one leaves parts that cost money
-//!   and that nobody can list through the driver. Longer than any write takes;
+//!   or so: a process that dies during one leaves parts that cost money and that the
+//!   driver cannot list. Choose a time longer than any write takes;
 //! - **no other rule on the store's prefix**: one that expires or moves objects
-//!   would take records away;
+//!   would remove records;
 //! - no versioning is needed. Where it is on, let a rule remove noncurrent
 //!   versions.
 //!
-//! # How it is kept
+//! # How it is stored
 //! | | object |
 //! |---|---|
 //! | a record | `records/users/=acme/=alice` |
-//! | a commit of several records, while it is under way | `transactions/0f3c…` |
-//! | a streamed object: what is known of it, and up to 1 MiB of content | `blobs/=reports/=q1..csv` |
+//! | a commit of several records, while it is in progress | `transactions/0f3c…` |
+//! | a streamed object: its metadata, and up to 1 MiB of content | `blobs/=reports/=q1..csv` |
 //! | larger content | `content/0f3c…/0` |
-//! | a note to look after content later | `reclaim/17f0….0f3c….u` |
-//! | what `setup` found | `setup` |
+//! | a note of content that may have to be freed | `reclaim/17f0….0f3c….u` |
+//! | the result of `setup` | `setup` |
 //!
 //! ```text
 //! $ aws s3 cp s3://my-bucket/app/records/users/=acme/=alice -
@@ -80,15 +80,14 @@
 //! {"name":"Alice"}
 //! ```
 //!
-//! Names sort as ids do; `/`, `.` and what S3 or XML cannot hold is escaped. Read
-//! with any tool, change only through the store.
+//! Names sort as ids do; `/`, `.` and the characters that S3 or XML cannot hold are
+//! escaped. Read with any tool, change only through the store. A release that finds an
+//! object of a newer format reports which program to upgrade and changes nothing.
 //!
-//! **A deleted record leaves a tombstone** of about 100 bytes; so does an expired one
-//! once it was swept, and a name that a commit of several records checked to be absent.
-//! The sweep removes tombstones after a day where the server offers an atomic `DELETE`
-//! with `If-Match`, as Amazon S3 and Ceph do: [`S3Store::setup`] finds out, so call it
-//! once. Elsewhere, and with an [`object_store`](S3Builder::object_store) client of the
-//! application, tombstones stay. A deleted streamed object leaves its pointer. Records of
+//! **A deleted record leaves a tombstone** of about 100 bytes, because not all servers
+//! offer a conditional `DELETE`; so does an expired record after it was swept, and a
+//! name that a commit of several records checked to be absent. A deleted streamed
+//! object leaves its pointer. Records of
 //! [single-use](store_core::Collection::single_use) collections, nonces among them, are
 //! removed. Lists contain sizes, so a scan skips tombstones without reading them, and
 //! so does the sweep: a list of nothing costs one request per 1000 tombstones.
@@ -104,93 +103,94 @@
 //! | commit of n that only checks, or is refused | 2n `GET` |
 //! | a page | a list for each 1000 names, a `GET` for each record |
 //! | take that is allowed | 1 `GET`, 1 `PUT` |
-//! | sweep of records | a list, a `GET` for each record that it looks at, 1000 at most, and a `DELETE` for each old tombstone |
+//! | sweep of records | a list and a `GET` for each object that it reads, 1000 at most |
 //! | begin to write an object | 1 `GET`, 1 `PUT` |
 //! | commit of up to 1 MiB | 1 `PUT` |
 //! | commit of one part, up to 5 MiB | 3 `PUT`: a note, the content, the commit; 1 `DELETE` |
-//! | commit of n parts | n + 2 `PUT`, 2 `POST`, 1 `DELETE`, with what the writes sent before |
+//! | commit of n parts | n + 2 `PUT`, 2 `POST`, 1 `DELETE`, including what the writes sent before |
 //! | the same over an object of more than 1 MiB | a `PUT` more |
 //! | open, and read up to 1 MiB | 1 `GET` |
-//! | read what is larger | 1 `GET` to open it, and one for each 5 MiB of what is read |
+//! | read larger content | 1 `GET` to open it, and one for each 5 MiB of what is read |
 //! | stat | 1 `GET`, of 16 KiB at most |
 //! | delete an object | 1 `GET`, 1 `PUT`; a `PUT` more if it had more than 1 MiB |
-//! | sweep of objects | a list, and five or so for each note that is due |
+//! | sweep of objects | a list, and about five for each note that is due |
 //!
-//! A reader that meets a record which a commit holds reads one object more. None
-//! of this depends on how many records a partition has. A record's token carries
+//! A reader that finds a record which a commit holds reads one object more. None
+//! of this depends on how many records a partition has. A record's token contains
 //! the record itself up to 16 KiB, so that a commit need not read it again; larger
 //! ones cost their `GET`. Counted over the wire, with what each call of a contract
-//! costs, in [TRIPS.md](https://github.com/store-rs/store/blob/main/store-conformance/TRIPS.md).
+//! costs, in `store-conformance/TRIPS.md`.
 //!
-//! Of a commit of several, the records are held one after the other, in one order
-//! for all, so that no two wait for each other; that is n requests in a row. Keep
-//! such commits small.
+//! A commit of several records holds them one after the other, in one order for all
+//! commits, so that there is no deadlock; that is n requests in sequence. Keep such
+//! commits small.
 //!
 //! # Streamed objects
-//! An object of up to 1 MiB ([`S3Builder::inline`]) is one object with what is known
-//! of it: a commit is one `PUT`, an open one `GET`. Larger content is written
-//! under a name of its own that is never used again, in parts of 5 MiB by multipart
-//! upload, and then published by one small conditional `PUT`. Whoever has it open
-//! reads exactly those bytes, by ranges, until the
-//! [grace](S3Builder::reader_grace) after it was replaced is over; then it is told.
+//! An object of up to 1 MiB ([`S3Builder::inline`]) is stored as one object with its
+//! metadata: a commit is one `PUT`, an open one `GET`. Larger content is written
+//! under a name that is never used again, in parts of 5 MiB by multipart upload, and
+//! then published by one small conditional `PUT`. A reader that has it open reads
+//! exactly those bytes, by ranges, until the [grace](S3Builder::reader_grace) after it
+//! was replaced is over; then it gets an error.
 //!
-//! An open sink has four parts on their way and gathers a fifth; an open reader
-//! has three, and its caller one more: at most 25 MiB, however large the object
-//! is ([`S3Builder::part_size`], [`S3Builder::in_flight`]). A sink that is ahead of
-//! the server waits. Every 8192 parts, 40 GiB by default, a new upload begins, so that
-//! the 10 000 parts that S3 takes are no end; such content is several objects
+//! An open sink has four parts in flight and fills a fifth; an open reader has three in
+//! flight, and its caller one more: at most 25 MiB, however large the object is
+//! ([`S3Builder::part_size`], [`S3Builder::in_flight`]). A sink that is faster than the
+//! server waits. Every 8192 parts, 40 GiB by default, a new upload begins, so that the
+//! limit of 10 000 parts does not limit content; such content is several objects
 //! `…/0`, `…/1`.
 //!
-//! An abort, and a commit that came too late, remove what was sent at once. A
+//! An abort, and a commit that came too late, remove what was sent immediately. A
 //! dropped sink aborts its upload if there is still a runtime. What a dead process
 //! leaves is freed by the sweep of the objects after the
-//! [lease](S3Builder::write_lease) and the grace, but for the parts of an upload
-//! under way, which only the lifecycle rule above finds.
+//! [lease](S3Builder::write_lease) and the grace, except the parts of an upload in
+//! progress with an application's own client, which only the lifecycle rule above
+//! finds.
 //!
-//! To begin to replace a small object sends its content once more, since it is in
-//! the object that changes. For ones that are often rewritten set a lower bound.
+//! Beginning to replace a small object sends its content once more, because it is part
+//! of the object that changes. For objects that are often rewritten set a lower bound.
 //!
 //! # Rate limits
-//! A take is a read and a conditional write. Takes that come to one key at the
-//! same moment in one process go together in one write, so a process grants as
-//! many as come while two requests take place; processes follow one another, some
-//! ten writes a second in all at S3's latencies. Beyond that calls end as
-//! `Contended`. Use another backend for limits of busy keys; [`Store::with_limits`](store_core::Store::with_limits) takes one.
+//! A take is a read and a conditional write. Takes of one key that are made at the same
+//! moment in one process are written together, so a process grants as many as are made
+//! while two requests take place; processes take turns, some ten writes a second in all
+//! at S3's latencies. Beyond that calls fail as `Contended`. Use another backend for the
+//! limits of busy keys; [`Store::with_limits`](store_core::Store::with_limits) takes one.
 //!
 //! # Sweeping
-//! Nobody depends on it, and nothing does it by itself.
-//! [`RecordStore::sweep`](store_core::RecordStore::sweep) finishes what died half-way
-//! and removes what has expired. It reads every record, 1000 a call, and goes on
-//! where it stopped: run it from one process, as often as storage costs more than
-//! requests. [`BlobStore::sweep`](store_core::BlobStore::sweep) frees content that nobody
-//! can reach any more. It reads notes that are due and nothing else: run it every
-//! minute or so.
+//! No call depends on a sweep, and no sweep runs by itself.
+//! [`RecordStore::sweep`](store_core::RecordStore::sweep) finishes the commits of dead
+//! processes and removes what has expired. It reads every record, 1000 a call, and
+//! continues where it stopped: run it from one process, as often as storage costs more
+//! than requests. [`BlobStore::sweep`](store_core::BlobStore::sweep) frees content that
+//! no reader can reach any more. It reads only notes that are due: run it every minute
+//! or so.
 //!
 //! # A lost connection
-//! Each put's content is its own, so whoever misses an answer looks whether it
-//! is there, and sends the same again while its condition still holds. What is
-//! left is `Retry::Ambiguous`: a record that somebody else changed meanwhile.
-//! Reads are tried four times, and so is what has a name of its own: content,
-//! notes. The driver's own retries are off, because a conditional put that is sent
-//! twice fails on its own success, but for multipart uploads; with a client of your
-//! own see [`S3Builder::object_store`].
+//! Each put's content is unique, so a process that misses a reply reads whether its put
+//! was done, and sends it again while its condition still holds. The remaining case is
+//! `Retry::Ambiguous`: a record that another process changed in between. Reads are tried
+//! four times, and so are puts under a name of their own: content, notes. The driver's
+//! own retries are off, because a conditional put that is sent twice fails on its own
+//! success, except for multipart uploads; with a client of your own see
+//! [`S3Builder::object_store`].
 //!
-//! A commit of several runs in a task of its own: a caller that gives up leaves
-//! it to its end. A process that dies leaves records held, which every reader
-//! reads through at once and the next writer takes over after the
+//! A commit of several records runs in a separate task: it is completed even if its
+//! caller stops waiting. A process that dies leaves records held; readers read through
+//! them without waiting, and the next writer takes them over after the
 //! [lease](S3Builder::lease).
 //!
 //! # Servers
 //! | | |
 //! |---|---|
 //! | Amazon S3 | conditional writes since the end of 2024 |
-//! | S3 Express One Zone | refused: lists are in no order there |
+//! | S3 Express One Zone | refused: its lists have no order |
 //! | Ceph | from release 20 on; in older ones `If-Match` never holds |
-//! | Cloudflare R2, MinIO, others | `setup` tells |
+//! | Cloudflare R2, MinIO, others | `setup` tests them |
 //! | a file system | cannot replace a file only if it is unchanged, and is refused |
 //! | `memory://` | for tests |
 //!
-//! Some servers bound one part of a name to 255 bytes, as file systems do: long
+//! Some servers limit one part of a name to 255 bytes, as file systems do: long
 //! ids full of spaces or dots may not fit there.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -281,9 +281,9 @@ impl S3Store {
         Ok(Self { records, store })
     }
 
-    /// Finds out by a race whether the server does what every promise rests on,
-    /// and keeps the answer in the bucket: whoever opens the store there is told
-    /// the same. Idempotent, and safe when many processes start at once.
+    /// Tests in a race whether the server has the properties that every promise rests
+    /// on, and stores the answer in the bucket: every process that opens the store gets
+    /// the same one. Idempotent, and safe when many processes start at the same time.
     ///
     /// # Errors
     /// `Config`, naming the server, if it ignores the conditions of a write, lets
@@ -293,8 +293,8 @@ impl S3Store {
         self.records.shared().setup().await.map_err(error)
     }
 
-    /// Closes the store, as [`Store::close`] says. A client that was lent
-    /// can still be used.
+    /// Closes the store, as [`Store::close`] says. A client of the
+    /// application's own can still be used.
     ///
     /// # Errors
     /// None; the result is for uniformity.
