@@ -1,9 +1,8 @@
 //! Names: of collections, partitions and records.
 //!
-//! Names are checked when they are made, so that a backend never meets one that
-//! it cannot store: at most [`MAX_NAME`] bytes, no NUL, any other character.
-//! Their `Debug` is [redacted](RedactedKey): an id may be an e-mail address or
-//! a digest that someone could look up.
+//! Names are checked when they are made, so a backend can store each of them: at most
+//! [`MAX_NAME`] bytes, no NUL, any other character. Their `Debug` is
+//! [redacted](RedactedKey), because an id may be an e-mail address or a digest.
 
 use std::borrow::{Borrow, Cow};
 use std::cmp::Ordering;
@@ -257,8 +256,7 @@ impl RecordKey {
 
     /// The key in a notice, which is not a use of the collection by this program.
     pub(crate) fn received(collection: Collection, id: &str) -> Result<Self> {
-        check_name("a record's id", id)?;
-        let id = id.into();
+        let id = check_name("a record's id", id).map(|()| id.into())?;
         Ok(Self { collection, id })
     }
 }
