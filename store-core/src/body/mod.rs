@@ -240,11 +240,12 @@ pub fn read_json<T: DeserializeOwned>(json: &[u8]) -> Result<T> {
 
 /// serde_json's message may quote content; its position and category do not.
 fn corrupt(e: &serde_json::Error) -> Error {
-    if e.to_string().starts_with(format::NEWER) {
-        return Error::corrupt(
-            "the record was written in a newer format by a newer version of this \
-             program; upgrade this process to read it. Nothing is damaged",
-        );
+    if let Some((found, known)) = format::newer(&e.to_string()) {
+        return Error::corrupt(format!(
+            "this is stored in format {found}, and this program, built with store-core {}, reads \
+             format {known} at most; upgrade it to the release that wrote this. Nothing is damaged",
+            env!("CARGO_PKG_VERSION")
+        ));
     }
     Error::corrupt(format!(
         "the body is not of the expected form ({:?} error at line {}, column {}); \

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::backend::coalesce::{Buckets, Coalescer, StoredBucket, unexpired};
 use crate::batch::Batch;
-use crate::body::{Body, Unknown};
+use crate::body::{Body, Format, Unknown};
 use crate::clock::{Clock, Timestamp};
 use crate::error::{Error, Result};
 use crate::key::{Collection, Partition, RecordKey, bounded};
@@ -19,8 +19,6 @@ use crate::update::{Decided, RecordStoreExt};
 
 /// One record a key, in a partition of its own.
 pub(crate) const BUCKETS: Collection = Collection::new("buckets");
-
-const FORMAT: u32 = 1;
 
 /// Buckets over any record store: each key one record, each change one
 /// compare-and-swap. A take that is allowed costs a read and a commit, a denied
@@ -38,7 +36,7 @@ pub struct RecordLimits {
 /// A bucket's body.
 #[derive(Serialize, Deserialize)]
 struct Stored {
-    format: u32,
+    format: Format<1>,
     /// The full key, escaped, where the partition's name is only its digest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     key: Option<String>,
@@ -77,13 +75,6 @@ fn escaped(key: &str) -> String {
 
 fn read(record: &Record, key: Option<&str>) -> Result<Arc<Stored>> {
     let stored = record.decode::<Stored>()?;
-    if stored.format != FORMAT {
-        return Err(Error::corrupt(format!(
-            "the bucket has format {} and this version reads {FORMAT}; upgrade it",
-            stored.format
-        ))
-        .with_key(record.at()));
-    }
     if stored.key.as_deref() != key {
         return Err(
             Error::corrupt("the bucket found under this key is another key's")
@@ -172,7 +163,7 @@ fn stored(record: &Record, key: &str) -> Result<Arc<Stored>> {
 impl Stored {
     fn new(key: &str, quotas: Bucket, unknown: Unknown) -> Self {
         Self {
-            format: FORMAT,
+            format: Format,
             key: full(key),
             quotas,
             unknown,
