@@ -213,7 +213,7 @@ async fn a_failure_in_the_background_leaves_an_event() {
     let down = Arc::new(Down(Flaky::new()));
     let sweeper = Arc::new(RecordBlobs::new(down)).sweep_every(Duration::from_secs(1));
     while !events.text().contains("a sweep of objects failed") {
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        tokio::time::advance(Duration::from_millis(100)).await;
     }
     drop(sweeper);
     assert!(events.text().contains("the server is down"));

@@ -45,51 +45,41 @@ const SLEEPERS: &[(&str, &str)] = &[
         "waits until a starting server answers",
     ),
     (
-        "store-dynamodb/src/setup.rs",
-        "waits until a new table can be used",
-    ),
-    (
-        "store-s3/src/objects.rs",
-        "waits for another writer's commit until its lease is over",
-    ),
-    (
-        "store-redis/src/cluster.rs",
-        "waits for a slot that is being moved",
-    ),
-    (
         "store-conformance/src/simulation/scheduler.rs",
-        "moves virtual time",
-    ),
-    (
-        "store-core/src/backend/background.rs",
-        "runs a background task at its interval",
-    ),
-    ("store-core/src/backend/retry.rs", "backs off"),
-    (
-        "store-postgres/src/sessions.rs",
-        "finds out why no connection is made while it waits for one",
+        "moves virtual time, and gives up on a schedule without progress",
     ),
     (
         "store-conformance/tests/servers.rs",
         "waits until nothing is left of a killed process",
-    ),
-    ("store-core/src/clock.rs", "the system clock"),
-    ("store-core/src/update.rs", "backs off under contention"),
-    (
-        "store-core/src/backend/retry.rs",
-        "backs off between attempts",
     ),
     (
         "store-core/src/backend/background.rs",
         "repeats work at an interval",
     ),
     (
-        "store-postgres/src/sessions.rs",
-        "waits between attempts to connect",
+        "store-core/src/backend/retry.rs",
+        "backs off between attempts",
+    ),
+    ("store-core/src/clock/system.rs", "the system clock"),
+    (
+        "store-core/src/turns.rs",
+        "its tests hold turns in paused time",
     ),
     (
-        "store-conformance/src/simulation/scheduler.rs",
-        "gives up on a schedule that makes no progress",
+        "store-dynamodb/src/setup.rs",
+        "waits until a new table can be used",
+    ),
+    (
+        "store-postgres/src/sessions.rs",
+        "finds out why no connection is made while it waits for one",
+    ),
+    (
+        "store-redis/src/cluster.rs",
+        "waits for a slot that is being moved",
+    ),
+    (
+        "store-s3/src/objects.rs",
+        "waits for another writer's commit until its lease is over",
     ),
     (
         "xtask/src/servers.rs",
