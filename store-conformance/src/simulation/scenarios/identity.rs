@@ -123,7 +123,7 @@ async fn any_call(world: &World, acme: &TenantIam) -> Result<()> {
     let arn = format!("arn:wami:iam:1:wami:main:policy/{policy}");
     let drawn = world.below(24);
     let call = async {
-        let answer = match drawn {
+        match drawn {
             0 | 1 => possible(acme.users().create(User::new(&user)).await),
             2 => possible(acme.groups().create(Group::new(&group)).await),
             3 => possible(acme.policies().create(numbered(&policy)).await),
@@ -143,8 +143,7 @@ async fn any_call(world: &World, acme: &TenantIam) -> Result<()> {
             21 => possible(acme.user(&user).delete_inline_policy("own").await),
             22 => possible(acme.access_keys_of(&user)?.create().await),
             _ => acme.sweep().await.map(drop),
-        };
-        answer
+        }
     };
     world.call(call).await.map(drop)
 }
