@@ -1,5 +1,7 @@
 //! Every list can be read as a stream that follows its cursors.
 
+#![allow(clippy::unwrap_used)]
+
 use std::collections::BTreeSet;
 
 use store_core::api_keys::{ApiKeys, KeyData, ListKeys};
