@@ -28,7 +28,7 @@ async fn objects(place: &Place) -> Result<Vec<String>, crate::own::Failure> {
 
 /// A store whose clock is the system's, and can be moved.
 async fn open(place: &Place) -> Result<(Store, ManualClock), crate::own::Failure> {
-    let clock = ManualClock::new(SystemClock::default().now());
+    let clock = ManualClock::new(SystemClock.now());
     let store = place.builder().clock(clock.clone()).connect().await?;
     store.setup().await?;
     Ok((store.into(), clock))
