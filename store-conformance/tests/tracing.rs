@@ -123,6 +123,8 @@ impl RecordLayer for Flaky {
     }
 }
 
+const OLD: [u8; 32] = *b"0123456789abcdef0123456789abcdef";
+const NEW: [u8; 32] = *b"fedcba9876543210fedcba9876543210";
 const PEM: &str = "-----BEGIN PRIVATE KEY-----\nhunter2\n-----END PRIVATE KEY-----\n";
 
 /// Some calls fail: what counts is what their events contain.
@@ -135,8 +137,8 @@ async fn use_api_keys(store: &Store, ring: &KeyRing, secrets: &mut Vec<String>) 
         return;
     };
     secrets.push(key.expose().to_owned());
-    let newer = KeyRing::new("newer", [2; 32]).unwrap();
-    let newer = newer.with_older("ring", [1; 32]).unwrap();
+    let newer = KeyRing::new("newer", NEW).unwrap();
+    let newer = newer.with_older("ring", OLD).unwrap();
     secrets.push(newer.to_text().expose().to_owned());
     let moving = RecordApiKeys::new(Arc::clone(store.records()), &newer).redigest_on_use(true);
     drop(moving.get_key(&key).await);
@@ -191,7 +193,7 @@ async fn no_event_contains_a_secret() {
     let events = Events::default();
     let _guard = tracing::subscriber::set_default(events.clone());
     let store = Store::new(Arc::new(Resolving::new(Flaky::new())));
-    let ring = KeyRing::new("ring", [1; 32]).unwrap();
+    let ring = KeyRing::new("ring", OLD).unwrap();
     let mut secrets = vec![ring.to_text().expose().to_owned(), "hunter2".to_owned()];
     for _ in 0..20 {
         use_api_keys(&store, &ring, &mut secrets).await;
