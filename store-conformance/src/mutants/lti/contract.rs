@@ -56,8 +56,11 @@ impl LtiStore for Table {
             return Err(Error::invalid("make another nonce"));
         }
         let key = self.nonce_key(nonce, registration);
-        let taken =
-            |tables: &Tables| tables.nonces.contains_key(&key) && !self.has(Flaw::StoresANonceAnew);
+        let taken = |tables: &Tables| {
+            let stored = tables.nonces.get(&key);
+            stored.is_some_and(|nonce| !self.is_forgotten(nonce))
+                && !self.has(Flaw::StoresANonceAnew)
+        };
         let exists = || Error::already_exists("make another nonce");
         let racy = self.has(Flaw::ChecksANonceThenStoresIt);
         if racy && taken(&self.tables()) {

@@ -92,6 +92,11 @@ impl Table {
         }
     }
 
+    /// Whether its time to be retained is over.
+    pub(super) fn is_forgotten(&self, nonce: &Nonce) -> bool {
+        nonce.expires_at + self.nonce_lifetime().retained <= self.clock.now()
+    }
+
     /// Why a nonce cannot be used; `None` if it can.
     pub(super) fn verdict(&self, nonce: Option<&Nonce>) -> Option<NonceCheck> {
         let Some(nonce) = nonce else {
@@ -103,7 +108,7 @@ impl Table {
             Some(Flaw::ExpiresAMomentLate) => nonce.expires_at < now,
             _ => nonce.expires_at <= now,
         };
-        if nonce.expires_at + self.nonce_lifetime().retained <= now {
+        if self.is_forgotten(nonce) {
             return Some(NonceCheck::Unknown);
         }
         if self.has(Flaw::AsksForExpiryBeforeUse) && expired {
