@@ -270,16 +270,16 @@ impl DynamoDbStore {
                     false => Recourse::Resolve,
                 }
             }));
-        let shared = records.shared();
         let store = Store::new(Arc::clone(&resolving));
         #[cfg(feature = "blobs")]
         let store = {
-            let blobs = blobs::over(Arc::clone(shared), resolving, builder.orphans);
+            let shared = Arc::clone(records.shared());
+            let blobs = blobs::over(shared, resolving, builder.orphans);
             store.with_blobs(Arc::new(blobs))
         };
         #[cfg(feature = "limits")]
         let store = {
-            let limits = DynamoDbLimits::new(Arc::clone(shared), builder.spread);
+            let limits = DynamoDbLimits::new(Arc::clone(records.shared()), builder.spread);
             store.with_limits(Arc::new(limits))
         };
         Ok(Self {

@@ -24,7 +24,7 @@ const SORTED: usize = VERBATIM - 3;
 
 /// The full, checked name of one object, borrowed.
 ///
-/// The bucket is a [`Partition`]'s name: objects of one bucket are listed
+/// The bucket is a [`Partition`](crate::Partition)'s name: objects of one bucket are listed
 /// together and in order, and publishing them is that partition's work. The key
 /// is 1 to [`MAX_BLOB_KEY`] bytes of anything but NUL; `/`, `..` and the like mean
 /// nothing.

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use super::{listed, wrong};
 use crate::error::Result;
 
-/// The options of a [`StoreUrl`], to be taken by name and then
+/// The options of a [`StoreUrl`](crate::config::StoreUrl), to be taken by name and then
 /// [finished](UrlOptions::finish).
 #[must_use = "finish() refuses the options that are left"]
 #[derive(Debug)]

@@ -1,6 +1,6 @@
 //! The kinds of errors, and whether a call may be repeated.
 
-/// The kind of an [`Error`].
+/// The kind of an [`Error`](crate::Error).
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ErrorKind {
@@ -8,7 +8,7 @@ pub enum ErrorKind {
     NotFound,
     /// What the call would create exists already.
     AlreadyExists,
-    /// An expectation did not hold; nothing was written. See [`Error::conflict`].
+    /// An expectation did not hold; nothing was written. See [`Error::conflict`](crate::Error::conflict).
     Conflict,
     /// What the call would delete is still used; remove what uses it first.
     InUse,

@@ -46,7 +46,7 @@ pub trait ProvisionalChunks: Send + Sync + fmt::Debug {
 }
 
 /// A [`ContentStore`] over records: a chunk is a record of bytes. The chunks of a
-/// generation are spread over [`LANES`] partitions.
+/// generation are spread over 16 partitions.
 #[derive(Clone, Debug)]
 pub struct RecordChunks {
     records: Arc<dyn RecordStore>,
