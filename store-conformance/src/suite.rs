@@ -24,7 +24,7 @@ type Test<S, F> = fn(Arc<dyn Harness<S, F>>) -> Run;
 const MAX_NEEDS: usize = 5;
 
 /// A case that takes longer than this has failed: something is stuck.
-const DEADLINE: Duration = Duration::from_secs(120);
+const DEADLINE: Duration = Duration::from_secs(300);
 
 /// One promise, and the function that checks it.
 pub struct Case<S: ?Sized + 'static, F: 'static = ()> {

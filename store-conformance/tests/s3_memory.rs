@@ -21,7 +21,7 @@ impl Harness<Store> for Memory {
     }
 
     fn most_tasks(&self) -> usize {
-        60
+        30
     }
 
     async fn open(&self, (): ()) -> Result<Opened<Store>> {

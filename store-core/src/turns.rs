@@ -29,7 +29,7 @@ use crate::key::{Partition, RecordKey};
 use crate::record_store::RecordStore;
 
 /// How long one turn may last before the writers behind it stop waiting.
-const PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The queues in use.
 static QUEUES: LazyLock<Mutex<HashMap<Place, Arc<Queue>>>> = LazyLock::new(Mutex::default);

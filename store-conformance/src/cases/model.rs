@@ -182,7 +182,10 @@ impl Random {
 pub(crate) fn after_forged<T>(answer: Result<Page<T>>) -> Result<Vec<T>> {
     match answer {
         Ok(page) => Ok(page.items),
-        Err(error) if error.is(ErrorKind::InvalidInput) => Ok(Vec::new()),
+        // `Superseded`: it names a server, or a state of a cluster, that there is not.
+        Err(error) if [ErrorKind::InvalidInput, ErrorKind::Superseded].contains(&error.kind()) => {
+            Ok(Vec::new())
+        }
         Err(error) => Err(error),
     }
 }

@@ -60,7 +60,7 @@ impl Harness<Store> for S3 {
     }
 
     fn most_tasks(&self) -> usize {
-        60
+        30
     }
 
     async fn open(&self, (): ()) -> Result<Opened<Store>> {

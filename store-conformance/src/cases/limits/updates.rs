@@ -13,8 +13,14 @@ pub(super) async fn an_update_of_nothing_writes_nothing(harness: Limits) -> Case
 
     assert!(allows(&opened.first, "k", &quotas, 3).await?);
     let before = opened.second.peek(key("k")).await?;
+    // A store may round the expiry by its own view of the server's clock.
+    let states = |bucket: Option<Bucket>| -> Vec<State> {
+        let entries = bucket.iter().flat_map(Bucket::entries);
+        entries.map(|entry| entry.state).collect()
+    };
+    let answer = opened.first.update(key("k"), &keep).await?;
+    assert_eq!(states(answer), states(before.clone()));
     assert!(before.is_some());
-    assert_eq!(opened.first.update(key("k"), &keep).await?, before);
     assert_eq!(opened.second.peek(key("k")).await?, before);
     Ok(())
 }
