@@ -85,12 +85,12 @@ async fn verdict(place: Place, sends_again: bool) -> std::result::Result<Figures
 
 async fn a_client_that_repeats_a_lost_take_is_detected(place: Place) -> End {
     let error = verdict(place, true).await.expect_err("it took twice");
-    assert!(error.to_string().contains("tokens are gone"), "{error}");
+    assert!(error.to_string().contains("tokens are missing"), "{error}");
     Ok(())
 }
 
 async fn a_client_that_reports_a_lost_take_as_refused_is_detected(place: Place) -> End {
     let error = verdict(place, false).await.expect_err("it did take");
-    assert!(error.to_string().contains("tokens are gone"), "{error}");
+    assert!(error.to_string().contains("tokens are missing"), "{error}");
     Ok(())
 }
