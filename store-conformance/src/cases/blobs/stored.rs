@@ -174,7 +174,8 @@ async fn content_of_more_chunks_than_a_commit_takes_is_freed_whole(
     let opened = harness.open(()).await?;
     let store = &*opened.first;
     let before = usage(store).await?;
-    let small = standard(store).inline(0).chunk_size(4);
+    // More in flight than a pool has connections.
+    let small = standard(store).inline(0).chunk_size(4).in_flight(32);
     let blobs: Arc<dyn BlobStore> = Arc::new(small);
     let bytes = content(1, 4 * CHUNKS);
     put(&blobs, object(), seeded(1), &bytes).await?;

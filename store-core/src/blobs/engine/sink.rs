@@ -176,6 +176,7 @@ impl<P: PointerStore, C: ContentStore> Writing<P, C> {
         if self.lease_until.since(now) > lease / 2 {
             return Ok(());
         }
+        self.writer.settle().await?;
         let (generation, start) = (self.generation, self.start());
         let renewed = self.shared.change(&self.place, start, |pointer, now| {
             let until = now + lease;
@@ -192,6 +193,7 @@ impl<P: PointerStore, C: ContentStore> Writing<P, C> {
 
     /// Writes a note of what the next piece adds, before it is sent.
     async fn cover(&mut self, cover: Cover) -> Result<()> {
+        self.writer.settle().await?;
         let due = self.lease_until + self.shared.options.grace;
         let note = Note::upload_of(&self.place, self.generation, due, cover);
         let pointers = &self.shared.pointers;

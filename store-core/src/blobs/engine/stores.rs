@@ -235,6 +235,12 @@ pub trait ContentWriter: Send + 'static {
     /// piece is sent, if that is more than was returned before.
     async fn prepare(&mut self, is_last: bool) -> Result<Option<Cover>>;
 
+    /// Waits until nothing is being sent. The sink calls it before it uses the pointer
+    /// store: requests that are not polled may hold all connections of a pool.
+    async fn settle(&mut self) -> Result<()> {
+        Ok(())
+    }
+
     /// Sends the next piece; waits while too many are being sent.
     async fn send(&mut self, piece: Bytes, is_last: bool) -> Result<()>;
 

@@ -230,6 +230,10 @@ impl ContentWriter for ChunkWriter {
         }))
     }
 
+    async fn settle(&mut self) -> Result<()> {
+        self.fewer_in_flight(1).await
+    }
+
     async fn send(&mut self, piece: Bytes, _: bool) -> Result<()> {
         let (store, generation, index) = (self.store.clone(), self.generation, self.chunks);
         self.chunks += 1;
