@@ -90,6 +90,8 @@ impl<P: PointerStore, C: ContentStore> Reader<P, C> {
 
     /// The reason why content is missing.
     async fn missing(&mut self) -> Error {
+        // Reads that are not polled may hold all connections of a pool.
+        self.in_flight = InFlight::default();
         match self.shared.pointers.read(&self.place, Extent::Head).await {
             Err(error) => error,
             Ok(Some(found)) if found.pointer.is_published(self.content.generation) => {
