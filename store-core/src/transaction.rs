@@ -159,7 +159,7 @@ impl Transaction {
     ///
     /// # Errors
     /// As [`Transaction::need`] and [`Body::json`].
-    pub fn put<T: Serialize + Send + Sync + 'static>(
+    pub fn put<T: Serialize + DeserializeOwned + Send + Sync + 'static>(
         &mut self,
         key: &RecordKey,
         value: T,
@@ -171,7 +171,7 @@ impl Transaction {
     ///
     /// # Errors
     /// As [`Transaction::put`].
-    pub fn put_until<T: Serialize + Send + Sync + 'static>(
+    pub fn put_until<T: Serialize + DeserializeOwned + Send + Sync + 'static>(
         &mut self,
         key: &RecordKey,
         value: T,
@@ -197,7 +197,7 @@ impl Transaction {
     ///
     /// # Errors
     /// As [`Transaction::put`].
-    pub fn put_shared<T: Serialize + Send + Sync + 'static>(
+    pub fn put_shared<T: Serialize + DeserializeOwned + Send + Sync + 'static>(
         &mut self,
         key: &RecordKey,
         value: Arc<T>,
@@ -209,7 +209,7 @@ impl Transaction {
     ///
     /// # Errors
     /// As [`Transaction::put`].
-    pub fn put_shared_until<T: Serialize + Send + Sync + 'static>(
+    pub fn put_shared_until<T: Serialize + DeserializeOwned + Send + Sync + 'static>(
         &mut self,
         key: &RecordKey,
         value: Arc<T>,

@@ -17,8 +17,8 @@ use crate::turns::Place;
 /// What the closure of an [`update`](RecordStoreExt::update) decides.
 #[derive(Debug)]
 pub enum Decided<R> {
-    /// Write this body, and answer. Make it with [`Body::rewrite`] from the record
-    /// that was read, so that fields of a newer release survive.
+    /// Write this body, and answer. Fields of the current record that the type of
+    /// the value does not know are preserved; see [`Body::json`].
     Put(Body, Option<Timestamp>, R),
     /// Delete the record, and answer.
     Delete(R),

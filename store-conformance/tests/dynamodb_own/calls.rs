@@ -70,7 +70,7 @@ async fn a_closed_store_is_closed_for_all_clones(place: Place) -> End {
 async fn people_can_read_a_record(place: Place) -> End {
     let store = place.open().await?;
     let mut batch = Batch::new(partition(), store.now());
-    batch.put(key("a"), Expect::Any, Body::json("text")?)?;
+    batch.put(key("a"), Expect::Any, Body::replacement("text")?)?;
     store.records().commit(&batch).await?;
     let text = |text: &str| AttributeValue::S(text.into());
     let answer = place

@@ -111,10 +111,10 @@ pub(crate) fn partition() -> Partition {
 }
 
 /// A put of a number, alone in its batch.
-pub(crate) fn put(
+pub(crate) fn put<'r>(
     store: &Store,
     id: &str,
-    expect: impl Into<Expectation>,
+    expect: impl Into<Expectation<'r>>,
     number: u64,
 ) -> Result<Batch> {
     let mut batch = Batch::new(partition(), store.now());

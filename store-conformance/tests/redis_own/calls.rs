@@ -103,7 +103,7 @@ async fn a_server_that_evicts_is_refused(_: Place) -> End {
 async fn a_record_is_readable_with_other_tools(place: Place) -> End {
     let store = place.open().await?;
     let mut batch = Batch::new(partition(), store.now());
-    batch.put(key("a"), Expect::Any, Body::json("text")?)?;
+    batch.put(key("a"), Expect::Any, Body::replacement("text")?)?;
     store.records().commit(&batch).await?;
     let mut command = cmd("GET");
     command.arg(format!("{}:{{p}}:things:a", place.namespace));

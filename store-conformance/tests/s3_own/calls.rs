@@ -24,7 +24,7 @@ tests![
 ];
 
 /// A put of each of so many, expecting what `expect` says.
-fn batch<E: Into<Expectation>>(
+fn batch<'r, E: Into<Expectation<'r>>>(
     store: &Store,
     of: usize,
     expect: impl Fn(usize) -> E,

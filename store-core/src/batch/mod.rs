@@ -39,22 +39,24 @@ impl Expect {
     }
 }
 
-/// An expectation, with the token of the record it was taken from.
+/// An expectation, with the record it was taken from.
 ///
 /// Made from an [`Expect`], from a `&Record` (exactly this state) or from an
-/// `Option<&Record>` (exactly this state, or absent).
-#[derive(Clone)]
-pub struct Expectation {
+/// `Option<&Record>` (exactly this state, or absent). A put over a record that
+/// was read preserves what its type does not know of it; see
+/// [`Body::json`].
+#[derive(Clone, Copy)]
+pub struct Expectation<'r> {
     expect: Expect,
-    token: Option<Token>,
+    record: Option<&'r Record>,
 }
 
-impl fmt::Debug for Expectation {
+impl fmt::Debug for Expectation<'_> {
     /// Without the token's content, which may be the record's.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Expectation")
             .field("expect", &self.expect)
-            .field("token", &shown(self.token.as_ref()))
+            .field("token", &shown(self.record.and_then(Record::token)))
             .finish()
     }
 }
@@ -64,26 +66,26 @@ fn shown(token: Option<&Token>) -> Option<fmt::Arguments<'static>> {
     token.map(|_| format_args!("_"))
 }
 
-impl From<Expect> for Expectation {
+impl From<Expect> for Expectation<'_> {
     fn from(expect: Expect) -> Self {
         Self {
             expect,
-            token: None,
+            record: None,
         }
     }
 }
 
-impl From<&Record> for Expectation {
-    fn from(record: &Record) -> Self {
+impl<'r> From<&'r Record> for Expectation<'r> {
+    fn from(record: &'r Record) -> Self {
         Self {
             expect: Expect::Version(record.version()),
-            token: record.token().cloned(),
+            record: Some(record),
         }
     }
 }
 
-impl From<Option<&Record>> for Expectation {
-    fn from(record: Option<&Record>) -> Self {
+impl<'r> From<Option<&'r Record>> for Expectation<'r> {
+    fn from(record: Option<&'r Record>) -> Self {
         record.map_or(Expect::Absent.into(), Self::from)
     }
 }
@@ -190,7 +192,11 @@ impl Batch {
     ///
     /// # Errors
     /// As [`Batch::item`].
-    pub fn check(&mut self, key: RecordKey, expect: impl Into<Expectation>) -> Result<&mut Self> {
+    pub fn check<'r>(
+        &mut self,
+        key: RecordKey,
+        expect: impl Into<Expectation<'r>>,
+    ) -> Result<&mut Self> {
         self.item(key, expect, Change::Check)
     }
 
@@ -198,10 +204,10 @@ impl Batch {
     ///
     /// # Errors
     /// As [`Batch::item`].
-    pub fn put(
+    pub fn put<'r>(
         &mut self,
         key: RecordKey,
-        expect: impl Into<Expectation>,
+        expect: impl Into<Expectation<'r>>,
         body: Body,
     ) -> Result<&mut Self> {
         self.put_until(key, expect, body, None)
@@ -211,10 +217,10 @@ impl Batch {
     ///
     /// # Errors
     /// As [`Batch::item`].
-    pub fn put_until(
+    pub fn put_until<'r>(
         &mut self,
         key: RecordKey,
-        expect: impl Into<Expectation>,
+        expect: impl Into<Expectation<'r>>,
         body: Body,
         expires_at: Option<Timestamp>,
     ) -> Result<&mut Self> {
@@ -225,7 +231,11 @@ impl Batch {
     ///
     /// # Errors
     /// As [`Batch::item`].
-    pub fn delete(&mut self, key: RecordKey, expect: impl Into<Expectation>) -> Result<&mut Self> {
+    pub fn delete<'r>(
+        &mut self,
+        key: RecordKey,
+        expect: impl Into<Expectation<'r>>,
+    ) -> Result<&mut Self> {
         self.item(key, expect, Change::Delete)
     }
 
@@ -233,11 +243,13 @@ impl Batch {
     ///
     /// # Errors
     /// `InvalidInput` if the batch holds the key already, or would have more
-    /// than [`MAX_ITEMS`] items or [`MAX_BATCH`] bytes. The batch is unchanged.
-    pub fn item(
+    /// than [`MAX_ITEMS`] items or [`MAX_BATCH`] bytes; `Corrupt` if a value is
+    /// put over a record of another type, see [`Body::json`]. The batch is
+    /// unchanged.
+    pub fn item<'r>(
         &mut self,
         key: RecordKey,
-        expect: impl Into<Expectation>,
+        expect: impl Into<Expectation<'r>>,
         change: Change,
     ) -> Result<&mut Self> {
         if self.items.len() == MAX_ITEMS {
@@ -251,13 +263,22 @@ impl Batch {
                     .with_key(key.at(&self.partition)),
             );
         }
+        let Expectation { expect, record } = expect.into();
+        let change = match (change, record) {
+            (Change::Put { body, expires_at }, Some(record)) => Change::Put {
+                body: body
+                    .preserving(record.body())
+                    .map_err(|error| error.with_key(key.at(&self.partition)))?,
+                expires_at,
+            },
+            (change, _) => change,
+        };
         let size = self.size + key.id().len() + change_size(&change);
         if size > MAX_BATCH {
             return Err(Error::invalid(format!(
                 "a commit is at most {MAX_BATCH} bytes; split it"
             )));
         }
-        let Expectation { expect, token } = expect.into();
         self.size = size;
         if self.items.is_empty() {
             // Most commits have one item, and items are large.
@@ -266,7 +287,7 @@ impl Batch {
         self.items.push(Item {
             key,
             expect,
-            token,
+            token: record.and_then(Record::token).cloned(),
             change,
         });
         Ok(self)

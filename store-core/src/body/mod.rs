@@ -12,7 +12,7 @@
 
 mod check;
 mod format;
-mod rewrite;
+mod preserve;
 
 use std::any::Any;
 use std::fmt;
@@ -30,9 +30,9 @@ pub use format::Format;
 /// The largest body in bytes: of its JSON, or of the bytes themselves.
 pub const MAX_BODY: usize = 256 * 1024;
 
-/// Fields that this version of a format does not know, preserved on rewrite so
-/// that an older process never drops what a newer one wrote. Put it into a
-/// stored struct with `#[serde(flatten)]`, or write with [`Body::rewrite`].
+/// Fields that a type does not know. A put over a record that was read
+/// preserves them without this (see [`Body::json`]); flatten it into a type that
+/// must show them or may remove them.
 pub type Unknown = serde_json::Map<String, serde_json::Value>;
 
 /// A record's content. Cheap to clone; its `Debug` shows only its size.
@@ -51,8 +51,17 @@ enum Repr {
 #[derive(Clone)]
 struct Typed {
     value: Arc<dyn Any + Send + Sync>,
-    encode: fn(&(dyn Any + Send + Sync)) -> Result<Bytes>,
+    ops: &'static Ops,
     size: usize,
+}
+
+type Held = dyn Any + Send + Sync;
+
+/// What the type of a value does for it.
+struct Ops {
+    encode: fn(&Held) -> Result<Bytes>,
+    /// See [`preserve::merge`]; `None` for a value that replaces all.
+    merge: Option<fn(&Held, &Body) -> Result<Option<Body>>>,
 }
 
 /// JSON as it was read, and the value that was first decoded from it.
@@ -63,7 +72,7 @@ struct Json {
 
 impl Typed {
     fn encoded(&self) -> Result<Bytes> {
-        (self.encode)(&*self.value)
+        (self.ops.encode)(&*self.value)
     }
 }
 
@@ -92,13 +101,55 @@ pub enum Encoded {
 impl Body {
     /// A body that holds `value`.
     ///
+    /// Put over a record that was read, it preserves the fields of that record
+    /// that `T` does not know, so that an older process does not remove what a
+    /// newer one added. That holds for [`Decided::Put`](crate::Decided::Put), for
+    /// [`Transaction::put`](crate::Transaction::put), and for a [`Batch`](crate::Batch)
+    /// that expects a `&Record`:
+    ///
+    /// ```
+    /// use serde::{Deserialize, Serialize};
+    /// use store_core::{Body, Decided};
+    ///
+    /// #[derive(Serialize, Deserialize)]
+    /// struct Badge {
+    ///     owner: String,
+    /// }
+    /// # use store_core::{Collection, Expect, Partition, RecordKey, Store};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> store_core::Result<()> {
+    /// # let store = Store::from(store_memory::MemoryStore::new());
+    /// # let (partition, key) = (Partition::new("acme")?, RecordKey::new(Collection::new("badges"), "7")?);
+    /// // What a newer release stored.
+    /// # let mut batch = store.batch(&partition);
+    /// batch.put(key.clone(), Expect::Absent, Body::from_json(r#"{"owner":"ada","color":"red"}"#))?;
+    /// # store.commit(&batch).await?;
+    /// // What this release makes of it.
+    /// store
+    ///     .update(&partition, &key, |_| {
+    ///         Ok(Decided::Put(Body::json(Badge { owner: "bob".into() })?, None, ()))
+    ///     })
+    ///     .await?;
+    /// let record = store.get(key.at(&partition)).await?.expect("it was put");
+    /// let stored = record.decode::<serde_json::Value>()?;
+    /// assert_eq!(*stored, serde_json::json!({"owner": "bob", "color": "red"}));
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// A field that `T` knows and `value` leaves out is removed. In an object
+    /// inside of the value the same holds if the value still has that object;
+    /// elements of arrays are not compared. [`Body::replacement`] preserves
+    /// nothing.
+    ///
     /// # Errors
     /// `InvalidInput` if its JSON is over [`MAX_BODY`] bytes, is nested deeper
     /// than [`MAX_NESTING`], holds a NUL in a string, a number that JSON has no
     /// form for (not finite, or beyond 64 bits), a map whose keys are not
     /// strings, or a map with two members of one name: a struct
     /// with a flattened map that repeats one of its fields is such a map.
-    pub fn json<T: Serialize + Send + Sync + 'static>(value: T) -> Result<Self> {
+    pub fn json<T>(value: T) -> Result<Self>
+    where
+        T: Serialize + DeserializeOwned + Send + Sync + 'static,
+    {
         Self::shared(Arc::new(value))
     }
 
@@ -106,20 +157,48 @@ impl Body {
     ///
     /// # Errors
     /// As [`Body::json`].
-    pub fn shared<T: Serialize + Send + Sync + 'static>(value: Arc<T>) -> Result<Self> {
+    pub fn shared<T>(value: Arc<T>) -> Result<Self>
+    where
+        T: Serialize + DeserializeOwned + Send + Sync + 'static,
+    {
+        Self::typed(
+            value,
+            &Ops {
+                encode: encode::<T>,
+                merge: Some(preserve::merge::<T>),
+            },
+        )
+    }
+
+    /// A body that holds `value` and replaces all that was stored, fields that
+    /// `T` does not know included. For a value that is not rewritten by reading
+    /// it first, [`Body::json`] does the same.
+    ///
+    /// # Errors
+    /// As [`Body::json`].
+    pub fn replacement<T: Serialize + Send + Sync + 'static>(value: T) -> Result<Self> {
+        Self::typed(
+            Arc::new(value),
+            &Ops {
+                encode: encode::<T>,
+                merge: None,
+            },
+        )
+    }
+
+    fn typed<T>(value: Arc<T>, ops: &'static Ops) -> Result<Self>
+    where
+        T: Serialize + Send + Sync + 'static,
+    {
         let size = match check::measure(&*value) {
             Ok(size) => size,
             Err(error) => {
-                rewrite::dismantle(value);
+                preserve::dismantle(value);
                 return Err(error);
             }
         };
         check_size(size)?;
-        Ok(Self(Repr::Typed(Typed {
-            value,
-            encode: encode::<T>,
-            size,
-        })))
+        Ok(Self(Repr::Typed(Typed { value, ops, size })))
     }
 
     /// A body of JSON that a backend read. The text is not parsed until
@@ -216,6 +295,9 @@ impl Body {
     }
 }
 
+/// How a message says that this program is too old.
+const UPGRADE: &str = "upgrade it to the release that wrote this";
+
 fn check_size(size: usize) -> Result<()> {
     if size > MAX_BODY {
         return Err(Error::invalid(format!(
@@ -243,7 +325,7 @@ fn corrupt(e: &serde_json::Error) -> Error {
     if let Some((found, known)) = format::newer(&e.to_string()) {
         return Error::corrupt(format!(
             "this is stored in format {found}, and this program, built with store-core {}, reads \
-             format {known} at most; upgrade it to the release that wrote this. Nothing is damaged",
+             format {known} at most; {UPGRADE}. Nothing is damaged",
             env!("CARGO_PKG_VERSION")
         ));
     }
@@ -325,7 +407,7 @@ mod tests {
 
     #[test]
     fn neither_debug_nor_a_decoding_error_shows_content() {
-        let body = Body::json("hunter2").unwrap();
+        let body = Body::json("hunter2".to_owned()).unwrap();
         assert!(!format!("{body:?}").contains("hunter2"));
         let error = body.decode::<u64>().unwrap_err();
         assert!(!format!("{error:?} {error}").contains("hunter2"));

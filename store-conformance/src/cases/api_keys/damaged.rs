@@ -83,7 +83,7 @@ async fn damage(store: &Store, entry: &KeyEntry, how: usize) -> Result<()> {
         1 => edit(store, entry, "format", json!(2)).await,
         2 => edit(store, entry, "enabled", json!("no")).await,
         3 => edit(store, entry, "id", json!(null)).await,
-        _ => put(store, &record, Body::json("scribble")?).await,
+        _ => put(store, &record, Body::replacement("scribble")?).await,
     }
 }
 
@@ -104,7 +104,7 @@ async fn damage_pointer(store: &Store, entry: &KeyEntry) -> Result<()> {
     let scan = Scan::collection(API_KEY_IDS, "").limit(1000)?;
     for record in store.records().scan(&scan).await?.items {
         if record.id() == entry.id().as_str() {
-            put(store, &record, Body::json("scribble")?).await?;
+            put(store, &record, Body::replacement("scribble")?).await?;
         }
     }
     Ok(())

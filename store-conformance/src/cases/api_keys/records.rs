@@ -281,7 +281,11 @@ async fn what_cannot_be_understood_is_no_working_key(given: Given) -> CaseResult
     let entry = keys.insert(&key, KeyData::new()).await?;
     let record = stored_key(&opened.second, entry.id()).await?;
     let mut batch = Batch::new(record.partition().clone(), opened.second.now());
-    batch.put(record.key().clone(), &record, Body::json("scribble")?)?;
+    batch.put(
+        record.key().clone(),
+        &record,
+        Body::replacement("scribble")?,
+    )?;
     opened.second.records().commit(&batch).await?;
     let error = keys.get_key(&key).await.expect_err("this is no key");
     assert_eq!(error.kind(), ErrorKind::Corrupt);

@@ -99,7 +99,7 @@ async fn damage(store: &Store, record: &Record, how: usize) -> Result<()> {
             put(store, record, body).await
         }
         1 => edit(store, record, |body| body["format"] = json!(2)).await,
-        _ => put(store, record, Body::json("scribble")?).await,
+        _ => put(store, record, Body::replacement("scribble")?).await,
     }
 }
 

@@ -107,7 +107,11 @@ async fn nothing_printed_holds_a_name_or_a_body(harness: Given) -> CaseResult {
     let partition = Partition::new("hidden-partition")?;
     let named = key("hidden-id")?;
     let mut batch = Batch::new(partition.clone(), space.now());
-    batch.put(named.clone(), Expect::Absent, Body::json("hidden-body")?)?;
+    batch.put(
+        named.clone(),
+        Expect::Absent,
+        Body::replacement("hidden-body")?,
+    )?;
     space.first.commit(&batch).await?;
     let record = space.first.get(named.at(&partition)).await?;
     let record = record.ok_or("just written")?;

@@ -14,6 +14,7 @@ mod model;
 mod names;
 mod races;
 mod replies;
+mod rewrites;
 mod scans;
 mod tools;
 
@@ -43,6 +44,7 @@ pub fn cases() -> Vec<Case<dyn RecordStore>> {
         commits::cases(),
         scans::cases(),
         bodies::cases(),
+        rewrites::cases(),
         lifecycle::cases(),
         races::cases(),
         histories::cases(),

@@ -49,6 +49,8 @@ enum Flaw {
     StoresBytesAsText,
     StoresNumbersAsFloats,
     CutsDeepValues,
+    StoresOnlyChangedFields,
+    MergesOnOverwrite,
     SweepsRenewed,
     AnswersAfterClose,
     PrintsIds,
@@ -277,6 +279,16 @@ pub fn all() -> Vec<Mutant> {
             CutsDeepValues,
             "stores null for a deeply nested value",
             "a_value_nested_to_the_bound_can_be_read"
+        ),
+        flaw!(
+            StoresOnlyChangedFields,
+            "stores the changed fields of an overwritten value alone",
+            "a_rewrite_preserves_fields_that_the_type_does_not_know"
+        ),
+        flaw!(
+            MergesOnOverwrite,
+            "merges a value into the one that it replaces",
+            "a_replacement_removes_every_field_it_does_not_have"
         ),
         flaw!(
             SweepsRenewed,

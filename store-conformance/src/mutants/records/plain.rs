@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use serde_json::{Map, Value};
 use store_core::body::Encoded;
 use store_core::changes::{ChangeSender, Changes};
 use store_core::error::FailedItem;
@@ -215,10 +216,34 @@ impl Plain {
             record.key().clone(),
             record.version(),
             expires_at,
-            self.stored(record.body())?,
+            match space.records.get(&name) {
+                Some(old) => self.overwritten(old.body(), record.body())?,
+                None => self.stored(record.body())?,
+            },
         );
         space.records.insert(name, stored);
         Ok(())
+    }
+
+    /// The body that is stored over `old`.
+    fn overwritten(&self, old: &Body, new: &Body) -> Result<Body> {
+        let fields = |body: &Body| body.decode::<Map<String, Value>>();
+        if let (Ok(old), Ok(new)) = (fields(old), fields(new)) {
+            let mut stored = (*new).clone();
+            match self.flaw {
+                Some(Flaw::StoresOnlyChangedFields) => {
+                    stored.retain(|name, field| old.get(name) != Some(field));
+                    return Body::json(stored);
+                }
+                Some(Flaw::MergesOnOverwrite) => {
+                    stored = (*old).clone();
+                    stored.extend((*new).clone());
+                    return Body::json(stored);
+                }
+                _ => {}
+            }
+        }
+        self.stored(new)
     }
 
     /// The body as it comes back from the disk.

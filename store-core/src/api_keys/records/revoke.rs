@@ -94,14 +94,13 @@ impl RecordApiKeys {
             let text = String::from_utf8_lossy(&json).into_owned();
             stored.unknown.insert(ORIGINAL.into(), text.into());
         }
-        let (stored, body) = match Body::json(stored.clone()) {
+        let (stored, body) = match Body::replacement(stored.clone()) {
             Ok(body) => (Arc::new(stored), body),
             Err(_) => {
                 // Escaped as text, the original is too long.
                 stored.unknown = Unknown::new();
-                let stored = Arc::new(stored);
-                let body = Body::shared(Arc::clone(&stored))?;
-                (stored, body)
+                let body = Body::replacement(stored.clone())?;
+                (Arc::new(stored), body)
             }
         };
         let until = record.expires_at();

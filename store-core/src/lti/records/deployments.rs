@@ -102,15 +102,19 @@ where
             // One that cannot be decoded is replaced.
             let held = current.as_ref().map(Self::stored_deployment);
             let held = held.and_then(Result::ok);
-            let body = Body::json(StoredDeployment {
+            let next = StoredDeployment {
                 format: Format,
                 issuer: registration.issuer().to_owned(),
                 client_id: registration.client_id().to_owned(),
                 deployment_id: deployment_id.clone(),
                 registration: incarnation,
                 record: Arc::clone(&record),
-                unknown: held.map(|h| h.unknown.clone()).unwrap_or_default(),
-            })?;
+                unknown: held.as_ref().map(|h| h.unknown.clone()).unwrap_or_default(),
+            };
+            let body = match held {
+                Some(_) => Body::json(next)?,
+                None => Body::replacement(next)?,
+            };
             let mut batch = Batch::new(partition.clone(), self.now());
             batch.put(key.clone(), current.as_ref(), body)?;
             match self.records().commit(&batch).await {

@@ -193,14 +193,19 @@ where
                 (None, Some(current)) => readable::incarnation(current),
                 (None, None) => Version::unique(),
             };
-            let body = Body::json(StoredRegistration {
+            let next = StoredRegistration {
                 format: Format,
                 issuer: issuer.to_owned(),
                 client_id: client_id.to_owned(),
                 incarnation,
                 record: Arc::clone(&record),
-                unknown: held.map(|h| h.unknown.clone()).unwrap_or_default(),
-            })?;
+                unknown: held.as_ref().map(|h| h.unknown.clone()).unwrap_or_default(),
+            };
+            let body = match held {
+                Some(_) => Body::json(next)?,
+                // There is none, or it cannot be decoded and all of it is replaced.
+                None => Body::replacement(next)?,
+            };
             Ok(Decided::Put(body, None, ()))
         };
         self.records()
