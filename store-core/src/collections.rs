@@ -1,9 +1,20 @@
-//! The collections in which the contracts keep their records, for a backend
-//! that must know them before they are used, to make a table for each.
+//! The collections of the contracts, and the flags that a store was set up with.
 
-use crate::key::Collection;
+use std::collections::BTreeMap;
 
-/// All of them.
+use serde::{Deserialize, Serialize};
+
+use crate::body::{Body, Format};
+use crate::error::{Error, ErrorKind, Result};
+use crate::key::{Collection, Partition, RecordKey};
+use crate::record_store::RecordStore;
+use crate::update::{Decided, RecordStoreExt};
+
+/// The flags of each collection that `setup` has seen, in one record.
+const FLAGS: Collection = Collection::new("collection_flags");
+
+/// All collections in which the contracts store records, for a backend that must
+/// know them before they are used.
 ///
 /// ```
 /// let all = store_core::collections::all();
@@ -11,6 +22,7 @@ use crate::key::Collection;
 /// ```
 pub fn all() -> Vec<Collection> {
     let all: &[&[Collection]] = &[
+        &[FLAGS],
         #[cfg(feature = "limits")]
         &[crate::limits::BUCKETS],
         #[cfg(feature = "blobs")]
@@ -49,4 +61,71 @@ fn families() -> [Collection; 5] {
         AccessKey::FAMILY,
     ]
     .map(|family| family.collection())
+}
+
+/// The collection of the contracts that has this name, with its flags.
+///
+/// ```
+/// use store_core::collections;
+/// assert!(collections::find("lti_nonces").is_some_and(|c| c.is_single_use()));
+/// assert!(collections::find("invoices").is_none());
+/// ```
+pub fn find(name: &str) -> Option<Collection> {
+    all().into_iter().find(|known| known.name() == name)
+}
+
+#[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
+struct StoredFlags {
+    format: Format<1>,
+    /// By collection, the names of its flags.
+    flags: BTreeMap<String, String>,
+}
+
+/// Compares the flags of collections with those that were stored before, and
+/// stores those of new ones: for the `setup` of a backend, once its records can
+/// be used. One read if all are known.
+///
+/// # Errors
+/// `Config` if the flags of one differ, with nothing written; the store's own.
+pub async fn register(records: &dyn RecordStore, declared: &[Collection]) -> Result<()> {
+    let (partition, key) = place()?;
+    records
+        .update(&partition, &key, |record| {
+            let stored = record.map(|record| record.decode::<StoredFlags>());
+            let stored = stored.transpose()?.unwrap_or_default();
+            let mut next = (*stored).clone();
+            for collection in declared {
+                collection.check_flags()?;
+                let flags = collection.flags();
+                match next.flags.get(collection.name()) {
+                    Some(found) if *found == flags => {}
+                    Some(found) => return Err(stored_otherwise(collection.name(), found, &flags)),
+                    None => drop(next.flags.insert(collection.name().into(), flags)),
+                }
+            }
+            if next == *stored {
+                return Ok(Decided::Keep(()));
+            }
+            Ok(Decided::Put(Body::json(next)?, None, ()))
+        })
+        .await
+}
+
+fn place() -> Result<(Partition, RecordKey)> {
+    Ok((
+        Partition::new("collection_flags")?,
+        RecordKey::new(FLAGS, "all")?,
+    ))
+}
+
+fn stored_otherwise(name: &str, found: &str, declared: &str) -> Error {
+    Error::new(
+        ErrorKind::Config,
+        format!(
+            "the collection `{name}` was set up as [{found}] and is declared as [{declared}]; \
+             nothing was written. Declare it as before, or use another name: programs that \
+             disagree on flags would lose each other's records"
+        ),
+    )
+    .with_operation("setup")
 }

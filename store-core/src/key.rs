@@ -15,155 +15,10 @@ use sha2::{Digest, Sha256};
 
 use crate::error::{Error, RedactedKey, Result};
 
+pub use crate::collection::Collection;
+
 /// The longest id and the longest partition, in bytes.
 pub const MAX_NAME: usize = 255;
-
-/// A kind of record: `api_keys`, `users`, an application's `invoices`.
-///
-/// Declared once, as a constant; its name is part of what is stored.
-///
-/// ```
-/// use store_core::Collection;
-/// const INVOICES: Collection = Collection::new("invoices");
-/// ```
-#[derive(Clone, Copy)]
-pub struct Collection {
-    name: &'static str,
-    /// The name's hash, made when it is declared so that reads hash a
-    /// collection for free, with the flags in its lowest bits.
-    hash_and_flags: u64,
-}
-
-const SINGLE_USE: u64 = 1;
-const CACHEABLE: u64 = 2;
-const CHUNKS: u64 = 4;
-const TRANSIENT: u64 = 8;
-const FLAGS: u64 = 15;
-
-impl Collection {
-    /// A collection of this name: a lower-case letter, then at most 47
-    /// lower-case letters, digits and underscores.
-    ///
-    /// # Panics
-    /// If the name is not of that form; in a constant, when it is compiled.
-    pub const fn new(name: &'static str) -> Self {
-        let bytes = name.as_bytes();
-        assert!(
-            !bytes.is_empty() && bytes.len() <= 48 && bytes[0].is_ascii_lowercase(),
-            "a collection's name is a lower-case letter and at most 47 more characters"
-        );
-        // FNV-1a; the names are the program's own, so nobody can choose collisions.
-        let mut hash = 0xcbf2_9ce4_8422_2325u64;
-        let mut i = 0;
-        while i < bytes.len() {
-            assert!(
-                bytes[i].is_ascii_lowercase() || bytes[i].is_ascii_digit() || bytes[i] == b'_',
-                "a collection's name holds lower-case letters, digits and underscores"
-            );
-            hash = (hash ^ bytes[i] as u64).wrapping_mul(0x0100_0000_01b3);
-            i += 1;
-        }
-        Self {
-            name,
-            hash_and_flags: hash & !FLAGS,
-        }
-    }
-
-    /// Declares that an id, once deleted or expired, is never used again, so
-    /// that a backend need keep no tombstone.
-    pub const fn single_use(self) -> Self {
-        self.with(SINGLE_USE)
-    }
-
-    /// Declares that records are worth caching and their changes worth announcing.
-    pub const fn cacheable(self) -> Self {
-        self.with(CACHEABLE)
-    }
-
-    /// Declares that bodies are large opaque bytes: stored out of line, uncompressed.
-    pub const fn chunks(self) -> Self {
-        self.with(CHUNKS)
-    }
-
-    /// Declares that records are short-lived and that losing them in a crash breaks
-    /// no promise, so that a backend may offer to write them less durably.
-    pub const fn transient(self) -> Self {
-        self.with(TRANSIENT)
-    }
-
-    const fn with(mut self, flag: u64) -> Self {
-        self.hash_and_flags |= flag;
-        self
-    }
-
-    /// The name, as stored.
-    pub const fn name(self) -> &'static str {
-        self.name
-    }
-
-    /// See [`Collection::single_use`].
-    pub const fn is_single_use(self) -> bool {
-        self.hash_and_flags & SINGLE_USE != 0
-    }
-
-    /// See [`Collection::cacheable`].
-    pub const fn is_cacheable(self) -> bool {
-        self.hash_and_flags & CACHEABLE != 0
-    }
-
-    /// See [`Collection::chunks`].
-    pub const fn is_chunks(self) -> bool {
-        self.hash_and_flags & CHUNKS != 0
-    }
-
-    /// See [`Collection::transient`].
-    pub const fn is_transient(self) -> bool {
-        self.hash_and_flags & TRANSIENT != 0
-    }
-
-    const fn name_hash(self) -> u64 {
-        self.hash_and_flags & !FLAGS
-    }
-}
-
-impl PartialEq for Collection {
-    #[inline]
-    fn eq(&self, other: &Self) -> bool {
-        self.name_hash() == other.name_hash()
-            // Constants of one name usually share the text.
-            && (std::ptr::eq(self.name, other.name) || self.name == other.name)
-    }
-}
-
-impl Eq for Collection {}
-
-impl Hash for Collection {
-    #[inline]
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u64(self.name_hash());
-    }
-}
-
-impl PartialOrd for Collection {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Collection {
-    fn cmp(&self, other: &Self) -> Ordering {
-        if self == other {
-            return Ordering::Equal;
-        }
-        self.name.cmp(other.name)
-    }
-}
-
-impl fmt::Debug for Collection {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name)
-    }
-}
 
 fn check_name(what: &'static str, name: &str) -> Result<()> {
     if name.len() > MAX_NAME {
@@ -223,10 +78,12 @@ impl RecordKey {
     /// The key `id` in `collection`.
     ///
     /// # Errors
-    /// `InvalidInput` if the id is over [`MAX_NAME`] bytes or holds a NUL.
+    /// `InvalidInput` if the id is over [`MAX_NAME`] bytes or holds a NUL;
+    /// `Config` if this process declared the collection with other flags before.
     pub fn new(collection: Collection, id: impl AsRef<str>) -> Result<Self> {
         let id = id.as_ref();
         check_name("a record's id", id)?;
+        collection.check_flags()?;
         Ok(Self {
             collection,
             id: id.into(),
@@ -266,7 +123,7 @@ impl fmt::Debug for RecordKey {
         write!(
             f,
             "{}#{:08x}",
-            self.collection.name,
+            self.collection.name(),
             short_digest(&[&self.id])
         )
     }
@@ -325,10 +182,12 @@ impl<'a> RecordRef<'a> {
     /// The record `id` of `collection` in `partition`; allocates nothing.
     ///
     /// # Errors
-    /// `InvalidInput` if a name is over [`MAX_NAME`] bytes or holds a NUL.
+    /// `InvalidInput` if a name is over [`MAX_NAME`] bytes or holds a NUL;
+    /// `Config` if this process declared the collection with other flags before.
     pub fn new(partition: &'a str, collection: Collection, id: &'a str) -> Result<Self> {
         check_name("a partition's name", partition)?;
         check_name("a record's id", id)?;
+        collection.check_flags()?;
         Ok(Self {
             collection,
             partition,
@@ -364,7 +223,7 @@ impl<'a> RecordRef<'a> {
     /// The name for people.
     pub fn redacted(self) -> RedactedKey {
         RedactedKey {
-            collection: self.collection.name,
+            collection: self.collection.name(),
             digest: short_digest(&[self.partition, self.id]),
         }
     }
@@ -461,15 +320,6 @@ mod tests {
         let digested = bounded(&long).into_owned();
         assert_ne!(bounded(&digested), digested);
         assert_ne!(bounded("a\0"), bounded("a"));
-    }
-
-    #[test]
-    fn a_collection_is_its_name_whatever_is_declared_of_it() {
-        let plain = Collection::new("things");
-        let declared = plain.cacheable().single_use();
-        assert_eq!(plain, declared);
-        assert!(declared.is_cacheable() && declared.is_single_use() && !declared.is_chunks());
-        assert_ne!(plain, Collection::new("thing"));
     }
 
     #[test]

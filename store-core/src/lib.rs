@@ -108,6 +108,7 @@ pub mod body;
 pub mod capability;
 pub mod changes;
 pub mod clock;
+mod collection;
 pub mod collections;
 pub mod config;
 #[cfg(feature = "identity")]

@@ -53,7 +53,7 @@ impl Scan {
 
     fn new(collection: Collection, scope: Scope) -> Self {
         Self {
-            collection,
+            collection: collection.as_first_declared(),
             scope,
             id_prefix: String::new(),
             limit: PageRequest::DEFAULT_LIMIT,

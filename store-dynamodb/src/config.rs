@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
 use store_core::config::{StoreUrl, Tls};
-use store_core::{Capabilities, Clock, Collection, Durability, Result, Support, SystemClock};
+use store_core::{
+    Capabilities, Clock, Collection, Durability, Result, Support, SystemClock, collections,
+};
 
 use crate::DynamoDbStore;
 use crate::collection_scan::MAX_SEGMENTS;
@@ -48,6 +50,7 @@ pub struct DynamoDbBuilder {
     pub(crate) segments: u32,
     pub(crate) spread: HashMap<String, u32>,
     pub(crate) orphans: Option<Duration>,
+    pub(crate) collections: Vec<Collection>,
     pub(crate) point_in_time_recovery: bool,
     pub(crate) timeout: Duration,
     pub(crate) connect_timeout: Duration,
@@ -76,6 +79,7 @@ impl Default for DynamoDbBuilder {
             segments: 4,
             spread: HashMap::new(),
             orphans: None,
+            collections: collections::all(),
             point_in_time_recovery: false,
             timeout: Duration::from_secs(5),
             connect_timeout: Duration::from_secs(2),
@@ -127,15 +131,15 @@ impl DynamoDbBuilder {
         self.namespace(name)
     }
 
-    /// Accepted because other backends take it, and without effect: collections in
-    /// DynamoDB need no declaration.
+    /// Declares a collection of the application's own, so that `setup` stores its
+    /// flags and refuses others.
     pub fn collection(self, collection: Collection) -> Self {
         self.collections([collection])
     }
 
     /// The same for several collections.
-    pub fn collections(self, collections: impl IntoIterator<Item = Collection>) -> Self {
-        drop(collections);
+    pub fn collections(mut self, collections: impl IntoIterator<Item = Collection>) -> Self {
+        self.collections.extend(collections);
         self
     }
 

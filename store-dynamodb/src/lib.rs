@@ -203,7 +203,7 @@ pub use aws_sdk_dynamodb as sdk;
 use aws_sdk_dynamodb::Client;
 pub use store_core;
 use store_core::layers::{Recourse, Resolving};
-use store_core::{RecordStore, Result, Store};
+use store_core::{Collection, RecordStore, Result, Store, collections};
 
 pub use config::DynamoDbBuilder;
 #[cfg(feature = "limits")]
@@ -226,6 +226,7 @@ pub struct DynamoDbStore {
     records: Arc<DynamoDbRecords>,
     store: Store,
     point_in_time_recovery: bool,
+    collections: Arc<[Collection]>,
 }
 
 impl DynamoDbStore {
@@ -286,6 +287,7 @@ impl DynamoDbStore {
             records,
             store,
             point_in_time_recovery: builder.point_in_time_recovery,
+            collections: builder.collections.into(),
         })
     }
 
@@ -294,10 +296,12 @@ impl DynamoDbStore {
     /// and safe when many processes start at the same time.
     ///
     /// # Errors
-    /// `Config` if there is a table of this name with another shape; the message
-    /// says what differs. `PermissionDenied` if these credentials do not permit it.
+    /// `Config` if there is a table of this name with another shape, and the message
+    /// says what differs; or if a collection was set up with other flags before.
+    /// `PermissionDenied` if these credentials do not permit it.
     pub async fn setup(&self) -> Result<()> {
-        setup::setup(self.records.shared(), self.point_in_time_recovery).await
+        setup::setup(self.records.shared(), self.point_in_time_recovery).await?;
+        collections::register(&**self.store.records(), &self.collections).await
     }
 
     /// Closes the store, as [`Store::close`] says. The application's own

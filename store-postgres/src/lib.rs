@@ -175,7 +175,7 @@ pub use sqlx;
 use sqlx::{PgConnection, PgPool};
 pub use store_core;
 use store_core::layers::Resolving;
-use store_core::{Result, Store};
+use store_core::{Collection, Result, Store, collections};
 
 pub use config::PostgresBuilder;
 #[cfg(feature = "limits")]
@@ -201,6 +201,7 @@ pub const OPENER: store_core::open::Opener = store_core::open::Opener::new(url::
 pub struct PostgresStore {
     records: Arc<PostgresRecords>,
     store: Store,
+    collections: Arc<[Collection]>,
 }
 
 impl PostgresStore {
@@ -226,12 +227,17 @@ impl PostgresStore {
     }
 
     async fn open(builder: PostgresBuilder) -> Result<Self> {
+        let collections = builder.collections.as_slice().into();
         let records = Arc::new(PostgresRecords::open(builder).await?);
         let resolving = Resolving::new(Arc::clone(&records) as _);
         let store = Store::new(Arc::new(resolving));
         #[cfg(feature = "limits")]
         let store = store.with_limits(Arc::new(PostgresLimits::new(Arc::clone(&records))));
-        Ok(Self { records, store })
+        Ok(Self {
+            records,
+            store,
+            collections,
+        })
     }
 
     /// Creates the schema and its tables, or migrates an older schema. Idempotent,
@@ -240,10 +246,11 @@ impl PostgresStore {
     /// future is dropped.
     ///
     /// # Errors
-    /// `Config` if a newer program made the schema, `PermissionDenied` if the
-    /// role may not create it.
+    /// `Config` if a newer program made the schema, or a collection was set up with
+    /// other flags before; `PermissionDenied` if the role may not create it.
     pub async fn setup(&self) -> Result<()> {
-        self.records.setup().await
+        self.records.setup().await?;
+        collections::register(&**self.store.records(), &self.collections).await
     }
 
     /// The store inside a transaction of the application, so that records and the

@@ -225,7 +225,7 @@ use object_store::ObjectStore;
 pub use store_core;
 #[cfg(feature = "limits")]
 use store_core::limits::RecordLimits;
-use store_core::{Result, Store};
+use store_core::{Collection, Result, Store, collections};
 
 pub use config::{S3Builder, S3Config};
 use records::S3Records;
@@ -243,6 +243,7 @@ pub const OPENER: store_core::open::Opener = store_core::open::Opener::new(&["s3
 pub struct S3Store {
     records: Arc<S3Records>,
     store: Store,
+    collections: Arc<[Collection]>,
 }
 
 impl S3Store {
@@ -278,7 +279,11 @@ impl S3Store {
             let limits = RecordLimits::new(Arc::clone(&records) as _).coalescing();
             store.with_limits(Arc::new(limits))
         };
-        Ok(Self { records, store })
+        Ok(Self {
+            records,
+            store,
+            collections: builder.collections.into(),
+        })
     }
 
     /// Tests in a race whether the server has the properties that every promise rests
@@ -287,10 +292,12 @@ impl S3Store {
     ///
     /// # Errors
     /// `Config`, naming the server, if it ignores the conditions of a write, lets
-    /// two writes win, or does not list in order.
+    /// two writes win, or does not list in order; and if a collection was set up
+    /// with other flags before.
     pub async fn setup(&self) -> Result<()> {
         let error = |error: store_core::Error| error.with_operation("setup");
-        self.records.shared().setup().await.map_err(error)
+        self.records.shared().setup().await.map_err(error)?;
+        collections::register(&**self.store.records(), &self.collections).await
     }
 
     /// Closes the store, as [`Store::close`] says. A client of the

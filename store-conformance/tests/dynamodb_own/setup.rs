@@ -1,8 +1,9 @@
 //! Creating the table, and refusing another one.
 
+use store_conformance::cases::records::change_stored_flags;
 use store_conformance::servers::dynamodb;
-use store_core::ErrorKind;
 use store_core::open::Registry;
+use store_core::{ErrorKind, Store};
 use store_dynamodb::sdk::types::{
     AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType,
     TimeToLiveSpecification,
@@ -21,7 +22,19 @@ tests![
     a_missing_table_is_reported_with_advice,
     a_registry_opens_a_table_by_its_url,
     without_the_right_to_describe_the_table_the_store_opens,
+    flags_that_differ_from_those_set_up_are_refused,
 ];
+
+async fn flags_that_differ_from_those_set_up_are_refused(place: Place) -> End {
+    let opened = place.builder().connect().await?;
+    opened.setup().await?;
+    let store = Store::from(&opened);
+    change_stored_flags(&**store.records(), "api_keys", "cacheable").await?;
+    let error = opened.setup().await.expect_err("its flags differ");
+    assert_eq!(error.kind(), ErrorKind::Config, "{error}");
+    assert!(error.message().contains("`api_keys`"), "{error}");
+    Ok(())
+}
 
 async fn many_processes_may_run_setup_at_the_same_time(place: Place) -> End {
     let mut all = JoinSet::new();

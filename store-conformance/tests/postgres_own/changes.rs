@@ -147,7 +147,7 @@ async fn a_change_within_a_transaction_is_told_when_it_is_final(place: Place) ->
 }
 
 async fn setup_changes_what_is_announced_only_if_asked(place: Place) -> End {
-    const LATER: Collection = Collection::new("later").cacheable();
+    const LATER: Collection = Collection::new("watched_later").cacheable();
     let told = "SELECT coalesce(string_agg(c.name, ' ' ORDER BY c.name), 'none')
         FROM {schema}.collections AS c
         WHERE c.name IN ('watched', 'things', 'later') AND EXISTS (

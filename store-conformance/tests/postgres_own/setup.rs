@@ -1,5 +1,6 @@
 //! The schema, and who may make it.
 
+use store_conformance::cases::records::change_stored_flags;
 use store_core::api_keys::{ApiKeys, KeyData};
 use store_core::blobs::{BlobRef, BlobStoreExt, PutOptions};
 use store_core::body::Encoded;
@@ -18,6 +19,7 @@ tests![
     a_role_without_rights_to_change_the_schema_runs_the_store,
     a_collection_works_without_being_declared,
     a_collection_that_changed_its_table_is_refused_by_name,
+    flags_that_differ_from_those_set_up_are_refused,
     what_an_administrator_ran_leaves_setup_nothing_to_do,
     a_body_has_the_size_it_had_and_bounds_its_page,
     two_schemas_in_one_database_never_see_each_other,
@@ -162,6 +164,17 @@ async fn a_collection_that_changed_its_table_is_refused_by_name(place: Place) ->
     let error = error.expect_err("its records are elsewhere");
     assert_eq!(error.kind(), ErrorKind::Config);
     assert!(error.message().contains("`things`"), "{error}");
+    Ok(())
+}
+
+async fn flags_that_differ_from_those_set_up_are_refused(place: Place) -> End {
+    let opened = place.open().await?;
+    opened.setup().await?;
+    let store = Store::from(&opened);
+    change_stored_flags(&**store.records(), "api_keys", "cacheable").await?;
+    let error = opened.setup().await.expect_err("its flags differ");
+    assert_eq!(error.kind(), ErrorKind::Config, "{error}");
+    assert!(error.message().contains("`api_keys`"), "{error}");
     Ok(())
 }
 

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use store_core::ErrorKind;
+use store_conformance::cases::records::change_stored_flags;
+use store_core::{ErrorKind, Store};
 use store_s3::S3Store;
 use store_s3::object_store::ObjectStoreExt;
 use store_s3::object_store::memory::InMemory;
@@ -19,7 +20,19 @@ tests![
     setup_runs_at_every_start_of_every_process,
     a_missing_bucket_is_an_error_and_never_an_absence,
     wrong_credentials_are_reported,
+    flags_that_differ_from_those_set_up_are_refused,
 ];
+
+async fn flags_that_differ_from_those_set_up_are_refused(place: Place) -> End {
+    let opened = place.builder().connect().await?;
+    opened.setup().await?;
+    let store = Store::from(&opened);
+    change_stored_flags(&**store.records(), "api_keys", "cacheable").await?;
+    let error = opened.setup().await.expect_err("its flags differ");
+    assert_eq!(error.kind(), ErrorKind::Config, "{error}");
+    assert!(error.message().contains("`api_keys`"), "{error}");
+    Ok(())
+}
 
 async fn a_server_that_does_not_keep_its_word_is_refused_by_name(_: Place) -> End {
     for (manner, why) in [

@@ -36,7 +36,7 @@ async fn tenants_and_identities_may_live_in_two_stores() -> Result<()> {
     let late = users.create(User::new("late")).await.unwrap_err();
     assert_eq!(late.kind(), ErrorKind::NotFound);
 
-    let nodes = Scan::collection(Collection::new("tenants"), "");
+    let nodes = Scan::collection(Collection::new("tenants").cacheable(), "");
     assert!(identities.records().scan(&nodes).await?.items.is_empty());
     assert_eq!(tenants.records().scan(&nodes).await?.items.len(), 1);
     Ok(())
@@ -69,7 +69,7 @@ async fn the_secret_of_an_access_key_is_stored_sealed() -> Result<()> {
     let acme = identity.iam.tenant(&path);
     acme.users().create(User::new("ada")).await?;
     let (key, secret) = acme.access_keys_of("ada")?.create().await?;
-    let keys = Scan::collection(Collection::new("iam_access_keys"), "");
+    let keys = Scan::collection(Collection::new("iam_access_keys").cacheable(), "");
     let found = store.records().scan(&keys).await?;
     let body = found.items[0].decode::<serde_json::Value>()?.to_string();
     assert!(body.contains(key.access_key_id()) && !body.contains(secret.expose()));

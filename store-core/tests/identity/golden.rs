@@ -12,21 +12,14 @@ use store_core::{
 use store_memory::MemoryStore;
 
 /// Every collection that identity writes.
-const COLLECTIONS: [Collection; 13] = [
-    Collection::new("iam_access_keys"),
-    Collection::new("iam_groups"),
-    Collection::new("iam_hints"),
-    Collection::new("iam_ids"),
-    Collection::new("iam_inline_policies"),
-    Collection::new("iam_members"),
-    Collection::new("iam_policies"),
-    Collection::new("iam_roles"),
-    Collection::new("iam_rosters"),
-    Collection::new("iam_users"),
-    Collection::new("tenant_rosters"),
-    Collection::new("tenant_state"),
-    Collection::new("tenants"),
-];
+fn collections() -> Vec<Collection> {
+    let mut all = store_core::collections::all();
+    all.retain(|collection| {
+        let name = collection.name();
+        name.starts_with("iam_") || name.starts_with("tenant")
+    });
+    all
+}
 
 fn ring() -> KeyRing {
     KeyRing::new("golden", *b"thirty-two bytes for this golden").expect("a good key")
@@ -77,7 +70,7 @@ async fn write(store: &Store) -> Result<()> {
 /// All records, readable.
 async fn dump(store: &Store) -> Result<Vec<Value>> {
     let mut all = Vec::new();
-    for collection in COLLECTIONS {
+    for collection in collections() {
         let page = store
             .records()
             .scan(&Scan::collection(collection, ""))
@@ -97,9 +90,7 @@ async fn dump(store: &Store) -> Result<Vec<Value>> {
 async fn load(store: &Store) -> Result<()> {
     for record in golden() {
         let text = |field: &str| record[field].as_str().expect("a text").to_owned();
-        let collection = COLLECTIONS
-            .into_iter()
-            .find(|c| c.name() == text("collection"));
+        let collection = store_core::collections::find(&text("collection"));
         let key = RecordKey::new(collection.expect("one of ours"), text("id"))?;
         let mut batch = Batch::new(Partition::new(text("partition"))?, store.clock().now());
         batch.put(key, Expect::Absent, Body::json(record["body"].clone())?)?;

@@ -181,7 +181,7 @@ async fn a_deletion_that_stopped_half_way_is_out_of_reach_and_finished_later() {
     connection.set(Fault::FailsScans);
     lti.delete_registration(ISSUER, "42").await.unwrap_err();
     connection.set(None);
-    let deployments = Scan::collection(Collection::new("lti_deployments"), "");
+    let deployments = Scan::collection(Collection::new("lti_deployments").cacheable(), "");
     let left = connection.server.scan(&deployments).await.unwrap();
     assert!(!left.items.is_empty(), "it stopped half-way");
 

@@ -18,15 +18,12 @@ use super::{ISSUER, PEM, lms, lms_with_key, old_ring};
 
 const RELEASED: &str = include_str!("../golden/lti_1.json");
 
-const COLLECTIONS: [Collection; 7] = [
-    Collection::new("lti_registrations"),
-    Collection::new("lti_defaults"),
-    Collection::new("lti_deployments"),
-    Collection::new("lti_nonces"),
-    Collection::new("lti_keys"),
-    Collection::new("lti_jwks"),
-    Collection::new("lti_tokens"),
-];
+/// Every collection of the contract.
+fn collections() -> Vec<Collection> {
+    let mut all = store_core::collections::all();
+    all.retain(|collection| collection.name().starts_with("lti_"));
+    all
+}
 
 fn store() -> (Store, ManualClock) {
     let clock = ManualClock::default();
@@ -65,7 +62,7 @@ async fn write(lti: &RecordLti, clock: &ManualClock) {
 /// Everything that is stored, by full name.
 async fn stored(store: &Store) -> BTreeMap<String, Value> {
     let mut found = BTreeMap::new();
-    for collection in COLLECTIONS {
+    for collection in collections() {
         let scan = Scan::collection(collection, "");
         for record in store.records().scan(&scan).await.unwrap().items {
             let Encoded::Json(json) = record.body().encoded().unwrap() else {
@@ -121,7 +118,7 @@ async fn every_released_form_is_read() {
     let released: BTreeMap<String, Value> = serde_json::from_str(RELEASED).unwrap();
     for (name, form) in released {
         let name: Vec<&str> = name.split(" | ").collect();
-        let collection = COLLECTIONS.into_iter().find(|c| c.name() == name[0]);
+        let collection = store_core::collections::find(name[0]);
         let key = RecordKey::new(collection.unwrap(), name[2]).unwrap();
         let body = Body::from_json(serde_json::to_vec(&form["body"]).unwrap());
         let expires_at = serde_json::from_value(form["expires_at"].clone()).unwrap();
@@ -171,7 +168,7 @@ async fn every_released_form_is_read() {
 #[tokio::test]
 async fn a_form_of_a_later_version_is_corrupt_and_not_guessed_at() {
     let (store, _) = store();
-    let nonces = Collection::new("lti_nonces");
+    let nonces = store_core::collections::find("lti_nonces").unwrap();
     let body = json!({
         "format": 2, "issuer": ISSUER, "nonce": "n", "expires_at": "2031-01-01T00:00:00Z",
     });
@@ -192,7 +189,7 @@ async fn fields_of_a_later_version_survive_a_rewrite() {
     let (store, _) = store();
     let lti: RecordLti = RecordLti::new(&store, &old_ring());
     lti.upsert_registration(lms()).await.unwrap();
-    let registrations = COLLECTIONS[0];
+    let registrations = store_core::collections::find("lti_registrations").unwrap();
     let partition = Partition::new(ISSUER).unwrap();
     let key = RecordKey::new(registrations, "42").unwrap();
     let record = store

@@ -33,10 +33,10 @@ pub(super) fn cases() -> Vec<Case<Store>> {
 }
 
 const ISSUER: &str = "https://lms.example.edu";
-const REGISTRATIONS: Collection = Collection::new("lti_registrations");
-const DEPLOYMENTS: Collection = Collection::new("lti_deployments");
-const KEYS: Collection = Collection::new("lti_keys");
-const JWKS: Collection = Collection::new("lti_jwks");
+const REGISTRATIONS: Collection = Collection::new("lti_registrations").cacheable();
+const DEPLOYMENTS: Collection = Collection::new("lti_deployments").cacheable();
+const KEYS: Collection = Collection::new("lti_keys").cacheable();
+const JWKS: Collection = Collection::new("lti_jwks").cacheable();
 
 fn pem(of: &str) -> String {
     format!("-----BEGIN PRIVATE KEY-----\n{of}\n-----END PRIVATE KEY-----\n")

@@ -7,7 +7,9 @@ use serde_json::{Value, json};
 use store_core::batch::{MAX_BATCH, MAX_ITEMS};
 use store_core::body::{MAX_BODY, MAX_NESTING};
 use store_core::key::MAX_NAME;
-use store_core::{Batch, Body, ErrorKind, Expect, Partition, Record, RecordRef, RecordStore};
+use store_core::{
+    Batch, Body, ErrorKind, Expect, Partition, Record, RecordKey, RecordRef, RecordStore,
+};
 
 use super::tools::{Given, Space, THINGS, key, number};
 use crate::suite::CaseResult;

@@ -8,6 +8,7 @@ mod bodies;
 mod changes;
 mod commits;
 mod expiry;
+mod flags;
 mod histories;
 mod lifecycle;
 mod model;
@@ -28,6 +29,7 @@ use crate::suite::{Case, Suite};
 use self::tools::Given;
 
 pub(super) use self::changes::WATCHED;
+pub use self::flags::change_stored_flags;
 pub use self::histories::Race;
 pub(super) use self::model::compare;
 
@@ -45,6 +47,7 @@ pub fn cases() -> Vec<Case<dyn RecordStore>> {
         scans::cases(),
         bodies::cases(),
         rewrites::cases(),
+        flags::cases(),
         lifecycle::cases(),
         races::cases(),
         histories::cases(),

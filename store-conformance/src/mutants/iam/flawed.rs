@@ -107,7 +107,7 @@ impl Flawed {
     /// Changes a policy's count without the store.
     async fn bump(&self, tenant: &TenantPath, policy: &str, by: i64) -> Result<()> {
         let partition = Partition::new(format!("iam/{tenant}"))?;
-        let key = RecordKey::new(Collection::new("iam_policies"), policy)?;
+        let key = RecordKey::new(Collection::new("iam_policies").cacheable(), policy)?;
         let Some(record) = self.records.get(key.at(&partition)).await? else {
             return Ok(());
         };

@@ -61,7 +61,7 @@ impl Flawed {
         let root = path.ancestors().first().unwrap_or(path).clone();
         let above = path.parent().map(|p| p.to_string()).unwrap_or_default();
         let key = RecordKey::new(
-            Collection::new("tenants"),
+            Collection::new("tenants").cacheable(),
             format!("{above}:{}", path.number()),
         )?;
         let partition = Partition::new(format!("tenants/{root}"))?;

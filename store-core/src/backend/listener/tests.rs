@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::*;
 
-const THINGS: Collection = Collection::new("things").cacheable();
+const THINGS: Collection = Collection::new("watched").cacheable();
 
 /// A server that sends each message to every connection.
 #[derive(Default)]

@@ -183,11 +183,15 @@ impl Hands {
         let mut batch = Batch::new(self.partition.clone(), Timestamp::EPOCH);
         let mut items: Vec<Item> = Vec::new();
         for &(record, want, write) in draft {
+            let read = match want {
+                Want::AsRead => self.read(record).await?,
+                _ => None,
+            };
             let expect = match want {
                 Want::Any => Expectation::from(Expect::Any),
                 Want::Absent => Expect::Absent.into(),
                 Want::Present => Expect::Present.into(),
-                Want::AsRead => self.read(record).await?.as_ref().into(),
+                Want::AsRead => read.as_ref().into(),
             };
             match write {
                 Write::Check => batch.check(key(record), expect)?,
