@@ -96,7 +96,7 @@ async fn open(
     for i in 0..KEYS {
         let (partition, key) = name(i);
         let mut batch = Batch::new(partition, store.now());
-        batch.put(key, Expect::Any, Body::json(("user", i))?)?;
+        batch.put(key, Expect::Any, Body::json(("user".to_owned(), i))?)?;
         store.records().commit(&batch).await?;
         let stored = format!("{:032x}[\"user\",{i}]", 0);
         cmd("SET")
