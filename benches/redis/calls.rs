@@ -57,7 +57,11 @@ impl Bench {
             let (partition, key) = name(i);
             let mut batch = Batch::new(partition, self.store.now());
             batch
-                .put(key, Expect::Present, Body::json(("user".to_owned(), i)).unwrap())
+                .put(
+                    key,
+                    Expect::Present,
+                    Body::json(("user".to_owned(), i)).unwrap(),
+                )
                 .unwrap();
             self.store.records().commit(&batch).await.unwrap();
         };

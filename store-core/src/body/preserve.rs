@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use super::{Body, Encoded, Repr, decode_json, shared};
+use super::{Body, Encoded, Repr, read_json, shared};
 use crate::error::{Error, Result};
 
 impl Body {
@@ -45,7 +45,7 @@ where
     if known == stored {
         return Ok(None);
     }
-    let (stored, known) = (decode_json(&stored)?, decode_json(&known)?);
+    let (stored, known) = (read_json(&stored)?, read_json(&known)?);
     if stored == known {
         return Ok(None);
     }

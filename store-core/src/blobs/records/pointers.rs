@@ -35,7 +35,7 @@ impl RecordPointers {
     async fn change_note(
         &self,
         note: &Note,
-        expected: impl Into<Expectation>,
+        expected: impl Into<Expectation<'_>>,
         body: Option<Body>,
     ) -> Result<()> {
         let number = note.generation().to_bytes()[15] % SHARDS;
