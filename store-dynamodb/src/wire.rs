@@ -169,7 +169,7 @@ mod tests {
         let version = Version::unique();
         let expires_at = Some(Timestamp::from_nanos(1_893_456_000_123_456_789));
         for body in [
-            Body::json("1e3 is text").unwrap(),
+            Body::json("1e3 is text".to_owned()).unwrap(),
             Body::bytes(&b"\0\xff"[..]).unwrap(),
         ] {
             let item = item(key.at(&partition), version, expires_at, Some(7), &body).unwrap();
@@ -184,7 +184,7 @@ mod tests {
     fn an_item_of_another_form_is_corrupt_and_names_no_content() {
         let partition = Partition::new("p").unwrap();
         let key = RecordKey::new(THINGS, "a").unwrap();
-        let body = Body::json("hunter2").unwrap();
+        let body = Body::json("hunter2".to_owned()).unwrap();
         let at = key.at(&partition);
         for spoilt in [VERSION, JSON, EXPIRES_AT] {
             let mut item = item(at, Version::unique(), None, None, &body).unwrap();
