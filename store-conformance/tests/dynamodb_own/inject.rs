@@ -67,6 +67,12 @@ impl Inject {
         self.0.requests.swap(0, Ordering::SeqCst)
     }
 
+    /// Counts from zero again, all requests and each operation.
+    pub(crate) fn reset(&self) {
+        self.requests();
+        self.counts().clear();
+    }
+
     /// The same for one operation, such as `GetItem`.
     pub(crate) fn operations(&self, name: &str) -> u64 {
         self.counts().remove(name).unwrap_or_default()

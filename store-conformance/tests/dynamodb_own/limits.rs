@@ -38,7 +38,7 @@ pub(crate) async fn watched(place: &Place) -> Result<(Store, Inject, ManualClock
     let builder = place.builder().client(client).clock(clock.clone());
     let store = builder.connect().await?;
     store.setup().await?;
-    inject.requests();
+    inject.reset();
     Ok((store.into(), inject, clock))
 }
 

@@ -88,7 +88,7 @@ impl Place {
         let builder = self.builder().client(Client::from_conf(config));
         let store = builder.connect().await?;
         store.setup().await?;
-        inject.requests();
+        inject.reset();
         Ok((store.into(), inject))
     }
 }

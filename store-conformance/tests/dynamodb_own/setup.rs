@@ -135,11 +135,11 @@ async fn backups_are_turned_on_if_asked_for(place: Place) -> End {
     let builder = place.builder().client(client);
     let plain = builder.clone().connect().await?;
     let asked = builder.point_in_time_recovery(true).connect().await?;
-    inject.requests();
+    const REQUEST: &str = "UpdateContinuousBackups";
     plain.setup().await?;
-    let without = inject.requests();
+    assert_eq!(inject.operations(REQUEST), 0);
     let answer = asked.setup().await;
-    assert_eq!(inject.requests(), without + 1);
+    assert_eq!(inject.operations(REQUEST), 1);
     if let Err(error) = answer {
         // The server does not support the request.
         assert_eq!(error.kind(), ErrorKind::Config, "{error:?}");

@@ -147,10 +147,10 @@ async fn a_change_within_a_transaction_is_told_when_it_is_final(place: Place) ->
 }
 
 async fn setup_changes_what_is_announced_only_if_asked(place: Place) -> End {
-    const LATER: Collection = Collection::new("watched_later").cacheable();
+    const LATER: Collection = Collection::new("cached_later").cacheable();
     let told = "SELECT coalesce(string_agg(c.name, ' ' ORDER BY c.name), 'none')
         FROM {schema}.collections AS c
-        WHERE c.name IN ('watched', 'things', 'later') AND EXISTS (
+        WHERE c.name IN ('watched', 'things', 'cached_later') AND EXISTS (
             SELECT FROM pg_trigger AS t
             WHERE t.tgrelid = '{schema}.records'::regclass AND t.tgname = 'announce'
               AND pg_get_triggerdef(t.oid) LIKE '%' || c.name || '%')";
@@ -159,7 +159,7 @@ async fn setup_changes_what_is_announced_only_if_asked(place: Place) -> End {
         (None, false, "none"),
         (Some(true), false, "watched"),
         (None, false, "watched"),
-        (None, true, "later watched"),
+        (None, true, "cached_later watched"),
         (Some(false), true, "none"),
         (Some(true), false, "watched"),
     ] {
