@@ -132,8 +132,10 @@ fn consume(workspace: &Workspace, package: &str, core: &Path, runs: bool) -> Res
     };
     let in_it = |arguments: &[&str]| {
         let mut command = process::cargo();
-        let target = workspace.target.join("package-check-target");
-        command.current_dir(&folder).env("CARGO_TARGET_DIR", target);
+        // The workspace's folder, where most dependencies are compiled already.
+        command
+            .current_dir(&folder)
+            .env("CARGO_TARGET_DIR", &workspace.target);
         process::run(command.args(arguments))
     };
     // The versions that were tested, not newer ones.
