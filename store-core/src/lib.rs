@@ -114,6 +114,7 @@ pub mod config;
 #[cfg(feature = "identity")]
 pub mod entity;
 pub mod error;
+mod hint;
 #[cfg(feature = "identity")]
 pub mod iam;
 pub mod key;

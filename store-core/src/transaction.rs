@@ -43,7 +43,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
-use crate::backend::{MAX_ATTEMPTS, back_off, contended};
+use crate::backend::{MAX_ATTEMPTS, back_off, contended, lost_race};
 use crate::batch::{Batch, Expect, Expectation, MAX_ITEMS};
 use crate::body::Body;
 use crate::clock::Timestamp;
@@ -307,10 +307,7 @@ where
         let batch = tx.batch(partition, writes)?;
         let conflict = match records.commit(&batch).await {
             Ok(_) => return outcome,
-            // A store that gives up among many writers wrote nothing, and does
-            // not know what is there now.
-            Err(error) if error.is(ErrorKind::Contended) => None,
-            Err(error) => Some(error.into_conflict()?),
+            Err(error) => lost_race(error)?,
         };
         known = tx.known;
         for failed in conflict.iter().flat_map(|conflict| conflict.failed()) {

@@ -2,11 +2,11 @@
 
 use async_trait::async_trait;
 
-use crate::backend::Attempts;
+use crate::backend::{Attempts, lost_race};
 use crate::batch::Batch;
 use crate::body::Body;
 use crate::clock::Timestamp;
-use crate::error::{ErrorKind, Result};
+use crate::error::Result;
 use crate::key::{Partition, RecordKey};
 use crate::page::{Items, PageRequest};
 use crate::record::Record;
@@ -72,17 +72,12 @@ pub trait RecordStoreExt: RecordStore {
                     answer
                 }
             };
-            let mut stale = false;
-            match self.commit(&batch).await {
+            let conflict = match self.commit(&batch).await {
                 Ok(_) => return Ok(answer),
-                // A store that gives up among many writers wrote nothing, and does
-                // not know what is there now.
-                Err(error) if error.is(ErrorKind::Contended) => stale = true,
-                Err(error) => {
-                    let conflict = error.into_conflict()?;
-                    current = conflict.item(0).and_then(|item| item.current()).cloned();
-                }
-            }
+                Err(error) => lost_race(error)?,
+            };
+            let mut stale = conflict.is_none();
+            current = conflict.and_then(|conflict| conflict.item(0)?.current().cloned());
             if turn.is_some() {
                 let more = attempts.failed().await;
                 more.map_err(|error| error.with_key(key.at(partition)))?;
@@ -99,3 +94,21 @@ pub trait RecordStoreExt: RecordStore {
 }
 
 impl<S: RecordStore + ?Sized> RecordStoreExt for S {}
+
+/// Commits a batch of one item. Returns the record as written, or the current one if
+/// another client was faster.
+pub(crate) async fn swap(
+    records: &dyn RecordStore,
+    batch: &Batch,
+) -> Result<std::result::Result<Option<Record>, Option<Record>>> {
+    match records.commit(batch).await {
+        Ok(committed) => Ok(Ok(batch.record(0).map(|record| match committed.token(0) {
+            Some(token) => record.with_token(token.clone()),
+            None => record,
+        }))),
+        Err(error) => Ok(Err(match lost_race(error)? {
+            Some(conflict) => conflict.item(0).and_then(|item| item.current()).cloned(),
+            None => records.get(batch.at(0)).await?,
+        })),
+    }
+}

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use store_core::backend::{MAX_ATTEMPTS, back_off, contended};
+use store_core::backend::Attempts;
 use store_core::limits::{
     Bucket, BucketUpdate, Decision, Entry, LimitKey, QuotaSet, State, Take, Tokens,
 };
@@ -224,7 +224,8 @@ impl Plain {
     }
 
     async fn swap(&self, key: LimitKey<'_>, change: BucketUpdate<'_>) -> Result<Option<Bucket>> {
-        for attempt in 0..MAX_ATTEMPTS {
+        let mut attempts = Attempts::new();
+        loop {
             self.check_open()?;
             let (version, seen) = self.read(key).await.unzip();
             // Whoever is faster gets the chance that a network would give him.
@@ -238,9 +239,8 @@ impl Plain {
             if self.has(Flaw::GivesUpAsDenied) {
                 return Ok(seen);
             }
-            back_off(attempt).await;
+            attempts.failed().await?;
         }
-        Err(contended())
     }
 }
 

@@ -35,7 +35,7 @@ pub(crate) use chance::seeded;
 pub use effect::Effect;
 pub use listener::{ChangeListener, NoticeSource, NoticeStream, change_messages};
 pub use lost_reply::resolve_lost_reply;
-pub use retry::{Attempts, MAX_ATTEMPTS, back_off, contended};
+pub use retry::{Attempts, MAX_ATTEMPTS, back_off, contended, lost_race};
 
 #[cfg(feature = "blobs")]
 #[doc(no_inline)]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::backend::chance::random_below;
 use crate::backend::event;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Conflict, Error, ErrorKind, Result};
 
 /// After how many attempts a compare-and-swap loop fails as `Contended`.
 pub const MAX_ATTEMPTS: u32 = 64;
@@ -53,6 +53,17 @@ impl Attempts {
         }
     }
 
+    /// The commit of this attempt failed: waits before the next attempt if it lost a
+    /// race, and returns what [`lost_race`] does.
+    ///
+    /// # Errors
+    /// `error` itself if it is another one; `Contended` after the last attempt.
+    pub async fn lost(&mut self, error: Error) -> Result<Option<Conflict>> {
+        let conflict = lost_race(error)?;
+        self.failed().await?;
+        Ok(conflict)
+    }
+
     /// An attempt failed for another reason: waits before the next one, and returns
     /// false without waiting if that was the last.
     pub async fn again(&mut self) -> bool {
@@ -69,6 +80,19 @@ impl Default for Attempts {
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// The conflict of a commit that lost a race, with the current records. `None` if the
+/// store itself gave up among many writers: it wrote nothing, and the records must be
+/// read again.
+///
+/// # Errors
+/// `error` itself if it is another one.
+pub fn lost_race(error: Error) -> Result<Option<Conflict>> {
+    if error.is(ErrorKind::Contended) {
+        return Ok(None);
+    }
+    error.into_conflict().map(Some)
 }
 
 /// Waits a random time after the failed attempt number `attempt`, counted from

@@ -7,13 +7,12 @@ use data_encoding::{BASE32_NOPAD, BASE64};
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
 
-use crate::backend::event;
 use crate::body::{Format, Unknown};
 use crate::entity::{EntityStore, Key, partition};
 use crate::error::{Error, ErrorKind, Result};
 use crate::iam::access_key::{ACCESS_KEYS, SECRET};
 use crate::iam::checks::{absent, verified};
-use crate::iam::hints::{self, Hint};
+use crate::iam::hints::{CredentialHint, hint_of};
 use crate::iam::layout::{Roster, entity_key, roster_key};
 use crate::iam::{AccessKey, RecordEntities, TenantEntity, User};
 use crate::secret::Secret;
@@ -85,7 +84,7 @@ impl CredentialStore for RecordEntities {
             BASE32_NOPAD.encode(&random::<10>())
         );
         let secret = Secret::new(BASE64.encode(&random::<30>()));
-        let hint = Hint {
+        let hint = CredentialHint {
             format: Format,
             name: id.clone(),
             tenant: user.tenant().clone(),
@@ -94,7 +93,7 @@ impl CredentialStore for RecordEntities {
             written_at: self.records().clock().now(),
             unknown: Unknown::new(),
         };
-        hints::write(self.records(), hint).await?;
+        hint.write(self.records()).await?;
         let created = self
             .transaction(user.tenant(), |tx| {
                 let key = AccessKey::new(&id, secret.clone());
@@ -106,11 +105,8 @@ impl CredentialStore for RecordEntities {
                 Ok(created)
             })
             .await;
-        if let Err(error) = &created
-            && !matches!(error.retry(), crate::Retry::Ambiguous)
-        {
-            // A stale hint does no harm, and is removed when it is next met.
-            event::ignore(hints::STALE_HINT, hints::remove(self.records(), &id).await);
+        if let Err(error) = &created {
+            hint_of(&id)?.withdraw(self.records(), error).await;
         }
         Ok((created?, secret))
     }
@@ -146,7 +142,7 @@ impl CredentialStore for RecordEntities {
     }
 
     async fn authenticate(&self, access_key_id: &str, secret: &Secret) -> Result<Authenticated> {
-        let hint = hints::find(self.records(), access_key_id).await?;
+        let hint = CredentialHint::find(self.records(), access_key_id).await?;
         let hint = hint.ok_or_else(unauthenticated)?;
         let keys = [
             entity_key::<AccessKey>(access_key_id)?,
@@ -160,8 +156,7 @@ impl CredentialStore for RecordEntities {
             ));
         };
         let (Some(key), Some(roster)) = (key, roster) else {
-            let removed = hints::remove_stale(self.records(), &hint).await;
-            event::ignore(hints::STALE_HINT, removed);
+            hint.remove_if_stale(self.records()).await?;
             return Err(unauthenticated());
         };
         let access_key = verified(key.decode::<AccessKey>()?, access_key_id)?;

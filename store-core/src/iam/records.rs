@@ -12,7 +12,7 @@ use crate::entity::{
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::iam::checks::{PolicyName, absent, policy_named_by, verified};
-use crate::iam::hints;
+use crate::iam::hints::hint_of;
 use crate::iam::layout::{
     ChosenId, MEMBERS, Membership, Roster, entity_key, held, id_key, inline_key, roster_key, under,
 };
@@ -143,8 +143,9 @@ impl RecordEntities {
             event::ignore("could not delete what a deleted entity leaves", swept);
         }
         for name in &effects.credentials {
-            let removed = hints::remove(self.records(), name).await;
-            event::ignore(hints::STALE_HINT, removed);
+            if let Ok(hint) = hint_of(name) {
+                hint.remove(self.records()).await;
+            }
         }
     }
 

@@ -15,7 +15,7 @@ use crate::limits::store::BucketUpdate;
 use crate::limits::{Bucket, LimitKey, RateLimitStore};
 use crate::record::Record;
 use crate::record_store::{Ping, RecordStore};
-use crate::update::{Decided, RecordStoreExt};
+use crate::update::{self, Decided, RecordStoreExt};
 
 /// One record a key, in a partition of its own.
 pub(crate) const BUCKETS: Collection = Collection::new("buckets");
@@ -132,16 +132,9 @@ impl Buckets for RecordBuckets {
                 batch.put_until(at, record, body, expires_at)?
             }
         };
-        match self.records.commit(&batch).await {
-            Ok(committed) => Ok(Ok(batch.record(0).map(|record| match committed.token(0) {
-                Some(token) => record.with_token(token.clone()),
-                None => record,
-            }))),
-            Err(error) => {
-                let conflict = error.into_conflict()?;
-                let current = conflict.item(0).and_then(|item| item.current()).cloned();
-                Ok(Err(bucket_in(key, current)?))
-            }
+        match update::swap(&*self.records, &batch).await? {
+            Ok(written) => Ok(Ok(written)),
+            Err(current) => Ok(Err(bucket_in(key, current)?)),
         }
     }
 }

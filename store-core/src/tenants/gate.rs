@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::backend::{MAX_ATTEMPTS, back_off, contended};
+use crate::backend::Attempts;
 use crate::body::{Format, Unknown};
 use crate::entity::{Incarnation, TenantPath, partition};
 use crate::error::{Error, ErrorKind, Result};
@@ -89,7 +89,8 @@ impl TenantGates {
     /// `NotFound` if there is no such tenant, or it is being deleted.
     pub async fn bind(&self, tenants: &dyn TenantStore, path: &TenantPath) -> Result<()> {
         let (key, partition) = (gate_key(), partition(path)?);
-        for attempt in 0..MAX_ATTEMPTS {
+        let mut attempts = Attempts::new();
+        loop {
             // The order matters: first the version of the gate, then the tenant.
             let found = self.records.get(key.at(&partition)).await?;
             let current = found.as_ref().map(|r| r.decode::<Gate>()).transpose()?;
@@ -111,11 +112,9 @@ impl TenantGates {
             batch.put(key.clone(), found.as_ref(), crate::Body::json(gate)?)?;
             match self.records.commit(&batch).await {
                 Ok(_) => return Ok(()),
-                Err(error) => drop(error.into_conflict()?),
-            }
-            back_off(attempt).await;
+                Err(error) => attempts.lost(error).await?,
+            };
         }
-        Err(contended())
     }
 
     /// Refuses new identities in `path`, whose tenant of this incarnation is

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use crate::backend::{MAX_ATTEMPTS, back_off, contended};
+use crate::backend::Attempts;
 use crate::body::{Format, Unknown};
 use crate::clock::Timestamp;
 use crate::entity::{Edit, EntityStore, Incarnation, Listing, TenantPath};
@@ -251,7 +251,8 @@ impl EntityStore<Tenant> for RecordTenants {
     }
 
     async fn delete(&self, path: &TenantPath) -> Result<()> {
-        for attempt in 0..MAX_ATTEMPTS {
+        let mut attempts = Attempts::new();
+        loop {
             let marked = self.mark(path).await?;
             if let Err(error) = self.gates.close(path, marked.incarnation).await {
                 if error.is(ErrorKind::InUse) {
@@ -262,9 +263,8 @@ impl EntityStore<Tenant> for RecordTenants {
             if self.drop_node(&marked).await? {
                 return Ok(());
             }
-            back_off(attempt).await;
+            attempts.failed().await?;
         }
-        Err(contended())
     }
 
     async fn list(&self, among: &Among, listing: &Listing<Tenant>) -> Result<Page<Arc<Tenant>>> {

@@ -24,7 +24,7 @@ use async_trait::async_trait;
 use crate::api_keys::data::{KeyData, KeyEntry, KeyId};
 use crate::api_keys::key::ApiKey;
 use crate::api_keys::store::{ApiKeyStore, ChangeKey, KeyRef, ListKeys, Lookup};
-use crate::backend::{MAX_ATTEMPTS, back_off, contended, event};
+use crate::backend::{Attempts, event};
 use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::key::{Partition, RecordRef};
@@ -115,7 +115,8 @@ impl RecordApiKeys {
             return Ok(None);
         };
         let pointer = id_at(id)?;
-        for attempt in 0..MAX_ATTEMPTS {
+        let mut attempts = Attempts::new();
+        loop {
             let Some(found) = self.records.get(pointer.at(&partition)).await? else {
                 return Ok(None);
             };
@@ -132,9 +133,9 @@ impl RecordApiKeys {
             {
                 return Ok(Some(record));
             }
-            back_off(attempt).await;
+            let more = attempts.failed().await;
+            more.map_err(|error| error.with_key(pointer.at(&partition)))?;
         }
-        Err(contended().with_key(pointer.at(&partition)))
     }
 
     /// The key with this id among the few of its partition, for an id whose

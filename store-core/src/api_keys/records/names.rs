@@ -8,6 +8,7 @@ use crate::api_keys::key::ApiKey;
 use crate::body::{Body, Format, Unknown};
 use crate::clock::Timestamp;
 use crate::error::Result;
+use crate::hint::Hint;
 use crate::key::{Collection, Partition, RecordKey, bounded};
 use crate::secret::{Digest, bucket};
 
@@ -109,28 +110,23 @@ pub(super) struct StoredHint {
     pub(super) unknown: Unknown,
 }
 
-/// The hint that `key` names in its tenant's list, if it names one.
-pub(super) struct Hint {
-    pub(super) partition: Partition,
-    pub(super) key: RecordKey,
+/// The hint that a key of this tenant and id names, if it names one.
+pub(super) fn hint_of(
+    tenant: Option<&str>,
+    id: &KeyId,
+    hint: Option<&str>,
+) -> Result<Option<Hint>> {
+    let (Some(tenant), Some(hint)) = (tenant, hint) else {
+        return Ok(None);
+    };
+    Ok(Some(Hint {
+        partition: tenant_partition(tenant)?,
+        key: hint_at(id, hint)?,
+    }))
 }
 
-impl Hint {
-    pub(super) fn of(key: &StoredKey) -> Result<Option<Self>> {
-        Self::named(key.data.tenant.as_deref(), &key.id, key.hint.as_deref())
-    }
-
-    pub(super) fn named(
-        tenant: Option<&str>,
-        id: &KeyId,
-        hint: Option<&str>,
-    ) -> Result<Option<Self>> {
-        let (Some(tenant), Some(hint)) = (tenant, hint) else {
-            return Ok(None);
-        };
-        Ok(Some(Self {
-            partition: tenant_partition(tenant)?,
-            key: hint_at(id, hint)?,
-        }))
+impl StoredKey {
+    pub(super) fn hint(&self) -> Result<Option<Hint>> {
+        hint_of(self.data.tenant.as_deref(), &self.id, self.hint.as_deref())
     }
 }

@@ -6,13 +6,14 @@ use serde_json::Value;
 
 use crate::api_keys::data::{KeyData, KeyEntry, KeyId, MAX_TENANT, StoredKey};
 use crate::api_keys::records::RecordApiKeys;
-use crate::api_keys::records::names::{API_KEY_IDS, Hint, StoredId, id_at, new_id};
+use crate::api_keys::records::names::{API_KEY_IDS, StoredId, hint_of, id_at, new_id};
 use crate::api_keys::records::readable::{Readable, id_of};
 use crate::api_keys::store::{KeyRef, disabled, no_such_key};
-use crate::backend::{MAX_ATTEMPTS, back_off, contended};
+use crate::backend::Attempts;
 use crate::batch::{Batch, Expect};
 use crate::body::{Body, Encoded, Format, Unknown};
 use crate::error::{ErrorKind, Result};
+use crate::hint::Hint;
 use crate::record::Record;
 use crate::scan::Scan;
 
@@ -21,7 +22,8 @@ const ORIGINAL: &str = "unreadable";
 
 impl RecordApiKeys {
     pub(super) async fn remove(&self, key: KeyRef<'_>) -> Result<()> {
-        for attempt in 0..MAX_ATTEMPTS {
+        let mut attempts = Attempts::new();
+        loop {
             let Some(record) = self.locate(key).await? else {
                 return Ok(());
             };
@@ -33,35 +35,33 @@ impl RecordApiKeys {
             }
             match self.records.commit(&batch).await {
                 Ok(_) => {
-                    if let Some(hint) = ids.first().and_then(|id| hint_of(&record, id)) {
-                        self.delete_hint(hint).await;
+                    if let Some(hint) = ids.first().and_then(|id| hint_in(&record, id)) {
+                        hint.remove(&*self.records).await;
                     }
                     return Ok(());
                 }
-                Err(error) => error.into_conflict()?,
+                Err(error) => attempts.lost(error).await?,
             };
-            back_off(attempt).await;
         }
-        Err(contended())
     }
 
     pub(super) async fn disable_any(&self, key: KeyRef<'_>) -> Result<KeyEntry> {
-        for attempt in 0..MAX_ATTEMPTS {
+        let mut attempts = Attempts::new();
+        loop {
             match self.change(key, None, &disabled).await {
                 Err(error) if error.is(ErrorKind::Corrupt) => {}
                 answer => return answer,
             }
             let record = self.locate(key).await?.ok_or_else(no_such_key)?;
             if record.decode::<StoredKey>().is_ok() {
+                attempts.failed().await?;
                 continue;
             }
             match self.replace_unreadable(key, &record).await {
-                Err(error) => error.into_conflict()?,
+                Err(error) => attempts.lost(error).await?,
                 replaced => return replaced,
             };
-            back_off(attempt).await;
         }
-        Err(contended())
     }
 
     /// Replaces a record that cannot be decoded by a disabled key of the same
@@ -142,12 +142,13 @@ impl RecordApiKeys {
 }
 
 /// The hint of a key's record, as far as it can be read.
-fn hint_of(record: &Record, id: &KeyId) -> Option<Hint> {
-    match record.decode::<StoredKey>() {
-        Ok(stored) => Hint::of(&stored).ok()?,
+fn hint_in(record: &Record, id: &KeyId) -> Option<Hint> {
+    let hint = match record.decode::<StoredKey>() {
+        Ok(stored) => stored.hint(),
         Err(_) => {
             let readable = Readable::of(record);
-            Hint::named(readable.tenant(), id, readable.hint()).ok()?
+            hint_of(readable.tenant(), id, readable.hint())
         }
-    }
+    };
+    hint.ok()?
 }

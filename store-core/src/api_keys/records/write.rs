@@ -5,14 +5,15 @@ use std::sync::Arc;
 use crate::api_keys::data::{KeyData, KeyEntry, StoredKey};
 use crate::api_keys::key::ApiKey;
 use crate::api_keys::records::names::{
-    Hint, StoredHint, StoredId, id_at, key_at, new_id, partition_of, random_text,
+    StoredHint, StoredId, id_at, key_at, new_id, partition_of, random_text,
 };
 use crate::api_keys::records::{RecordApiKeys, entry};
 use crate::api_keys::store::{ChangeKey, KeyRef, no_such_key};
-use crate::backend::{MAX_ATTEMPTS, back_off, contended, event};
+use crate::backend::Attempts;
 use crate::batch::{Batch, Expect};
 use crate::body::{Body, Format, Unknown};
-use crate::error::{Error, ErrorKind, Result, Retry};
+use crate::error::{Error, ErrorKind, Result};
+use crate::hint::Hint;
 use crate::record::{Record, Version};
 
 impl RecordApiKeys {
@@ -40,11 +41,11 @@ impl RecordApiKeys {
         let pointer = StoredId::body(digests[0].as_str())?;
         batch.put_until(id_at(&stored.id)?, Expect::Absent, pointer, collect_at)?;
 
-        self.write_hint(&stored).await?;
+        let hint = self.write_hint(&stored).await?;
         match self.records.commit(&batch).await {
             Ok(_) => Ok(KeyEntry::stored(stored, Some(batch.version()))),
             Err(error) => {
-                self.take_hint_back(&stored, &error).await;
+                self.withdraw(hint, &error).await;
                 Err(if error.is(ErrorKind::Conflict) {
                     Error::already_exists(
                         "this API key exists already and was left as it is; \
@@ -64,7 +65,8 @@ impl RecordApiKeys {
         change: ChangeKey<'_>,
     ) -> Result<KeyEntry> {
         let mut found = self.locate(key).await?;
-        for attempt in 0..MAX_ATTEMPTS {
+        let mut attempts = Attempts::new();
+        loop {
             let record = found.ok_or_else(no_such_key)?;
             if only_if.is_some_and(|version| version != record.version()) {
                 return Err(changed_since());
@@ -78,17 +80,18 @@ impl RecordApiKeys {
             next.data.check(Some(&before.data))?;
             let conflict = match self.replace(&record, &before, next).await {
                 Ok(entry) => return Ok(entry),
-                Err(error) => error.into_conflict()?,
+                Err(error) => attempts.lost(error).await?,
             };
-            back_off(attempt).await;
             // The conflict returned the current record; a read could be answered
             // by a cache. If there is none, the key was deleted or re-digested.
-            found = match conflict.item(0).and_then(|item| item.current()) {
+            let current = conflict
+                .as_ref()
+                .and_then(|conflict| conflict.item(0)?.current());
+            found = match current {
                 Some(now) if now.decode::<StoredKey>()?.id == before.id => Some(now.clone()),
                 _ => self.locate(key).await?,
             };
         }
-        Err(contended())
     }
 
     /// One attempt to write `next` where `before` was read as `record`.
@@ -116,12 +119,14 @@ impl RecordApiKeys {
         if !rehomed {
             self.records.commit(&batch).await?;
         } else {
-            self.write_hint(&next).await?;
+            let hint = self.write_hint(&next).await?;
             if let Err(error) = self.records.commit(&batch).await {
-                self.take_hint_back(&next, &error).await;
+                self.withdraw(hint, &error).await;
                 return Err(error);
             }
-            self.remove_hint(before).await;
+            if let Some(hint) = before.hint()? {
+                hint.remove(&*self.records).await;
+            }
         }
         Ok(KeyEntry::stored(next, Some(batch.version())))
     }
@@ -136,7 +141,8 @@ impl RecordApiKeys {
     pub async fn redigest(&self, key: &ApiKey) -> Result<bool> {
         let digest = self.digester.current(key.expose().as_bytes());
         self.ring.register().await?;
-        for attempt in 0..MAX_ATTEMPTS {
+        let mut attempts = Attempts::new();
+        loop {
             let record = self.find(key).await?.ok_or_else(no_such_key)?;
             if self.is_current(key, &record)? {
                 return Ok(false);
@@ -155,11 +161,9 @@ impl RecordApiKeys {
             batch.put_until(id_at(id)?, Expect::Present, pointer, until)?;
             match self.records.commit(&batch).await {
                 Ok(_) => return Ok(true),
-                Err(error) => error.into_conflict()?,
+                Err(error) => attempts.lost(error).await?,
             };
-            back_off(attempt).await;
         }
-        Err(contended())
     }
 
     /// Whether `record` is digested under the ring's current key.
@@ -168,43 +172,25 @@ impl RecordApiKeys {
         Ok(record.id() == current.as_str())
     }
 
-    async fn write_hint(&self, key: &StoredKey) -> Result<()> {
-        let Some(at) = Hint::of(key)? else {
-            return Ok(());
+    async fn write_hint(&self, key: &StoredKey) -> Result<Option<Hint>> {
+        let Some(hint) = key.hint()? else {
+            return Ok(None);
         };
-        let now = self.now();
         let body = Body::json(StoredHint {
             format: Format,
             id: key.id.clone(),
             hint: key.hint.clone().unwrap_or_default(),
-            written_at: now,
+            written_at: self.now(),
             unknown: Unknown::new(),
         })?;
-        let mut batch = Batch::new(at.partition, now);
-        batch.put_until(at.key, Expect::Absent, body, self.collect_at(&key.data))?;
-        self.records.commit(&batch).await.map(|_| ())
+        let expires_at = self.collect_at(&key.data);
+        hint.write(&*self.records, body, expires_at).await?;
+        Ok(Some(hint))
     }
 
-    /// Removes the hint of a write that surely did not happen.
-    async fn take_hint_back(&self, key: &StoredKey, error: &Error) {
-        if error.retry() != Retry::Ambiguous {
-            self.remove_hint(key).await;
-        }
-    }
-
-    async fn remove_hint(&self, key: &StoredKey) {
-        if let Ok(Some(hint)) = Hint::of(key) {
-            self.delete_hint(hint).await;
-        }
-    }
-
-    /// Removes a hint that no key names any more. If that fails, the hint lists
-    /// nothing, so the failure is not reported.
-    pub(super) async fn delete_hint(&self, at: Hint) {
-        let mut batch = Batch::new(at.partition, self.now());
-        if batch.delete(at.key, Expect::Any).is_ok() {
-            let deleted = self.records.commit(&batch).await;
-            event::ignore("could not delete the hint of an API key", deleted);
+    async fn withdraw(&self, hint: Option<Hint>, error: &Error) {
+        if let Some(hint) = hint {
+            hint.withdraw(&*self.records, error).await;
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Changes of a pointer by compare-and-swap.
 
-use crate::backend::{MAX_ATTEMPTS, back_off, contended};
+use crate::backend::Attempts;
 use crate::blobs::Pointer;
 use crate::clock::Timestamp;
 use crate::error::{Error, Result, Retry};
@@ -49,7 +49,8 @@ impl<P: PointerStore, C: ContentStore> Shared<P, C> {
             Start::Read(extent) => (self.read(place, extent).await?, true),
             Start::Assume(stored) => (stored, false),
         };
-        for attempt in 0..MAX_ATTEMPTS {
+        let mut attempts = Attempts::new();
+        loop {
             let now = self.pointers.now();
             let mut pointer = match &current {
                 Some(stored) => (*stored.pointer).clone(),
@@ -98,10 +99,9 @@ impl<P: PointerStore, C: ContentStore> Shared<P, C> {
             }
             // A wrong assumption says nothing of contention.
             if std::mem::replace(&mut is_fresh, true) {
-                back_off(attempt).await;
+                attempts.failed().await?;
             }
         }
-        Err(contended())
     }
 
     /// Reads a pointer before it is changed.

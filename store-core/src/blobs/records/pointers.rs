@@ -15,6 +15,7 @@ use crate::page::{Cursor, Page};
 use crate::record::Record;
 use crate::record_store::RecordStore;
 use crate::scan::{Scan, Scope};
+use crate::update;
 
 /// Over how many partitions notes are spread; part of what is stored.
 const SHARDS: u8 = 8;
@@ -103,25 +104,14 @@ impl PointerStore for RecordPointers {
             let expires_at = pointer.expires_at();
             batch.put_until(key, expected, Body::json(pointer)?, expires_at)?;
         }
-        match self.0.commit(&batch).await {
-            Ok(committed) => {
-                let record = batch.record(0).map(|record| match committed.token(0) {
-                    Some(token) => record.with_token(token.clone()),
-                    None => record,
-                });
-                let left = record.map(|record| stored(place, record));
-                Ok(Written::Done(left.transpose()?))
-            }
-            Err(error) => {
-                let conflict = error.into_conflict()?;
-                let current = conflict.item(0).and_then(|item| item.current()).cloned();
-                let current = current.map(|record| stored(place, record));
-                Ok(Written::Refused {
-                    current: current.transpose()?,
-                    in_doubt: None,
-                })
-            }
-        }
+        let stored = |record: Option<Record>| record.map(|record| stored(place, record));
+        Ok(match update::swap(&*self.0, &batch).await? {
+            Ok(written) => Written::Done(stored(written).transpose()?),
+            Err(current) => Written::Refused {
+                current: stored(current).transpose()?,
+                in_doubt: None,
+            },
+        })
     }
 
     async fn list(&self, list: &BlobList) -> Result<Page<BlobEntry>> {

@@ -9,10 +9,10 @@ use serde::{Deserialize, Serialize};
 use super::readable;
 use super::registrations::Place;
 use super::{RecordLti, client_partition};
-use crate::backend::{MAX_ATTEMPTS, back_off, contended};
+use crate::backend::{Attempts, lost_race};
 use crate::batch::{Batch, MAX_ITEMS};
 use crate::body::{Body, Format, Unknown};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::key::{Collection, Partition, RecordKey, bounded};
 use crate::lti::deployment::{Deployable, is_deployment_id};
 use crate::lti::registration::{Registerable, Registration};
@@ -92,7 +92,8 @@ where
         let deployment_id = record.to_deployment()?.deployment_id().to_owned();
         let (partition, key) = place(registration, &deployment_id)?;
         let record = Arc::new(record);
-        for attempt in 0..MAX_ATTEMPTS {
+        let mut attempts = Attempts::new();
+        loop {
             let current = self.records().get(key.at(&partition)).await?;
             let Some(incarnation) = self.incarnation(registration).await? else {
                 return Err(Error::not_found(
@@ -118,11 +119,10 @@ where
             let mut batch = Batch::new(partition.clone(), self.now());
             batch.put(key.clone(), current.as_ref(), body)?;
             match self.records().commit(&batch).await {
-                Err(e) if e.is(ErrorKind::Conflict) => back_off(attempt).await,
-                other => return other.map(|_| record),
-            }
+                Ok(_) => return Ok(record),
+                Err(error) => attempts.lost(error).await?,
+            };
         }
-        Err(contended().with_key(key.at(&partition)))
     }
 
     pub(super) async fn remove_deployment(
@@ -134,7 +134,8 @@ where
             return Ok(false);
         }
         let (partition, key) = place(registration, deployment_id)?;
-        for attempt in 0..MAX_ATTEMPTS {
+        let mut attempts = Attempts::new();
+        loop {
             let Some(current) = self.records().get(key.at(&partition)).await? else {
                 return Ok(false);
             };
@@ -151,11 +152,10 @@ where
             let mut batch = Batch::new(partition.clone(), self.now());
             batch.delete(key.clone(), &current)?;
             match self.records().commit(&batch).await {
-                Err(e) if e.is(ErrorKind::Conflict) => back_off(attempt).await,
-                other => return other.map(|_| true),
-            }
+                Ok(_) => return Ok(true),
+                Err(error) => attempts.lost(error).await?,
+            };
         }
-        Err(contended().with_key(key.at(&partition)))
     }
 
     pub(super) async fn page_of_deployments(
@@ -236,8 +236,8 @@ where
         }
         match self.records().commit(&batch).await {
             // Another call deletes or rewrites them; what remains is out of reach.
-            Err(e) if e.is(ErrorKind::Conflict) => Ok(()),
-            other => other.map(|_| ()),
+            Ok(_) => Ok(()),
+            Err(error) => lost_race(error).map(drop),
         }
     }
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, de};
 
 use super::RecordLti;
 use super::readable;
-use crate::backend::{MAX_ATTEMPTS, back_off, contended};
+use crate::backend::Attempts;
 use crate::batch::{Batch, Expect};
 use crate::body::{Body, Format, Unknown};
 use crate::error::{Error, ErrorKind, Result};
@@ -243,7 +243,8 @@ where
     async fn unlink_registration(&self, issuer: &str, client_id: &str) -> Result<bool> {
         let Place { partition, key } = Place::of(issuer, client_id)?;
         let default_key = default_key()?;
-        for attempt in 0..MAX_ATTEMPTS {
+        let mut attempts = Attempts::new();
+        loop {
             let refs = [key.at(&partition), default_key.at(&partition)];
             let found = self.records().get_many(&refs).await?;
             let [Some(record), default] = &found[..] else {
@@ -262,11 +263,10 @@ where
                 batch.check(default_key.clone(), default.as_ref())?;
             }
             match self.records().commit(&batch).await {
-                Err(e) if e.is(ErrorKind::Conflict) => back_off(attempt).await,
-                other => return other.map(|_| true),
-            }
+                Ok(_) => return Ok(true),
+                Err(error) => attempts.lost(error).await?,
+            };
         }
-        Err(contended().with_key(key.at(&partition)))
     }
 
     pub(super) async fn page_of_registrations(
