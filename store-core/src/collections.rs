@@ -1,9 +1,10 @@
-//! The collections of the contracts, and the flags that a store was set up with.
+//! The collections of the contracts, their views for people, and the flags that a store was set up with.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::backend::view::View;
 use crate::body::{Body, Format};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{Collection, Partition, RecordKey};
@@ -45,13 +46,37 @@ pub fn all() -> Vec<Collection> {
         #[cfg(feature = "identity")]
         crate::iam::COLLECTIONS,
         #[cfg(feature = "identity")]
-        &families(),
+        &families().map(|family| family.collection()),
     ];
     all.concat()
 }
 
+/// The views of all collections that people look at.
+///
+/// ```
+/// let views = store_core::collections::views();
+/// assert!(views.iter().any(|view| view.name == "api_keys"));
+/// ```
+pub fn views() -> Vec<View> {
+    let views: &[&[View]] = &[
+        #[cfg(feature = "blobs")]
+        &[crate::blobs::VIEW],
+        #[cfg(feature = "api-keys")]
+        &[crate::api_keys::VIEW],
+        #[cfg(feature = "lti")]
+        crate::lti::VIEWS,
+        #[cfg(feature = "identity")]
+        &[crate::tenants::VIEW],
+        #[cfg(feature = "identity")]
+        crate::iam::VIEWS,
+        #[cfg(feature = "identity")]
+        &families().map(|family| family.view()),
+    ];
+    views.concat()
+}
+
 #[cfg(feature = "identity")]
-fn families() -> [Collection; 5] {
+fn families() -> [crate::iam::Family; 5] {
     use crate::iam::{AccessKey, Group, Policy, Role, TenantEntity, User};
     [
         User::FAMILY,
@@ -60,7 +85,6 @@ fn families() -> [Collection; 5] {
         Policy::FAMILY,
         AccessKey::FAMILY,
     ]
-    .map(|family| family.collection())
 }
 
 /// The collection of the contracts that has this name, with its flags.

@@ -43,9 +43,10 @@
 //!
 //! # With psql
 //! Views show the contracts' records in columns: `api_keys`, `rate_limits`,
-//! `objects`, `tenants`, `users`, `groups`, `policies`, `attachments`,
-//! `inline_policies`, `memberships`, `lti_registrations`, `lti_deployments`, `lti_nonces`,
-//! `lti_tool_keys`. Your own are
+//! `objects`, `tenants`, `users`, `groups`, `roles`, `policies`, `access_keys`,
+//! `attachments`, `inline_policies`, `memberships`, `lti_registrations`,
+//! `lti_deployments`, `lti_nonces`, `lti_tool_keys`; those of the contracts that are
+//! compiled in. Your own are
 //! `SELECT id, body->>'name' FROM store.records WHERE collection = 'invoices'`.
 //! Reading is always safe. Change records only through the functions
 //! `commit_to_<table>` and `commit_many`: they take the partition's lock, which
@@ -165,6 +166,7 @@ mod shared;
 mod sql;
 mod sweeper;
 mod url;
+mod views;
 mod wire;
 mod within;
 

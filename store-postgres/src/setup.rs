@@ -9,6 +9,7 @@ use store_core::{Collection, Error, ErrorKind, Result};
 use crate::config::config;
 use crate::error::{BACKEND, Effect, from_sqlx};
 use crate::sql::{Schema, Table};
+use crate::views;
 
 /// The migrations, in order. A released one never changes. `{schema}` is replaced.
 const MIGRATIONS: &[(&str, &str)] = &[
@@ -18,7 +19,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("sweep", include_str!("../migrations/0004_sweep.sql")),
     ("changes", include_str!("../migrations/0005_changes.sql")),
     // The views are created again after the last step, once every table exists. A
-    // change to them is a step without text.
+    // change to one is a step without text.
     ("views", ""),
 ];
 
@@ -76,7 +77,20 @@ impl Plan {
             return Ok(None);
         }
         let state = self.state(connection).await?;
-        Ok(self.steps(&state)?.is_empty().then_some(state))
+        let is_done = self.steps(&state)?.is_empty() && !self.lacks_views(connection).await?;
+        Ok(is_done.then_some(state))
+    }
+
+    /// Whether a view is missing that this role may create: the program that ran the last
+    /// migration was compiled without its contract.
+    async fn lacks_views(&self, connection: &mut PgConnection) -> Result<bool> {
+        let lacking = format!(
+            "SELECT has_schema_privilege(to_regnamespace('{{schema}}')::oid, 'CREATE') AND EXISTS (
+                SELECT FROM unnest(string_to_array('{}', ' ')) AS v (name)
+                WHERE to_regclass('{{schema}}.' || v.name) IS NULL)",
+            views::names().join(" ")
+        );
+        self.fetch(&lacking, connection).await
     }
 
     /// How many migrations were applied.
@@ -200,7 +214,7 @@ impl Plan {
         }
         text.push_str(&self.steps(state)?.join("\n"));
         text.push('\n');
-        text.push_str(include_str!("../migrations/views.sql"));
+        text.push_str(&views::statements());
         let mut text = self.schema.in_text(&text);
         if let Some(role) = &self.grant_to {
             let grants = self

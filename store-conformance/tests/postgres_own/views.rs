@@ -1,4 +1,4 @@
-//! What people see with psql.
+//! The views that people read with psql.
 
 use store_core::Store;
 use store_core::api_keys::{ApiKeys, KeyData};
@@ -13,10 +13,12 @@ use crate::{End, Place, tests};
 
 tests![
     every_contract_can_be_looked_at_in_columns,
+    every_view_and_column_has_a_comment,
+    setup_creates_a_view_that_is_missing,
     no_view_shows_a_secret,
 ];
 
-/// A little of everything that the contracts keep; gives the key that was issued.
+/// Writes a little of everything that the contracts store; returns the issued key.
 async fn furnish(store: &Store) -> Result<String, store_core::Error> {
     let keys = ApiKeys::new(store, &KeyRing::random());
     let data = KeyData::new().with_tenant("acme").with_label("nightly");
@@ -39,6 +41,7 @@ async fn furnish(store: &Store) -> Result<String, store_core::Error> {
     at_acme.users().create(User::new("ada")).await?;
     at_acme.groups().create(Group::new("engineers")).await?;
     at_acme.group("engineers").add_member("ada").await?;
+    at_acme.access_keys_of("ada")?.create().await?;
     let policy = at_acme
         .policies()
         .create(Policy::new("deploy", "{}"))
@@ -54,6 +57,9 @@ async fn furnish(store: &Store) -> Result<String, store_core::Error> {
         "../../../store-memory/examples/tour/platform.json"
     ))?;
     let platform = lti.store().upsert_registration(platform).await?;
+    lti.store()
+        .set_default_registration(platform.issuer(), platform.client_id())
+        .await?;
     lti.store()
         .upsert_deployment(&platform, Deployment::new("7")?)
         .await?;
@@ -79,20 +85,24 @@ async fn every_contract_can_be_looked_at_in_columns(place: Place) -> End {
         ),
         ("SELECT id || ' ' || name FROM {schema}.tenants", "1 Acme"),
         (
-            "SELECT tenant_id || ' ' || user_name FROM {schema}.users",
+            "SELECT tenant_id || ' ' || name FROM {schema}.users",
             "1 ada",
         ),
         (
-            "SELECT tenant_id || ' ' || group_name FROM {schema}.groups",
+            "SELECT tenant_id || ' ' || name FROM {schema}.groups",
             "1 engineers",
         ),
         (
-            "SELECT policy_name || ' ' || attachment_count FROM {schema}.policies",
+            "SELECT name || ' ' || attachment_count FROM {schema}.policies",
             "deploy 1",
         ),
         (
             "SELECT principal || ' ' || policy_name FROM {schema}.attachments",
             "ada deploy",
+        ),
+        (
+            "SELECT owner || ' ' || status FROM {schema}.access_keys",
+            "ada Active",
         ),
         (
             "SELECT principal || ' ' || principal_kind || ' ' || policy_name
@@ -107,6 +117,10 @@ async fn every_contract_can_be_looked_at_in_columns(place: Place) -> End {
             "SELECT client_id || ' ' || (record->>'issuer' = issuer) FROM {schema}.lti_registrations",
             "10000000000001 true",
         ),
+        (
+            "SELECT is_default::text FROM {schema}.lti_registrations",
+            "true",
+        ),
         ("SELECT deployment_id FROM {schema}.lti_deployments", "7"),
         (
             "SELECT (used_at IS NULL)::text FROM {schema}.lti_nonces",
@@ -120,6 +134,30 @@ async fn every_contract_can_be_looked_at_in_columns(place: Place) -> End {
             .map_err(|e| format!("{question}: {e}"))?;
         assert_eq!(seen, answer, "{question}");
     }
+    Ok(())
+}
+
+async fn every_view_and_column_has_a_comment(place: Place) -> End {
+    place.open().await?;
+    let without: String = place
+        .ask(
+            "SELECT coalesce(string_agg(v.relname || '.' || a.attname, ', '), '')
+             FROM pg_class AS v JOIN pg_attribute AS a ON a.attrelid = v.oid AND a.attnum > 0
+             WHERE v.relnamespace = '{schema}'::regnamespace AND v.relkind = 'v'
+               AND (col_description(v.oid, a.attnum) IS NULL OR obj_description(v.oid) IS NULL)",
+        )
+        .await?;
+    assert_eq!(without, "");
+    Ok(())
+}
+
+/// As after a migration by a program without the contract.
+async fn setup_creates_a_view_that_is_missing(place: Place) -> End {
+    let store = place.open().await?;
+    place.run("DROP VIEW {schema}.groups").await?;
+    store.setup().await?;
+    let count: i64 = place.ask("SELECT count(*) FROM {schema}.groups").await?;
+    assert_eq!(count, 0);
     Ok(())
 }
 

@@ -278,6 +278,7 @@ mod layer;
 mod permissions;
 mod records;
 mod store;
+mod view;
 
 pub use access::{
     Access, DenyReason, HttpAnswer, Rules, Verdict, decide, http_answer, http_answer_hardened,
@@ -291,3 +292,4 @@ pub use permissions::{Permission, Permissions};
 pub(crate) use records::KEY_RINGS;
 pub use records::{API_KEY_HINTS, API_KEY_IDS, API_KEYS, RecordApiKeys};
 pub use store::{ApiKeyStore, ApiKeyStoreExt, ChangeKey, KeyRef, ListKeys, Lookup, no_such_key};
+pub(crate) use view::VIEW;

@@ -13,6 +13,7 @@
 //! | to receive notices of changes from a server | [`ChangeListener`] |
 //! | a task that `close` stops | [`Background`] |
 //! | to report what callers do not see | [`event`] |
+//! | to show the contracts' records to people | [`view`], [`collections::views`](crate::collections::views) |
 //!
 //! Users of a store need none of this: everything for them is at the crate's root.
 
@@ -27,6 +28,7 @@ pub mod gcra;
 mod listener;
 mod lost_reply;
 mod retry;
+pub mod view;
 
 pub use background::{Background, Stop};
 #[doc(hidden)]

@@ -124,6 +124,7 @@ mod pointer;
 mod records;
 mod sweeper;
 mod types;
+mod view;
 
 use std::fmt;
 
@@ -147,6 +148,8 @@ pub use types::{
     Blob, BlobMetadata, BlobStat, ByteRange, ContentCheck, MAX_METADATA, OpenOptions, Publication,
     PutMode, PutOptions,
 };
+
+pub(crate) use view::VIEW;
 
 /// One record per object: its metadata, its open writes, and its content if it
 /// is small.

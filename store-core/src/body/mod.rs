@@ -57,11 +57,14 @@ struct Typed {
 
 type Held = dyn Any + Send + Sync;
 
+/// Adds the fields of a stored body that the new value's type does not know.
+type Merge = fn(&Held, &Body) -> Result<Option<Body>>;
+
 /// What the type of a value does for it.
 struct Ops {
     encode: fn(&Held) -> Result<Bytes>,
-    /// See [`preserve::merge`]; `None` for a value that replaces all.
-    merge: Option<fn(&Held, &Body) -> Result<Option<Body>>>,
+    /// `None` for a value that replaces all.
+    merge: Option<Merge>,
 }
 
 /// JSON as it was read, and the value that was first decoded from it.

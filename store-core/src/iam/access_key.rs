@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::backend::view::{Column, Kind};
 use crate::entity::Meta;
 use crate::error::Result;
 use crate::iam::family::{Owned, Sealer};
@@ -58,6 +59,14 @@ tenant_entity!(AccessKey);
 impl TenantEntity for AccessKey {
     const FAMILY: Family = Family::new(KIND, COLLECTION, "AKIA")
         .quota(|quotas| quotas.max_access_keys)
+        .shown_as(
+            "access_keys",
+            &[Column::field(
+                "status",
+                Kind::Text,
+                "Whether the key can be used.",
+            )],
+        )
         .owned();
 
     fn seal(&mut self, sealer: &Sealer<'_>) -> Result<()> {

@@ -3,12 +3,39 @@
 
 use std::ops::DerefMut;
 
+use crate::backend::view::{Column, Kind, Lookup, Value, View};
 use crate::clock::Timestamp;
 use crate::entity::{Arn, Entity, Incarnation, Key, Meta, Tagged, Tags, TenantPath};
 use crate::error::Result;
+use crate::iam::layout::ROSTERS;
 use crate::key::{Collection, RecordRef};
 use crate::secret::{KeyRing, SecretField};
 use crate::tenants::Quotas;
+
+/// The columns of every family's view.
+const COLUMNS: &[Column] = &[
+    Column::field("tenant_id", Kind::Text, "The tenant that it belongs to."),
+    Column::field("name", Kind::Text, "Its name."),
+    Column::field("id", Kind::Text, "Its id, which never changes."),
+    Column::new("path", Kind::Text, Value::FieldOr("path", "/"), "Its path."),
+    Column::field("tags", Kind::Json, "Its tags."),
+    Column::field("create_date", Kind::Time, "When it was created."),
+    Column::field(
+        "incarnation",
+        Kind::Text,
+        "Identifies this creation of the name; never used again.",
+    ),
+    Column::new(
+        "owner",
+        Kind::Text,
+        Value::Lookup(&Lookup {
+            collection: ROSTERS,
+            id: Value::Field("owner"),
+            field: "name",
+        }),
+        "The name of the principal that owns it, if one does.",
+    ),
+];
 
 /// The description of a family: data, declared once as a constant.
 ///
@@ -28,6 +55,8 @@ pub struct Family {
     pub(super) members: bool,
     pub(super) owned: bool,
     pub(super) owns: &'static [Owned],
+    plural: &'static str,
+    columns: &'static [Column],
 }
 
 impl Family {
@@ -42,7 +71,28 @@ impl Family {
             members: false,
             owned: false,
             owns: &[],
+            plural: "",
+            columns: &[],
         }
+    }
+
+    /// The name of the family's view for people, and its columns besides those that all
+    /// families have. An application's own family has no view.
+    pub(super) const fn shown_as(
+        mut self,
+        plural: &'static str,
+        columns: &'static [Column],
+    ) -> Self {
+        self.plural = plural;
+        self.columns = columns;
+        self
+    }
+
+    pub(crate) fn view(&self) -> View {
+        let comment = "One row for each entity of the family.";
+        let mut view = View::new(self.plural, self.collection, comment, &[]);
+        view.columns = [COLUMNS, self.columns].concat().into();
+        view
     }
 
     /// The quota of the tenant that bounds how many entities there are.

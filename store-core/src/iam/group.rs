@@ -31,5 +31,6 @@ tenant_entity!(Group: WithPath, Principal);
 impl TenantEntity for Group {
     const FAMILY: Family = Family::new("group", Collection::new("iam_groups").cacheable(), "AGPA")
         .quota(|quotas| quotas.max_groups)
+        .shown_as("groups", &[])
         .with_members();
 }

@@ -25,8 +25,8 @@ use crate::iam::TenantEntity;
 use crate::key::{Collection, MAX_NAME, RecordKey, bounded, bounded_to};
 
 const IDS: Collection = Collection::new("iam_ids");
-const ROSTERS: Collection = Collection::new("iam_rosters").single_use();
-const INLINE_POLICIES: Collection = Collection::new("iam_inline_policies");
+pub(super) const ROSTERS: Collection = Collection::new("iam_rosters").single_use();
+pub(super) const INLINE_POLICIES: Collection = Collection::new("iam_inline_policies");
 pub(super) const MEMBERS: Collection = Collection::new("iam_members");
 pub(super) const LEFTOVERS: Collection = Collection::new("iam_leftovers").single_use();
 

@@ -176,6 +176,7 @@ mod store;
 mod sweep;
 mod transaction;
 mod user;
+mod views;
 
 pub use access_key::{AccessKey, MAX_ACCESS_KEYS};
 pub use credentials::{Authenticated, CredentialStatus, CredentialStore};
@@ -199,3 +200,4 @@ pub use transaction::TenantTransaction;
 pub use user::User;
 
 pub(crate) use layout::COLLECTIONS;
+pub(crate) use views::VIEWS;

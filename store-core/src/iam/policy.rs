@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::backend::view::{Column, Kind};
 use crate::clock::Timestamp;
 use crate::entity::Meta;
 use crate::error::Result;
@@ -10,6 +11,27 @@ use crate::iam::{Family, PolicyFilter, TenantEntity, tenant_entity};
 use crate::key::Collection;
 
 const POLICIES: Collection = Collection::new("iam_policies").cacheable();
+
+const COLUMNS: &[Column] = &[
+    Column::field(
+        "default_version_id",
+        Kind::Text,
+        "Which version of the document applies.",
+    ),
+    Column::field(
+        "attachment_count",
+        Kind::Number,
+        "How many principals it is attached to.",
+    ),
+    Column::field(
+        "is_attachable",
+        Kind::Boolean,
+        "Whether it may be attached.",
+    ),
+    Column::field("description", Kind::Text, "What it is for."),
+    Column::field("policy_document", Kind::Text, "The document."),
+    Column::field("update_date", Kind::Time, "When it was last updated."),
+];
 
 /// Permissions that are defined once and attached to many principals.
 ///
@@ -58,8 +80,9 @@ impl Policy {
 tenant_entity!(Policy: WithPath; filter = PolicyFilter);
 
 impl TenantEntity for Policy {
-    const FAMILY: Family =
-        Family::new("policy", POLICIES, "ANPA").quota(|quotas| quotas.max_policies);
+    const FAMILY: Family = Family::new("policy", POLICIES, "ANPA")
+        .quota(|quotas| quotas.max_policies)
+        .shown_as("policies", COLUMNS);
 
     fn passes(&self, filter: &PolicyFilter) -> bool {
         filter.includes(self)

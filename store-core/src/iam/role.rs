@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::backend::view::{Column, Kind};
 use crate::entity::Meta;
 use crate::error::Result;
 use crate::iam::checks::check_document;
@@ -47,7 +48,23 @@ tenant_entity!(Role: WithPath, Principal);
 
 impl TenantEntity for Role {
     const FAMILY: Family = Family::new("role", Collection::new("iam_roles").cacheable(), "AROA")
-        .quota(|quotas| quotas.max_roles);
+        .quota(|quotas| quotas.max_roles)
+        .shown_as(
+            "roles",
+            &[
+                Column::field(
+                    "assume_role_policy_document",
+                    Kind::Text,
+                    "Which principals may assume it.",
+                ),
+                Column::field("description", Kind::Text, "What it is for."),
+                Column::field(
+                    "permissions_boundary",
+                    Kind::Text,
+                    "The ARN of the policy that bounds the permissions.",
+                ),
+            ],
+        );
 
     fn boundary(&self) -> Option<&str> {
         self.permissions_boundary.as_deref()

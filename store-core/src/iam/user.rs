@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::backend::view::{Column, Kind};
 use crate::clock::Timestamp;
 use crate::entity::Meta;
 use crate::iam::access_key::ACCESS_KEYS;
@@ -41,7 +42,22 @@ tenant_entity!(User: WithPath, Principal);
 impl TenantEntity for User {
     const FAMILY: Family = Family::new("user", Collection::new("iam_users").cacheable(), "AIDA")
         .quota(|quotas| quotas.max_users)
-        .owning(&[ACCESS_KEYS]);
+        .owning(&[ACCESS_KEYS])
+        .shown_as(
+            "users",
+            &[
+                Column::field(
+                    "permissions_boundary",
+                    Kind::Text,
+                    "The ARN of the policy that bounds the permissions.",
+                ),
+                Column::field(
+                    "password_last_used",
+                    Kind::Time,
+                    "When a password was last used.",
+                ),
+            ],
+        );
 
     fn boundary(&self) -> Option<&str> {
         self.permissions_boundary.as_deref()

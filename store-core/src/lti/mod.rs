@@ -207,7 +207,7 @@ pub use deployment::{Deployable, Deployment};
 pub use handle::{Accepted, Launch, LaunchClaims, Login, Lti, Refusal};
 pub use keys::{NewToolKey, PublicJwk, SigningKey, ToolKey};
 pub use layer::LtiLayer;
-pub(crate) use records::COLLECTIONS;
+pub(crate) use records::{COLLECTIONS, VIEWS};
 pub use records::{NONCES, RecordLti, Resealed};
 pub use registration::{
     MAX_CLIENT_ID, MAX_ID, MAX_URL, Registerable, Registration, RegistrationParts, ToolJwk,

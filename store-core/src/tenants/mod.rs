@@ -78,6 +78,7 @@ mod layer;
 mod records;
 mod store;
 mod tenant;
+mod view;
 
 pub use crate::entity::{MAX_DEPTH, TenantPath};
 pub use gate::TenantGates;
@@ -86,6 +87,8 @@ pub use layer::TenantLayer;
 pub use records::RecordTenants;
 pub use store::TenantStore;
 pub use tenant::{Among, QuotaMode, Quotas, Tenant, TenantStatus, Usage};
+
+pub(crate) use view::VIEW;
 
 /// All collections of the contract.
 pub(crate) const COLLECTIONS: &[crate::key::Collection] =

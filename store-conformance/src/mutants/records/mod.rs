@@ -1,5 +1,6 @@
 //! Bugs that break the promises of `records`.
 
+mod bodies;
 mod plain;
 
 use std::sync::{Arc, Mutex};
@@ -54,17 +55,17 @@ enum Flaw {
     SweepsRenewed,
     AnswersAfterClose,
     PrintsIds,
-    TellsBeforeItWrites,
-    TellsOfNoDelete,
-    TellsOfWhatFailed,
-    LosesNoticesInSilence,
+    AnnouncesBeforeItWrites,
+    AnnouncesNoDelete,
+    AnnouncesFailures,
+    DropsNoticesSilently,
     SharesNamespaces,
 }
 
 /// Opens plain stores with one flaw, or none.
 struct Flawed {
     flaw: Option<Flaw>,
-    /// What opens share that should not.
+    /// Shared by all opens only if that is the flaw.
     shared: Arc<Mutex<Space>>,
 }
 
@@ -95,13 +96,12 @@ impl Harness<Store> for Flawed {
     }
 }
 
-/// A backend that keeps every promise about records, for mutants of the
-/// contracts above it: what is wrong with them is then their own.
+/// A correct record store, for mutants of the contracts above it.
 pub fn sound() -> Arc<Over> {
     Flawed::backend(None)
 }
 
-/// A mutant with this flaw, and the case that must catch it.
+/// A mutant with this flaw, and the case that must kill it.
 macro_rules! flaw {
     ($flaw:ident, $name:literal, $killed_by:literal) => {
         Mutant {
@@ -122,12 +122,12 @@ pub fn all() -> Vec<Mutant> {
     vec![
         flaw!(
             ReadsErrorsInNames,
-            "takes a word in a name for an error of the server",
+            "mistakes a word in a name for an error of the server",
             "no_name_decides_what_an_error_is"
         ),
         flaw!(
             MixesCollections,
-            "keeps the records of all collections in one place",
+            "stores the records of all collections in one place",
             "collections_do_not_mix"
         ),
         flaw!(
@@ -162,7 +162,7 @@ pub fn all() -> Vec<Mutant> {
         ),
         flaw!(
             ExpectsExpired,
-            "lets an expired record meet an expectation",
+            "lets an expired record satisfy an expectation",
             "an_expired_record_is_absent_to_expectations"
         ),
         flaw!(
@@ -177,7 +177,7 @@ pub fn all() -> Vec<Mutant> {
         ),
         flaw!(
             IgnoresAbsent,
-            "overwrites what should be absent",
+            "overwrites a record that should be absent",
             "a_failed_expectation_writes_nothing"
         ),
         flaw!(
@@ -187,7 +187,7 @@ pub fn all() -> Vec<Mutant> {
         ),
         flaw!(
             DeletesAnyway,
-            "deletes whatever is expected",
+            "deletes whatever version is expected",
             "every_expectation_means_what_it_says"
         ),
         flaw!(
@@ -197,7 +197,7 @@ pub fn all() -> Vec<Mutant> {
         ),
         flaw!(
             SkipsUnchangedBodies,
-            "skips a write of the same body, new version and all",
+            "skips a write of the same body, and its new version",
             "a_rewrite_with_the_same_body_is_a_new_version"
         ),
         flaw!(
@@ -207,7 +207,7 @@ pub fn all() -> Vec<Mutant> {
         ),
         flaw!(
             HidesTheCurrentRecord,
-            "refuses without telling the current record",
+            "refuses without the current record",
             "a_conflict_names_exactly_what_failed"
         ),
         flaw!(
@@ -222,7 +222,7 @@ pub fn all() -> Vec<Mutant> {
         ),
         flaw!(
             DropsTheMissing,
-            "leaves the missing out of a read of many",
+            "leaves missing records out of a read of several",
             "many_reads_keep_order_gaps_and_duplicates"
         ),
         flaw!(
@@ -237,7 +237,7 @@ pub fn all() -> Vec<Mutant> {
         ),
         flaw!(
             TakesPrefixesForPatterns,
-            "takes a prefix for a LIKE pattern",
+            "treats a prefix as a LIKE pattern",
             "an_id_prefix_is_literal"
         ),
         flaw!(
@@ -247,7 +247,7 @@ pub fn all() -> Vec<Mutant> {
         ),
         flaw!(
             TrustsCursors,
-            "goes on from any position, also one outside of the query",
+            "continues from any position, even outside of the query",
             "a_forged_cursor_shows_nothing_outside_its_query"
         ),
         flaw!(
@@ -257,12 +257,12 @@ pub fn all() -> Vec<Mutant> {
         ),
         flaw!(
             GivesACursorToAFullPage,
-            "gives a cursor to a last page that is exactly full",
+            "returns a cursor with a last page that is exactly full",
             "an_exactly_full_last_page_has_no_cursor"
         ),
         flaw!(
             GivesEmptyPages,
-            "gives pages on which all has expired",
+            "returns pages on which every record has expired",
             "expired_records_do_not_hide_others"
         ),
         flaw!(
@@ -292,7 +292,7 @@ pub fn all() -> Vec<Mutant> {
         ),
         flaw!(
             SweepsRenewed,
-            "sweeps by a deadline that was moved since",
+            "sweeps by a deadline that has moved",
             "a_sweep_never_takes_a_renewed_record"
         ),
         flaw!(
@@ -302,7 +302,7 @@ pub fn all() -> Vec<Mutant> {
         ),
         flaw!(
             AnswersAfterClose,
-            "answers absent after it was closed",
+            "answers `absent` after it was closed",
             "a_closed_store_says_so"
         ),
         flaw!(
@@ -311,28 +311,28 @@ pub fn all() -> Vec<Mutant> {
             "nothing_printed_holds_a_name_or_a_body"
         ),
         flaw!(
-            TellsBeforeItWrites,
-            "tells of a change before it is written",
+            AnnouncesBeforeItWrites,
+            "announces a change before it is written",
             "a_change_can_be_read_when_its_notice_arrives"
         ),
         flaw!(
-            TellsOfNoDelete,
-            "tells nobody of deletes",
+            AnnouncesNoDelete,
+            "announces no deletes",
             "every_change_notifies_every_listener"
         ),
         flaw!(
-            TellsOfWhatFailed,
-            "tells of commits that were refused",
+            AnnouncesFailures,
+            "announces commits that were refused",
             "what_did_not_change_causes_no_notice"
         ),
         flaw!(
-            LosesNoticesInSilence,
-            "loses notices under load, and tells of no gap",
+            DropsNoticesSilently,
+            "drops notices under load without announcing a gap",
             "a_missed_notice_is_reported_as_a_gap"
         ),
         flaw!(
             ChecksBeforeItLocks,
-            "looks at what is there before it takes the lock",
+            "checks expectations before it takes the lock",
             "neither_of_two_checks_misses_the_others_write"
         ),
     ]

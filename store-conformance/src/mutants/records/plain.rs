@@ -1,5 +1,5 @@
-//! A record store as plain as can be: right without a [`Flaw`], wrong in one
-//! place with one. Each flaw sits where an implementer would have made it.
+//! A simple record store: correct without a [`Flaw`], and with one wrong in one place.
+//! Each flaw is in the place where an implementer would make the mistake.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -9,17 +9,16 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use serde_json::{Map, Value};
-use store_core::body::Encoded;
 use store_core::changes::{ChangeSender, Changes};
 use store_core::error::FailedItem;
 use store_core::{
-    Batch, Body, Capabilities, Change, Clock, Committed, Conflict, Error, Expect, ManualClock,
-    Record, RecordKey, RecordRef, RecordStore, Records, Result, Scan, Scope, Support, Swept,
-    Timestamp, Version,
+    Batch, Capabilities, Change, Clock, Committed, Conflict, Error, Expect, ManualClock, Record,
+    RecordKey, RecordRef, RecordStore, Records, Result, Scan, Scope, Support, Swept, Timestamp,
+    Version,
 };
 
 use super::Flaw;
+use super::bodies::{overwritten, same, stored};
 
 /// What a record is found by: collection, partition, id.
 type Name = (String, String, String);
@@ -28,12 +27,12 @@ type Name = (String, String, String);
 #[derive(Default)]
 pub(super) struct Space {
     records: BTreeMap<Name, Record>,
-    /// When to remove what: right as long as a renewal moves the entry.
+    /// When to remove which record. A renewal must move the entry.
     deadlines: BTreeMap<Name, Timestamp>,
-    /// Of each handle.
+    /// One for each handle.
     listeners: Vec<Arc<ChangeSender>>,
-    /// How many items were told of.
-    told: usize,
+    /// How many changes were announced.
+    announced: usize,
 }
 
 /// One handle.
@@ -42,7 +41,7 @@ pub(super) struct Plain {
     clock: ManualClock,
     flaw: Option<Flaw>,
     closed: AtomicBool,
-    /// Only a flawed one has something in it.
+    /// Empty without a flaw.
     cache: Mutex<HashMap<Name, Option<Record>>>,
     changes: Arc<ChangeSender>,
 }
@@ -63,23 +62,23 @@ impl Plain {
         }
     }
 
-    /// Tells the listeners of all handles.
-    fn tell(&self, batch: &Batch) -> Result<()> {
-        let mut told = Batch::new(batch.partition().clone(), batch.now());
+    /// Announces a commit to the subscribers of all handles.
+    fn announce(&self, batch: &Batch) -> Result<()> {
+        let mut notice = Batch::new(batch.partition().clone(), batch.now());
         let mut space = self.space();
         for item in batch.items() {
-            space.told += 1;
+            space.announced += 1;
             let deleted = matches!(item.change(), Change::Delete);
-            let busy = (500..1500).contains(&space.told);
-            if deleted && self.has(Flaw::TellsOfNoDelete)
-                || busy && self.has(Flaw::LosesNoticesInSilence)
+            let busy = (500..1500).contains(&space.announced);
+            if deleted && self.has(Flaw::AnnouncesNoDelete)
+                || busy && self.has(Flaw::DropsNoticesSilently)
             {
                 continue;
             }
-            told.item(item.key().clone(), Expect::Any, item.change().clone())?;
+            notice.item(item.key().clone(), Expect::Any, item.change().clone())?;
         }
         for listeners in &space.listeners {
-            listeners.committed(&told);
+            listeners.committed(&notice);
         }
         Ok(())
     }
@@ -217,52 +216,12 @@ impl Plain {
             record.version(),
             expires_at,
             match space.records.get(&name) {
-                Some(old) => self.overwritten(old.body(), record.body())?,
-                None => self.stored(record.body())?,
+                Some(old) => overwritten(self.flaw, old.body(), record.body())?,
+                None => stored(self.flaw, record.body())?,
             },
         );
         space.records.insert(name, stored);
         Ok(())
-    }
-
-    /// The body that is stored over `old`.
-    fn overwritten(&self, old: &Body, new: &Body) -> Result<Body> {
-        let fields = |body: &Body| body.decode::<Map<String, Value>>();
-        if let (Ok(old), Ok(new)) = (fields(old), fields(new)) {
-            let mut stored = (*new).clone();
-            match self.flaw {
-                Some(Flaw::StoresOnlyChangedFields) => {
-                    stored.retain(|name, field| old.get(name) != Some(field));
-                    return Body::json(stored);
-                }
-                Some(Flaw::MergesOnOverwrite) => {
-                    stored = (*old).clone();
-                    stored.extend((*new).clone());
-                    return Body::json(stored);
-                }
-                _ => {}
-            }
-        }
-        self.stored(new)
-    }
-
-    /// The body as it comes back from the disk.
-    fn stored(&self, body: &Body) -> Result<Body> {
-        match (self.flaw, body.encoded()?) {
-            (Some(Flaw::StoresBytesAsText), Encoded::Bytes(bytes)) => {
-                Body::bytes(String::from_utf8_lossy(&bytes).into_owned())
-            }
-            (Some(Flaw::StoresNumbersAsFloats), Encoded::Json(json)) => {
-                let text = String::from_utf8_lossy(&json).replace("18446744073709551615", "1.8e19");
-                Ok(Body::from_json(text.into_bytes()))
-            }
-            (Some(Flaw::CutsDeepValues), Encoded::Json(json))
-                if json.iter().filter(|byte| **byte == b'[').count() > 45 =>
-            {
-                Body::json(())
-            }
-            _ => body.round_trip(),
-        }
     }
 
     /// All that `scan` asks for, in order; without its limit.
@@ -310,14 +269,6 @@ impl Plain {
 /// What a scan over many partitions sorts by, and its cursor names.
 fn place(record: &Record) -> (String, String) {
     (record.partition().as_str().into(), record.id().into())
-}
-
-fn same(a: &Body, b: &Body) -> bool {
-    match (a.encoded(), b.encoded()) {
-        (Ok(Encoded::Json(a)), Ok(Encoded::Json(b))) => a == b,
-        (Ok(Encoded::Bytes(a)), Ok(Encoded::Bytes(b))) => a == b,
-        _ => false,
-    }
 }
 
 #[async_trait]
@@ -386,8 +337,8 @@ impl RecordStore for Plain {
     async fn commit(&self, batch: &Batch) -> Result<Committed> {
         self.open()?;
         self.cache.lock().expect("no panics").clear();
-        if self.has(Flaw::TellsBeforeItWrites) {
-            self.tell(batch)?;
+        if self.has(Flaw::AnnouncesBeforeItWrites) {
+            self.announce(batch)?;
             tokio::task::yield_now().await;
         }
         if self.has(Flaw::AppliesItemByItem) {
@@ -413,9 +364,9 @@ impl RecordStore for Plain {
                 _ => self.failed(&space, batch),
             };
             if !failed.is_empty() {
-                if self.has(Flaw::TellsOfWhatFailed) {
+                if self.has(Flaw::AnnouncesFailures) {
                     drop(space);
-                    self.tell(batch)?;
+                    self.announce(batch)?;
                 }
                 return Err(Error::from_conflict(Conflict::new(failed)));
             }
@@ -431,8 +382,8 @@ impl RecordStore for Plain {
                 tokio::task::yield_now().await;
             }
         }
-        if !self.has(Flaw::TellsBeforeItWrites) {
-            self.tell(batch)?;
+        if !self.has(Flaw::AnnouncesBeforeItWrites) {
+            self.announce(batch)?;
         }
         Ok(Committed::new())
     }

@@ -21,6 +21,7 @@ mod readable;
 mod registrations;
 mod reseal;
 mod tokens;
+mod views;
 
 pub use nonces::NONCES;
 use registrations::Write;
@@ -46,6 +47,8 @@ use crate::page::{Page, PageRequest};
 use crate::record_store::RecordStore;
 use crate::secret::KeyRing;
 use crate::store::Store;
+
+pub(crate) use views::VIEWS;
 
 /// All of the contract's collections.
 pub(crate) const COLLECTIONS: &[Collection] = &[

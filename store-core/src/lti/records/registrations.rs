@@ -22,6 +22,8 @@ use crate::secret::KeyRing;
 use crate::update::{Decided, RecordStoreExt};
 
 pub(super) const REGISTRATIONS: Collection = Collection::new("lti_registrations").cacheable();
+/// The id of an issuer's default.
+pub(super) const DEFAULT: &str = "default";
 pub(super) const DEFAULTS: Collection = Collection::new("lti_defaults").cacheable();
 /// The name of the sealed field.
 const PRIVATE_KEY: &str = "private_key";
@@ -117,7 +119,7 @@ impl Place {
 }
 
 fn default_key() -> Result<RecordKey> {
-    RecordKey::new(DEFAULTS, "default")
+    RecordKey::new(DEFAULTS, DEFAULT)
 }
 
 /// Seals the private key of `record`, if it has one, for `place`.

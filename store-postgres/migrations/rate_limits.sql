@@ -1,0 +1,22 @@
+-- Rate limits in columns, for people. Their table is PostgreSQL's own; the views of
+-- records are generated from what the contracts declare (src/views.rs).
+
+DROP VIEW IF EXISTS {schema}.rate_limits;
+
+CREATE VIEW {schema}.rate_limits AS SELECT
+    CASE WHEN position(decode('00', 'hex') IN key) = 0
+        THEN convert_from(key, 'UTF8') ELSE encode(key, 'escape') END AS key,
+    quota,
+    {schema}.moment(tat) AS full_at,
+    tokens,
+    {schema}.moment(last_refill) AS tokens_counted_at,
+    {schema}.moment(expires_at) AS expired_after
+FROM {schema}.buckets;
+COMMENT ON VIEW {schema}.rate_limits IS
+    'Rate limits in use. full_at: when the bucket will be full, if a take wrote it; tokens: what is in it, if a closure did.';
+COMMENT ON COLUMN {schema}.rate_limits.key IS 'The key of the limit.';
+COMMENT ON COLUMN {schema}.rate_limits.quota IS 'The name of the quota.';
+COMMENT ON COLUMN {schema}.rate_limits.full_at IS 'When the bucket will be full, if a take wrote it.';
+COMMENT ON COLUMN {schema}.rate_limits.tokens IS 'The tokens in the bucket, if a closure wrote it.';
+COMMENT ON COLUMN {schema}.rate_limits.tokens_counted_at IS 'When these tokens were counted.';
+COMMENT ON COLUMN {schema}.rate_limits.expired_after IS 'From then on the bucket counts as absent; null for never.';
