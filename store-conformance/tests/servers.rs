@@ -144,7 +144,7 @@ impl Holder {
             }
         }
         if self.origin.starts_with("container") {
-            let label = format!("label=org.store-rs.test={id}-0");
+            let label = format!("label=store-conformance.test={id}-0");
             let mut list = Command::new("docker");
             list.args(["ps", "--all", "--quiet", "--filter", &label]);
             let found = String::from_utf8_lossy(&list.output()?.stdout)

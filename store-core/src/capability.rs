@@ -4,6 +4,7 @@ use std::fmt;
 
 /// How a store offers something.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Support {
     /// The server does it in one operation.
     Native,

@@ -64,6 +64,7 @@ pub enum Notice {
 
 /// The notices since a call of [`RecordStore::changes`](crate::RecordStore::changes).
 #[derive(Debug)]
+#[doc(alias("subscribe", "watch", "pubsub", "notification"))]
 pub struct Changes {
     /// `None` after the end.
     receiver: Option<broadcast::Receiver<Message>>,

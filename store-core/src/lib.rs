@@ -81,9 +81,11 @@
 //!
 //! # Compatibility
 //! A type is `#[non_exhaustive]` if a later release may add to it: errors, options,
-//! capabilities and reports. The answers on which a caller decides, such as
-//! [`api_keys::Access`] or [`limits::Decision`], are exhaustive, so that a `match`
-//! covers every case; a new case is a breaking change.
+//! capabilities, reports, and the reasons of a refusal. The answers on which a caller
+//! decides, such as [`api_keys::Access`] or [`limits::Decision`], are exhaustive, so that
+//! a `match` covers every case; a new case is a breaking change. So are the types that a
+//! backend or a store of the application's own builds or must cover, such as [`Swept`]
+//! and [`Expect`]: a new part of them needs code there.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 // Parts that several contracts share are unused if none of them is compiled.

@@ -48,6 +48,7 @@ impl fmt::Debug for Opener {
 
 /// The backends that a program can open by URL.
 #[derive(Clone, Debug, Default)]
+#[doc(alias("connect", "factory"))]
 pub struct Registry {
     openers: Vec<Opener>,
 }

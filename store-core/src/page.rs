@@ -249,6 +249,7 @@ pub(crate) fn foreign_cursor() -> Error {
 /// A cursor is valid only for the query that returned it. It contains ids of that
 /// query's partition, which are no secret from a caller that may run the query.
 #[derive(Clone, PartialEq, Eq, Hash)]
+#[doc(alias("continuation token", "marker"))]
 pub struct Cursor(pub(crate) Vec<u8>);
 
 impl fmt::Display for Cursor {

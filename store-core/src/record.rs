@@ -20,6 +20,7 @@ use crate::key::{Partition, RecordKey, RecordRef};
 /// whose reply was lost finds its own version and knows that it landed.
 /// Versions have no order. Text form: 32 lower-case hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[doc(alias("etag", "revision", "optimistic locking"))]
 pub struct Version(u128);
 
 impl Version {

@@ -102,6 +102,7 @@ pub trait RecordStore: Send + Sync + fmt::Debug {
 /// A server's answer to [`RecordStore::ping`].
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[doc(alias("health check", "liveness"))]
 pub struct Ping {
     /// The server's own time, if it told it.
     pub server_time: Option<Timestamp>,

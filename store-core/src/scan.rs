@@ -31,6 +31,7 @@ pub enum Scope {
 /// # }
 /// ```
 #[derive(Clone)]
+#[doc(alias("query", "list", "prefix"))]
 pub struct Scan {
     collection: Collection,
     scope: Scope,

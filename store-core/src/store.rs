@@ -23,6 +23,7 @@ use crate::update::{Decided, RecordStoreExt};
 /// Every contract's handle takes `impl Into<Store>`, and every backend converts into
 /// one.
 #[derive(Clone, Debug)]
+#[doc(alias("database", "backend"))]
 pub struct Store {
     records: Arc<dyn RecordStore>,
     #[cfg(feature = "blobs")]

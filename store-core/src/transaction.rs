@@ -70,6 +70,7 @@ type Staged = Option<(Body, Option<Timestamp>)>;
 
 /// Reads and writes of one attempt of [`transact`].
 #[derive(Debug)]
+#[doc(alias("unit of work"))]
 pub struct Transaction {
     now: Timestamp,
     known: Known,

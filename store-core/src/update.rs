@@ -50,6 +50,7 @@ pub trait RecordStoreExt: RecordStore {
     ///
     /// # Errors
     /// Those of `decide`; `Contended` after [`MAX_ATTEMPTS`](crate::backend::MAX_ATTEMPTS); the store's own.
+    #[doc(alias("compare-and-swap", "read-modify-write", "cas"))]
     async fn update<R, F>(&self, partition: &Partition, key: &RecordKey, mut decide: F) -> Result<R>
     where
         R: Send,

@@ -6,7 +6,7 @@
 use std::fmt::Debug;
 
 use store_core::api_keys::{ApiKey, ApiKeys, KeyFormat, KeyRef, RecordApiKeys};
-use store_core::limits::{Denial, LimitKey, Quota, QuotaSet, RateLimiter, Take};
+use store_core::limits::{LimitKey, Quota, QuotaSet, RateLimiter, Take};
 use store_core::lti::{
     AccessToken, Lti, NewToolKey, PublicJwk, RecordLti, Registration, RegistrationParts,
     SigningKey, ToolJwk,
@@ -23,8 +23,8 @@ fn pem() -> Secret {
     ))
 }
 
-#[test]
-fn debug_shows_no_secret() {
+#[tokio::test]
+async fn debug_shows_no_secret() {
     let ring = KeyRing::new("ring", *b"hunter2-hunter2-hunter2-hunter2-").unwrap();
     let store = Store::from(MemoryStore::new());
     let key = ApiKey::parse(SECRET).unwrap();
@@ -43,6 +43,9 @@ fn debug_shows_no_secret() {
     };
     let public = PublicJwk::new([("kty".to_owned(), "OKP".into())].into_iter().collect()).unwrap();
     let quotas = QuotaSet::from(Quota::per_second(1).unwrap());
+    let limiter = RateLimiter::new(&store, quotas.clone());
+    assert!(limiter.take(SECRET, 1).await.unwrap().is_allowed());
+    let refused = limiter.execute(SECRET, async || ()).await.unwrap_err();
     let sealed = Sealed::seal(&ring, at, "f", &pem()).unwrap();
     let lti: Lti = Lti::new(&store, &ring);
     let record_lti: RecordLti = RecordLti::new(&store, &ring);
@@ -74,12 +77,8 @@ fn debug_shows_no_secret() {
             expires_at: Timestamp::MAX,
         }),
         Box::new(LimitKey::new(SECRET).unwrap()),
-        Box::new(RateLimiter::new(&store, quotas.clone())),
-        Box::new(Denial {
-            key: SECRET.into(),
-            quota: "default".into(),
-            retry_after: std::time::Duration::ZERO,
-        }),
+        Box::new(limiter),
+        Box::new(refused),
     ];
     for value in &values {
         let shown = format!("{value:?} {value:#?}");

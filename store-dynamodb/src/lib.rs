@@ -299,6 +299,7 @@ impl DynamoDbStore {
     /// `Config` if there is a table of this name with another shape, and the message
     /// says what differs; or if a collection was set up with other flags before.
     /// `PermissionDenied` if these credentials do not permit it.
+    #[doc(alias("create table"))]
     pub async fn setup(&self) -> Result<()> {
         setup::setup(self.records.shared(), self.point_in_time_recovery).await?;
         collections::register(&**self.store.records(), &self.collections).await

@@ -166,6 +166,7 @@ pub const OPENER: store_core::open::Opener = store_core::open::Opener::new(&["me
 
 /// What a [`MemoryStore`] holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct MemoryUsage {
     /// Records.
     pub records: usize,

@@ -59,8 +59,7 @@
 //! measures each call interleaved with the same call written with sqlx alone, and
 //! prints the ratios.
 //!
-//! The round trips of each call of a contract are counted in the table
-//! [TRIPS.md](https://github.com/store-rs/store/blob/main/store-conformance/TRIPS.md).
+//! `store-conformance/TRIPS.md` has the round trips of each call of a contract.
 //!
 //! # Change notice
 //! Off by default. With [`PostgresBuilder::change_notice`],
@@ -250,6 +249,7 @@ impl PostgresStore {
     /// # Errors
     /// `Config` if a newer program made the schema, or a collection was set up with
     /// other flags before; `PermissionDenied` if the role may not create it.
+    #[doc(alias("migrate", "schema"))]
     pub async fn setup(&self) -> Result<()> {
         self.records.setup().await?;
         collections::register(&**self.store.records(), &self.collections).await

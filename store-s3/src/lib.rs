@@ -294,6 +294,7 @@ impl S3Store {
     /// `Config`, naming the server, if it ignores the conditions of a write, lets
     /// two writes win, or does not list in order; and if a collection was set up
     /// with other flags before.
+    #[doc(alias("probe"))]
     pub async fn setup(&self) -> Result<()> {
         let error = |error: store_core::Error| error.with_operation("setup");
         self.records.shared().setup().await.map_err(error)?;

@@ -14,7 +14,7 @@ use testcontainers::{ContainerRequest, GenericImage, ImageExt};
 use super::is_in_time;
 
 /// The label of containers that these tests start.
-const LABEL: &str = "org.store-rs.test";
+const LABEL: &str = "store-conformance.test";
 
 /// Removes the containers with the label when the pipe from this process closes without
 /// a message: when the process was killed, or ended by a signal, before it removed them.

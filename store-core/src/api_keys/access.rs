@@ -28,6 +28,7 @@ pub enum Access {
 
 /// Why a working key is denied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum DenyReason {
     /// The action on the resource is not among its permissions.
     NotPermitted,

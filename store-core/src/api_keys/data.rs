@@ -1,6 +1,7 @@
 //! What is stored about a key.
 
 use std::fmt;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -57,6 +58,14 @@ impl TryFrom<String> for KeyId {
     }
 }
 
+impl FromStr for KeyId {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        Self::new(text)
+    }
+}
+
 impl From<KeyId> for String {
     fn from(id: KeyId) -> Self {
         (*id.0).into()
@@ -89,6 +98,7 @@ impl fmt::Debug for KeyId {
 /// ```
 #[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[doc(alias("scopes"))]
 pub struct KeyData {
     /// Whether the key works. Where nothing is stored, it does.
     #[serde(default = "enabled_unless_said_otherwise")]

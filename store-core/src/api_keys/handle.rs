@@ -86,6 +86,7 @@ impl ApiKeys {
     ///
     /// # Errors
     /// As [`ApiKeyStore::insert`].
+    #[doc(alias("create", "generate"))]
     pub async fn issue(&self, data: KeyData) -> Result<(ApiKey, KeyEntry)> {
         let key = self.formats[0].generate();
         let entry = self.store.insert(&key, data).await?;
@@ -126,6 +127,7 @@ impl ApiKeys {
     ///
     /// # Errors
     /// As [`ApiKeyStore::get_key`]; those of the rules.
+    #[doc(alias("verify", "check"))]
     pub async fn authorize(&self, key: &ApiKey, resource: &str, action: &str) -> Result<Access> {
         let found = self.store.get_key(key).await?;
         decide(found, self.rules.as_deref(), resource, action).await
@@ -173,6 +175,7 @@ impl ApiKeys {
     ///
     /// # Errors
     /// As there.
+    #[doc(alias("revoke"))]
     pub async fn disable<'k>(&self, key: impl Into<KeyRef<'k>> + Send) -> Result<KeyEntry> {
         self.store.disable(key).await
     }

@@ -16,6 +16,7 @@ pub const MAX_BATCH: usize = 3 * 1024 * 1024;
 
 /// What a commit requires of a record before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[doc(alias("compare-and-swap", "cas", "precondition"))]
 pub enum Expect {
     /// Nothing.
     Any,
@@ -168,6 +169,7 @@ impl fmt::Debug for Item {
 /// # }
 /// ```
 #[derive(Clone, Debug)]
+#[doc(alias("transaction", "atomic write"))]
 pub struct Batch {
     partition: Partition,
     version: Version,
@@ -204,6 +206,7 @@ impl Batch {
     ///
     /// # Errors
     /// As [`Batch::item`].
+    #[doc(alias("upsert", "set", "insert"))]
     pub fn put<'r>(
         &mut self,
         key: RecordKey,
@@ -217,6 +220,7 @@ impl Batch {
     ///
     /// # Errors
     /// As [`Batch::item`].
+    #[doc(alias("expire", "ttl"))]
     pub fn put_until<'r>(
         &mut self,
         key: RecordKey,

@@ -163,6 +163,7 @@ pub const BLOB_RECLAIM: Collection = Collection::new("blob_reclaim").single_use(
 
 /// Stores streamed objects. Required are `begin`, `open`, `stat` and `delete`.
 #[async_trait]
+#[doc(alias("object store", "cache"))]
 pub trait BlobStore: Send + Sync + fmt::Debug {
     /// Begins to write an object. Nothing of it is visible before
     /// [`BlobSink::commit`], and what is published stays readable until then.

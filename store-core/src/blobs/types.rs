@@ -86,6 +86,7 @@ impl BlobMetadata {
 
 /// A published object's size, version and metadata.
 #[derive(Clone, Debug, PartialEq)]
+#[doc(alias("head", "metadata"))]
 pub struct BlobStat {
     /// The content's length in bytes.
     pub size: u64,

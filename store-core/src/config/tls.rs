@@ -20,6 +20,7 @@ use crate::error::{Error, ErrorKind, Result};
 #[non_exhaustive]
 #[derive(Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[doc(alias("certificate", "ca"))]
 pub struct Tls {
     /// Authorities in PEM, as text.
     pub ca_pem: Option<String>,

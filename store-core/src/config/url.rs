@@ -31,6 +31,7 @@ use crate::secret::Secret;
 /// # Ok(()) }
 /// ```
 #[derive(Clone)]
+#[doc(alias("dsn", "connection string"))]
 pub struct StoreUrl {
     scheme: String,
     user: Option<String>,

@@ -63,6 +63,7 @@ impl Provider {
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[doc(alias("amazon resource name"))]
 pub struct Arn {
     /// The service: `iam`, `sts` …
     pub service: String,

@@ -26,6 +26,7 @@ pub(super) const ACCESS_KEYS: Owned = Owned::new(KIND, COLLECTION, MAX_ACCESS_KE
 /// sealed. See [`CredentialStore`](crate::iam::CredentialStore).
 #[non_exhaustive]
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[doc(alias("credential"))]
 pub struct AccessKey {
     /// The fields that every entity has.
     #[serde(flatten)]

@@ -13,6 +13,7 @@ pub struct PolicyFilter {
 
 /// Where policies come from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum PolicyScope {
     /// Anywhere.
     #[default]

@@ -12,6 +12,7 @@ use crate::limits::{Decision, QuotaSet, text};
 
 /// Something that a limiter did.
 #[derive(Clone, Copy)]
+#[non_exhaustive]
 pub struct Event<'a> {
     /// The key, in full: decide what of it belongs in a log.
     pub key: &'a str,
@@ -106,6 +107,7 @@ impl Hooks {
 
 /// A call that was denied, as an error to pass on.
 #[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Denial {
     /// The key, in full. `Debug` and `Display` show a digest of it.
     pub key: String,

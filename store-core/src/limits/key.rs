@@ -37,6 +37,14 @@ impl<'a> LimitKey<'a> {
     }
 }
 
+impl<'a> TryFrom<&'a str> for LimitKey<'a> {
+    type Error = Error;
+
+    fn try_from(key: &'a str) -> Result<Self> {
+        Self::new(key)
+    }
+}
+
 impl fmt::Debug for LimitKey<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "LimitKey({} bytes)", self.0.len())

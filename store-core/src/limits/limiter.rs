@@ -43,6 +43,7 @@ pub struct RateLimiter {
 
 /// How full one quota's bucket is.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Level {
     /// The quota's name.
     pub quota: Arc<str>,
@@ -157,6 +158,7 @@ impl RateLimiter {
     /// bytes, no tokens, or more than could ever be taken at once. The store's
     /// own, unless the limiter [fails open](RateLimiter::fail_open); after one
     /// that is [`Ambiguous`](crate::Retry) the tokens may have been taken.
+    #[doc(alias("check", "acquire", "consume", "hit"))]
     pub async fn take(&self, key: &str, tokens: u32) -> Result<Decision> {
         self.take_at(key, tokens, self.now()).await
     }
@@ -221,6 +223,7 @@ impl RateLimiter {
     ///
     /// # Errors
     /// As [`RateLimiter::take`].
+    #[doc(alias("until_ready"))]
     pub async fn wait(&self, key: &str, tokens: u32, deadline: Timestamp) -> Result<Decision> {
         loop {
             let now = self.now();

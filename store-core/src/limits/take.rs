@@ -126,6 +126,7 @@ impl<'a> Take<'a> {
 /// Makes one [`Decision`] of each quota's arrival time; for stores that keep
 /// them in a form of their own.
 #[derive(Debug)]
+#[doc(alias("429", "too many requests", "retry-after"))]
 pub struct Decisions<'a> {
     take: &'a Take<'a>,
     seen: usize,

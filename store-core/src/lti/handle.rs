@@ -197,6 +197,7 @@ pub struct Accepted<R, D> {
 
 /// Why a launch was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Refusal {
     /// No registration of this issuer and client id.
     UnknownPlatform,

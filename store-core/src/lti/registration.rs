@@ -123,6 +123,7 @@ pub struct ToolJwk {
 /// # Ok::<(), store_core::Error>(())
 /// ```
 #[derive(Clone, Serialize)]
+#[doc(alias("platform", "tool"))]
 pub struct Registration {
     issuer: String,
     client_id: String,

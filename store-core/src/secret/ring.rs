@@ -17,6 +17,7 @@ use crate::error::{Error, ErrorKind, Result};
 /// To rotate: put a new key in front, rewrite what was protected by the old one,
 /// then remove the old one.
 #[derive(Clone)]
+#[doc(alias("rotate", "rotation", "pepper"))]
 pub struct KeyRing {
     keys: Vec<RingKey>,
 }

@@ -150,6 +150,7 @@ impl fmt::Debug for Sealed {
 /// sealed one is an object, a clear one a string, so that a file written by hand
 /// can hold it.
 #[derive(Clone)]
+#[doc(alias("encrypt", "encryption"))]
 pub enum SecretField {
     /// Not sealed yet.
     Clear(Secret),

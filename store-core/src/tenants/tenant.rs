@@ -16,6 +16,7 @@ use crate::error::Result;
 /// leaves it at [`Timestamp::EPOCH`]; none of them changes after creation.
 #[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[doc(alias("organization", "workspace"))]
 pub struct Tenant {
     /// The format that the record is written in.
     #[serde(default)]
