@@ -15,6 +15,18 @@ pub enum Support {
     No,
 }
 
+impl Support {
+    /// `Native` if the backend was compiled with its own implementation, and otherwise
+    /// `Emulated`: store-core then builds the contract from records.
+    pub const fn native_if(compiled: bool) -> Self {
+        if compiled {
+            Self::Native
+        } else {
+            Self::Emulated
+        }
+    }
+}
+
 /// What an acknowledged write survives, as the store is configured.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -22,7 +34,7 @@ pub enum Durability {
     /// The store does not know.
     #[default]
     Unknown,
-    /// Nothing: it is gone with the process.
+    /// Nothing: it is lost with the process.
     Process,
     /// A restart of the server, but perhaps not its crash.
     Restart,
@@ -34,8 +46,8 @@ pub enum Durability {
 
 /// What a store can do, how, and how durably.
 ///
-/// Every store keeps rules R1 to R10 whatever this says; it tells what those
-/// promises cost here, and which extras there are.
+/// Every store follows rules R1 to R10, whatever this says. It says what those
+/// promises cost on this store, and which optional properties the store has.
 #[non_exhaustive]
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Capabilities {
@@ -49,7 +61,7 @@ pub struct Capabilities {
     pub collection_scans: Support,
     /// Expired records removed without a sweep.
     pub native_expiry: Support,
-    /// Other clients told of changes to cacheable collections.
+    /// Notifications of other clients' changes to cacheable collections.
     pub change_notice: Support,
     /// Streamed objects.
     pub blobs: Support,
@@ -71,6 +83,19 @@ impl Capabilities {
             backend: backend.into(),
             ..Self::default()
         }
+    }
+
+    /// These capabilities without those whose Cargo feature is off, for a backend to
+    /// return.
+    #[must_use]
+    pub fn compiled(mut self) -> Self {
+        if !cfg!(feature = "blobs") {
+            self.blobs = Support::No;
+        }
+        if !cfg!(feature = "limits") {
+            self.rate_limits = Support::No;
+        }
+        self
     }
 
     /// Each capability by a name for people, and how it is offered: for a table.
@@ -133,5 +158,23 @@ impl fmt::Display for Durability {
             Self::Crash => "a crash",
             Self::Replicated => "the loss of a machine",
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_contract_that_is_not_compiled_is_not_claimed() {
+        let mut claimed = Capabilities::new("mine");
+        claimed.blobs = Support::Native;
+        claimed.rate_limits = Support::Native;
+        let compiled = claimed.compiled();
+        assert_eq!(compiled.blobs != Support::No, cfg!(feature = "blobs"));
+        assert_eq!(
+            compiled.rate_limits != Support::No,
+            cfg!(feature = "limits")
+        );
     }
 }

@@ -253,10 +253,10 @@ impl DynamoDbBuilder {
         capabilities.collection_scans = Support::Native;
         capabilities.native_expiry = Support::Native;
         capabilities.blobs = Support::Emulated;
-        capabilities.rate_limits = Support::Native;
+        capabilities.rate_limits = Support::native_if(cfg!(feature = "limits"));
         // As AWS promises it: each write is in three zones of the region.
         capabilities.durability = Durability::Replicated;
-        capabilities
+        capabilities.compiled()
     }
 
     /// Opens the store. The server is asked about the table, so that a wrong

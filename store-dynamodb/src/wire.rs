@@ -180,6 +180,54 @@ mod tests {
         }
     }
 
+    /// Items as release 0.1 stores them, which every later release must read.
+    #[test]
+    fn the_stored_forms_of_this_release_are_read() {
+        let of = |attributes: &[(&str, AttributeValue)]| -> Item {
+            let attributes = attributes.iter();
+            attributes
+                .map(|(name, value)| ((*name).to_owned(), value.clone()))
+                .collect()
+        };
+        let partition = Partition::new("acme").unwrap();
+        let key = RecordKey::new(THINGS, "alice").unwrap();
+        let version = Version::from_bytes([1; 16]);
+        let common = [
+            ("pk", text("r:acme")),
+            ("sk", text("things:alice")),
+            ("version", text("01010101010101010101010101010101")),
+        ];
+        let mut json = of(&common);
+        json.extend(of(&[
+            ("json", text("{\"name\":\"Ada\"}")),
+            (
+                "expires_at",
+                AttributeValue::N("1893456000123456789".into()),
+            ),
+            ("remove_at", AttributeValue::N("1893459601".into())),
+        ]));
+        let mut bytes = of(&common);
+        let content = AttributeValue::B(Blob::new(&b"\0\xff"[..]));
+        bytes.insert("bytes".into(), content);
+        for (form, expires_at, ttl, body) in [
+            (
+                json,
+                Some(Timestamp::from_nanos(1_893_456_000_123_456_789)),
+                Some(1_893_459_601),
+                Body::from_json("{\"name\":\"Ada\"}"),
+            ),
+            (bytes, None, None, Body::bytes(&b"\0\xff"[..]).unwrap()),
+        ] {
+            let written = item(key.at(&partition), version, expires_at, ttl, &body);
+            assert_eq!(written.unwrap(), form);
+            let read = named(form, THINGS).unwrap().unwrap();
+            assert_eq!((read.partition(), read.key()), (&partition, &key));
+            assert_eq!((read.version(), read.expires_at()), (version, expires_at));
+            let (read, expected) = (read.body().encoded(), body.encoded());
+            assert_eq!(format!("{read:?}"), format!("{expected:?}"));
+        }
+    }
+
     #[test]
     fn an_item_of_another_form_is_corrupt_and_names_no_content() {
         let partition = Partition::new("p").unwrap();

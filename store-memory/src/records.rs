@@ -401,10 +401,10 @@ impl RecordStore for MemoryRecords {
         capabilities.native_expiry = Support::Native;
         capabilities.change_notice = Support::Native;
         capabilities.blobs = Support::Emulated;
-        capabilities.rate_limits = Support::Native;
+        capabilities.rate_limits = Support::native_if(cfg!(feature = "limits"));
         capabilities.immediate_answers = Support::Native;
         capabilities.durability = Durability::Process;
-        capabilities
+        capabilities.compiled()
     }
 
     async fn ping(&self) -> Result<Ping> {

@@ -157,3 +157,14 @@ BEGIN
         last_refill = excluded.last_refill, expires_at = excluded.expires_at;
 END
 $swap$;
+
+-- Deletes all of a key's rows. A function, because a plain statement would not see the
+-- rows that a change adds while this waits for the lock.
+CREATE FUNCTION {schema}.delete_bucket(p_key bytea) RETURNS void
+LANGUAGE plpgsql VOLATILE AS $delete$
+BEGIN
+    PERFORM {schema}.check_isolation();
+    PERFORM pg_advisory_xact_lock({schema}.lock_of_bucket(p_key));
+    DELETE FROM {schema}.buckets AS b WHERE b.key = p_key;
+END
+$delete$;

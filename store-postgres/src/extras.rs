@@ -21,7 +21,7 @@ impl Extras {
         capabilities.ordered_scans = Support::Native;
         capabilities.collection_scans = Support::Native;
         capabilities.blobs = Support::Emulated;
-        capabilities.rate_limits = Support::Native;
+        capabilities.rate_limits = Support::native_if(cfg!(feature = "limits"));
         if self.change_notice {
             capabilities.change_notice = Support::Native;
         }
@@ -37,6 +37,6 @@ impl Extras {
                 .map(|part| (part, Durability::Restart))
                 .collect();
         }
-        capabilities
+        capabilities.compiled()
     }
 }

@@ -1,5 +1,5 @@
-//! Rate limits: a take is one statement; the change of a closure is a read and a
-//! compare-and-swap.
+//! Rate limits: a take and a deletion are one statement; the change of a closure is a
+//! read and a compare-and-swap.
 
 use std::sync::Arc;
 
@@ -27,6 +27,7 @@ pub(crate) struct Texts {
     take_many: Arc<str>,
     read: Arc<str>,
     swap: Arc<str>,
+    delete: Arc<str>,
 }
 
 const COLUMNS: &str = "quota, tat, tokens, last_refill, expires_at";
@@ -61,6 +62,7 @@ impl Texts {
                 "SELECT {COLUMNS} FROM {{schema}}.swap_bucket\
                  ({key}, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)"
             )),
+            delete: text(format!("SELECT {{schema}}.delete_bucket({key})")),
         }
     }
 }
@@ -200,6 +202,15 @@ impl PostgresLimits {
         Ok(Err(bucket(&rows)?))
     }
 
+    async fn delete_rows(&self, key: LimitKey<'_>) -> Result<()> {
+        let mut connection = self.shared.connection("delete").await?;
+        let query = sqlx::query(safe(&self.shared.limits.delete)).bind(key.as_str().as_bytes());
+        self.shared
+            .written("delete", connection.fetch_many(query))
+            .await
+            .map(drop)
+    }
+
     /// A take from one quota; `None` if a closure wrote its bucket.
     async fn take_one(&self, take: &Take<'_>, quota: &Quota) -> Result<Option<Decision>> {
         let terms = take.terms(quota);
@@ -307,6 +318,10 @@ impl RateLimitStore for PostgresLimits {
             // Converted here, by compare-and-swap.
             None => take_by_update(self, take).await,
         }
+    }
+
+    async fn delete(&self, key: LimitKey<'_>) -> Result<()> {
+        self.shared.call(|| self.delete_rows(key)).await
     }
 
     fn clock(&self) -> &dyn Clock {

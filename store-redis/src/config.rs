@@ -272,12 +272,12 @@ impl RedisBuilder {
         capabilities.collection_scans = Support::Native;
         capabilities.native_expiry = Support::Native;
         capabilities.blobs = Support::Emulated;
-        capabilities.rate_limits = Support::Native;
+        capabilities.rate_limits = Support::native_if(cfg!(feature = "limits"));
         capabilities.durability = durability;
         if self.change_notice {
             capabilities.change_notice = Support::Native;
         }
-        capabilities
+        capabilities.compiled()
     }
 
     /// Opens the store. It connects to the server, so a wrong URL is reported

@@ -246,6 +246,36 @@ mod tests {
         }
     }
 
+    /// Values as release 0.1 stores them, which every later release must read.
+    #[test]
+    fn the_stored_forms_of_this_release_are_read() {
+        let key = RecordKey::new(Collection::new("things"), "a").unwrap();
+        let partition = Partition::new("p").unwrap();
+        let version = Version::from_bytes([1; 16]);
+        let moment = Timestamp::from_nanos(1_893_456_000_123_456_789);
+        for (form, expires_at, body) in [
+            (
+                "j1 01010101010101010101010101010101 1893456000.123456789 {\"name\":\"Ada\"}",
+                Some(moment),
+                Body::from_json("{\"name\":\"Ada\"}"),
+            ),
+            (
+                "b1 01010101010101010101010101010101 ----------.--------- \0\n",
+                None,
+                Body::bytes(&b"\0\n"[..]).unwrap(),
+            ),
+        ] {
+            let stored = Stored::new(version, expires_at, &body).unwrap();
+            let written = [stored.header.as_bytes(), &stored.body].concat();
+            assert_eq!(written, form.as_bytes());
+            let value = Value::BulkString(form.into());
+            let read = record(value, &partition, &key).unwrap().unwrap();
+            assert_eq!((read.version(), read.expires_at()), (version, expires_at));
+            let (read, expected) = (read.body().encoded(), body.encoded());
+            assert_eq!(format!("{read:?}"), format!("{expected:?}"));
+        }
+    }
+
     #[test]
     fn a_value_that_is_no_record_is_an_error_and_no_panic() {
         let key = RecordKey::new(Collection::new("things"), "a").unwrap();

@@ -287,7 +287,7 @@ impl S3Builder {
         capabilities.ordered_scans = Support::Native;
         capabilities.collection_scans = Support::Native;
         capabilities.native_expiry = Support::No;
-        capabilities.blobs = Support::Native;
+        capabilities.blobs = Support::native_if(cfg!(feature = "blobs"));
         capabilities.rate_limits = Support::Emulated;
         capabilities.durability = match &self.source {
             Source::Url(url) if url.starts_with("memory:") => Durability::Process,
@@ -296,7 +296,7 @@ impl S3Builder {
             Source::Driver(_) => Durability::Unknown,
             _ => Durability::Replicated,
         };
-        capabilities
+        capabilities.compiled()
     }
 
     /// Opens the store, and reads what [`S3Store::setup`] found out about the
