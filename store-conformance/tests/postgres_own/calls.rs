@@ -120,7 +120,7 @@ async fn a_store_that_closes_waits_for_its_sweep(place: Place) -> End {
 
 async fn durability_is_told_as_the_server_is_configured(place: Place) -> End {
     let fsync: String = place.ask("SHOW fsync").await?;
-    let told = Store::from(place.open().await?)
+    let reported = Store::from(place.open().await?)
         .records()
         .capabilities()
         .durability;
@@ -129,6 +129,6 @@ async fn durability_is_told_as_the_server_is_configured(place: Place) -> End {
     } else {
         Durability::Restart
     };
-    assert_eq!(told, expected);
+    assert_eq!(reported, expected);
     Ok(())
 }

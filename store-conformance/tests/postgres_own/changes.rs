@@ -1,5 +1,5 @@
-//! Notices of changes: by whom, to whom, and what becomes of them when the
-//! line breaks.
+//! Change notices: which writes send them, which subscribers receive them, and what
+//! happens when the connection breaks.
 
 use std::time::Duration;
 
@@ -11,12 +11,12 @@ use store_postgres::{PostgresBuilder, PostgresStore};
 use crate::{End, Place, partition, tests};
 
 tests![
-    a_killed_listener_tells_of_a_gap_and_hears_again,
-    whoever_writes_tells_whatever_its_program_was_opened_with,
-    a_change_within_a_transaction_is_told_when_it_is_final,
-    setup_changes_what_is_announced_only_if_asked,
-    who_listens_where_nothing_is_told_is_refused,
-    who_listens_where_nothing_is_heard_is_refused,
+    a_terminated_listener_reports_a_gap_and_resumes,
+    every_writer_sends_notices_whatever_its_options,
+    a_change_within_a_transaction_is_announced_at_its_commit,
+    setup_changes_what_is_announced_only_on_request,
+    changes_are_refused_where_no_notices_are_sent,
+    changes_are_refused_where_no_notices_arrive,
     a_listener_needs_no_connection_of_the_pool,
     a_closed_store_leaves_no_listener_behind,
 ];
@@ -27,8 +27,8 @@ fn builder(place: &Place) -> PostgresBuilder {
     place.builder().collection(WATCHED)
 }
 
-/// A store that tells, set up.
-async fn telling(place: &Place) -> Result<PostgresStore> {
+/// A store with change notices, after `setup`.
+async fn notifying(place: &Place) -> Result<PostgresStore> {
     let store = builder(place).change_notice(true).connect().await?;
     store.setup().await?;
     Ok(store)
@@ -47,7 +47,7 @@ fn change(store: &Store, id: &str) -> Result<Batch> {
 async fn next(changes: &mut Changes) -> std::result::Result<Option<Notice>, &'static str> {
     tokio::time::timeout(Duration::from_secs(30), changes.next())
         .await
-        .map_err(|_| "nothing was told")
+        .map_err(|_| "no notice arrived")
 }
 
 fn changed(id: &str) -> Result<Option<Notice>> {
@@ -57,12 +57,12 @@ fn changed(id: &str) -> Result<Option<Notice>> {
     }))
 }
 
-/// Of the sessions that listen to this place.
+/// The sessions that listen to this schema.
 const LISTENERS: &str = "FROM pg_stat_activity WHERE pid <> pg_backend_pid() \
     AND query = 'LISTEN \"store_changes/{schema}\"'";
 
-async fn a_killed_listener_tells_of_a_gap_and_hears_again(place: Place) -> End {
-    let store = Store::from(telling(&place).await?);
+async fn a_terminated_listener_reports_a_gap_and_resumes(place: Place) -> End {
+    let store = Store::from(notifying(&place).await?);
     let mut changes = [
         store.records().changes().await?,
         store.records().changes().await?,
@@ -73,41 +73,38 @@ async fn a_killed_listener_tells_of_a_gap_and_hears_again(place: Place) -> End {
                 "SELECT count(pg_terminate_backend(pid)) {LISTENERS}"
             ))
             .await?;
-        assert_eq!(killed, 1, "one line, however many listen");
-        // Nobody can say whether this is heard before, between or after.
-        store
-            .records()
-            .commit(&change(&store, "meanwhile")?)
-            .await?;
+        assert_eq!(killed, 1, "one connection for all subscribers");
+        // Its notice may arrive before, between or after the two gaps, or not at all.
+        store.records().commit(&change(&store, "during")?).await?;
         for changes in &mut changes {
             let mut gaps = 0;
             while gaps < 2 {
                 match next(changes).await? {
                     Some(Notice::Gap) => gaps += 1,
-                    told => assert_eq!(told, changed("meanwhile")?),
+                    other => assert_eq!(other, changed("during")?),
                 }
             }
         }
         store.records().commit(&change(&store, round)?).await?;
         for changes in &mut changes {
-            let mut told = next(changes).await?;
-            if told == changed("meanwhile")? {
-                told = next(changes).await?;
+            let mut notice = next(changes).await?;
+            if notice == changed("during")? {
+                notice = next(changes).await?;
             }
-            assert_eq!(told, changed(round)?, "after the last gap all is heard");
+            assert_eq!(notice, changed(round)?, "nothing is missed after a gap");
         }
     }
     Ok(())
 }
 
-async fn whoever_writes_tells_whatever_its_program_was_opened_with(place: Place) -> End {
-    let listening = Store::from(telling(&place).await?);
+async fn every_writer_sends_notices_whatever_its_options(place: Place) -> End {
+    let listening = Store::from(notifying(&place).await?);
     let mut changes = listening.records().changes().await?;
     let other = Store::from(builder(&place).connect().await?);
     assert_eq!(other.records().capabilities().change_notice, Support::No);
     other.records().commit(&change(&other, "a")?).await?;
     assert_eq!(next(&mut changes).await?, changed("a")?);
-    // A person with psql.
+    // A statement that does not go through the store, such as with psql.
     place
         .run("DELETE FROM {schema}.records WHERE collection = 'watched' AND id = 'a'")
         .await?;
@@ -127,8 +124,8 @@ async fn whoever_writes_tells_whatever_its_program_was_opened_with(place: Place)
     Ok(())
 }
 
-async fn a_change_within_a_transaction_is_told_when_it_is_final(place: Place) -> End {
-    let postgres = telling(&place).await?;
+async fn a_change_within_a_transaction_is_announced_at_its_commit(place: Place) -> End {
+    let postgres = notifying(&place).await?;
     let store = Store::from(&postgres);
     let mut changes = store.records().changes().await?;
     let mut connection = PgConnection::connect(&place.url).await?;
@@ -146,16 +143,16 @@ async fn a_change_within_a_transaction_is_told_when_it_is_final(place: Place) ->
     Ok(())
 }
 
-async fn setup_changes_what_is_announced_only_if_asked(place: Place) -> End {
+async fn setup_changes_what_is_announced_only_on_request(place: Place) -> End {
     const LATER: Collection = Collection::new("cached_later").cacheable();
-    let told = "SELECT coalesce(string_agg(c.name, ' ' ORDER BY c.name), 'none')
+    let announced = "SELECT coalesce(string_agg(c.name, ' ' ORDER BY c.name), 'none')
         FROM {schema}.collections AS c
         WHERE c.name IN ('watched', 'things', 'cached_later') AND EXISTS (
             SELECT FROM pg_trigger AS t
             WHERE t.tgrelid = '{schema}.records'::regclass AND t.tgname = 'announce'
               AND pg_get_triggerdef(t.oid) LIKE '%' || c.name || '%')";
     builder(&place).connect().await?.setup().await?;
-    for (said, later, left) in [
+    for (option, later, expected) in [
         (None, false, "none"),
         (Some(true), false, "watched"),
         (None, false, "watched"),
@@ -164,42 +161,40 @@ async fn setup_changes_what_is_announced_only_if_asked(place: Place) -> End {
         (Some(true), false, "watched"),
     ] {
         let mut builder = builder(&place);
-        if let Some(told) = said {
-            builder = builder.change_notice(told);
+        if let Some(enabled) = option {
+            builder = builder.change_notice(enabled);
         }
         if later {
             builder = builder.collection(LATER);
         }
         builder.connect().await?.setup().await?;
-        assert_eq!(place.ask::<String>(told).await?, left, "{said:?} {later}");
+        let found = place.ask::<String>(announced).await?;
+        assert_eq!(found, expected, "{option:?} {later}");
     }
     Ok(())
 }
 
-async fn who_listens_where_nothing_is_told_is_refused(place: Place) -> End {
-    let silent = builder(&place).connect().await?;
-    silent.setup().await?;
-    let unasked = Store::from(silent);
-    let error = unasked
-        .records()
-        .changes()
-        .await
-        .expect_err("not asked for");
+async fn changes_are_refused_where_no_notices_are_sent(place: Place) -> End {
+    let without = builder(&place).connect().await?;
+    without.setup().await?;
+    let without = Store::from(without);
+    let error = without.records().changes().await.expect_err("not enabled");
     assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
 
-    let asked = builder(&place).change_notice(true).connect().await?;
-    let store = Store::from(&asked);
+    let enabled = builder(&place).change_notice(true).connect().await?;
+    let store = Store::from(&enabled);
     let error = store.records().changes().await.expect_err("not set up");
     assert_eq!(error.kind(), ErrorKind::Config, "{error}");
     assert!(error.message().contains("setup"), "{error}");
-    asked.setup().await?;
+    enabled.setup().await?;
     store.records().changes().await?;
     Ok(())
 }
 
-/// As a pooler in transaction mode, which grants LISTEN and delivers nothing.
-async fn who_listens_where_nothing_is_heard_is_refused(place: Place) -> End {
-    telling(&place).await?;
+/// Another database stands for a pooler in transaction mode, which accepts LISTEN and
+/// delivers no notices.
+async fn changes_are_refused_where_no_notices_arrive(place: Place) -> End {
+    notifying(&place).await?;
     let elsewhere = format!("{}_elsewhere", place.schema);
     place.run(&format!("CREATE DATABASE {elsewhere}")).await?;
     let url = |database: &str| {
@@ -210,20 +205,20 @@ async fn who_listens_where_nothing_is_heard_is_refused(place: Place) -> End {
         let builder = builder(&place).change_notice(true).listener_url(url);
         builder.timeout(Duration::from_millis(500)).connect()
     };
-    let deaf = Store::from(listening(url(&elsewhere)).await?);
-    let error = deaf
+    let unreached = Store::from(listening(url(&elsewhere)).await?);
+    let error = unreached
         .records()
         .changes()
         .await
         .expect_err("another database");
     assert_eq!(error.kind(), ErrorKind::Config, "{error}");
     assert!(error.message().contains("listener_url"), "{error}");
-    deaf.close().await?;
+    unreached.close().await?;
 
-    let hearing = Store::from(listening(place.url.clone()).await?);
-    let mut changes = hearing.records().changes().await?;
-    let batch = change(&hearing, "a")?;
-    hearing.records().commit(&batch).await?;
+    let reached = Store::from(listening(place.url.clone()).await?);
+    let mut changes = reached.records().changes().await?;
+    let batch = change(&reached, "a")?;
+    reached.records().commit(&batch).await?;
     assert_eq!(next(&mut changes).await?, changed("a")?);
     place
         .run(&format!("DROP DATABASE {elsewhere} WITH (FORCE)"))
@@ -232,7 +227,7 @@ async fn who_listens_where_nothing_is_heard_is_refused(place: Place) -> End {
 }
 
 async fn a_listener_needs_no_connection_of_the_pool(place: Place) -> End {
-    telling(&place).await?;
+    notifying(&place).await?;
     let small = builder(&place).change_notice(true).max_connections(1);
     let store = Store::from(small.connect().await?);
     let mut changes = store.records().changes().await?;
@@ -244,26 +239,26 @@ async fn a_listener_needs_no_connection_of_the_pool(place: Place) -> End {
 }
 
 async fn a_closed_store_leaves_no_listener_behind(place: Place) -> End {
-    let question = format!("SELECT count(*) {LISTENERS}");
-    let listeners = || place.ask::<i64>(&question);
-    let closed = telling(&place).await?;
-    let dropped = telling(&place).await?;
-    let mut heard = Store::from(&closed).records().changes().await?;
-    let mut lost = Store::from(&dropped).records().changes().await?;
+    let query = format!("SELECT count(*) {LISTENERS}");
+    let listeners = || place.ask::<i64>(&query);
+    let closed = notifying(&place).await?;
+    let dropped = notifying(&place).await?;
+    let mut of_closed = Store::from(&closed).records().changes().await?;
+    let mut of_dropped = Store::from(&dropped).records().changes().await?;
     assert_eq!(listeners().await?, 2);
     closed.close().await?;
     drop(dropped);
-    assert_eq!(next(&mut heard).await?, None);
-    assert_eq!(next(&mut lost).await?, None);
-    // The server ends a session when it sees that the client is gone.
+    assert_eq!(next(&mut of_closed).await?, None);
+    assert_eq!(next(&mut of_dropped).await?, None);
+    // The server ends a session when it notices that the client has disconnected.
     while listeners().await? > 0 {}
-    // A pool that is lent stays open, and the listener goes all the same.
+    // A borrowed pool stays open, and the listener is closed all the same.
     let pool = sqlx::PgPool::connect(&place.url).await?;
-    let lent = builder(&place).change_notice(true).pool(pool.clone());
-    let lent = Store::from(lent.connect().await?);
-    lent.records().changes().await?;
+    let borrowed = builder(&place).change_notice(true).pool(pool.clone());
+    let borrowed = Store::from(borrowed.connect().await?);
+    borrowed.records().changes().await?;
     assert_eq!(listeners().await?, 1);
-    lent.close().await?;
+    borrowed.close().await?;
     while listeners().await? > 0 {}
     assert!(!pool.is_closed());
     Ok(())

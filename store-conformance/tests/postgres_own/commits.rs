@@ -85,7 +85,7 @@ async fn a_single_put_and_a_commit_that_checks_it_agree_on_an_order(place: Place
             batch
         };
         let won = race(&stores, [single, several]).await?;
-        assert!(won[0], "nobody else writes it");
+        assert!(won[0], "there is no other writer");
         let followed = stores[0].records().commit(&follow).await.is_ok();
         assert_eq!(followed, !won[1], "round {round}: a commit seen half");
         both_ways[usize::from(won[1])] += 1;

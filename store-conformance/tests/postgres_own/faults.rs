@@ -1,4 +1,4 @@
-//! Lost connections, servers that are gone, callers that give up.
+//! Lost connections, servers that stopped, dropped calls.
 
 use std::time::Duration;
 
@@ -59,11 +59,15 @@ impl Wired for Place {
 async fn without_a_connection_nothing_was_sent(place: Place) -> End {
     let (proxy, store) = place.behind(0).await?;
     proxy.set_down(true);
-    // The first finds the connection of before, and may have been heard.
+    // The first call uses the old connection, so the server may have received it.
     for _ in 0..3 {
-        number(&store, "a").await.expect_err("the server is gone");
+        number(&store, "a")
+            .await
+            .expect_err("the server was stopped");
     }
-    let error = write(&store, "a", 2).await.expect_err("the server is gone");
+    let error = write(&store, "a", 2)
+        .await
+        .expect_err("the server was stopped");
     assert_eq!(
         (error.kind(), error.retry()),
         (ErrorKind::Unavailable, Retry::Safe),
@@ -134,7 +138,11 @@ async fn a_commit_that_waits_too_long_times_out(place: Place) -> End {
         (error.kind(), error.retry()),
         (ErrorKind::Timeout, Retry::Ambiguous)
     );
-    assert_eq!(number(&ours, "a").await?, None, "a read waits for nobody");
+    assert_eq!(
+        number(&ours, "a").await?,
+        None,
+        "a read does not wait for a lock"
+    );
 
     let servers = Store::from(place.builder().statement_timeout(short).connect().await?);
     let error = write(&servers, "a", 3)

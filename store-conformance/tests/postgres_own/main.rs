@@ -1,5 +1,5 @@
-//! What PostgreSQL's store promises beyond the suite: its schema, its round
-//! trips, what becomes of a call when the server or the caller goes away.
+//! What the PostgreSQL store promises beyond the suite: its schema, its round trips,
+//! and what happens to a call when the server fails or the caller drops it.
 
 mod calls;
 mod changes;
@@ -28,7 +28,7 @@ use store_postgres::sqlx::postgres::PgConnectOptions;
 use store_postgres::sqlx::{Connection, PgConnection, PgPool, Row};
 use store_postgres::{PostgresBuilder, PostgresStore, sqlx};
 
-/// A schema that nobody used, on the server.
+/// An unused schema on the server.
 #[derive(Clone)]
 struct Place {
     url: String,
@@ -51,15 +51,15 @@ impl Place {
             .clock(ManualClock::default())
     }
 
-    /// A store that was set up.
+    /// A store after `setup`.
     async fn open(&self) -> Result<PostgresStore> {
         let store = self.builder().connect().await?;
         store.setup().await?;
         Ok(store)
     }
 
-    /// A line to the server that can be watched and cut, and the URL of its end;
-    /// chance comes from `seed`.
+    /// A proxy to the server, whose connections can be observed and cut, and its URL.
+    /// `seed` seeds its random choices.
     async fn proxy(&self, seed: u64) -> std::io::Result<(Proxy, String)> {
         let server = self.url.split(['@', '/']).nth(3);
         let server = server.expect("postgres://user@host/");
@@ -72,13 +72,13 @@ impl Place {
         PgPool::connect(&self.url).await
     }
 
-    /// A connection of one's own, such as a pooler takes too.
+    /// A separate connection, with options that a pooler accepts too.
     async fn connection(&self) -> std::result::Result<PgConnection, sqlx::Error> {
         let options: PgConnectOptions = self.url.parse()?;
         PgConnection::connect_with(&options.extra_float_digits(None)).await
     }
 
-    /// The first column of the only row, `{schema}` replaced.
+    /// The first column of the only row that `query` returns, with `{schema}` replaced.
     async fn ask<T>(&self, query: &str) -> std::result::Result<T, sqlx::Error>
     where
         T: for<'r> sqlx::Decode<'r, sqlx::Postgres> + sqlx::Type<sqlx::Postgres>,
@@ -91,7 +91,7 @@ impl Place {
             .try_get(0)
     }
 
-    /// Statements without an answer, `{schema}` replaced.
+    /// Executes statements, with `{schema}` replaced.
     async fn run(&self, text: &str) -> std::result::Result<(), sqlx::Error> {
         let mut connection = self.connection().await?;
         let text = text.replace("{schema}", &self.schema);

@@ -97,8 +97,8 @@ async fn a_crash_forgets_unlogged_nonces_and_accepts_none_twice(place: Place) ->
     let before = open.clone().connect().await?;
     before.setup().await?;
     let capabilities = |store: &store_postgres::PostgresStore| {
-        let told = Store::from(store).records().capabilities();
-        (told.durability, told.exceptions)
+        let capabilities = Store::from(store).records().capabilities();
+        (capabilities.durability, capabilities.exceptions)
     };
     assert_eq!(capabilities(&before), (Durability::Crash, vec![]));
 

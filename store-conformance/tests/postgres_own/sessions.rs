@@ -113,7 +113,7 @@ async fn sessions_that_were_ended_while_idle_fail_no_call(place: Place) -> End {
 }
 
 async fn a_port_where_nothing_listens_is_reported_without_waiting(_: Place) -> End {
-    // Port 1 is nobody's; see RFC 1078.
+    // No server listens on port 1 (tcpmux, RFC 1078).
     let connecting = PostgresStore::connect("postgres://store:hunter2@127.0.0.1:1/db");
     let opened = tokio::time::timeout(SOON, connecting).await?;
     let error = opened.expect_err("nothing listens there");

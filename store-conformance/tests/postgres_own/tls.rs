@@ -41,7 +41,7 @@ async fn serve(place: &Place, name: &str, (certificate, key): (String, String)) 
     Ok(())
 }
 
-/// What is said to whoever opens this; it must not take a pool's patience.
+/// The error of opening this store, which must not wait for the pool's timeout.
 async fn refused(what: &str, builder: PostgresBuilder) -> store_core::Error {
     let opened = tokio::time::timeout(Duration::from_secs(5), builder.connect()).await;
     let error = opened.expect(what).expect_err(what);
