@@ -1,9 +1,9 @@
-//! Several processes, and processes that are killed in the middle of anything:
-//! S3 itself does not crash, its clients do.
+//! Several processes, and processes that are killed at any point: S3 itself does not
+//! crash, but its clients do.
 //!
-//! Started by itself with [`CHILD`] in the environment, this program is one of
-//! them: it raises two records together and races for nonces, and says what it
-//! was told, until it is killed.
+//! With [`CHILD`] in its environment, this program is one of those processes: it
+//! increments two records in one commit, competes for nonces, and prints the results
+//! until it is killed.
 
 use std::collections::HashSet;
 use std::io::{BufRead, BufReader, Write};
