@@ -199,7 +199,7 @@ impl Bench {
         println!("{measured}");
     }
 
-    /// As one would: read, decide, put if nobody was faster.
+    /// Read, decide, and put if the item has not changed.
     async fn raw_take(&self, i: u64) {
         let own = format!("{}", i % KEYS);
         let item = self.raw_get("raw-limit", own.clone()).await;

@@ -4,7 +4,7 @@
 //! Both sides hold `String` keys, decide by GCRA, and allow every call: what is
 //! compared is the price of an allowed call. "Time supplied": ours gets a time
 //! that was read before, governor runs on its own fake clock, one atomic load.
-//! "Own clock": each reads the clock that it reads unless told otherwise.
+//! "Own clock": each contender reads its default clock.
 //!
 //! What is measured is the wall clock of a thread that has a processor to
 //! itself. A round in which any thread was taken off its processor is measured
@@ -74,7 +74,7 @@ struct Spent {
 }
 
 impl Spent {
-    /// Whether nobody else had the processor for long.
+    /// Whether no other process used the processor for long.
     fn is_undisturbed(self) -> bool {
         self.wall <= self.processor + self.processor / 20
     }
@@ -86,7 +86,7 @@ static REPEATED: AtomicU64 = AtomicU64::new(0);
 static DISTURBED: AtomicU64 = AtomicU64::new(0);
 
 impl<'a> Setting<'a> {
-    /// `call` as a contender: each round goes on with the keys where it stopped.
+    /// `call` as a contender: each round continues with the keys where it stopped.
     fn contender(
         self,
         call: impl Fn(&String) -> bool + Sync + 'a,

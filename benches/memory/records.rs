@@ -1,4 +1,4 @@
-//! Records in memory beside the raw structures they are kept in, and beside
+//! Records in memory beside the raw structures that hold them, and beside
 //! moka: `cargo xtask bench --name memory_records`.
 
 #![allow(clippy::unwrap_used)] // A failed measurement may end the program.
@@ -31,7 +31,7 @@ struct User {
     active: bool,
 }
 
-/// A record's name, made beforehand: making it is nobody's cost here.
+/// A record's name, made in advance, so that its cost is not measured.
 struct Name {
     partition: Partition,
     key: RecordKey,

@@ -13,7 +13,7 @@ const KEYS: u64 = 100;
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// The same arithmetic as the store's, over an equal table, by hand. No row in
-/// the answer is a refusal; how long to wait it does not tell.
+/// the answer is a refusal, without the time to wait.
 const UPSERT: &str = "INSERT INTO {schema}.by_hand AS b (key, quota, tat, expires_at) \
     VALUES ($1, $2, $3 + $4, $6) \
     ON CONFLICT (key, quota) DO UPDATE SET expires_at = $6, tat = $4 \

@@ -36,7 +36,7 @@ pub(super) fn measure(url: &str) {
     };
     Runtime::new().unwrap().block_on(streaming);
     let Some(peak) = peak_mib() else {
-        println!("Not measured: memory, which this system does not tell.\n");
+        println!("Not measured: memory, which this system does not report.\n");
         return;
     };
     let verdict = if peak <= GOAL_MIB {

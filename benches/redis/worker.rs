@@ -1,4 +1,4 @@
-//! A process that works as often as it is told, and says how long that took.
+//! A process that repeats a call a given number of times and reports how long it took.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -7,7 +7,7 @@ use std::time::Duration;
 /// With this, this program is such a process itself.
 pub(crate) const ARGUMENT: &str = "--contend";
 
-/// It is told by a line with a number, and answers by one with nanoseconds.
+/// It reads a line with the number of calls, and writes one with nanoseconds.
 pub(crate) struct Worker {
     process: Child,
     input: Option<ChildStdin>,
@@ -40,7 +40,7 @@ impl Worker {
     }
 }
 
-/// The other end: works whenever it is told.
+/// The other end: runs the calls that are requested.
 pub(crate) fn serve(mut work: impl FnMut(u64) -> Duration) {
     for line in std::io::stdin().lines() {
         let took = work(line.unwrap().parse().unwrap());

@@ -87,7 +87,7 @@ impl Collection {
     }
 
     /// Declares that an id, once deleted or expired, is never used again, so
-    /// that a backend need keep no tombstone.
+    /// that a backend needs no tombstone for it.
     pub const fn single_use(self) -> Self {
         self.with(SINGLE_USE)
     }
@@ -182,7 +182,7 @@ impl Collection {
     }
 
     /// Hash and flags of the first declaration of this name that was used. Names
-    /// are told apart by their hashes alone, of which 60 bits are compared.
+    /// are distinguished by 60 bits of their hashes alone.
     fn first_declared(self) -> u64 {
         let start = (self.hash_and_flags >> FLAGS.count_ones()) as usize;
         for step in 0..SLOTS {

@@ -272,10 +272,9 @@ fn short_digest(parts: &[&str]) -> u32 {
 
 /// Fits a contract's key, of any length and with any character, into a name.
 ///
-/// What fits is kept as it is, readable; what does not becomes `#` and a
-/// SHA-256 digest. Two different keys never give one name: a key that starts
-/// with `#` itself is digested too. Keep the full key in the record where
-/// people should see it.
+/// A key that fits stays as it is, readable. Any other becomes `#` and a SHA-256
+/// digest. Two different keys never have one name: a key that starts with `#` is digested
+/// too. Store the full key in the record if people should see it.
 ///
 /// ```
 /// use store_core::key::bounded;

@@ -1,4 +1,4 @@
-//! What a store keeps: a body under a name, with a version and perhaps an expiry.
+//! A stored record: a body under a name, with a version and optionally an expiry.
 
 use std::fmt;
 use std::str::FromStr;
@@ -24,8 +24,8 @@ use crate::key::{Partition, RecordKey, RecordRef};
 pub struct Version(u128);
 
 impl Version {
-    /// A version that nobody had before: 64 random bits of this process and a
-    /// counter. A process that forks must not go on in both halves.
+    /// A version that was never used before: 64 random bits of this process and a
+    /// counter. After a `fork`, only one of the two processes may use stores.
     pub fn unique() -> Self {
         if let (Some(high), Some(low)) = (seeded(), seeded()) {
             return Self(u128::from(high) << 64 | u128::from(low));

@@ -73,27 +73,28 @@ pub trait RecordStore: Send + Sync + fmt::Debug {
         Ok(Ping::default())
     }
 
-    /// What is changed in [cacheable](crate::Collection::cacheable) collections
-    /// from now on, by whatever client; see [`changes`](crate::changes). Opt-in
-    /// where it costs, and `Unsupported` unless
-    /// [`Capabilities::change_notice`] says that there is one.
+    /// A subscription to the changes that any client makes in
+    /// [cacheable](crate::Collection::cacheable) collections from now on; see
+    /// [`changes`](crate::changes). `Unsupported` unless
+    /// [`Capabilities::change_notice`] says otherwise; some backends must enable it,
+    /// because it slows down commits.
     async fn changes(&self) -> Result<Changes> {
         Err(Error::unsupported(
-            "this store tells nobody of changes; bound what is remembered by a time to live",
+            "this store sends no change notices; limit the lifetime of what is cached",
         ))
     }
 
-    /// Removes some records that expired longer than `grace` ago; says how
-    /// many, and whether there may be more. Nobody depends on it: an expired
-    /// record is absent already.
+    /// Removes some records that expired longer than `grace` ago. Returns how many, and
+    /// whether there may be more. It only frees space: an expired record is absent
+    /// already.
     async fn sweep(&self, grace: Duration) -> Result<Swept> {
         let _ = grace;
         Ok(Swept::default())
     }
 
-    /// Stops background work and waits for it; idempotent; for all clones of
-    /// this opened store. Afterwards every operation is `Closed`. A client that
-    /// was lent to the store stays open.
+    /// Closes all clones of this opened store: stops background work and waits for it.
+    /// Afterwards every operation fails as `Closed`. Idempotent. A client that belongs to
+    /// the application stays open.
     async fn close(&self) -> Result<()> {
         Ok(())
     }
@@ -104,14 +105,15 @@ pub trait RecordStore: Send + Sync + fmt::Debug {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[doc(alias("health check", "liveness"))]
 pub struct Ping {
-    /// The server's own time, if it told it.
+    /// The server's own time, if the answer contained it.
     pub server_time: Option<Timestamp>,
-    /// How far the server's clock and ours are apart, if it told its time.
+    /// The difference between the server's clock and ours, if the answer contained its
+    /// time.
     pub skew: Option<Duration>,
 }
 
 impl Ping {
-    /// An answer that told the server's time, received at `now`.
+    /// An answer with the server's time, received at `now`.
     pub fn at(server_time: Timestamp, now: Timestamp) -> Self {
         Self {
             server_time: Some(server_time),

@@ -196,8 +196,8 @@ impl Scan {
         is_name(id) && id.starts_with(&self.id_prefix)
     }
 
-    /// For a backend: a cursor that goes on from `position` and fits this
-    /// question alone.
+    /// For a backend: a cursor that continues after `position` and is valid for this
+    /// query only.
     pub fn cursor(&self, position: impl AsRef<[u8]>) -> Cursor {
         let mut bytes = self.fingerprint().to_vec();
         bytes.extend_from_slice(position.as_ref());
@@ -209,7 +209,7 @@ impl Scan {
             Scope::Partition(partition) => ("one", partition.as_str()),
             Scope::Partitions(prefix) => ("all", prefix.as_str()),
         };
-        // FNV-1a: it tells questions apart; it guards no secret.
+        // FNV-1a: it distinguishes queries and guards no secret.
         let mut hash = 0xcbf2_9ce4_8422_2325u64;
         for part in [self.collection.name(), tag, scope, &self.id_prefix] {
             let length = (part.len() as u64).to_be_bytes();

@@ -2,13 +2,14 @@
 //!
 //! [`transact`] runs a closure that reads and writes through a
 //! [`Transaction`]. What it wrote becomes one [`Batch`]; what it read becomes
-//! that batch's expectations. If nobody changed any of it meanwhile, all of it
-//! is written, else none, and the closure runs again on the current records.
+//! that batch's expectations. If no other client changed
+//! any of it in the meantime, all of it is written. Otherwise nothing is written, and the
+//! closure runs again with the current records.
 //!
 //! The closure is plain code without `await`. When it asks for a record that
 //! was not read yet, it gets an error, which it returns; the record is fetched
-//! and the closure starts over. So it must do nothing but talk to its
-//! transaction, and it may run many times. [`Transaction::need`] asks for
+//! and the closure starts over. So it must use
+//! nothing but its transaction, because it may run many times. [`Transaction::need`] asks for
 //! several records in one round trip.
 //!
 //! ```
@@ -222,7 +223,7 @@ impl Transaction {
         Ok(())
     }
 
-    /// Sixteen bytes that nobody had before: for ids made within the closure.
+    /// Sixteen bytes that were never used before, for ids generated in the closure.
     /// The same ones, in the same order, each time the closure runs.
     pub fn fresh(&mut self) -> [u8; 16] {
         let mut hash = Sha256::new();
@@ -288,8 +289,8 @@ where
         let mut tx = Transaction::new(known, seed, records.clock().now());
         let outcome = work(&mut tx);
         if !tx.missing.is_empty() {
-            // Too many for one commit is told before they are read, and a
-            // closure that asks for others each time does not run for ever.
+            // Too many records for one commit are refused before they are read, and a
+            // closure that asks for other records each time does not run for ever.
             tx.batch(partition, false)?;
             if reads > MAX_ITEMS {
                 return Err(Error::invalid(

@@ -3,7 +3,7 @@
 //! Commits are optimistic: a writer reads, decides, and writes if nothing
 //! changed. While writers rarely meet, that costs nothing. When hundreds of
 //! tasks rewrite one record, all but one of them lose each round, and retrying
-//! at once makes it worse. So a writer that loses a race enters a first-come,
+//! immediately makes it worse. So a writer that loses a race enters a first-come,
 //! first-served queue, and so does one that arrives while others are queued.
 //! Only writers of other processes can then still make the first in the queue
 //! lose.
@@ -11,7 +11,7 @@
 //! The queue is an optimization: the commit's expectations alone guarantee
 //! correctness. Therefore no writer waits for a queue that stands still. If one
 //! turn lasts longer than [`PATIENCE`] (its future may not be polled, or its
-//! server may not answer), those behind it go on without a turn, and so do those
+//! server may not answer), those behind it continue without a turn, and so do those
 //! that arrive until that turn ends: it may itself be waiting for one of them. A
 //! dropped future releases its turn, or its place in the queue.
 
@@ -77,7 +77,7 @@ impl Place {
         }
     }
 
-    /// Waits for a turn if there is a queue; `None` if nobody competes.
+    /// Waits for a turn if there is a queue; `None` without competition.
     pub(crate) async fn turn_if_contended(&self) -> Option<Turn> {
         if IN_USE.load(Ordering::Relaxed) == 0 || !queues().contains_key(self) {
             return None;
@@ -146,7 +146,7 @@ impl Drop for Turn {
     fn drop(&mut self) {
         let mut queues = queues();
         drop(self.guard.take());
-        // The table's and this one: nobody else holds or awaits a turn here.
+        // The table's reference and this one: no other writer holds or awaits a turn.
         if Arc::strong_count(&self.queue) == 2 {
             queues.remove(&self.place);
         }

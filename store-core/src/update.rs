@@ -1,4 +1,4 @@
-//! Read, decide, write if nothing changed meanwhile; again if it did.
+//! Changes of one record by compare-and-swap.
 
 use async_trait::async_trait;
 

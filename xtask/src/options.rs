@@ -20,7 +20,7 @@ pub struct Options {
 }
 
 impl Options {
-    /// Sets the variables that tell a program where its servers may come from.
+    /// Sets the variables by which a program knows where its servers may come from.
     pub fn apply(&self, command: &mut Command) {
         for (name, wanted) in [
             ("STORE_TEST_NO_DOCKER", self.no_docker),

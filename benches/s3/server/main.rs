@@ -27,7 +27,7 @@ struct Bench {
     runtime: Runtime,
     raw: AmazonS3,
     store: Store,
-    /// Where nobody else writes.
+    /// Without other writers.
     prefix: String,
     users: Partition,
 }

@@ -18,7 +18,7 @@ async fn nothing_acknowledged_is_lost_and_nothing_is_there_by_half(place: Place)
         .builder()
         .url(server.url())
         .collections(COLLECTIONS)
-        // The pool goes on trying to connect for so long: a restart, and more.
+        // The pool tries to connect for this long: longer than a restart takes.
         .acquire_timeout(Duration::from_secs(30))
         .connect()
         .await?;

@@ -151,7 +151,7 @@ async fn a_crash_forgets_unlogged_nonces_and_accepts_none_twice(place: Place) ->
             assert_eq!(check, NonceCheck::Unknown, "{name}");
         }
     }
-    // All else is there, and the table goes on working.
+    // All other records are there, and the table can still be used.
     assert_eq!(number(&store, "a").await?, Some(2));
     let issuer = platform.issuer();
     assert!(lti.store().get_registration(issuer, None).await?.is_some());

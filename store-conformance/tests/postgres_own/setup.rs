@@ -25,7 +25,7 @@ tests![
     two_schemas_in_one_database_never_see_each_other,
     the_search_path_does_not_matter,
     every_table_and_column_says_what_it_is_for,
-    chunks_are_kept_out_of_line_and_uncompressed,
+    chunks_are_stored_out_of_line_and_uncompressed,
     a_store_without_setup_says_what_to_do,
     a_wrong_option_is_refused_before_anything_is_sent,
     a_database_of_another_isolation_is_refused_by_its_commits,
@@ -297,7 +297,7 @@ async fn every_table_and_column_says_what_it_is_for(place: Place) -> End {
     Ok(())
 }
 
-async fn chunks_are_kept_out_of_line_and_uncompressed(place: Place) -> End {
+async fn chunks_are_stored_out_of_line_and_uncompressed(place: Place) -> End {
     place.open().await?;
     let storage = |table: &'static str| {
         let place = place.clone();

@@ -12,7 +12,7 @@ use store_core::tenants::{Tenant, TenantPath};
 use crate::{End, Place, tests};
 
 tests![
-    every_contract_can_be_looked_at_in_columns,
+    every_contract_is_shown_in_columns,
     every_view_and_column_has_a_comment,
     setup_creates_a_view_that_is_missing,
     no_view_shows_a_secret,
@@ -67,7 +67,7 @@ async fn furnish(store: &Store) -> Result<String, store_core::Error> {
     Ok(key.expose().to_owned())
 }
 
-async fn every_contract_can_be_looked_at_in_columns(place: Place) -> End {
+async fn every_contract_is_shown_in_columns(place: Place) -> End {
     let store = Store::from(place.open().await?);
     furnish(&store).await?;
     for (question, answer) in [

@@ -21,7 +21,7 @@ tests![
     an_outage_at_any_request_of_a_write_leaves_the_old_or_the_new,
     a_cut_at_any_request_of_a_write_leaves_the_old_or_the_new,
     an_overloaded_server_publishes_what_it_says,
-    writes_and_sweeps_at_once_leave_what_was_published,
+    concurrent_writes_and_sweeps_leave_what_was_published,
     a_sweep_at_any_request_of_a_commit_frees_nothing_of_it,
     a_commit_at_any_request_of_a_sweep_loses_nothing,
 ];
@@ -167,7 +167,7 @@ async fn an_overloaded_server_publishes_what_it_says(_: Place) -> End {
 
 /// Several writers of one object, with abandoned writes, deletes and sweeps, while
 /// time passes: the object is always whole, and what is published in the end stays.
-async fn writes_and_sweeps_at_once_leave_what_was_published(_: Place) -> End {
+async fn concurrent_writes_and_sweeps_leave_what_was_published(_: Place) -> End {
     const WRITERS: u64 = 3;
     let (watched, clock) = (Watched::new(), ManualClock::default());
     let mut tasks = tokio::task::JoinSet::new();

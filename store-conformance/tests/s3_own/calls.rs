@@ -17,7 +17,7 @@ use crate::{End, Place, harness, key, other, partition, put, tests, write};
 
 tests![
     requests_are_as_documented,
-    takes_that_come_together_go_together,
+    concurrent_takes_are_sent_together,
     a_commit_costs_the_same_in_any_partition,
     a_list_of_what_was_deleted_or_expired_reads_nothing,
     a_deleted_nonce_leaves_nothing,
@@ -109,7 +109,7 @@ async fn requests_are_as_documented(place: Place) -> End {
     Ok(())
 }
 
-async fn takes_that_come_together_go_together(place: Place) -> End {
+async fn concurrent_takes_are_sent_together(place: Place) -> End {
     const TAKES: u64 = 64;
     let proxy = Proxy::start(harness::address(&place.url), Some(proxy::http), 0).await?;
     let url = format!("http://{}", proxy.address());

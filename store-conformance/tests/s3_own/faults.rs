@@ -102,7 +102,7 @@ async fn a_dropped_commit_is_wholly_done_or_wholly_not(place: Place) -> End {
         let _ = tokio::time::timeout(Duration::from_millis(i), commit).await;
         let mut two = put(&store, "a", Expect::Any, i)?;
         two.put(key("b"), Expect::Any, Body::json(i)?)?;
-        // It waits for the one that was dropped, which goes on to its end.
+        // It waits for the dropped call, which runs to its end.
         store.records().commit(&two).await?;
         let found = [number(&store, "a").await?, number(&store, "b").await?];
         assert_eq!(found[0], found[1], "a commit by half");

@@ -14,7 +14,7 @@ use crate::lax::Lax;
 use crate::{End, Place, harness, tests, write};
 
 tests![
-    a_server_that_does_not_keep_its_word_is_refused_by_name,
+    a_server_without_a_required_guarantee_is_refused_by_name,
     a_real_server_on_which_two_writes_win_is_refused_by_name,
     a_conflict_that_there_is_none_does_not_refuse_a_server,
     setup_runs_at_every_start_of_every_process,
@@ -34,7 +34,7 @@ async fn flags_that_differ_from_those_set_up_are_refused(place: Place) -> End {
     Ok(())
 }
 
-async fn a_server_that_does_not_keep_its_word_is_refused_by_name(_: Place) -> End {
+async fn a_server_without_a_required_guarantee_is_refused_by_name(_: Place) -> End {
     for (manner, why) in [
         (Manner::IgnoresCreate, "several puts with If-None-Match win"),
         (Manner::IgnoresReplace, "several puts with If-Match win"),

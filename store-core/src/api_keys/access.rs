@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn the_hardened_answer_tells_no_key_from_another() {
+    fn the_hardened_answer_distinguishes_no_keys() {
         let refused = [
             Access::Unknown,
             Access::Disabled(entry()),

@@ -163,7 +163,7 @@ pub trait ApiKeyStore: Send + Sync {
     /// With `only_if`, changes it only in the state of that version.
     ///
     /// # Errors
-    /// `NotFound` for an unknown key: one that was deleted never comes back.
+    /// `NotFound` for an unknown key: a deleted key is never restored.
     /// `Conflict` if `only_if` does not match. `InvalidInput` for [wrong
     /// data](KeyData::check). Whatever `change` returns. Nothing is written then.
     async fn update_key(

@@ -71,8 +71,8 @@
 //! # Bring your own
 //!
 //! Over a record store of your own there is nothing to do: [`RecordBlobs`] is
-//! what [`Store::new`](crate::Store::new) uses. To keep objects elsewhere,
-//! implement [`BlobStore`]'s first four methods and hand it to
+//! what [`Store::new`](crate::Store::new) uses. To store objects elsewhere,
+//! implement [`BlobStore`]'s first four methods and pass it to
 //! [`Store::with_blobs`](crate::Store::with_blobs):
 //!
 //! - Write content under a name that is used once. Publish by one conditional
@@ -215,7 +215,7 @@ pub trait BlobStore: Send + Sync + fmt::Debug {
     async fn list(&self, list: &BlobList) -> Result<Page<BlobEntry>> {
         let _ = list;
         Err(Error::unsupported(
-            "this store cannot list objects; keep their keys in records of your own",
+            "this store cannot list objects; store their keys in records of your own",
         ))
     }
 

@@ -77,7 +77,7 @@ impl BlobMetadata {
         if size > MAX_METADATA {
             return Err(Error::invalid(format!(
                 "an object's metadata is {size} bytes and may be {MAX_METADATA}; \
-                 keep what is larger in the content"
+                 put what is larger into the content"
             )));
         }
         Ok(())

@@ -6,7 +6,7 @@
 //! [`Body::from_json`], which is decoded when it is first needed, once.
 //!
 //! A value is measured and checked when the body is made, so what memory
-//! accepts, every backend accepts. A number keeps its value to the last digit, not
+//! accepts, every backend accepts. A number preserves its value to the last digit, not
 //! its spelling: decoded as JSON, `1e3` may be returned as `1000`, and `-0.0` as
 //! `0`. An `f64` reads what was written, but for the sign of a zero.
 
@@ -304,7 +304,7 @@ const UPGRADE: &str = "upgrade it to the release that wrote this";
 fn check_size(size: usize) -> Result<()> {
     if size > MAX_BODY {
         return Err(Error::invalid(format!(
-            "the body is {size} bytes and may be {MAX_BODY}; keep large content in a blob"
+            "the body is {size} bytes and may be {MAX_BODY}; store large content as an object"
         )));
     }
     Ok(())

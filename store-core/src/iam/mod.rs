@@ -78,7 +78,7 @@
 //! - A deleted name is deleted when the call returns, and no later entity of the
 //!   name inherits anything. The commit removes the credentials; what depended
 //!   on it (attachments, memberships …) is removed in the same commit or right
-//!   after it, in commits that keep every count exact. If a crash interrupts
+//!   after it, in commits that leave every count exact. If a crash interrupts
 //!   that, the next deletion of a policy that it blocks continues it, and so
 //!   does [`TenantIam::sweep`].
 //! - Lists are in bytewise order of name. Names over 255 bytes, and those that

@@ -99,8 +99,8 @@ use crate::record_store::RecordStore;
 /// What [`Store::layer`](crate::Store::layer) puts around each part of a store;
 /// by default nothing.
 ///
-/// The parts are wrapped separately. Streamed objects and rate limits that the
-/// store keeps as records do not pass through the layer of the records: a layer
+/// The parts are wrapped separately. Streamed objects and rate limits that are
+/// stored as records do not pass through the layer of the records: a layer
 /// that must see everything wraps all three.
 pub trait Layer {
     /// Around the records.

@@ -35,12 +35,12 @@ pub struct Resolving {
 }
 
 impl Resolving {
-    /// Over `inner`, where records alone can tell.
+    /// Over `inner`, where the records alone show the outcome.
     pub fn new(inner: Arc<dyn RecordStore>) -> Self {
         Self::with(inner, |_| Recourse::Resolve)
     }
 
-    /// Over `inner`, where it depends on the batch what may be done.
+    /// Over `inner`, where `recourse` decides for each batch.
     pub fn with(
         inner: Arc<dyn RecordStore>,
         recourse: impl Fn(&Batch) -> Recourse + Send + Sync + 'static,

@@ -59,7 +59,7 @@ pub struct Level {
 }
 
 impl RateLimiter {
-    /// A limiter of these quotas that keeps its buckets in `store`. Fails
+    /// A limiter of these quotas whose buckets are in `store`. Fails
     /// closed: without an answer from the store, a call is an error.
     pub fn new(store: impl Into<Store>, quotas: impl Into<QuotaSet>) -> Self {
         Self::over(Arc::clone(store.into().limits()), quotas)
@@ -138,7 +138,7 @@ impl RateLimiter {
         &self.quotas
     }
 
-    /// The store that keeps the buckets.
+    /// The store of the buckets.
     pub fn store(&self) -> &Arc<dyn RateLimitStore> {
         &self.limits
     }

@@ -213,11 +213,11 @@
 //! # }
 //! ```
 //!
-//! If the table keeps a version, let it never repeat: one that restarts at 1
-//! after a delete lets a stale writer win. Sweep rows whose
+//! If the table has a version, it must never repeat: with one that restarts at 1
+//! after a delete, a stale writer wins. Sweep rows whose
 //! [`Bucket::expires_at`] has passed when you like; no call depends on it.
 //!
-//! To keep records rather than buckets, implement
+//! To store records rather than buckets, implement
 //! [`RecordStore`](crate::RecordStore) alone: [`RecordLimits`] does the rest.
 //!
 //! ## Deciding on the server
@@ -237,10 +237,10 @@
 //! RETURNING tat
 //! ```
 //!
-//! A row is [`Decision::Allowed`]; no row is a denial, and the arrival time
-//! that stands there gives [`gcra::Terms::retry_after`]. [`Decisions`] makes one
+//! A row is [`Decision::Allowed`]; no row is a denial, and the stored arrival
+//! time gives [`gcra::Terms::retry_after`]. [`Decisions`] makes one
 //! answer of several quotas, whose writes must be one transaction. A closure may
-//! have written [`State::Tokens`]: keep its arrival time, [`gcra::tat_of`],
+//! have written [`State::Tokens`]: store its arrival time, [`gcra::tat_of`],
 //! beside it, and let a take write the arrival time alone. Never send a take
 //! twice after a lost reply: report it as `Ambiguous`.
 //!
@@ -273,7 +273,7 @@
 //!   or set a timeout and fail open. If only takes are slow it is one hot key
 //!   (see above), or a backend that decides by read and commit. Share one store
 //!   and its pool; do not open one for each request.
-//! - **Limits are not enforced**: each process keeps its own memory; or keys
+//! - **Limits are not enforced**: each process has its own memory store; or keys
 //!   differ from call to call (a port in the address, upper case, a proxy's
 //!   address that is not the client's); or quotas have different names; or the
 //!   limiter fails open: look for [`Outcome::FailedOpen`] in

@@ -123,8 +123,8 @@ impl<'a> Take<'a> {
     }
 }
 
-/// Makes one [`Decision`] of each quota's arrival time; for stores that keep
-/// them in a form of their own.
+/// Makes one [`Decision`] of each quota's arrival time, for stores that have
+/// a form of their own for them.
 #[derive(Debug)]
 #[doc(alias("429", "too many requests", "retry-after"))]
 pub struct Decisions<'a> {

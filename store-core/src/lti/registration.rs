@@ -328,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn a_registration_is_read_from_json_with_its_own_fields_kept() {
+    fn a_registration_is_read_from_json_with_its_own_fields() {
         let registration = with("campus", "north".into()).unwrap();
         assert_eq!(registration.issuer(), "https://lms.example.edu");
         assert_eq!(

@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn a_generated_ring_survives_its_text_and_no_two_are_alike() {
+    fn a_generated_ring_survives_its_text_and_is_unique() {
         let ring = KeyRing::generate()
             .with_older("old", *b"0123456789abcdef0123456789abcdef")
             .unwrap();

@@ -360,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_is_gone_is_named() {
+    fn a_deleted_key_is_named() {
         let place = at("p", "a");
         let sealed = Sealed::seal(&rotated(), place, "f", &Secret::new("s")).unwrap();
         let error = sealed.open(&old(), place, "f").unwrap_err();

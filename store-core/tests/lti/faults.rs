@@ -144,7 +144,7 @@ async fn an_outage_is_an_error_and_never_unknown() {
 }
 
 #[tokio::test]
-async fn a_lost_reply_to_the_consuming_commit_lets_nobody_in() {
+async fn a_lost_reply_to_the_consuming_commit_admits_no_launch() {
     let connection = Connection::new();
     let lti = launched(&connection).await;
     connection.set(Fault::LosesReply);

@@ -28,7 +28,7 @@ pub(super) fn all() -> Vec<KeyCase> {
         case!(malformed_permissions_permit_nothing_and_say_so, "3"),
         case!(scopes_and_resources_match_exactly, "4"),
         case!(a_number_is_no_scope, "3", "4"),
-        case!(fields_of_the_application_come_back_as_they_were, "5"),
+        case!(fields_of_the_application_are_returned_unchanged, "5"),
         case!(a_disabled_key_beats_every_rule, "1"),
         case!(a_key_is_found_by_its_exact_text_alone, "47"),
         case!(unknown_keys_of_any_form_are_unknown, "11", "47"),
@@ -230,7 +230,7 @@ async fn a_number_is_no_scope(given: Given) -> CaseResult {
     Ok(())
 }
 
-async fn fields_of_the_application_come_back_as_they_were(given: Given) -> CaseResult {
+async fn fields_of_the_application_are_returned_unchanged(given: Given) -> CaseResult {
     let fields = json!({
         "company": "Ädam & Söhne \"GmbH\"",
         "nested": {"b": [1, -2, 3.5, true, null, {"": ""}], "a": {}},

@@ -234,7 +234,7 @@ impl Objects {
         random.note(format!("write {} bytes of {:?}", bytes.len(), write.name));
         write.bytes.extend_from_slice(&bytes);
         match write.sink.write(bytes.into()).await {
-            // A write that has lost may be told so early.
+            // A write that lost its race may fail early.
             Err(error) if write.superseded && error.is(ErrorKind::Superseded) => {
                 let write = write.begun;
                 self.writes.retain(|open| open.begun != write);

@@ -21,7 +21,7 @@ pub(super) fn cases() -> Vec<Case<dyn BlobStore>> {
         needs_list(case!(a_list_knows_prefixes_literally, "18")),
         needs_list(case!(a_list_shows_what_is_published_and_no_more, "40")),
         needs_list(case!(
-            a_list_goes_on_after_its_last_object_was_deleted,
+            a_list_continues_after_its_last_object_was_deleted,
             "17"
         )),
         needs_list(case!(a_page_of_none_is_refused_and_a_huge_one_is_not, "15")),
@@ -120,7 +120,7 @@ async fn pages(
         assert!(page.items.len() <= size);
         assert!(
             page.next.is_none() || !page.items.is_empty(),
-            "no empty page goes on"
+            "an empty page has no cursor"
         );
         found.extend(page.items.into_iter().map(|entry| (entry.key, entry.stat)));
         next = page.next;
@@ -271,7 +271,7 @@ async fn a_list_shows_what_is_published_and_no_more(harness: Given) -> CaseResul
     Ok(())
 }
 
-async fn a_list_goes_on_after_its_last_object_was_deleted(harness: Given) -> CaseResult {
+async fn a_list_continues_after_its_last_object_was_deleted(harness: Given) -> CaseResult {
     let opened = harness.open(()).await?;
     for key in ["a", "b", "c", "d"] {
         put(&opened.first, named(key), seeded(1), b"x").await?;

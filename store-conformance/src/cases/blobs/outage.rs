@@ -19,7 +19,7 @@ use crate::suite::{Case, CaseResult};
 pub(super) fn store_cases() -> Vec<Case<Store>> {
     vec![
         case!(an_outage_is_an_error_and_never_a_miss, "48", "R7"),
-        case!(a_read_goes_on_after_an_outage, "48"),
+        case!(a_read_continues_after_an_outage, "48"),
         case!(
             an_outage_at_any_step_of_a_write_leaves_the_old_or_the_new,
             "48",
@@ -84,7 +84,7 @@ async fn an_outage_is_an_error_and_never_a_miss(harness: Arc<dyn Harness<Store>>
     Ok(())
 }
 
-async fn a_read_goes_on_after_an_outage(harness: Arc<dyn Harness<Store>>) -> CaseResult {
+async fn a_read_continues_after_an_outage(harness: Arc<dyn Harness<Store>>) -> CaseResult {
     let opened = harness.open(()).await?;
     let bytes = content(1, 12 * CHUNK + 9);
     let standard = Flaky::over(&opened.first, Outage::Never).blobs();

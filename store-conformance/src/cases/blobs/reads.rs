@@ -205,7 +205,10 @@ async fn new_metadata_leave_the_content_as_it_is(harness: Given) -> CaseResult {
         read(&opened.first, object()).await?,
         Some((new.clone(), bytes.clone()))
     );
-    assert!(drain(&mut blob.reader).await? == bytes, "a reader goes on");
+    assert!(
+        drain(&mut blob.reader).await? == bytes,
+        "an open reader reads to the end"
+    );
 
     // Of another publication, or of none, nothing is changed.
     let answer = opened

@@ -23,7 +23,7 @@ pub(super) fn cases() -> Vec<Case<dyn BlobStore>> {
     vec![
         case!(an_abandoned_write_is_reclaimed, "49"),
         case!(a_write_that_was_reclaimed_can_not_commit, "49", "44"),
-        case!(a_write_that_goes_on_is_not_reclaimed, "49"),
+        case!(a_write_in_progress_is_not_reclaimed, "49"),
         case!(replaced_and_deleted_content_is_reclaimed, "50"),
         case!(a_dropped_sink_frees_its_content, "50", "49"),
         case!(two_sweeps_at_once_count_each_content_once, "50"),
@@ -35,7 +35,7 @@ pub(super) fn cases() -> Vec<Case<dyn BlobStore>> {
 
 pub(super) fn store_cases() -> Vec<Case<Store>> {
     vec![
-        case!(nothing_is_left_of_objects_that_are_gone, "50", "49"),
+        case!(nothing_is_left_of_deleted_objects, "50", "49"),
         case!(an_aborted_write_frees_its_content_at_once, "50"),
     ]
 }
@@ -181,14 +181,14 @@ async fn a_write_that_was_reclaimed_can_not_commit(harness: Given) -> CaseResult
 }
 
 /// Any implementation gives a write that stands still more than 20 minutes.
-async fn a_write_that_goes_on_is_not_reclaimed(harness: Given) -> CaseResult {
+async fn a_write_in_progress_is_not_reclaimed(harness: Given) -> CaseResult {
     let opened = harness.open(()).await?;
     let bytes = content(1, 12 * CHUNK + 5);
     let mut sink = opened.first.begin(object(), seeded(1).into()).await?;
     for piece in bytes.chunks(CHUNK) {
         sink.write(piece.to_vec().into()).await?;
         opened.clock.advance(Duration::from_secs(20 * 60));
-        assert_eq!(sweep(&opened.second).await?, 0, "it goes on");
+        assert_eq!(sweep(&opened.second).await?, 0, "it is still being written");
     }
     sink.commit().await?.published()?;
     holds([&opened.first, &opened.second], object(), &bytes).await?;
@@ -267,7 +267,7 @@ pub(super) async fn usage(store: &Store) -> store_core::Result<(usize, usize)> {
     Ok(total)
 }
 
-async fn nothing_is_left_of_objects_that_are_gone(harness: Arc<dyn Harness<Store>>) -> CaseResult {
+async fn nothing_is_left_of_deleted_objects(harness: Arc<dyn Harness<Store>>) -> CaseResult {
     let opened = harness.open(()).await?;
     let (store, blobs) = (&*opened.first, opened.first.blobs());
     let bytes = content(1, SEVERAL_CHUNKS);

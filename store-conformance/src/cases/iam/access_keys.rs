@@ -19,7 +19,10 @@ type Identities = Arc<dyn Harness<Identity, Vec<Tenant>>>;
 pub(super) fn cases() -> Vec<Case<Identity, Vec<Tenant>>> {
     vec![
         case!(an_access_key_authenticates_its_user),
-        case!(a_wrong_secret_and_an_unknown_key_are_refused_alike, "1"),
+        case!(
+            a_wrong_secret_and_an_unknown_key_are_refused_the_same_way,
+            "1"
+        ),
         case!(a_disabled_access_key_does_not_authenticate, "1"),
         case!(a_user_has_only_two_access_keys),
         case!(a_quota_of_access_keys_holds_under_a_race, "28"),
@@ -74,7 +77,9 @@ async fn an_access_key_authenticates_its_user(harness: Identities) -> CaseResult
     Ok(())
 }
 
-async fn a_wrong_secret_and_an_unknown_key_are_refused_alike(harness: Identities) -> CaseResult {
+async fn a_wrong_secret_and_an_unknown_key_are_refused_the_same_way(
+    harness: Identities,
+) -> CaseResult {
     let Opened { first, second, .. } = open(&harness).await?;
     let keys = first.iam.tenant(&path("1")).access_keys_of("ada")?;
     let (key, secret) = keys.create().await?;

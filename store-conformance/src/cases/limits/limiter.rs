@@ -10,7 +10,7 @@ fn limiter(store: &Handle, burst: u32) -> RateLimiter {
     RateLimiter::over(Arc::clone(store), quota(burst))
 }
 
-pub(super) async fn a_limiter_allows_denies_and_tells(harness: Limits) -> CaseResult {
+pub(super) async fn a_limiter_allows_denies_and_reports(harness: Limits) -> CaseResult {
     let opened = harness.open(()).await?;
     let counts: Arc<[AtomicU32; 3]> = Arc::default();
     let count = |i: usize| {

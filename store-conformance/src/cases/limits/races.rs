@@ -223,7 +223,7 @@ pub(super) async fn a_recreation_during_an_update_is_noticed(harness: Limits) ->
     assert!(allows(&opened.second, "k", &quotas, 1).await?);
     let (left, _) = interrupted(&opened, &quotas[0], async || {
         opened.second.delete(key("k")).await?;
-        // As many writes as the first bucket saw: a counter would not tell.
+        // As many writes as to the first bucket, so a counter would not notice.
         assert!(allows(&opened.second, "k", &quotas, 6).await?);
         Ok(())
     })

@@ -83,7 +83,7 @@ pub(super) async fn an_expired_bucket_is_absent_before_any_sweep(harness: Limits
     Ok(())
 }
 
-pub(super) async fn a_bucket_is_kept_until_it_is_full(harness: Limits) -> CaseResult {
+pub(super) async fn a_bucket_stays_until_it_is_full(harness: Limits) -> CaseResult {
     let opened = harness.open(()).await?;
     let slow = QuotaSet::from(Quota::new(1, SECOND * 3600)?.with_burst(50)?);
     assert!(allows(&opened.first, "k", &slow, 50).await?);
@@ -92,7 +92,7 @@ pub(super) async fn a_bucket_is_kept_until_it_is_full(harness: Limits) -> CaseRe
     Ok(())
 }
 
-pub(super) async fn a_bucket_that_a_closure_wrote_is_kept_until_it_is_full(
+pub(super) async fn a_bucket_that_a_closure_wrote_stays_until_it_is_full(
     harness: Limits,
 ) -> CaseResult {
     let opened = harness.open(()).await?;

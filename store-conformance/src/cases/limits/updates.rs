@@ -59,7 +59,7 @@ pub(super) async fn closures_and_takes_agree_on_one_state(harness: Limits) -> Ca
     Ok(())
 }
 
-pub(super) async fn what_a_closure_writes_is_kept_to_the_last_bit(harness: Limits) -> CaseResult {
+pub(super) async fn what_a_closure_writes_is_stored_to_the_last_bit(harness: Limits) -> CaseResult {
     let opened = harness.open(()).await?;
     let quota = quota(1_000_000);
     let floats = [

@@ -17,8 +17,8 @@ use crate::{Case, case};
 
 pub(super) fn cases() -> Vec<Case<dyn RecordStore>> {
     vec![
-        case!(any_bytes_come_back_as_they_were, "R6"),
-        case!(every_json_value_comes_back_as_it_was, "R6", "4"),
+        case!(any_bytes_are_returned_unchanged, "R6"),
+        case!(every_json_value_is_returned_unchanged, "R6", "4"),
         case!(a_value_nested_to_the_bound_can_be_read, "R6"),
         case!(numbers_keep_every_digit, "R6", "37"),
         case!(a_number_keeps_its_value_and_not_its_spelling, "R6", "37"),
@@ -44,7 +44,7 @@ pub(super) async fn through(space: &Space, body: Body) -> Result<Vec<Record>, st
     Ok(found)
 }
 
-async fn any_bytes_come_back_as_they_were(harness: Given) -> CaseResult {
+async fn any_bytes_are_returned_unchanged(harness: Given) -> CaseResult {
     let space = Space::open(&harness).await?;
     let every: Vec<u8> = (0..=255).collect();
     let large: Vec<u8> = (0..MAX_BODY).map(|i| (i * 31 % 251) as u8).collect();
@@ -65,7 +65,7 @@ async fn any_bytes_come_back_as_they_were(harness: Given) -> CaseResult {
     Ok(())
 }
 
-async fn every_json_value_comes_back_as_it_was(harness: Given) -> CaseResult {
+async fn every_json_value_is_returned_unchanged(harness: Given) -> CaseResult {
     let space = Space::open(&harness).await?;
     for value in [
         json!(null),

@@ -321,7 +321,7 @@ async fn an_update_that_changes_nothing_writes_nothing(harness: Given) -> CaseRe
     assert!(space.record("a").await?.is_none(), "an absent one was made");
     let version = space.put("a", 7).await?;
     assert_eq!(space.second.update(partition, &at, keep).await?, Some(7));
-    let record = space.record("a").await?.ok_or("it was kept")?;
+    let record = space.record("a").await?.ok_or("it was not deleted")?;
     assert_eq!(record.version(), version);
     Ok(())
 }

@@ -19,7 +19,7 @@ pub(super) fn cases() -> Vec<Case<dyn RecordStore>> {
         case!(a_dropped_commit_is_wholly_done_or_wholly_not, "R8", "39"),
         case!(a_dropped_read_leaves_the_store_usable, "R8", "39"),
         case!(nothing_printed_holds_a_name_or_a_body, "R9"),
-        case!(a_closed_store_says_so, "R7", "R10", "58").needs("close", |harness| {
+        case!(a_closed_store_answers_closed, "R7", "R10", "58").needs("close", |harness| {
             Box::pin(a_store_without_close_stays_open(harness))
         }),
         case!(a_store_says_what_it_is_and_answers_a_ping, "R7"),
@@ -93,7 +93,7 @@ async fn a_dropped_read_leaves_the_store_usable(harness: Given) -> CaseResult {
         let _ = within(polls, space.first.get(at[0])).await;
         let _ = within(polls, space.first.get_many(&at)).await;
         let _ = within(polls, space.first.scan(&space.scan())).await;
-        // Answers do not get mixed up with those that nobody waited for.
+        // Answers are not confused with those of dropped calls.
         space.put("b", polls as u64).await?;
         let b = space.first.get(key("b")?.at(&space.partition)).await?;
         assert_eq!(*b.ok_or("just written")?.decode::<usize>()?, polls);
@@ -137,7 +137,7 @@ async fn nothing_printed_holds_a_name_or_a_body(harness: Given) -> CaseResult {
     Ok(())
 }
 
-async fn a_closed_store_says_so(harness: Given) -> CaseResult {
+async fn a_closed_store_answers_closed(harness: Given) -> CaseResult {
     let space = Space::open(&harness).await?;
     space.put("a", 1).await?;
     let clone = std::sync::Arc::clone(&space.first);
@@ -161,7 +161,7 @@ async fn a_closed_store_says_so(harness: Given) -> CaseResult {
             let error = answer.err().ok_or(format!("{operation} answered"))?;
             assert_eq!(error.kind(), ErrorKind::Closed, "{operation}: {error}");
         }
-        // These two a store may leave to their defaults, which ask nobody.
+        // A store may leave these two to their defaults, which ask no server.
         match store.ping().await {
             Ok(ping) => assert_eq!(ping, Ping::default(), "a closed server answered"),
             Err(error) => assert_eq!(error.kind(), ErrorKind::Closed, "ping: {error}"),
@@ -256,7 +256,7 @@ async fn a_sweep_never_takes_a_renewed_record(harness: Given) -> CaseResult {
         assert_eq!(space.number(id).await?, Some(2), "{id} was swept");
     }
 
-    // The same while both run: whoever renews an expired record keeps it.
+    // The same while both run: a renewed record survives the sweep.
     for round in 0..20 {
         let id = format!("race {round}");
         space.put_until(&id, 1, Some(space.now() + second)).await?;

@@ -21,7 +21,7 @@ pub(super) fn cases() -> Vec<Case<Identity, Fixtures>> {
         case!(a_quota_of_one_family_is_no_other_familys, "28"),
         case!(a_quota_holds_within_a_transaction, "28"),
         case!(an_inherited_quota_binds, "28"),
-        case!(a_changed_quota_binds_when_it_is_said_to, "28"),
+        case!(a_changed_quota_binds_at_the_documented_moment, "28"),
         case!(usage_is_what_is_really_there),
         case!(an_identity_needs_its_tenant),
     ]
@@ -146,7 +146,7 @@ async fn an_inherited_quota_binds(harness: Identities) -> CaseResult {
     Ok(())
 }
 
-async fn a_changed_quota_binds_when_it_is_said_to(harness: Identities) -> CaseResult {
+async fn a_changed_quota_binds_at_the_documented_moment(harness: Identities) -> CaseResult {
     let mut fixtures = at(&["1", "1/2"]);
     fixtures[0] = fixtures[0].clone().with_quotas(few());
     let Opened { first, second, .. } = harness.open(fixtures).await?;

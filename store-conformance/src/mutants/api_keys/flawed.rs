@@ -23,7 +23,7 @@ pub(super) fn standard(store: &Store) -> Result<Arc<dyn ApiKeyStore>> {
     Ok(Arc::new(RecordApiKeys::new(records, &ring()?)))
 }
 
-/// A fixture that says nothing about `enabled` is loaded as disabled.
+/// A fixture without `enabled` is loaded as disabled.
 pub(super) fn say_disabled(fixture: Fixture) -> Fixture {
     fixture.restored(|stored| {
         stored.entry("enabled").or_insert(json!(false));
@@ -38,7 +38,7 @@ fn padded(key: &ApiKey) -> Result<ApiKey> {
     }
 }
 
-/// Lets others have their turn, as a round trip to a server does.
+/// Lets other tasks run, as a round trip to a server does.
 async fn linger() {
     for _ in 0..10 {
         tokio::task::yield_now().await;

@@ -200,12 +200,12 @@ fn lookups() -> Vec<Mutant> {
         flaw!(
             DropsNulls,
             "leaves out the application's fields that are null",
-            "fields_of_the_application_come_back_as_they_were"
+            "fields_of_the_application_are_returned_unchanged"
         ),
         flaw!(
             TurnsNumbersIntoFloats,
             "stores the application's numbers as floats",
-            "fields_of_the_application_come_back_as_they_were"
+            "fields_of_the_application_are_returned_unchanged"
         ),
         flaw!(
             IgnoresCase,

@@ -136,7 +136,7 @@ pub fn all() -> Vec<Mutant> {
         ),
         flaw!(
             FollowsTheNewest,
-            "goes on reading in the object that replaced the one opened",
+            "continues reading in the object that replaced the opened one",
             "a_reader_survives_overwrite_and_delete"
         ),
         flaw!(
@@ -172,12 +172,12 @@ pub fn all() -> Vec<Mutant> {
         flaw!(
             NeverRenews,
             "takes a long write for an abandoned one",
-            "a_write_that_goes_on_is_not_reclaimed"
+            "a_write_in_progress_is_not_reclaimed"
         ),
         flaw!(
             FreesWhatWasPublished,
             "reclaims a write that was published",
-            "a_write_that_goes_on_is_not_reclaimed"
+            "a_write_in_progress_is_not_reclaimed"
         ),
         flaw!(
             CommitsWhatWasReclaimed,
@@ -202,7 +202,7 @@ pub fn all() -> Vec<Mutant> {
         flaw!(
             CountsInCursors,
             "counts in cursors, so that a delete shifts the next page",
-            "a_list_goes_on_after_its_last_object_was_deleted"
+            "a_list_continues_after_its_last_object_was_deleted"
         ),
         flaw!(
             TrustsTheSource,

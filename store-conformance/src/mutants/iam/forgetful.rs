@@ -53,7 +53,7 @@ impl RecordLayer for Buggy {
             };
             forgetful.item(item.key().clone(), expect, item.change().clone())?;
         }
-        // Others run here, as they would during a network round trip.
+        // Other tasks run here, as they would during a round trip.
         for _ in 0..30 {
             tokio::task::yield_now().await;
         }

@@ -117,7 +117,7 @@ pub fn all() -> Vec<Mutant> {
         users!(
             CutsLongNames,
             "long names are cut",
-            "long_names_are_told_apart"
+            "long_names_are_distinguished"
         ),
         users!(
             LeafIsTheTenant,
@@ -243,12 +243,12 @@ pub fn all() -> Vec<Mutant> {
         keys!(
             AcceptsAnySecret,
             "the secret of an access key is not compared",
-            "a_wrong_secret_and_an_unknown_key_are_refused_alike"
+            "a_wrong_secret_and_an_unknown_key_are_refused_the_same_way"
         ),
         keys!(
             TellsUnknownKeysApart,
             "an unknown access key gets an answer of its own",
-            "a_wrong_secret_and_an_unknown_key_are_refused_alike"
+            "a_wrong_secret_and_an_unknown_key_are_refused_the_same_way"
         ),
         keys!(
             IgnoresOwners,

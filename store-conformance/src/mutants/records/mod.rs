@@ -268,7 +268,7 @@ pub fn all() -> Vec<Mutant> {
         flaw!(
             StoresBytesAsText,
             "stores bytes as text",
-            "any_bytes_come_back_as_they_were"
+            "any_bytes_are_returned_unchanged"
         ),
         flaw!(
             StoresNumbersAsFloats,
@@ -303,7 +303,7 @@ pub fn all() -> Vec<Mutant> {
         flaw!(
             AnswersAfterClose,
             "answers `absent` after it was closed",
-            "a_closed_store_says_so"
+            "a_closed_store_answers_closed"
         ),
         flaw!(
             PrintsIds,

@@ -122,7 +122,7 @@ pub fn all() -> Vec<Mutant> {
             BindsNothing,
             "a changed quota never binds",
             identity_cases,
-            "a_changed_quota_binds_when_it_is_said_to"
+            "a_changed_quota_binds_at_the_documented_moment"
         ),
         flaw!(
             ExpectsNoParent,

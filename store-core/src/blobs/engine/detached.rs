@@ -37,7 +37,7 @@ impl DetachedTasks {
 }
 
 impl Drop for DetachedTasks {
-    /// What is running goes on.
+    /// Running tasks continue.
     fn drop(&mut self) {
         self.tasks().detach_all();
     }

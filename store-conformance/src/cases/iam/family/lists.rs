@@ -63,7 +63,7 @@ pub(super) async fn a_full_last_page_has_no_cursor<E: Sample>(harness: Family<E>
     Ok(())
 }
 
-pub(super) async fn a_list_goes_on_where_its_cursor_was_deleted<E: Sample>(
+pub(super) async fn a_list_continues_where_its_cursor_was_deleted<E: Sample>(
     harness: Family<E>,
 ) -> CaseResult {
     let opened = holding::<E>(&harness, &SEVEN).await?;
@@ -142,7 +142,7 @@ pub(super) async fn a_list_by_path_pages_without_gap<E: Sample>(harness: Family<
     Ok(())
 }
 
-pub(super) async fn a_cursor_of_another_question_is_refused<E: Sample>(
+pub(super) async fn a_cursor_of_another_query_is_refused<E: Sample>(
     harness: Family<E>,
 ) -> CaseResult {
     let opened = holding::<E>(&harness, &SEVEN).await?;

@@ -51,16 +51,16 @@ macro_rules! every_case {
             changes::fifty_tags_are_the_most [],
             lists::a_list_neither_skips_nor_repeats ["14"],
             lists::a_full_last_page_has_no_cursor ["16"],
-            lists::a_list_goes_on_where_its_cursor_was_deleted ["17"],
+            lists::a_list_continues_where_its_cursor_was_deleted ["17"],
             lists::a_page_size_of_zero_is_refused_and_a_huge_one_capped ["15"],
             lists::a_prefix_is_literal ["18"],
             lists::a_list_by_path_pages_without_gap ["14", "16"],
-            lists::a_cursor_of_another_question_is_refused ["R5"],
+            lists::a_cursor_of_another_query_is_refused ["R5"],
             lists::names_sort_bytewise ["19"],
             names::odd_names_are_literal ["18", "47"],
-            names::long_names_are_told_apart [],
+            names::long_names_are_distinguished [],
             names::equal_names_in_two_tenants_are_two ["20", "21"],
-            names::a_name_that_cannot_be_kept_is_refused [],
+            names::a_name_that_cannot_be_stored_is_refused [],
         )
     };
 }

@@ -57,7 +57,7 @@ pub(super) async fn odd_names_are_literal<E: Sample>(harness: Family<E>) -> Case
     Ok(())
 }
 
-pub(super) async fn long_names_are_told_apart<E: Sample>(harness: Family<E>) -> CaseResult {
+pub(super) async fn long_names_are_distinguished<E: Sample>(harness: Family<E>) -> CaseResult {
     let long = "n".repeat(MAX_ENTITY_NAME - 1);
     let all = [
         format!("{long}a"),
@@ -110,7 +110,7 @@ pub(super) async fn equal_names_in_two_tenants_are_two<E: Sample>(
     Ok(())
 }
 
-pub(super) async fn a_name_that_cannot_be_kept_is_refused<E: Sample>(
+pub(super) async fn a_name_that_cannot_be_stored_is_refused<E: Sample>(
     harness: Family<E>,
 ) -> CaseResult {
     let Opened { first, .. } = holding::<E>(&harness, &[]).await?;
