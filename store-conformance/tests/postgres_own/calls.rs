@@ -13,7 +13,7 @@ use crate::{End, OTHERS, Place, key, number, partition, tests, write};
 tests![
     every_primitive_is_one_request,
     a_page_of_a_collection_and_a_sweep_are_one_statement_each,
-    a_lent_pool_stays_open,
+    a_borrowed_pool_stays_open,
     a_closed_store_closes_its_own_pool_for_all_clones,
     the_background_sweep_removes_what_expired,
     a_store_that_closes_waits_for_its_sweep,
@@ -32,7 +32,7 @@ async fn a_page_of_a_collection_and_a_sweep_are_one_statement_each(place: Place)
     Ok(())
 }
 
-async fn a_lent_pool_stays_open(place: Place) -> End {
+async fn a_borrowed_pool_stays_open(place: Place) -> End {
     place.open().await?;
     let pool = place.pool().await?;
     let store = place.builder().pool(pool.clone()).connect().await?;
