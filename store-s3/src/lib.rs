@@ -84,9 +84,10 @@
 //! escaped. Read with any tool, change only through the store. A release that finds an
 //! object of a newer format reports which program to upgrade and changes nothing.
 //!
-//! **A deleted record leaves a tombstone** of about 100 bytes, because not all servers
-//! offer a conditional `DELETE`; so does an expired record after it was swept, and a
-//! name that a commit of several records checked to be absent. A deleted streamed
+//! **A deleted record leaves a tombstone** of about 100 bytes; so does an expired record
+//! after it was swept, and a name that a commit of several records checked to be absent.
+//! The sweep removes tombstones that are a day old, if `setup` found that the server
+//! deletes conditionally (`DELETE` with `If-Match`); on other servers they stay. A deleted streamed
 //! object leaves its pointer. Records of
 //! [single-use](store_core::Collection::single_use) collections, nonces among them, are
 //! removed. Lists contain sizes, so a scan skips tombstones without reading them, and

@@ -35,8 +35,8 @@
 //! ```
 //!
 //! [`BlobStoreExt`] writes and reads content that is in memory, streams an
-//! `AsyncRead`, and copies; [`AsyncBlobReader`] and [`AsyncBlobWriter`] fit
-//! objects into code that speaks tokio's traits.
+//! `AsyncRead`, and copies; [`AsyncBlobReader`] and [`AsyncBlobWriter`] adapt
+//! objects to tokio's traits.
 //!
 //! Promises:
 //! - **All or nothing.** A dropped or aborted sink publishes nothing, and

@@ -2,8 +2,8 @@
 //! for all processes that share a store.
 //!
 //! A [`Quota`] is a bucket of tokens that refills evenly. A [`RateLimiter`]
-//! takes tokens from the bucket of a key, or says how long to wait. What is
-//! decided where is in [`gcra`]: an exact token bucket, stored as one integer.
+//! takes tokens from the bucket of a key, or says how long to wait. [`gcra`] is the
+//! algorithm: an exact token bucket, stored as one integer.
 //!
 //! # Use
 //!
@@ -115,7 +115,7 @@
 //! use std::sync::{Arc, Mutex};
 //! use std::sync::atomic::{AtomicBool, Ordering};
 //! use store_core::limits::{Bucket, BucketUpdate, LimitKey, RateLimitStore};
-//! use store_core::backend::{MAX_ATTEMPTS, back_off, contended};
+//! use store_core::backend::Attempts;
 //! use store_core::{Clock, Error, ManualClock, Ping, Result};
 //!
 //! #[derive(Debug)]
@@ -151,7 +151,8 @@
 //! #[async_trait::async_trait]
 //! impl RateLimitStore for Mine {
 //!     async fn update(&self, key: LimitKey<'_>, change: BucketUpdate<'_>) -> Result<Option<Bucket>> {
-//!         for attempt in 0..MAX_ATTEMPTS {
+//!         let mut attempts = Attempts::new();
+//!         loop {
 //!             self.check_open()?;
 //!             let found = self.table.lock().expect("no panics").get(key.as_str()).cloned();
 //!             // What has expired is absent, whether it was removed or not.
@@ -165,9 +166,8 @@
 //!             if self.swap(key.as_str(), found.as_ref(), &next) {
 //!                 return Ok((!next.is_empty()).then_some(next));
 //!             }
-//!             back_off(attempt).await;
+//!             attempts.failed().await?;
 //!         }
-//!         Err(contended())
 //!     }
 //!
 //!     fn clock(&self) -> &dyn Clock {
@@ -291,7 +291,7 @@
 //! - **`LimitExceeded` from memory**: as many keys as `Builder::max_buckets` are
 //!   in use and none is full again. Count by fewer keys (an address's network
 //!   rather than each address), use quotas that refill sooner, or raise the
-//!   bound. Keys that have a bucket already go on working.
+//!   bound. Keys that have a bucket already continue to work.
 //! - **Denied for long though nothing is taken**: a clock far ahead wrote the
 //!   bucket; `full_after` in [`Level`] is longer than a full refill, and
 //!   [`Ping::skew`](crate::record_store::Ping::skew) may show the difference.

@@ -149,12 +149,12 @@
 //! # let _ = lti;
 //! ```
 //!
-//! What is left to do here is to delete old nonces, and to take the time from a
-//! clock that a test can move. `store_conformance::cases::lti` proves the rest.
-//! The mistakes that it finds most often: a nonce checked in one step and
-//! marked in another, a nonce deleted when used (then a replay cannot be distinguished
-//! from an invention), expiry left to a clean-up job, nonces bound to the client
-//! id seen at login, and a lookup by issuer alone that fails on two rows.
+//! A real table also needs to delete old nonces and to take the time from a clock that
+//! a test can move. `store_conformance::cases::lti` checks the rest. The mistakes that it
+//! finds most often: a nonce that is checked in one step and marked in another, a nonce
+//! that is deleted when used (a replay then looks like an invented nonce), expiry left to
+//! a clean-up job, nonces bound to the client id of the login, and a look-up by issuer
+//! alone that fails on two rows.
 //!
 //! # Leaving memory
 //! Put another backend's store in place of the one in memory: `Lti::new` takes
@@ -166,7 +166,7 @@
 //!
 //! Nonces need a store that does not lose an acknowledged write: where a
 //! replica may take over without it, a nonce used just before could be used
-//! again. They need no backup, and no clean-up: each goes by itself after
+//! again. They need no backup and no clean-up: each expires after its
 //! [`NonceLifetime`].
 //!
 //! # Troubleshooting
@@ -174,10 +174,10 @@
 //!   stores (two processes, each in memory), or different issuers: compare the
 //!   login's `iss` and the token's byte by byte, a final `/` included.
 //! - **`NonceUsed` on some first launches**: the platform or a proxy posts the
-//!   form twice. The first one was let in.
+//!   form twice. The first one was accepted.
 //! - **`NonceExpired`**: people stay on the platform's login page for longer
 //!   than [`NonceLifetime::valid`]; [`RecordLti::with_nonce_lifetime`].
-//! - **An `Ambiguous` error from a launch**: no person was let in, and the nonce
+//! - **An `Ambiguous` error from a launch**: the launch was not accepted, and the nonce
 //!   may be used up. Let the person log in again; do not ask again with the
 //!   same token.
 //! - **`UnknownPlatform` at launch after a login that worked**: the login came

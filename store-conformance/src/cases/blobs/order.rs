@@ -1,4 +1,4 @@
-//! Who wins: writes, deletes and readers at once.
+//! Concurrent writes, deletes and readers: which of them win.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -42,7 +42,7 @@ pub(super) fn cases() -> Vec<Case<dyn BlobStore>> {
     ]
 }
 
-/// The handle of worker `number`: they take turns.
+/// The handle of worker `number`: the handles alternate.
 fn handle(opened: &Opened<dyn BlobStore>, number: usize) -> Arc<dyn BlobStore> {
     Arc::clone([&opened.first, &opened.second][number % 2])
 }
@@ -239,9 +239,9 @@ async fn racing_commits_end_with_the_one_begun_last(harness: Given) -> CaseResul
     Ok(())
 }
 
-/// Begins one write per worker, all with `options`, and commits them at once,
-/// started in the order they began or, in odd rounds, in the other; returns the
-/// answers by worker.
+/// Begins one write per worker, all with `options`, and commits them concurrently, in the
+/// order in which they began or, in odd rounds, in the reverse order. Returns the answers
+/// by worker.
 async fn race(
     opened: &Opened<dyn BlobStore>,
     round: usize,
@@ -332,7 +332,7 @@ async fn a_delete_racing_a_commit_leaves_nothing(harness: Given) -> CaseResult {
                 store.delete(object()).await
             }
         });
-        // Whichever came first: the delete took the object, or the write's chance.
+        // Whichever was first: the delete removed the object, or superseded the write.
         let (answer, there_was_one) = (commit.await??, delete.await??);
         match (&answer, there_was_one) {
             (Publication::Published(_), true) | (Publication::Superseded, false) => {}
@@ -346,7 +346,7 @@ async fn a_delete_racing_a_commit_leaves_nothing(harness: Given) -> CaseResult {
 async fn content_and_metadata_never_mix(harness: Given) -> CaseResult {
     const ROUNDS: u64 = 12;
     let opened = harness.open(()).await?;
-    // Every content has a length of its own, across a chunk's border and back.
+    // Each content has its own length, below and above the border of a chunk.
     let of = |seed: u64| {
         content(
             seed,
@@ -408,7 +408,7 @@ async fn a_reader_survives_overwrite_and_delete(harness: Given) -> CaseResult {
     }
     put(&opened.second, object(), seeded(2), b"new").await?;
     for (head, blob) in &mut readers {
-        // Unless all of it came at once.
+        // Unless the first read returned all of it.
         head.extend(blob.reader.next().await?.unwrap_or_default());
     }
     opened.first.delete(object()).await?;

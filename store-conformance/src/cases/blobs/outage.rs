@@ -1,5 +1,5 @@
-//! An outage is an error, at whatever step it comes, and what it interrupted was
-//! done completely or not at all.
+//! An outage at any step is an error, and the interrupted call was done completely or
+//! not at all.
 
 use std::sync::Arc;
 
@@ -67,7 +67,7 @@ async fn an_outage_is_an_error_and_never_a_miss(harness: Arc<dyn Harness<Store>>
             assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
         }
     }
-    // When it comes while the content is read, or written.
+    // An outage while content is read or written.
     let blobs = Flaky::over(&opened.first, Outage::From(1)).blobs();
     let mut blob = blobs
         .open(object(), OpenOptions::default())

@@ -40,8 +40,8 @@ pub(super) fn store_cases() -> Vec<Case<Store>> {
     ]
 }
 
-/// Leaves a write as a process that is killed does: what its drop begins runs on
-/// a runtime that never runs anything.
+/// Abandons a write as a killed process does: the work that its drop begins is given to a
+/// runtime that never runs it.
 pub(super) fn killed(sink: Box<dyn BlobSink>) {
     let process = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().build();
@@ -52,8 +52,7 @@ pub(super) fn killed(sink: Box<dyn BlobSink>) {
     process.join().expect("a drop does not panic");
 }
 
-/// Nothing of a dropped write waits for a sweep, as soon as the work that the
-/// drop began is done.
+/// A dropped write needs no sweep: the work that the drop begins frees everything.
 async fn a_dropped_sink_frees_its_content(harness: Given) -> CaseResult {
     let opened = harness.open(()).await?;
     put(&opened.first, object(), seeded(1), b"stays").await?;

@@ -15,8 +15,8 @@ use crate::harness::Harness;
 
 pub(super) type Given = Arc<dyn Harness<dyn BlobStore>>;
 
-/// A multiple of every chunk size in use, and then some: three chunks of 256
-/// KiB and a part of one.
+/// Several chunks and a part of one, whatever the chunk size: three times 256 KiB and
+/// more.
 pub(super) const SEVERAL_CHUNKS: usize = 3 * CHUNK + 1000;
 
 /// More than any implementation stores with the object's metadata.

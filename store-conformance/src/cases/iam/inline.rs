@@ -51,7 +51,7 @@ async fn inline_policies_are_their_principals_alone(harness: Iam) -> CaseResult 
         .put_inline_policy(&ada, InlinePolicy::new("more", "{}"))
         .await;
     assert_eq!(kind(more), ErrorKind::LimitExceeded);
-    // Another document for one that is there is no more.
+    // Another document for an existing policy adds none.
     first
         .put_inline_policy(&ada, InlinePolicy::new("own", "{}"))
         .await?;

@@ -1,4 +1,4 @@
-//! Deleting, creating again and renaming: what a name takes along and what not.
+//! Deleting, creating again and renaming: what belongs to an entity and what to its name.
 
 use std::sync::Arc;
 

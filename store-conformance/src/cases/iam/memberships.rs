@@ -1,4 +1,4 @@
-//! Who is in which group.
+//! Which users are in which groups.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

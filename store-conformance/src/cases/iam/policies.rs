@@ -250,7 +250,7 @@ async fn an_update_leaves_the_counts_true(harness: Iam) -> CaseResult {
     assert_eq!(after.permissions_boundary_usage_count, 0);
     assert!(after.update_date > before.update_date);
     assert_eq!(after.create_date, before.create_date);
-    // A count set at creation is no more believed.
+    // A count that is set at creation is ignored as well.
     let mut forged = policy(&path("1"), "forged");
     forged.attachment_count = 3;
     assert_eq!(first.create(forged).await?.attachment_count, 0);
@@ -260,7 +260,7 @@ async fn an_update_leaves_the_counts_true(harness: Iam) -> CaseResult {
 async fn a_policy_is_found_by_its_arn_in_its_own_tenant(harness: Iam) -> CaseResult {
     let mut fixtures = Everything::named(&[], &[], &["plain", "a/b", "50%", "a%2Fb", "x:y"]);
     fixtures.tenants.push(Tenant::new(&path("2"), "other"));
-    // One with a generated id, found by its name at a cloud too.
+    // A policy with a generated id is also found by its ARN at a cloud.
     let mapped = Policy::new("mapped", "{}").with_path("/team/");
     let mapped = mapped.with_provider(Provider::new("aws", "123456789012"));
     fixtures.policies.push(mapped.in_tenant(&path("1")));
@@ -375,7 +375,7 @@ async fn a_principal_has_only_so_many_attachments(harness: Iam) -> CaseResult {
         first.attach_policy(&key::<User>("ada"), &arn(name)).await?;
     }
     for _ in 0..4 {
-        // Room for two, and six who want it.
+        // Six attachments race for two places.
         let answers = race(names[limit - 2..].iter().enumerate().map(|(i, name)| {
             let iam = Arc::clone(if i % 2 == 0 { &first } else { &second });
             let arn = arn(name);

@@ -109,7 +109,7 @@ async fn a_transaction_sees_what_it_wrote(harness: Iam) -> CaseResult {
     Ok(())
 }
 
-/// Each of two on call may leave only if the other stays.
+/// One of two users on call may leave only if the other stays (write skew).
 async fn what_a_transaction_read_still_holds_when_it_commits(harness: Iam) -> CaseResult {
     let fixtures = Everything::named(&["ada", "bob"], &[], &[]);
     let Opened { first, second, .. } = harness.open(fixtures).await?;

@@ -1,4 +1,4 @@
-//! Recorded histories of one key: is there an order that explains them?
+//! Linearizability: recorded histories of one key must have an order that explains them.
 
 use std::hash::{Hash, Hasher};
 
@@ -18,10 +18,10 @@ pub(super) async fn racing_calls_have_an_order_that_explains_them(harness: Limit
     Ok(())
 }
 
-/// Lets `callers`, over both handles, make `each` calls on one key that has
-/// three quotas: takes, closures, looks, resets and deletes; and looks for an
-/// order in which the pure functions give the very same answers. Says how many
-/// calls were checked. For long runs: another `seed`, another history.
+/// Lets `callers` make `each` calls over both handles, of one key with three quotas:
+/// takes, closures, peeks, resets and deletes. Then it searches for an order in which the
+/// pure functions give the same answers, and returns how many calls were checked. Each
+/// `seed` gives another history.
 ///
 /// # Errors
 /// The calls that no order explains, or the store's own error.
@@ -32,8 +32,8 @@ pub async fn calls_have_an_order(
     seed: u64,
 ) -> Result<usize, Box<dyn std::error::Error + Send + Sync>> {
     let opened = harness.open(()).await?;
-    // The store's clock stands still: what is written does not expire, and a
-    // call's answer depends on the time that the call itself carries.
+    // The store's clock does not move, so nothing expires, and an answer depends only on
+    // the time in the call.
     let key = Arc::new(Key::new(opened.clock.now())?);
     let recorder = Arc::new(Recorder::new());
     let mut running = JoinSet::new();

@@ -68,10 +68,10 @@ pub(super) async fn a_wait_ends_when_there_are_enough_tokens(harness: Limits) ->
     let start = limiter.now();
     let waiting = tokio::spawn({
         let limiter = limiter.clone();
-        // The deadline is the very moment at which there are enough.
+        // The deadline is exactly the moment at which there are enough tokens.
         async move { limiter.wait("k", 2, start + SECOND * 2).await }
     });
-    // Whether it sleeps by now or not, it must not be allowed early.
+    // It must not be allowed early, whether it sleeps yet or not.
     for _ in 0..3 {
         tokio::task::yield_now().await;
     }
@@ -89,7 +89,7 @@ pub(super) async fn a_wait_that_would_miss_its_deadline_takes_nothing(
     let limiter = limiter(&opened.first, 3);
     assert!(limiter.take("k", 3).await?.is_allowed());
     let before = opened.second.peek(key("k")).await?;
-    // Answers now: the clock does not move.
+    // It answers immediately: the clock does not move.
     for deadline in [
         limiter.now() + SECOND * 2 - NANO,
         store_core::Timestamp::EPOCH,

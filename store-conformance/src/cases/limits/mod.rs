@@ -1,6 +1,6 @@
-//! Rate limits: what every [`RateLimitStore`] promises, and what the limiter
-//! makes of it. The cases need a multi-threaded runtime: some interfere from
-//! within a closure, which shows that nothing is locked while it runs.
+//! Rate limits: the promises of every [`RateLimitStore`] and of the limiter over it. The
+//! cases need a multi-threaded runtime: some call the store from within a closure, which
+//! shows that nothing is locked while the closure runs.
 
 mod histories;
 mod life;

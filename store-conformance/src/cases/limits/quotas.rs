@@ -21,7 +21,7 @@ pub(super) async fn retry_after_is_true_after_limits_were_raised_or_lowered(
         let Some(wait) = denied.retry_after() else {
             return Err("the bucket is used up".into());
         };
-        // A wait that cannot be in time says so without asking again: the clock
+        // A wait that would miss its deadline is denied without a second take: the clock
         // does not move while it runs.
         let limiter = RateLimiter::over(Arc::clone(store), new.clone());
         let deadline = limiter.now() + wait - NANO;
@@ -44,14 +44,14 @@ pub(super) async fn windows_of_weeks_and_months_are_counted(harness: Limits) -> 
     let month = Quota::new(5, DAY * 30)?.named("month")?;
     let both = QuotaSet::new([week, month])?;
     assert_eq!(drain(&opened.first, "k", &both, 9).await?, 3);
-    // Every few days, as an occasional user.
+    // An occasional user, every few days.
     let mut granted = 3;
     for _ in 0..10 {
         opened.clock.advance(DAY * 3);
         granted += drain(&opened.second, "k", &both, 9).await?;
     }
-    // In 30 days the month's five flowed in beside the five it began with; what
-    // the week adds is never the less.
+    // In 30 days the month's quota adds five tokens to the five that it began with. The
+    // week's quota is never the smaller one.
     assert_eq!(granted, 10);
     Ok(())
 }
@@ -75,7 +75,7 @@ pub(super) async fn a_reset_of_several_quotas_fills_each_and_spares_others(
         let one = QuotaSet::from(one.clone());
         assert_eq!(drain(&opened.first, "k", &one, 9).await?, 1, "{one}");
     }
-    // Again, when only some of them were used since.
+    // The same again, after only some of them were used.
     opened.second.reset(key("k"), &mine).await?;
     let last = QuotaSet::from(mine[2].clone());
     assert!(allows(&opened.first, "k", &last, 2).await?);

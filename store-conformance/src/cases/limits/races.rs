@@ -1,5 +1,5 @@
-//! Many callers at once, over both handles; and interference at the worst
-//! moment, from within a closure.
+//! Many concurrent callers over both handles, and calls at the worst moment, from within
+//! a closure.
 
 use super::*;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -9,7 +9,8 @@ use tokio::task::JoinSet;
 
 use crate::harness::Opened;
 
-/// Runs `call(store, i)` for each `i` below `tasks` at once, the handles by turns.
+/// Runs `call(store, i)` concurrently for each `i` below `tasks`, with alternating
+/// handles.
 async fn race<T, F>(
     opened: &Opened<dyn RateLimitStore>,
     tasks: u32,
@@ -33,8 +34,8 @@ where
     running.join_all().await.into_iter().collect()
 }
 
-/// Checks that takes at one moment happened one after the other: each left what
-/// the ones before it and itself took, and none was denied that still fitted.
+/// Checks that concurrent takes happened one after the other: each left what remained
+/// after those before it, and none that still fitted was denied.
 fn assert_serial(burst: u32, history: &[(u32, Decision)]) {
     let mut allowed: Vec<(u32, u32)> = Vec::new();
     for &(tokens, decision) in history {
@@ -123,7 +124,7 @@ pub(super) async fn concurrent_closures_reach_exactly_zero(harness: Limits) -> C
 pub(super) async fn a_closure_sees_every_write_that_ended_before_it(harness: Limits) -> CaseResult {
     let opened = harness.open(()).await?;
     let quotas = QuotaSet::from(quota(40));
-    // Who shares the work of many closures must not share what they once read.
+    // A store that coalesces closures must not give them a state that was read before.
     let looking = AtomicBool::new(true);
     let look = || async {
         while looking.load(Ordering::Relaxed) {
@@ -154,7 +155,7 @@ pub(super) async fn closures_and_takes_lose_nothing_of_each_other(harness: Limit
     let done = race(&opened, 24, |store, i| {
         let quotas = quotas.clone();
         async move {
-            // Both ways through both handles.
+            // Takes and closures through both handles.
             if i / 2 % 2 == 0 {
                 return allows(&store, "k", &quotas, 1).await;
             }

@@ -1,4 +1,4 @@
-//! Random walks, against references that cannot be wrong.
+//! Random sequences of takes, compared with an exact reference.
 
 use super::*;
 use std::collections::BTreeMap;
@@ -8,16 +8,16 @@ use store_core::{RateLimitStore, Timestamp};
 
 use crate::harness::Opened;
 
-/// How many steps a walk has in the suite.
+/// How many steps a sequence has in the suite.
 const STEPS: u32 = 400;
 
 pub(super) async fn takes_agree_with_an_exact_token_bucket(harness: Limits) -> CaseResult {
     walk(&harness.open(()).await?, 1, STEPS).await
 }
 
-/// Takes at random, over both handles, on keys with one to three quotas, time
-/// moving forward; every answer must be that of a token bucket counted exactly.
-/// The suite runs 400 steps; run more to soak a store.
+/// Makes random takes over both handles, of keys with one to three quotas, while time
+/// moves forward. Every answer must be that of an exact token bucket. The suite makes 400
+/// steps; a soak makes more.
 ///
 /// # Errors
 /// The store's.
@@ -52,8 +52,8 @@ pub async fn walk(opened: &Opened<dyn RateLimitStore>, seed: u64, steps: u32) ->
     Ok(())
 }
 
-/// A token bucket in whole nanoseconds of refill, as one would write it down
-/// first. Correct while time does not go backwards.
+/// The simplest token bucket, in whole nanoseconds of refill. It is correct as long as
+/// time does not go backwards.
 #[derive(Default)]
 struct Exact {
     buckets: BTreeMap<(String, String), (u64, Timestamp)>,
@@ -119,7 +119,7 @@ pub(super) async fn takes_under_a_wandering_clock_agree_with_the_reference(
     Ok(())
 }
 
-/// SplitMix64: the same walk for the same seed, everywhere.
+/// SplitMix64: the same seed gives the same steps on every platform.
 struct Random(u64);
 
 impl Random {

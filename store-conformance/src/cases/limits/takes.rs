@@ -121,7 +121,7 @@ pub(super) async fn an_immediate_take_is_a_take(harness: Limits) -> CaseResult {
     let request = |store: &Handle| Take::new("k", &quotas, 1, store.clock().now());
     let mut allowed = 0;
     for _ in 0..6 {
-        // Whoever cannot answer at once must not have taken anything.
+        // A store that cannot answer synchronously must not have taken anything.
         let decision = match opened.first.take_now(&request(&opened.first)?) {
             Some(decision) => decision?,
             None => opened.first.take(&request(&opened.first)?).await?,

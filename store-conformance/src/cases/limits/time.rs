@@ -39,7 +39,7 @@ pub(super) async fn a_clock_that_ran_ahead_mints_nothing(harness: Limits) -> Cas
     assert_eq!(wait, SECOND + YEAR, "the moment at which it fits stays");
     clock.set(start + YEAR);
     assert!(!allows(&opened.second, "k", &quotas, 1).await?);
-    // Not stuck: the owner can make it full.
+    // The owner can make it full again.
     clock.set(start);
     store.reset(key("k"), &quotas).await?;
     assert_eq!(drain(store, "k", &quotas, 20).await?, 10);
@@ -116,7 +116,7 @@ pub(super) async fn a_slow_quota_outlives_a_quick_one_of_its_key(harness: Limits
     let quick = QuotaSet::from(quota(5).named("quick")?);
     let slow = QuotaSet::from(slow);
     assert!(allows(&opened.first, "k", &slow, 3).await?);
-    // The last to write knows nothing of the slow one.
+    // The last writer does not know the slow quota.
     assert!(allows(&opened.second, "k", &quick, 1).await?);
     opened.clock.advance(SECOND * 600);
     assert!(!allows(&opened.first, "k", &slow, 1).await?, "free burst");

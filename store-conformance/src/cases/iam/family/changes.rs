@@ -322,7 +322,7 @@ pub(super) async fn fifty_tags_are_the_most<E: Sample>(harness: Family<E>) -> Ca
     let tag = |name: String| Tags::from([(name, String::new())]);
     let many = (0..MAX_TAGS - 3).map(|i| (i.to_string(), String::new()));
     first.tag(&key("ada"), many.collect()).await?;
-    // Room for three, and eight who want it.
+    // Eight tags race for three places.
     let answers = race((0..8).map(|i| {
         let store = Arc::clone(if i % 2 == 0 { &first } else { &second });
         let tags = tag(format!("late {i}"));
