@@ -67,7 +67,7 @@ fn assert_kind<T: std::fmt::Debug>(answer: Result<T>, kind: ErrorKind, what: &st
 async fn a_new_key_is_known_to_every_client_at_once(given: Given) -> CaseResult {
     let space = Space::open(&given, []).await?;
     let key = key();
-    // Asked for before, as a client that holds misses in memory would be.
+    // Looked up before, in case the store caches misses.
     space.assert_unknown(&key).await?;
     let data = KeyData::new()
         .with_tenant("acme")
@@ -347,7 +347,7 @@ async fn an_update_if_of_another_version_is_a_conflict(given: Given) -> CaseResu
         .second
         .update_if(fixture.key(), version(&entry), label("3"))
         .await?;
-    // Back to what it said at first: another state all the same.
+    // The same data as at first is still another version.
     let back = space.first.update(fixture.key(), label("0")).await?;
     assert_ne!(version(&back), read);
     let late = space.first.update_if(fixture.key(), read, label("4")).await;

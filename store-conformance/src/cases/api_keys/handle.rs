@@ -24,7 +24,7 @@ async fn keys_of_a_former_prefix_are_still_found(given: Given) -> CaseResult {
         Ok::<_, store_core::Error>(keys.with_format(KeyFormat::new(prefix)?))
     };
     let data = || KeyData::new().permit("r", ["a"]);
-    // The former prefix begins as the new one does, the other way round, or not.
+    // One prefix is the beginning of the other, either way round, or neither is.
     for (former, new) in [("sk_live", "sk"), ("sk", "sk_live"), ("old", "new")] {
         let (before, after) = (handle(former)?, handle(new)?);
         let (old, _) = before.issue(data()).await?;

@@ -1,4 +1,4 @@
-//! Recorded histories of one key: is there an order that explains them?
+//! Linearizability: recorded histories of one key must have an order that explains them.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -132,8 +132,8 @@ pub(crate) async fn make(store: &dyn ApiKeyStore, key: &ApiKey, call: Call) -> R
     }
 }
 
-/// Lets `workers` make `each` calls that `draw` chooses, and looks for an order
-/// that explains every answer.
+/// Lets `workers` make `each` calls that `draw` chooses, and searches for an order that
+/// explains every answer.
 async fn explain(
     space: &Space,
     key: &ApiKey,

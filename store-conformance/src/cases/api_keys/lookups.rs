@@ -280,7 +280,7 @@ async fn a_disabled_key_beats_every_rule(given: Given) -> CaseResult {
 async fn a_key_is_found_by_its_exact_text_alone(given: Given) -> CaseResult {
     let fixture = Fixture::new(KeyData::new());
     let space = Space::open(&given, [&fixture]).await?;
-    // Known first, so that a cache has something to mistake it for.
+    // The key is looked up first, so that a cache contains it.
     space.entry(fixture.key()).await?;
     let text = fixture.key().expose();
     let shorter = &text[..text.len() - 1];

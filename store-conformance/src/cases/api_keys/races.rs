@@ -90,7 +90,7 @@ async fn concurrent_merges_lose_nothing(given: Given) -> CaseResult {
     let merged = race(WORKERS, |worker| {
         let (store, key) = (space.handle(worker), fixture.key().clone());
         async move {
-            // Some a field of the application's, some one of ours.
+            // Some change the application's fields, some change the store's.
             let partial = match worker {
                 0 => json!({"label": "merged"}),
                 1 => json!({"enabled": false}),
@@ -187,7 +187,7 @@ async fn a_change_never_brings_a_deleted_key_back(given: Given) -> CaseResult {
                 }
                 for turn in 0..4 {
                     let scope = format!("{worker}-{turn}");
-                    // Some move the key to another list, which is more to undo.
+                    // Some move the key to another list, which takes more writes.
                     let changed = store.update(&key, |data| {
                         if worker % 2 == 0 {
                             data.tenant = Some(scope.clone());

@@ -93,7 +93,7 @@ async fn a_ring_of_several_keys_finds_counts_and_moves_keys_of_each(given: Given
     rotating.adopt_ring().await?;
     let mut inserted = Vec::new();
     for (index, name) in NAMES.iter().enumerate() {
-        // As each was the current one in its time.
+        // Each key of the ring was the current one at some time.
         let then = keys(&opened.first, &ring(&NAMES[index..])?);
         then.adopt_ring().await?;
         for _ in 0..=index {

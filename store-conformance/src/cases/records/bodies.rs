@@ -173,7 +173,7 @@ async fn numbers_keep_every_digit(harness: Given) -> CaseResult {
     Ok(())
 }
 
-/// As a value, `1e3` may come back as `1000`, and the sign of a zero be lost.
+/// A decoded value may turn `1e3` into `1000` and lose the sign of a zero.
 async fn a_number_keeps_its_value_and_not_its_spelling(harness: Given) -> CaseResult {
     let space = Space::open(&harness).await?;
     let numbers = [-0.0, 0.0, 1e3, -1e3, 1e15, 1e16, 1e22, 1e300, 1e-7, 1e-300];
@@ -276,7 +276,7 @@ async fn what_is_over_a_limit_is_refused_before_it_is_sent(harness: Given) -> Ca
     }
     let mut twice = space.batch();
     twice.check(key("a")?, Expect::Any)?;
-    // Deep enough that a recursive walk over it would overflow the stack.
+    // Deep enough that recursion over it would overflow the stack.
     let bottomless = (0..100_000).fold(Value::Null, |inner, _| Value::Array(vec![inner]));
     for refused in [
         key("x".repeat(MAX_NAME + 1)).map(drop),

@@ -196,7 +196,7 @@ async fn a_store_says_what_it_is_and_answers_a_ping(harness: Given) -> CaseResul
     Ok(())
 }
 
-/// Sweeps until there is nothing more to take; says how many went.
+/// Sweeps until nothing more is removed, and returns how many records were.
 async fn sweep(store: &dyn RecordStore, grace: Duration) -> Result<u64> {
     let mut removed = 0;
     for _ in 0..1000 {

@@ -25,7 +25,8 @@ pub(super) fn cases() -> Vec<Case<dyn RecordStore>> {
     ]
 }
 
-/// Runs `tasks` of them at once; their answers in the order of their numbers.
+/// Runs `tasks` tasks concurrently, and returns their answers in the order of their
+/// numbers.
 async fn at_once<T, F>(tasks: usize, task: impl Fn(usize) -> F) -> Result<Vec<T>>
 where
     T: Send + 'static,
@@ -148,7 +149,7 @@ async fn a_closed_gate_admits_no_record(harness: Given) -> CaseResult {
                     let mut close = space.batch();
                     close.put(gate, Expect::Version(open), Body::json(0)?)?;
                     space.handle(i).commit(&close).await?;
-                    // Records that are in by now were in before; none comes after.
+                    // No record may be added after this list.
                     return ids(&*space.handle(i + 1), space.scan().id_prefix(prefix)).await;
                 }
                 for n in 0..6 {

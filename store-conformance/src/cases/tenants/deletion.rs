@@ -83,8 +83,8 @@ async fn no_race_leaves_an_identity_without_its_tenant(harness: Identities) -> C
                 assert_eq!(error.kind(), ErrorKind::NotFound);
                 assert!(!there && ada.is_none());
             }
-            // The user was tried while the tenant was marked, and the mark was
-            // then the tenant's end or was taken back: never both succeed.
+            // Either the deletion completed, or its mark was withdrawn because of the
+            // user: the two never both succeed.
             other => panic!("one of the two must win: {other:?}"),
         }
     }

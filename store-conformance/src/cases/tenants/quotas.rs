@@ -55,7 +55,7 @@ async fn a_quota_holds_under_a_race(harness: Identities) -> CaseResult {
     fills::<Policy>(&opened, 3).await
 }
 
-/// Eight want in at once where there is room for `room`; three times.
+/// Eight concurrent creations race for `room` places, three times.
 async fn fills<E: Sample>(opened: &Opened<Identity>, room: usize) -> CaseResult
 where
     dyn IamStore: EntityStore<E>,
@@ -92,7 +92,7 @@ async fn a_quota_of_one_family_is_no_other_familys(harness: Identities) -> CaseR
     for i in 0..5 {
         create::<User>(&first, &path("2"), &i.to_string()).await?;
     }
-    // A refused name is still held, a freed place is free.
+    // A name in use stays in use, and a deleted entity frees its place.
     let held = create::<User>(&first, &path("1"), "ada").await;
     assert_eq!(kind(held), ErrorKind::AlreadyExists);
     let full = create::<User>(&first, &path("1"), "bob").await;
@@ -125,7 +125,7 @@ async fn a_quota_holds_within_a_transaction(harness: Identities) -> CaseResult {
     assert_eq!(second.tenants.usage(&path("1")).await?, Usage::default());
     groups(2).await?;
     assert_eq!(second.tenants.usage(&path("1")).await?.count("group"), 2);
-    // One out and one in is no more than before.
+    // A deletion and a creation together stay within the quota.
     one.transaction(|tx| {
         tx.delete::<Group>("0")?;
         tx.create(Group::new("new"))

@@ -1,4 +1,4 @@
-//! The tree: creating, walking, changing, deleting.
+//! The tree: creating, listing, changing, deleting.
 
 use std::sync::Arc;
 
@@ -322,7 +322,7 @@ async fn quotas_resolve_up_the_tree(harness: Trees) -> CaseResult {
     let mut fixtures = at(&["1", "1/2", "1/2/3", "1/2/3/4", "1/5"]);
     fixtures[0].quotas = users(100);
     fixtures[2] = fixtures[2].clone().with_quotas(users(7));
-    // What an inheriting tenant holds of its own is not its to have.
+    // Quotas of its own do not apply to a tenant that inherits.
     fixtures[4].quotas = users(1);
     let Opened { first, second, .. } = harness.open(fixtures).await?;
     let effective = async |of: &str| -> Result<Option<u64>> {
@@ -401,7 +401,7 @@ async fn a_quota_of_tenants_holds_under_a_race(harness: Trees) -> CaseResult {
     fixtures[0] = fixtures[0].clone().with_quotas(quotas);
     let Opened { first, second, .. } = harness.open(fixtures).await?;
     for _ in 0..3 {
-        // Room for two, and eight who want it.
+        // Eight creations race for two places.
         let answers = race((10..18).map(|i| {
             let store = Arc::clone(if i % 2 == 0 { &first } else { &second });
             async move {
