@@ -1,94 +1,21 @@
-//! Several futures at a time, inside the task that awaits them: no task is
-//! spawned and no runtime is needed.
+//! Several requests at a time, inside the task that awaits them: no task is spawned and
+//! no runtime is needed. A future is polled only if it was woken, because each sends a
+//! large buffer.
 
-use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
-use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::Poll;
+
+use futures_util::future::BoxFuture;
+use futures_util::stream::{FuturesUnordered, StreamExt};
 
 use crate::error::Result;
 
-enum Slot<T> {
-    Running(Running<T>),
-    Done(Result<T>),
-}
-
-struct Running<T> {
-    future: Pin<Box<dyn Future<Output = Result<T>> + Send>>,
-    wakeup: Arc<Wakeup>,
-    waker: Waker,
-}
-
-/// Records which future was woken, so that the others are not polled: each sends a
-/// large buffer, and would be polled for every piece of another's.
-struct Wakeup {
-    woken: AtomicBool,
-    task: Mutex<Option<Waker>>,
-}
-
-impl Wakeup {
-    /// Wakes this task from now on.
-    fn register(&self, task: &Waker) {
-        let mut known = self.task.lock().unwrap_or_else(PoisonError::into_inner);
-        match &mut *known {
-            Some(known) => known.clone_from(task),
-            None => *known = Some(task.clone()),
-        }
-    }
-}
-
-impl Wake for Wakeup {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        self.woken.store(true, Ordering::Release);
-        // Cloned: waking may run anything, so not with the lock held.
-        let task = self
-            .task
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
-        if let Some(task) = task {
-            task.wake();
-        }
-    }
-}
-
-impl<T> Running<T> {
-    fn new(future: impl Future<Output = Result<T>> + Send + 'static) -> Self {
-        let wakeup = Arc::new(Wakeup {
-            woken: AtomicBool::new(true),
-            task: Mutex::new(None),
-        });
-        Self {
-            future: Box::pin(future),
-            waker: Waker::from(Arc::clone(&wakeup)),
-            wakeup,
-        }
-    }
-
-    /// Polls the future if it was woken.
-    fn poll(&mut self, task: &Waker) -> Poll<Result<T>> {
-        self.wakeup.register(task);
-        if !self.wakeup.woken.swap(false, Ordering::AcqRel) {
-            return Poll::Pending;
-        }
-        self.future
-            .as_mut()
-            .poll(&mut Context::from_waker(&self.waker))
-    }
-}
-
-/// Futures in flight, in the order they were begun. A dropped wait loses nothing.
-pub(in crate::blobs) struct InFlight<T>(VecDeque<Slot<T>>);
+/// Requests in flight, which complete in any order. A dropped wait loses nothing.
+pub(in crate::blobs) struct InFlight<T>(FuturesUnordered<BoxFuture<'static, Result<T>>>);
 
 impl<T> Default for InFlight<T> {
     fn default() -> Self {
-        Self(VecDeque::new())
+        Self(FuturesUnordered::new())
     }
 }
 
@@ -97,56 +24,30 @@ impl<T> InFlight<T> {
         self.0.len()
     }
 
+    /// Adds a request, which is sent when the next one is awaited.
     pub(in crate::blobs) fn push(
         &mut self,
-        future: impl Future<Output = Result<T>> + Send + 'static,
+        request: impl Future<Output = Result<T>> + Send + 'static,
     ) {
-        self.0.push_back(Slot::Running(Running::new(future)));
+        self.0.push(Box::pin(request));
     }
 
-    pub(in crate::blobs) fn push_done(&mut self, result: Result<T>) {
-        self.0.push_back(Slot::Done(result));
+    /// The result of a request that has completed; `None` if none is in flight.
+    pub(in crate::blobs) async fn next(&mut self) -> Option<Result<T>> {
+        self.0.next().await
     }
 
-    fn poll_woken(&mut self, task: &Waker) {
-        for slot in &mut self.0 {
-            if let Slot::Running(future) = slot
-                && let Poll::Ready(result) = future.poll(task)
-            {
-                *slot = Slot::Done(result);
-            }
-        }
-    }
-
-    /// The result of the one begun first; `None` if none is in flight.
-    pub(in crate::blobs) async fn first(&mut self) -> Option<Result<T>> {
-        poll_fn(|cx| {
-            self.poll_woken(cx.waker());
-            match self.0.front() {
-                None => Poll::Ready(None),
-                Some(Slot::Running(_)) => Poll::Pending,
-                Some(Slot::Done(_)) => match self.0.pop_front() {
-                    Some(Slot::Done(result)) => Poll::Ready(Some(result)),
-                    _ => Poll::Ready(None),
-                },
-            }
-        })
-        .await
-    }
-
-    /// Waits until fewer than `limit` are in flight.
+    /// Sends what was added, and waits until fewer than `limit` are in flight.
     pub(in crate::blobs) async fn fewer_than(&mut self, limit: usize) -> Result<()> {
         poll_fn(|cx| {
-            self.poll_woken(cx.waker());
-            while let Some(at) = self.0.iter().position(|s| matches!(s, Slot::Done(_))) {
-                if let Some(Slot::Done(Err(error))) = self.0.remove(at) {
-                    return Poll::Ready(Err(error));
+            loop {
+                match self.0.poll_next_unpin(cx) {
+                    Poll::Ready(Some(Ok(_))) => {}
+                    Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(error)),
+                    Poll::Ready(None) => return Poll::Ready(Ok(())),
+                    Poll::Pending if self.0.len() < limit => return Poll::Ready(Ok(())),
+                    Poll::Pending => return Poll::Pending,
                 }
-            }
-            if self.0.len() < limit {
-                Poll::Ready(Ok(()))
-            } else {
-                Poll::Pending
             }
         })
         .await

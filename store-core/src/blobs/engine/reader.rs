@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures_util::future::{BoxFuture, ready};
+use futures_util::stream::{FuturesOrdered, StreamExt};
 
 use crate::blobs::{BlobReader, Content};
 use crate::error::{Error, ErrorKind, Result};
 
-use super::in_flight::InFlight;
 use super::{ContentStore, Extent, Place, PointerStore, Shared};
 
 pub(super) struct Reader<P: PointerStore, C: ContentStore> {
@@ -23,7 +24,7 @@ pub(super) struct Reader<P: PointerStore, C: ContentStore> {
     range: Range<u64>,
     /// Where the next piece to request begins.
     ahead: u64,
-    in_flight: InFlight<Option<Bytes>>,
+    in_flight: FuturesOrdered<BoxFuture<'static, Result<Option<Bytes>>>>,
 }
 
 impl<P: PointerStore, C: ContentStore> Reader<P, C> {
@@ -41,7 +42,7 @@ impl<P: PointerStore, C: ContentStore> Reader<P, C> {
             inline,
             ahead: range.start,
             range,
-            in_flight: InFlight::default(),
+            in_flight: FuturesOrdered::new(),
         }
     }
 
@@ -61,11 +62,11 @@ impl<P: PointerStore, C: ContentStore> Reader<P, C> {
             let (content, range) = (self.content, self.piece(self.ahead));
             self.ahead = range.end;
             match contents.read_now(content, &range) {
-                Some(answer) => self.in_flight.push_done(answer),
+                Some(answer) => self.in_flight.push_back(Box::pin(ready(answer))),
                 None => {
                     let contents = contents.clone();
                     let read = async move { contents.read(content, range).await };
-                    self.in_flight.push(read);
+                    self.in_flight.push_back(Box::pin(read));
                 }
             }
         }
@@ -74,7 +75,7 @@ impl<P: PointerStore, C: ContentStore> Reader<P, C> {
     async fn next_piece(&mut self) -> Result<Bytes> {
         self.read_ahead();
         let expected = self.piece(self.range.start);
-        match self.in_flight.first().await {
+        match self.in_flight.next().await {
             Some(Ok(Some(bytes))) if bytes.len() as u64 == expected.end - expected.start => {
                 self.range.start = expected.end;
                 Ok(bytes)
@@ -91,7 +92,7 @@ impl<P: PointerStore, C: ContentStore> Reader<P, C> {
     /// The reason why content is missing.
     async fn missing(&mut self) -> Error {
         // Reads that are not polled may hold all connections of a pool.
-        self.in_flight = InFlight::default();
+        self.in_flight = FuturesOrdered::new();
         match self.shared.pointers.read(&self.place, Extent::Head).await {
             Err(error) => error,
             Ok(Some(found)) if found.pointer.is_published(self.content.generation) => {
@@ -121,7 +122,7 @@ impl<P: PointerStore, C: ContentStore> BlobReader for Reader<P, C> {
         let piece = self.next_piece().await;
         if piece.is_err() {
             // The answer is used up: the next call reads again from here.
-            self.in_flight = InFlight::default();
+            self.in_flight = FuturesOrdered::new();
             self.ahead = self.range.start;
         }
         let context = |error: Error| error.with_operation("read").with_key(self.place.at());

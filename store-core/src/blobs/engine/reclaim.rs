@@ -148,10 +148,10 @@ impl<P: PointerStore, C: ContentStore> Shared<P, C> {
                             continue;
                         }
                     }
-                    Some(Err(error)) => in_flight.push_done(Err(error)),
+                    Some(Err(error)) => in_flight.push(std::future::ready(Err(error))),
                     None => {}
                 }
-                match in_flight.first().await {
+                match in_flight.next().await {
                     None => break,
                     Some(Ok(one)) => {
                         swept.removed += one.removed;

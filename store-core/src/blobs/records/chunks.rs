@@ -262,7 +262,7 @@ impl ContentWriter for ChunkWriter {
     }
 
     async fn abort(&mut self) -> Result<bool> {
-        while let Some(answer) = self.in_flight.first().await {
+        while let Some(answer) = self.in_flight.next().await {
             self.may_appear |= is_ambiguous(&answer);
         }
         Ok(self.may_appear)
