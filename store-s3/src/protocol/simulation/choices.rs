@@ -1,4 +1,4 @@
-//! Who decides what happens next: chance, or each possibility in its turn.
+//! What happens next: by chance, or every possibility one after the other.
 
 use std::collections::HashSet;
 
@@ -7,16 +7,16 @@ use store_conformance::history::Dice;
 use super::world::Move;
 
 pub(super) trait Chooser {
-    /// Which of these happens; `None` if the rest of this run was seen already.
+    /// Which of these happens; `None` if the state was visited already, which ends the run.
     fn choose(&mut self, moves: &[Move], place: &dyn Fn() -> u64) -> Option<usize>;
 }
 
-/// By chance from a seed; what goes wrong is rarer.
+/// Random choices from a seed. Faults are rarer than other steps.
 pub(super) struct ByChance {
     pub(super) dice: Dice,
-    /// How many moves in a hundred are faults, where one may be.
+    /// The percentage of steps that are faults, where faults are possible.
     pub(super) faults: u8,
-    /// Whether a request that is late arrives while others wait only once in twenty.
+    /// Whether a delayed request seldom (5 %) arrives while others wait.
     pub(super) delays_long: bool,
 }
 
@@ -35,23 +35,23 @@ impl Chooser for ByChance {
     }
 }
 
-/// Every possibility: the run is repeated, and each time the last choice that
-/// had another possibility takes it.
+/// All possibilities: the run is repeated, and each time the last choice that has another
+/// possibility takes the next one.
 ///
-/// A run that comes to a place where another was goes on as that one did, so it
-/// is given up there. Real time loses nothing by that if every process makes one
-/// call: then all calls begin before the first move, and what each is answered
-/// is part of the place.
+/// A run that reaches a state which another run visited would continue as that one did,
+/// so it ends there. If every process makes one call, this misses no violation of the
+/// real-time order: all calls begin before the first step, and their answers are part of
+/// the state.
 #[derive(Default)]
 pub(super) struct InTurn {
-    /// At each choice, what was taken of how many.
+    /// For each choice, which possibility was taken, and how many there were.
     path: Vec<(usize, usize)>,
     at: usize,
     seen: HashSet<u64>,
 }
 
 impl InTurn {
-    /// Goes on to the next run; false after the last.
+    /// Prepares the next run; false after the last.
     pub(super) fn advance(&mut self) -> bool {
         self.at = 0;
         while let Some((taken, of)) = self.path.pop() {
@@ -63,7 +63,7 @@ impl InTurn {
         false
     }
 
-    /// How many different places there were.
+    /// How many different states were visited.
     pub(super) fn places(&self) -> usize {
         self.seen.len()
     }

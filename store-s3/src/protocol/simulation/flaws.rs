@@ -1,5 +1,5 @@
-//! Mutants: each a connection to the bucket that does one thing as a wrong
-//! implementation of the protocol would. The simulator must kill each.
+//! Mutants: connections to the bucket that do one thing as a wrong implementation of the
+//! protocol would. The simulation must kill each of them.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -13,15 +13,15 @@ use crate::wire::{self, Stored, Transaction, Verdict};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Flaw {
-    /// None: the protocol as it is.
+    /// No flaw: the protocol itself.
     None,
     /// Commits by a put without the pending object's ETag.
     DecidesUnconditionally,
     /// Aborts another's transaction without its pending object's ETag.
     AbortsUnconditionally,
-    /// Shows what a pending transaction will make of a record.
+    /// Reads the value that a pending transaction will write.
     AnswersEarly,
-    /// Shows what was there before a committed transaction.
+    /// Reads the value from before a committed transaction.
     AnswersLate,
     /// Treats an intent whose transaction object is missing as rolled back without
     /// reading the record again.
@@ -30,9 +30,9 @@ pub(super) enum Flaw {
     TrustsTheLease,
     /// Commits checked records without holding them.
     ChecksWithoutIntents,
-    /// Places intents whatever is there.
+    /// Writes intents without a condition.
     PlacesUnconditionally,
-    /// Writes a single record whatever is there.
+    /// Writes a single record without a condition.
     PutsUnconditionally,
     /// Removes committed transactions before their records are freed.
     ForgetsTheCommitted,
@@ -56,12 +56,12 @@ impl Flaw {
     ];
 }
 
-/// A line with a flaw.
+/// A connection with a flaw.
 #[derive(Debug)]
 pub(super) struct Flawed {
     line: Line,
     flaw: Flaw,
-    /// What was read last, for the one who never reads again.
+    /// What was read last, for the flaw that never reads again.
     last: Arc<Mutex<Memory>>,
 }
 
@@ -86,7 +86,7 @@ impl Flawed {
         self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The put without its condition: first looks what the condition must be.
+    /// The put without its own condition: it reads first which condition would hold.
     async fn force(&self, name: &str, bytes: Bytes) -> Result<Put> {
         loop {
             let found = self.line.get(name).await?;
@@ -120,13 +120,13 @@ fn is_transaction(name: &str) -> bool {
     name.starts_with("transactions/")
 }
 
-/// What is put under a transaction's name.
+/// The content of a transaction object.
 fn verdict(name: &str, bytes: &[u8]) -> Option<Verdict> {
     let transaction = is_transaction(name).then(|| Transaction::decode(bytes));
     Some(transaction?.ok()?.state)
 }
 
-/// Whether it is an intent, and one of a record that is checked alone.
+/// Whether it is an intent, and whether its record is only checked.
 fn intent(name: &str, bytes: &Bytes) -> Option<bool> {
     if is_transaction(name) {
         return None;

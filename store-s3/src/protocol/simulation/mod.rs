@@ -1,16 +1,17 @@
-//! The protocol against every interleaving: a bucket in memory whose every
-//! request is a step, taken in an order that is chosen.
+//! A deterministic simulation of the protocol: a bucket in memory in which each request
+//! is a step, executed in an order that the simulation chooses.
 //!
-//! Every call is written down, and when all is over some order of the calls
-//! must explain every answer (`store_conformance::history`): that is
-//! serializability, with real time in it, and nothing seen by half. Then what is
-//! left is cleared away, and nothing may be.
+//! Every call is recorded. At the end some order of the calls must explain every answer
+//! (`store_conformance::history`): strict serializability, without partial reads. Then
+//! the sweep runs, and it must leave nothing behind.
 //!
-//! What may happen at each step: any request that waits is executed; a wait for
-//! another's transaction ends, whether or not much time passed; a reply or a
-//! request is lost; a request arrives any time later; a process ends, and what
-//! it sent may arrive later. A process that is not chosen for long is the zombie
-//! whose lease ran out.
+//! At each step one of these happens: a waiting request is executed; a wait for another
+//! process's transaction ends, early or late; a reply or a request is lost; a request
+//! arrives later; a process ends, and what it sent may arrive later. A process that is not
+//! chosen for a long time is one whose lease has expired.
+//!
+//! Crates such as shuttle and turmoil simulate threads and networks. Here the steps are
+//! the requests to an object store, and the code under test is the protocol itself.
 
 mod choices;
 mod flaws;
@@ -23,21 +24,21 @@ use choices::{ByChance, InTurn};
 use flaws::Flaw;
 use run::{Draft, Figures, Plan, Process, Want, run};
 
-/// How many schedules by chance: a sample, or what `cargo xtask soak` asks for.
+/// The number of random schedules: a sample, or what `cargo xtask soak` requests.
 const SCHEDULES: &str = "STORE_SOAK_SCHEDULES";
 
-/// How many places the exhaustive runs come to at most, each: a sample, or what
-/// `cargo xtask soak` asks for.
+/// The most states that each exhaustive run visits: a sample, or what
+/// `cargo xtask soak` requests.
 const PLACES: &str = "STORE_SOAK_PLACES";
 
-/// Where chance begins.
+/// The first seed of the random schedules.
 const SEED: &str = "STORE_SOAK_SEED";
 
 fn number(variable: &str, default: u64) -> u64 {
     std::env::var(variable).map_or(default, |text| text.parse().expect("a number"))
 }
 
-/// One schedule by chance.
+/// One random schedule.
 fn by_chance(seed: u64, flaw: Flaw) -> Result<Figures, String> {
     let mut dice = Dice::new(seed);
     let plan = Plan::by_chance(&mut dice, flaw);
@@ -52,8 +53,8 @@ fn by_chance(seed: u64, flaw: Flaw) -> Result<Figures, String> {
     }
 }
 
-/// Every schedule of a plan that leads somewhere new, or as many as come to so
-/// many places; how many places there were, and whether that is all.
+/// Runs every schedule of a plan that leads to a new state, up to a number of states.
+/// Returns how many states there were, and whether that is all of them.
 fn every(plan: &Plan, most: usize) -> (usize, bool) {
     let mut chooser = InTurn::default();
     loop {

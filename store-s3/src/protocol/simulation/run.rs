@@ -1,5 +1,5 @@
-//! One run: processes over one bucket, a history of the replies that they received, and
-//! whether some order of their calls explains it.
+//! One run: processes over one bucket, the history of their calls, and the check that
+//! some order of the calls explains it.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ use crate::wire::{self, Stored};
 
 const THINGS: Collection = Collection::new("things");
 
-/// A run that has not ended by then never will.
+/// The most steps of a run; one that takes more does not end.
 const MOST_MOVES: usize = 5_000;
 
 /// What a writer expects of a record.
@@ -32,7 +32,7 @@ pub(super) enum Want {
     Any,
     Absent,
     Present,
-    /// That it is as this process reads it just before.
+    /// The version that this process reads directly before.
     AsRead,
 }
 
@@ -57,21 +57,21 @@ pub(super) struct Plan {
     /// beginning.
     pub(super) records: usize,
     pub(super) processes: Vec<Process>,
-    /// How much may go wrong.
+    /// The most faults.
     pub(super) faults: usize,
-    /// In how many of a hundred moves something does, drawn by chance.
+    /// The percentage of steps that are faults.
     pub(super) fault_chance: u8,
-    /// Whether what arrives late usually arrives after everything else.
+    /// Whether delayed requests usually arrive after everything else.
     pub(super) delays_long: bool,
-    /// How often a process may lose patience with a transaction whose process
-    /// still gets on. Without a bound two may abort each other for ever.
+    /// How often a process may abort the transaction of a process that still makes
+    /// progress. Without a bound two may abort each other for ever.
     pub(super) aborts: usize,
-    /// What is wrong with every process.
+    /// The flaw of every process.
     pub(super) flaw: Flaw,
 }
 
 impl Plan {
-    /// Processes and commits by chance.
+    /// Random processes and commits.
     pub(super) fn by_chance(dice: &mut Dice, flaw: Flaw) -> Self {
         if dice.chance(30) {
             return Self::recreation(dice, flaw);
@@ -146,7 +146,7 @@ fn draft(dice: &mut Dice, records: usize) -> Draft {
 type Log = Recorder<&'static str, RegistersCall, RegistersAnswer>;
 type Task = Pin<Box<dyn Future<Output = ()>>>;
 
-/// One process' means.
+/// What one process works with.
 struct Hands {
     number: usize,
     protocol: Protocol<Flawed>,
@@ -277,8 +277,8 @@ pub(super) struct Figures {
     pub(super) calls: usize,
 }
 
-/// Runs a plan as `chooser` says; what was wrong, if anything was. `None` if the
-/// run was given up because it was seen already.
+/// Runs a plan with the choices of `chooser`, and returns what was wrong, if anything.
+/// `None` if the run ended at a state that was visited already.
 pub(super) fn run(plan: &Plan, chooser: &mut dyn Chooser) -> Result<Option<Figures>, String> {
     let world = World::default();
     let log: Arc<Log> = Arc::new(Recorder::new());
@@ -344,7 +344,7 @@ pub(super) fn run(plan: &Plan, chooser: &mut dyn Chooser) -> Result<Option<Figur
     }
 }
 
-/// Reads everything, has what is late arrive, clears away, and reads again.
+/// Reads everything, delivers delayed requests, sweeps, and reads again.
 fn afterwards(world: &World, plan: &Plan, hands: Hands) -> Result<(), String> {
     let records = plan.records;
     let within = world.clone();
@@ -372,7 +372,7 @@ fn afterwards(world: &World, plan: &Plan, hands: Hands) -> Result<(), String> {
     Ok(())
 }
 
-/// Runs one process while no other process does anything.
+/// Runs one process alone.
 fn alone(world: &World, work: impl Future<Output = ()> + 'static) -> Result<(), String> {
     let mut task: Task = Box::pin(work);
     for _ in 0..MOST_MOVES {

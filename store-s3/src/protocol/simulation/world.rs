@@ -54,40 +54,40 @@ struct Waiting {
 /// What may happen next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Move {
-    /// The request is executed and answered; a wait goes on.
+    /// The request is executed and answered; a wait continues.
     Execute(u64),
     /// The wait has lasted long enough.
     Outwait(u64),
-    /// The request never arrives; its sender learns nothing.
+    /// The request never arrives; its sender gets no reply.
     LoseRequest(u64),
-    /// It is executed; its sender learns nothing.
+    /// It is executed; its sender gets no reply.
     LoseReply(u64),
-    /// Its sender learns nothing, and it arrives later.
+    /// Its sender gets no reply, and it arrives later.
     Delay(u64),
-    /// A delayed one arrives.
+    /// A delayed request arrives.
     Deliver(usize),
-    /// A process ends, and what it just sent never arrives.
+    /// A process ends, and its last request never arrives.
     Kill(usize),
-    /// The same, and what it just sent arrives later.
+    /// A process ends, and its last request arrives later.
     KillLate(usize),
 }
 
 impl Move {
-    /// Whether something goes wrong in it.
+    /// Whether this is a fault.
     pub(super) fn is_fault(self) -> bool {
         !matches!(self, Self::Execute(_) | Self::Outwait(_) | Self::Deliver(_))
     }
 }
 
 /// Which request wrote an object: the process, and how many it made before.
-/// Unlike ETags and transactions' names it is the same in every run that comes
-/// to the same place.
+/// Unlike ETags and names of transactions it is the same in every run that reaches the
+/// same state.
 type Writer = (usize, u64);
 
 struct Object {
     found: Found,
     writer: Writer,
-    /// Who made it first.
+    /// The request that wrote it.
     creator: Writer,
     /// After how many steps it was written.
     written: u64,
@@ -119,7 +119,7 @@ impl World {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A way to the bucket for one process.
+    /// A connection to the bucket for one process.
     pub(super) fn line(&self, actor: usize) -> Line {
         Line {
             world: self.clone(),
@@ -158,7 +158,7 @@ impl World {
         all.collect()
     }
 
-    /// All that may happen next; with `faults`, what may go wrong too.
+    /// All possible next steps; with `faults` also the faults.
     pub(super) fn moves(&self, faults: bool) -> Vec<Move> {
         let state = self.state();
         let mut moves: Vec<Move> = Vec::new();
@@ -169,7 +169,7 @@ impl World {
             }
             match waiting.request {
                 Request::Wait(ref name, ref read) => {
-                    // To ask again is worth while only if something happened.
+                    // Asking again is useful only if something happened.
                     let now = state.objects.get(name).map(|object| &object.found);
                     if now != read.as_ref() {
                         moves.push(Move::Execute(id));
@@ -193,9 +193,9 @@ impl World {
         moves
     }
 
-    /// What everything that may still happen depends on: what every process was
-    /// received, and what is in the bucket. Two runs that come to the same place go
-    /// on alike.
+    /// The state, on which all later steps depend: the replies that each process
+    /// received, and the content of the bucket. Two runs that reach the same state
+    /// continue in the same ways.
     pub(super) fn place(&self, rest: impl Hash) -> u64 {
         let state = self.state();
         let mut hash = DefaultHasher::new();
@@ -204,7 +204,7 @@ impl World {
         received.sort_unstable();
         received.hash(&mut hash);
         let objects = state.objects.iter().map(|(name, object)| {
-            // A transaction's name is another in every run.
+            // A transaction has another name in every run.
             let name = match name.starts_with("transactions/") {
                 true => "",
                 false => name,
@@ -218,7 +218,7 @@ impl World {
         hash.finish()
     }
 
-    /// Lets it happen; the process that ends, if one does.
+    /// Executes the step; returns the process that ends, if one does.
     pub(super) fn perform(&self, step: Move) -> Option<usize> {
         let state = &mut *self.state();
         state.steps += 1;
@@ -261,7 +261,7 @@ impl World {
         None
     }
 
-    /// Has all that is late arrive.
+    /// Delivers all delayed requests.
     pub(super) fn deliver_all(&self) {
         let state = &mut *self.state();
         for (request, writer, _) in std::mem::take(&mut state.late) {
@@ -271,13 +271,13 @@ impl World {
 }
 
 impl State {
-    /// What was asked, and by whom.
+    /// The request, and the process that sent it.
     fn sent(&self, id: u64) -> (Request, Writer) {
         let waiting = &self.waiting[&id];
         (waiting.request.clone(), (waiting.actor, waiting.number))
     }
 
-    /// When the call began that sends this.
+    /// The step at which the sending call began.
     fn began(&self, (actor, _): Writer) -> u64 {
         self.calls.get(&actor).copied().unwrap_or(self.steps)
     }
@@ -359,7 +359,7 @@ impl State {
     }
 }
 
-/// One process' way to the bucket.
+/// One process's connection to the bucket.
 #[derive(Clone)]
 pub(super) struct Line {
     world: World,
