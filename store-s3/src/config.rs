@@ -158,10 +158,10 @@ impl S3Builder {
     /// A bucket through the driver's own client, instead of a URL.
     ///
     /// It must send a conditional put **once**: turn its retries off
-    /// (`with_retry(RetryConfig { max_retries: 0, .. })`). A put that is sent
-    /// again by itself fails on its own success. The store finds out where it
-    /// can and says `Ambiguous` where it cannot, so this costs answers, not
-    /// promises. It must be no cache, and send to one place only. A part of a
+    /// (`with_retry(RetryConfig { max_retries: 0, .. })`). A put that the
+    /// client repeats fails because its first copy succeeded. The store determines the
+    /// outcome where it can and reports `Ambiguous` where it cannot. The client must not
+    /// cache, and must send to one server only. A part of a
     /// streamed object that fails then fails the write.
     pub fn object_store(mut self, driver: Arc<dyn ObjectStore>) -> Self {
         self.source = Source::Driver(driver);
@@ -230,7 +230,7 @@ impl S3Builder {
         self
     }
 
-    /// Streamed objects of up to so many bytes are stored with their metadata:
+    /// Streamed objects of up to this many bytes are stored with their metadata:
     /// published by one put, opened by one get. 1 MiB by default, which is also the
     /// maximum. Beginning to replace such an object sends it once more, so a smaller
     /// bound suits objects that are often rewritten.
@@ -239,8 +239,8 @@ impl S3Builder {
         self
     }
 
-    /// In parts of how many bytes larger objects are written and read. 5 MiB by
-    /// default, which is the least that S3 takes; 512 MiB at most.
+    /// The size of the parts in which larger objects are written and read, in bytes. 5 MiB
+    /// by default, which is the minimum of S3; 512 MiB at most.
     pub fn part_size(mut self, bytes: usize) -> Self {
         self.blobs.part_size = bytes.clamp(1, 512 << 20);
         self
@@ -280,7 +280,7 @@ impl S3Builder {
         self
     }
 
-    /// What a store opened so can do.
+    /// The capabilities of a store with this configuration.
     pub fn capabilities(&self) -> Capabilities {
         let mut capabilities = Capabilities::new(BACKEND);
         capabilities.transactions = Support::Emulated;

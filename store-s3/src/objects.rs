@@ -1,7 +1,7 @@
-//! The few requests that everything consists of.
+//! The few requests of which everything consists.
 //!
-//! The protocol is written over this trait and not over the driver, so that the
-//! simulator can stand in for the server and take each request as one step.
+//! The protocol uses this trait and not the driver, so that a simulation can replace the
+//! server and execute each request as one step.
 
 use std::fmt;
 use std::sync::Arc;
@@ -60,7 +60,7 @@ impl When {
 pub(crate) enum Put {
     /// It is in this state now.
     Done(ETag),
-    /// The condition did not hold, or so it says: it may call a conflict so.
+    /// The server says that the condition did not hold. It may say so of a conflict.
     Refused,
     /// Another put was under way (409). This one was not done.
     Busy,
@@ -114,7 +114,7 @@ pub(crate) struct Bucket {
     store: Arc<dyn ObjectStore>,
     /// For a bucket that the store itself connects to.
     remover: Option<Remover>,
-    /// How long a transaction may stand still before it is taken for abandoned.
+    /// How long a transaction may make no progress before it counts as abandoned.
     lease: Duration,
 }
 
@@ -155,8 +155,8 @@ impl Bucket {
         }
     }
 
-    /// Puts an object under a name that no other put ever uses: repeated, it does no
-    /// harm.
+    /// Puts an object under a name that no other put ever uses, so that it may be
+    /// repeated.
     pub(crate) async fn put_once(&self, name: &str, bytes: Bytes) -> Result<()> {
         let (path, payload) = (path(name)?, PutPayload::from(bytes));
         let put = || async {
@@ -251,7 +251,8 @@ pub(crate) fn path(name: &str) -> Result<Path> {
     Path::parse(name).map_err(|_| corrupt("a name of the store is none that the driver takes"))
 }
 
-/// Of what the driver calls existing, a 409: others write at this moment.
+/// Whether an error that the driver calls `AlreadyExists` is a 409: another write is in
+/// progress.
 fn is_busy(e: &object_store::Error) -> bool {
     status(e) == Some(409)
 }

@@ -172,7 +172,7 @@ async fn race_removal(objects: &dyn Objects, name: &str, round: usize) -> Result
         });
     }
     let done: Result<Vec<bool>> = join_all(racers).await.into_iter().collect();
-    // Equal puts cannot tell each other apart, so several may count one as theirs.
+    // Equal puts cannot be distinguished, so several racers could claim one as theirs.
     let done = done?;
     let done = |is_removal: bool| {
         let of = done.iter().enumerate();
@@ -191,7 +191,7 @@ async fn race_removal(objects: &dyn Objects, name: &str, round: usize) -> Result
 async fn race(objects: &dyn Objects, name: &str) -> Result<Option<Fault>> {
     let created = winners(objects, name, &When::Missing, "created").await?;
     let etag = match created.len() {
-        // Each was refused or without an answer, and yet none was done.
+        // Each was refused or unanswered, although none was done.
         0 => return Err(contended()),
         1 => etag(objects, name).await?,
         _ => return Ok(Some(Fault::RacesCreate)),
@@ -214,7 +214,7 @@ async fn race(objects: &dyn Objects, name: &str) -> Result<Option<Fault>> {
     Ok(None)
 }
 
-/// Whether a list has, at once and in order, what was put.
+/// Whether a list contains, immediately and in order, what was put.
 async fn lists_in_order(objects: &dyn Objects, names: &Namespace) -> Result<bool> {
     let folder = names.probe(Version::unique());
     // Put in another order than that of their names.

@@ -12,7 +12,7 @@ use crate::protocol::Decision;
 use crate::shared::Shared;
 use crate::wire::{self, Image, MAX_TOMBSTONE, Stored};
 
-/// How many objects one sweep looks at.
+/// How many objects one sweep reads.
 const BUDGET: usize = 1000;
 
 pub(crate) async fn sweep(shared: &Shared, grace: Duration) -> Result<Swept> {
@@ -20,8 +20,8 @@ pub(crate) async fn sweep(shared: &Shared, grace: Duration) -> Result<Swept> {
     records(shared, grace).await
 }
 
-/// Finishes those that were decided, or that stood still since an earlier sweep
-/// for longer than anybody may take.
+/// Completes transactions that were decided, or that made no progress since an earlier
+/// sweep for longer than a transaction may take.
 async fn transactions(shared: &Shared) -> Result<()> {
     let folder = shared.names().transactions();
     let mut after: Option<String> = None;
@@ -61,8 +61,8 @@ async fn transactions(shared: &Shared) -> Result<()> {
     Ok(())
 }
 
-/// Looks at the next records, in the order of their names, and begins
-/// again after the last.
+/// Reads the next records, in the order of their names, and begins again after the
+/// last.
 async fn records(shared: &Shared, grace: Duration) -> Result<Swept> {
     let folder = shared.names().records();
     let mut after = shared.progress().after.take();
@@ -121,7 +121,7 @@ fn may_vanish(shared: &Shared, name: &str) -> bool {
     shared.single_use.contains(collection)
 }
 
-/// Clears one object away if it may go; true if a record expired in it.
+/// Removes one object if that is allowed; true if its record had expired.
 async fn record(shared: &Shared, name: &str, found: Found, expired: Timestamp) -> Result<bool> {
     let named = wire::decode(&found.bytes)?;
     let image = match &named.stored {

@@ -16,11 +16,11 @@ use crate::wire::{self, Intent, Stored, Verdict};
 /// How an attempt ended.
 enum Attempt {
     Committed(Committed),
-    /// A record is not as it was: look at all of them, and decide again.
+    /// A record has changed: read all of them again, and decide again.
     Again,
 }
 
-/// An intent that stands.
+/// An intent that was placed.
 struct Placed {
     index: usize,
     etag: ETag,
@@ -33,7 +33,7 @@ impl<O: Objects> Protocol<O> {
             .items()
             .iter()
             .any(|item| !matches!(item.change(), Change::Check));
-        // Without writes nothing but looking will do.
+        // A commit without writes must read the records.
         let mut found = self.gather(batch, writes).await?;
         for attempt in 0..MAX_ATTEMPTS {
             let all: Vec<&Current> = found.iter().collect();
@@ -46,8 +46,8 @@ impl<O: Objects> Protocol<O> {
                 found = self.gather(batch, false).await?;
                 continue;
             }
-            // What was read one after the other was there at one moment if all
-            // of it is there still.
+            // Records that were read one after the other existed at one moment if none
+            // of them has changed since.
             let again = self.gather(batch, false).await?;
             if found.iter().zip(&again).all(|(a, b)| a.seen && same(a, b)) {
                 return match refused.is_empty() {
@@ -60,8 +60,8 @@ impl<O: Objects> Protocol<O> {
         Err(contended().with_key(batch.at(0)))
     }
 
-    /// All records of the batch, each as it was at some moment; as tokens and
-    /// expectations say, if that will do.
+    /// All records of the batch, each as it was at some moment. Tokens and expectations
+    /// replace reads where they are sufficient.
     async fn gather(&self, batch: &Batch, suppose: bool) -> Result<Vec<Current>> {
         let mut all: Vec<BoxFuture<'_, _>> = Vec::with_capacity(batch.items().len());
         for index in 0..batch.items().len() {
@@ -76,7 +76,7 @@ impl<O: Objects> Protocol<O> {
     async fn attempt(&self, batch: &Batch, found: &[Current]) -> Result<Attempt> {
         let begun = self.begin(batch).await.map_err(not_decided)?;
         let mut placed = Vec::with_capacity(found.len());
-        // All writers in one order, so that no two wait for each other.
+        // All writers use one order, so that no two wait for each other.
         let mut order: Vec<usize> = (0..found.len()).collect();
         order.sort_unstable_by_key(|index| self.names.record(batch.at(*index)));
         for index in order {
@@ -105,7 +105,7 @@ impl<O: Objects> Protocol<O> {
                 Ok(Attempt::Again)
             }
             Ok(Decided::Unknown(lost)) => self.recognize(batch, lost).await,
-            // It is unknown whether it is decided; the next reader finds out.
+            // The outcome is unknown; the next reader determines it.
             Err(error) if is_lost(&error) => Err(error),
             Err(error) => {
                 self.abandon(batch, &begun, placed).await;
@@ -114,8 +114,8 @@ impl<O: Objects> Protocol<O> {
         }
     }
 
-    /// Has the record hold an intent of ours; `None` if it is not as the batch
-    /// expects.
+    /// Places an intent of this transaction on the record; `None` if the record is not as
+    /// the batch expects.
     async fn place(
         &self,
         batch: &Batch,
@@ -156,7 +156,8 @@ impl<O: Objects> Protocol<O> {
                         intent,
                     }));
                 }
-                // If a copy was done, it was undone because we were aborted.
+                // If a copy of the put was done, it was undone because this transaction was
+                // aborted.
                 Outcome::Refused(found, _) => current = self.understand(at, found).await?,
             }
             self.objects.pause(attempt).await;
@@ -164,8 +165,8 @@ impl<O: Objects> Protocol<O> {
         Err(contended().with_key(at))
     }
 
-    /// Releases what was decided, as far as that works: a process that finds
-    /// what is left does the rest.
+    /// Releases the records of a decided transaction, as far as possible. A process that
+    /// finds an unreleased one completes the work.
     async fn complete(&self, batch: &Batch, begun: &Begun, placed: Vec<Placed>) -> Committed {
         let mut tokens = vec![None; batch.items().len()];
         let released = self.release_all(batch, placed, Verdict::Committed).await;
@@ -193,8 +194,7 @@ impl<O: Objects> Protocol<O> {
         event::ignore("could not delete a finished transaction", deleted);
     }
 
-    /// Takes everything back, as far as that works: without a decision nothing
-    /// of it counts.
+    /// Removes all intents, as far as possible: without a decision they have no effect.
     async fn abandon(&self, batch: &Batch, begun: &Begun, placed: Vec<Placed>) {
         match self.decide(begun, Verdict::Aborted).await {
             Ok(Decided::Aborted) => {}
@@ -228,8 +228,8 @@ impl<O: Objects> Protocol<O> {
         parallel(all).await
     }
 
-    /// Our decision may have been carried out, finished and cleared away: then a
-    /// record is of our version, unless it was changed since.
+    /// The decision may have been executed, completed and removed by others: then a record
+    /// has this transaction's version, unless it has changed since.
     async fn recognize(&self, batch: &Batch, lost: Error) -> Result<Attempt> {
         let found = self.gather(batch, false).await;
         let ours = |current: &Current| current.is_of(batch.version());
@@ -240,7 +240,7 @@ impl<O: Objects> Protocol<O> {
     }
 }
 
-/// An error before the decision: whatever it left, it will not count.
+/// An error before the decision: nothing that it left has an effect.
 fn not_decided(error: Error) -> Error {
     match error.retry() {
         Retry::Ambiguous => error.with_retry(Retry::Safe),
@@ -248,7 +248,7 @@ fn not_decided(error: Error) -> Error {
     }
 }
 
-/// Whether nothing happened to a record between two looks at it.
+/// Whether a record is unchanged between two reads of it.
 fn same(a: &Current, b: &Current) -> bool {
     let version = |current: &Current| current.image.as_ref().map(|image| image.version);
     a.etag == b.etag && a.held_by == b.held_by && version(a) == version(b)

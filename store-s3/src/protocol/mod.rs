@@ -35,18 +35,18 @@ pub(crate) struct Protocol<O> {
 pub(crate) struct Current {
     /// The object's state; `None` if there was none.
     pub(crate) etag: Option<ETag>,
-    /// The record's state, with what transactions made of it by then.
+    /// The record's state, including decided transactions.
     pub(crate) image: Option<Image>,
-    /// The transaction that holds it and was not decided.
+    /// The undecided transaction that holds it.
     pub(crate) held_by: Option<Version>,
-    /// What a caller may hand back, if the object is the record's alone.
+    /// The token for the caller, if no transaction holds the record.
     token: Option<store_core::Token>,
-    /// False if it was not read: it is what a token or an expectation implies.
+    /// False if it was not read but follows from a token or an expectation.
     seen: bool,
 }
 
 impl Current {
-    /// What would be there if an expectation of `Absent` were true.
+    /// The state if an expectation of `Absent` is true.
     fn supposed_absent() -> Self {
         Self {
             etag: None,
@@ -105,8 +105,8 @@ impl<O: Objects> Protocol<O> {
         }
     }
 
-    /// What an item's token or expectation says of its record, if it says
-    /// enough to go on without a look.
+    /// The state that an item's token or expectation implies, if that is enough to continue
+    /// without a read.
     fn supposed(&self, batch: &Batch, index: usize) -> Option<Current> {
         let item = &batch.items()[index];
         match item.expect() {
@@ -140,7 +140,7 @@ fn after(batch: &Batch, index: usize) -> Result<Option<Image>> {
     }
 }
 
-/// The items whose expectation fails on what was found.
+/// The items whose expectations fail.
 fn failed(batch: &Batch, found: &[&Current]) -> Result<Vec<FailedItem>> {
     let mut failed = Vec::new();
     for (index, current) in found.iter().enumerate() {

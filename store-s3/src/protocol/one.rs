@@ -49,7 +49,7 @@ impl<O: Objects> Protocol<O> {
                 Outcome::Done(_) if is_gone => {
                     if is_single_use(at) {
                         // The name is never used again, so no tombstone is needed.
-                        // If this fails the sweeper does it.
+                        // If this fails, the sweep does it.
                         let deleted = self.objects.delete(&name).await;
                         event::ignore("could not delete a tombstone", deleted);
                     }
@@ -66,9 +66,9 @@ impl<O: Objects> Protocol<O> {
                         .map_err(|e| in_doubt(e, &lost))?;
                     match lost {
                         None => {}
-                        // Somebody holds or checked what a copy of it put.
+                        // A transaction holds or checked the state that a copy of it put.
                         Some(_) if current.is_of(batch.version()) => return Ok(done(&current)),
-                        // A copy may have been done, and been overwritten since.
+                        // A copy may have been done and overwritten since.
                         Some(lost) => return Err(lost),
                     }
                 }
@@ -79,7 +79,7 @@ impl<O: Objects> Protocol<O> {
     }
 }
 
-/// An error on the way to find out what became of a put.
+/// An error while the outcome of a put is determined.
 fn in_doubt(error: Error, lost: &Option<Error>) -> Error {
     match lost {
         Some(_) => error.with_retry(Retry::Ambiguous),

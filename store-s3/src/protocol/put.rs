@@ -1,4 +1,4 @@
-//! One conditional put, and what to make of it when its reply is lost.
+//! One conditional put, and its outcome when the reply is lost.
 
 use bytes::Bytes;
 use store_core::backend::contended;
@@ -11,32 +11,32 @@ use crate::objects::{ETag, Found, Objects, Put, When};
 /// How often a put is sent while its reply is lost or the server is busy.
 const SENDS: u32 = 8;
 
-/// What became of a put.
+/// The outcome of a put.
 #[derive(Debug)]
 pub(crate) enum Outcome {
     /// It was done.
     Done(ETag),
-    /// The condition does not hold. With an error, a copy of it may have been
-    /// done and undone by others before anybody looked.
+    /// The condition does not hold. With an error, a copy of it may have been done and
+    /// undone by others before the object was read.
     Refused(Option<Found>, Option<Error>),
 }
 
 /// Whether a put of that name may be sent again after its reply was lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Names {
-    /// The object stays, so a copy that comes late meets it.
+    /// The object stays, so the condition of a late copy fails.
     Stay,
-    /// The object may be removed; then a late copy would bring it back.
+    /// The object may be removed; then a late copy would create it again.
     Go,
 }
 
 impl<O: Objects> Protocol<O> {
-    /// Sends a put until it is known what became of it.
+    /// Sends a put until its outcome is known.
     ///
     /// The bytes must be unique to this put: a reader that finds them knows that the
     /// put was done. Sending it twice is safe, since both copies have one condition,
-    /// which is no longer true after either: no state of an object comes back
-    /// once its record was changed.
+    /// which is no longer true after either: no state of an object
+    /// returns once its record has changed.
     pub(crate) async fn put(
         &self,
         name: &str,
@@ -66,7 +66,7 @@ impl<O: Objects> Protocol<O> {
             if !when.holds(found.as_ref()) {
                 return Ok(Outcome::Refused(found, lost));
             }
-            // Not there yet, or refused for a conflict that was over by then.
+            // Not executed yet, or refused because of a conflict that has ended.
             if *when == When::Missing && names == Names::Go && lost.is_some() {
                 break;
             }

@@ -6,7 +6,7 @@ use super::{Current, Protocol};
 use crate::objects::{Found, Objects};
 use crate::wire::{self, Intent, Stored, Transaction, Verdict};
 
-/// What is known of the transaction that an intent names.
+/// The state of the transaction that an intent names.
 #[derive(Debug)]
 pub(crate) enum Decision {
     Pending(Found, Transaction),
@@ -55,8 +55,8 @@ impl<O: Objects> Protocol<O> {
                 Decision::Committed => return Ok(held(&object, intent, Verdict::Committed)),
                 Decision::Aborted => return Ok(held(&object, intent, Verdict::Aborted)),
                 Decision::Missing => {
-                    // It may have been finished since the record was read. An
-                    // intent that still stands was placed too late to count.
+                    // It may have been completed since the record was read. An intent that
+                    // still exists was placed too late to have an effect.
                     let again = self.objects.get(&self.names.record(at)).await?;
                     if again
                         .as_ref()
@@ -70,7 +70,7 @@ impl<O: Objects> Protocol<O> {
         }
     }
 
-    /// What was decided about a transaction.
+    /// The decision about a transaction.
     pub(crate) async fn decision(&self, transaction: Version) -> Result<Decision> {
         let name = self.names.transaction(transaction);
         let Some(found) = self.objects.get(&name).await? else {

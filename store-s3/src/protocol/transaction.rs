@@ -1,4 +1,4 @@
-//! The transaction object: begun, decided, waited for, finished.
+//! The transaction object: how it is begun, decided, awaited and completed.
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -12,7 +12,7 @@ use crate::objects::{ETag, Found, Objects, When};
 use crate::parallel::parallel;
 use crate::wire::{self, Image, Intent, Member, Stored, Transaction, Verdict};
 
-/// One that this process began.
+/// A transaction that this process began.
 #[derive(Debug)]
 pub(super) struct Begun {
     pub(super) id: Version,
@@ -24,14 +24,14 @@ pub(super) struct Begun {
 #[derive(Debug)]
 pub(super) enum Decided {
     Committed,
-    /// Surely not committed.
+    /// It was certainly not committed.
     Aborted,
-    /// Its object does not exist, and our own decision may have come before that.
+    /// Its object does not exist, and its own decision may have been made before that.
     Unknown(Error),
 }
 
 impl<O: Objects> Protocol<O> {
-    /// Makes a transaction object, pending, under a name that was never used.
+    /// Creates a pending transaction object under a new name.
     pub(super) async fn begin(&self, batch: &Batch) -> Result<Begun> {
         let members = batch.items().iter().map(|item| Member {
             collection: item.key().collection().name().into(),
@@ -40,7 +40,7 @@ impl<O: Objects> Protocol<O> {
         let transaction = Transaction::new(batch.partition(), batch.version(), members.collect());
         let id = Version::unique();
         let (name, object) = (self.names.transaction(id), transaction.encode());
-        // If its reply is lost and it is not there, it is left to the sweeper.
+        // If its reply is lost and it is not found, it is left to the sweep.
         match self.put(&name, &When::Missing, &object, Names::Go).await? {
             Outcome::Done(etag) => Ok(Begun {
                 id,
@@ -51,8 +51,8 @@ impl<O: Objects> Protocol<O> {
         }
     }
 
-    /// Decides. Who is first decides for all: the condition is the ETag of the
-    /// pending object.
+    /// Decides the transaction. The first decision is final: its condition is the ETag of
+    /// the pending object.
     pub(super) async fn decide(&self, begun: &Begun, verdict: Verdict) -> Result<Decided> {
         let name = self.names.transaction(begun.id);
         let object = begun.transaction.decided(verdict).encode();
@@ -60,14 +60,14 @@ impl<O: Objects> Protocol<O> {
         match self.put(&name, &when, &object, Names::Go).await? {
             Outcome::Done(_) if verdict == Verdict::Committed => Ok(Decided::Committed),
             Outcome::Done(_) => Ok(Decided::Aborted),
-            // Somebody else decided, and only we commit.
+            // Another process decided, and others can only abort.
             Outcome::Refused(Some(_), _) | Outcome::Refused(None, None) => Ok(Decided::Aborted),
             Outcome::Refused(None, Some(lost)) => Ok(Decided::Unknown(lost)),
         }
     }
 
-    /// Waits until a transaction is decided, and decides it if it takes longer
-    /// than anybody may.
+    /// Waits until a transaction is decided, and aborts it if that takes longer than any
+    /// transaction may.
     pub(super) async fn settle(&self, id: Version) -> Result<()> {
         for polls in 0.. {
             let (found, transaction) = match self.decision(id).await? {
@@ -82,8 +82,8 @@ impl<O: Objects> Protocol<O> {
         Ok(())
     }
 
-    /// Aborts a transaction that is still as it was found. Whether that was so
-    /// does not matter: if not, it is decided.
+    /// Aborts a transaction that is still pending. If it is not pending any more, it is
+    /// decided, which is sufficient.
     async fn abort(&self, id: Version, found: &Found, transaction: &Transaction) -> Result<()> {
         let name = self.names.transaction(id);
         let object = transaction.decided(Verdict::Aborted).encode();
@@ -91,8 +91,8 @@ impl<O: Objects> Protocol<O> {
         self.put(&name, &when, &object, Names::Go).await.map(drop)
     }
 
-    /// Makes of a record that an intent holds what the verdict makes of it. The
-    /// object that is there then; `None` if another process was faster.
+    /// Replaces a record's intent by the state that follows from the decision. Returns the
+    /// new object; `None` if another process was faster.
     pub(super) async fn release(
         &self,
         name: &str,
@@ -109,8 +109,8 @@ impl<O: Objects> Protocol<O> {
         }
     }
 
-    /// Finishes what another process decided, or left undecided for so long that
-    /// it is aborted: frees every record that it holds, then removes it.
+    /// Completes a transaction of another process that is decided, or was undecided for so
+    /// long that it is aborted: releases every record that it holds, then removes it.
     pub(crate) async fn finish(&self, id: Version) -> Result<()> {
         self.settle(id).await?;
         let name = self.names.transaction(id);
@@ -126,7 +126,7 @@ impl<O: Objects> Protocol<O> {
         self.objects.delete(&name).await
     }
 
-    /// Frees one record of a decided transaction.
+    /// Releases one record of a decided transaction.
     async fn free(&self, id: Version, transaction: &Transaction, member: &Member) -> Result<()> {
         let at = wire::Name {
             collection: &member.collection,
@@ -147,8 +147,8 @@ impl<O: Objects> Protocol<O> {
         Ok(())
     }
 
-    /// Releases an intent whose transaction object does not exist, and which was
-    /// therefore placed too late to count.
+    /// Releases an intent whose transaction object does not exist: it was placed too late
+    /// to have an effect.
     pub(crate) async fn free_stray(&self, name: &str, found: Found) -> Result<()> {
         let named = wire::decode(&found.bytes)?;
         let at = named.name();
@@ -158,20 +158,20 @@ impl<O: Objects> Protocol<O> {
         if !matches!(self.decision(intent.transaction).await?, Decision::Missing) {
             return Ok(());
         }
-        // Only if it is still there: else it was finished in between. The put's
-        // condition says so.
+        // Only if the intent still exists; otherwise it was released in between. The
+        // condition of the put checks this.
         self.release(name, at, &found.etag, intent, Verdict::Aborted)
             .await
             .map(drop)
     }
 }
 
-/// What becomes of a record that an intent holds.
+/// The state of a record after its intent is released.
 pub(super) fn outcome(intent: Intent, verdict: Verdict) -> Image {
     let image = match verdict {
         Verdict::Committed => intent.after.or(intent.before),
         Verdict::Pending | Verdict::Aborted => intent.before,
     };
-    // There was no object, and it cannot be removed on a condition.
+    // There was no object before, and the intent cannot be removed conditionally.
     image.unwrap_or_else(|| Image::deleted(intent.transaction))
 }
