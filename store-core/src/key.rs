@@ -12,6 +12,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use data_encoding::BASE32_NOPAD;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, RedactedKey, Result};
@@ -35,8 +36,10 @@ fn check_name(what: &'static str, name: &str) -> Result<()> {
 }
 
 /// The unit of atomicity and of scale: records of one partition can change
-/// together, and a partition lives in one place. Cheap to clone.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// together, and a partition lives in one place. Cheap to clone. Serialized as its
+/// name, which is checked when it is read.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Partition(Arc<str>);
 
 impl Partition {
@@ -72,6 +75,12 @@ impl TryFrom<String> for Partition {
     }
 }
 
+impl From<Partition> for String {
+    fn from(partition: Partition) -> Self {
+        partition.as_str().into()
+    }
+}
+
 impl FromStr for Partition {
     type Err = Error;
 
@@ -93,6 +102,9 @@ impl fmt::Debug for Partition {
 }
 
 /// A record's name within its partition. Cheap to clone.
+///
+/// It is not read from configuration or bodies: collections are declared in code.
+/// Store the id.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RecordKey {
     collection: Collection,
@@ -336,6 +348,15 @@ mod tests {
         assert!(Partition::new("p".repeat(256)).is_err());
         assert!(RecordKey::new(THINGS, "a\0b").is_err());
         assert!(RecordRef::new("", THINGS, "").is_ok());
+    }
+
+    #[test]
+    fn a_partition_is_serialized_as_its_name_and_checked_when_it_is_read() {
+        let partition = Partition::new("acme").unwrap();
+        let text = serde_json::to_string(&partition).unwrap();
+        assert_eq!(text, r#""acme""#);
+        assert_eq!(serde_json::from_str::<Partition>(&text).unwrap(), partition);
+        assert!(serde_json::from_str::<Partition>(r#""a\u0000b""#).is_err());
     }
 
     #[test]

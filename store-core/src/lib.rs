@@ -108,6 +108,7 @@ pub mod batch;
 pub mod blobs;
 pub mod body;
 pub mod capability;
+mod chance;
 pub mod changes;
 pub mod clock;
 mod collection;

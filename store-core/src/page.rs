@@ -33,8 +33,7 @@ pub const MAX_PAGE: usize = 1000;
 /// assert!(serde_json::from_str::<PageRequest>(r#"{ "limit": 0 }"#).is_err());
 /// # Ok::<(), serde_json::Error>(())
 /// ```
-#[doc(alias = "pagination")]
-#[doc(alias = "paginator")]
+#[doc(alias("pagination", "paginator", "paginate"))]
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "Parameters")]
 pub struct PageRequest {

@@ -7,8 +7,8 @@ use std::sync::{Arc, OnceLock};
 
 use serde::de::DeserializeOwned;
 
-use crate::backend::seeded;
 use crate::body::Body;
+use crate::chance::seeded;
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::key::{Partition, RecordKey, RecordRef};

@@ -98,7 +98,7 @@ fn scalar(value: Value) -> String {
         Value::IdPart(position) => format!("split_part(r.id, '/', {position})"),
         Value::Expiry => "{schema}.moment(r.expires_at)".into(),
         Value::Literal(text) => quoted(text),
-        Value::Lookup(other) => format!(
+        Value::Related(other) => format!(
             "(SELECT {} FROM {} AS o WHERE o.partition = r.partition AND o.id = {})",
             field("o", other.field),
             records(other.collection),

@@ -1,9 +1,14 @@
 //! Which module may import which: a rule of `cargo xtask tidy`.
 //!
-//! The model (keys, records, batches, errors) imports no store, a store imports no
-//! contract, and a contract imports no other one. Identities depend on each other in one
-//! direction: iam on tenants, tenants on entity. A backend imports no contract that
-//! stores data of its own.
+//! The modules of store-core are on three levels. The model (keys, records, batches,
+//! errors) imports only the model. The level of the store (the traits that a backend
+//! implements, what wraps them and what backends share) imports no contract. A contract
+//! imports no other contract, except that identities depend on each other in one
+//! direction: iam on tenants, tenants on entity.
+//!
+//! `limits` and `blobs` belong to the level of the store, because a backend implements
+//! their traits itself. A backend imports no contract. It learns what the contracts
+//! declare from `collections`, which lists it as data.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -13,73 +18,123 @@ use crate::workspace::Workspace;
 use crate::{Result, tidy};
 
 /// The modules of store-core on which everything depends.
-const MODEL: &[&str] = &["batch", "body", "clock", "error", "key", "record", "scan"];
+const MODEL: &[&str] = &[
+    "batch",
+    "body",
+    "capability",
+    "chance",
+    "changes",
+    "clock",
+    "collection",
+    "config",
+    "error",
+    "key",
+    "page",
+    "record",
+    "scan",
+    "secret",
+];
+
+/// The modules of store-core between the model and the contracts.
+const STORE: &[&str] = &[
+    "backend",
+    "blobs",
+    "hint",
+    "layers",
+    "limits",
+    "open",
+    "record_store",
+    "store",
+    "transaction",
+    "turns",
+    "update",
+];
 
 /// Contracts that store records of their own.
 const CONTRACTS: &[&str] = &["api_keys", "entity", "iam", "lti", "tenants"];
 
-/// The contracts that each module of store-core may import, in addition to itself. A
-/// module that is not listed may import none.
-const MAY_IMPORT: &[(&str, &[&str])] = &[
-    // These gather what the contracts declare.
-    ("collections", CONTRACTS),
-    ("lib", CONTRACTS),
-    ("tenants", &["entity"]),
-    ("iam", &["entity", "tenants"]),
-];
+/// Lists what the contracts declare, as data for backends.
+const DECLARATIONS: &str = "collections";
 
-/// The exceptions to the rule: the file or folder, and the module that it imports.
-const EXCEPTIONS: &[(&str, &str)] = &[];
+/// The other contracts that a contract may import.
+const MAY_IMPORT: &[(&str, &[&str])] = &[("tenants", &["entity"]), ("iam", &["entity", "tenants"])];
 
-/// Reports every import that breaks the rule, and prints exceptions that are not needed.
+/// Reports every import that breaks the rule, and every module that is on no level.
 pub fn check(workspace: &Workspace, faults: &mut Vec<String>) -> Result {
-    let mut used = BTreeSet::new();
-    let mut judge = |file: &str, module: &str, is_allowed: bool| {
-        let exception = EXCEPTIONS
-            .iter()
-            .position(|(place, except)| file.starts_with(place) && *except == module);
-        match (is_allowed, exception) {
-            (true, _) => {}
-            (false, Some(index)) => drop(used.insert(index)),
-            (false, None) => faults.push(format!(
-                "{file}: imports {module}, which breaks the rule in xtask/src/imports.rs"
-            )),
-        }
-    };
-    let crates = BACKENDS.iter().map(|backend| backend.package);
-    for package in crates.chain(["store-core"]) {
-        let folder = workspace.root.join(package).join("src");
+    for backend in BACKENDS {
+        let folder = workspace.root.join(backend.package).join("src");
         for path in tidy::sources(&folder)? {
-            let file = tidy::shown(workspace, &path);
-            let inner = file.split("/src/").nth(1).unwrap_or_default();
-            let own = inner.split(['/', '.']).next().unwrap_or_default();
             let text = code(&fs::read_to_string(&path)?);
-            if package != "store-core" {
-                for module in imported(&text, "store_core::") {
-                    judge(&file, module, !CONTRACTS.contains(&module));
+            for module in imported(&text, "store_core::") {
+                if CONTRACTS.contains(&module) {
+                    faults.push(broken(&tidy::shown(workspace, &path), module));
                 }
-                continue;
-            }
-            for module in imported(&text, "crate::") {
-                let may = MAY_IMPORT.iter().find(|(name, _)| *name == own);
-                let may = may.map_or(&[][..], |(_, may)| *may);
-                let contract = CONTRACTS.contains(&module);
-                let is_store = ["store", "record_store", "layers"].contains(&module);
-                let allowed = module == own
-                    || may.contains(&module)
-                    || !(contract || MODEL.contains(&own) && is_store);
-                judge(&file, module, allowed);
             }
         }
     }
-    for (index, (place, module)) in EXCEPTIONS.iter().enumerate() {
-        if !used.contains(&index) {
-            println!(
-                "{place} no longer imports {module}: drop the exception in xtask/src/imports.rs"
-            );
+    let folder = workspace.root.join("store-core/src");
+    let front = code(&fs::read_to_string(folder.join("lib.rs"))?);
+    for path in tidy::sources(&folder)? {
+        let inner = path.strip_prefix(&folder)?.with_extension("");
+        let mut place: Vec<_> = inner.iter().filter_map(|part| part.to_str()).collect();
+        if place == ["lib"] {
+            continue;
+        }
+        if place.last() == Some(&"mod") {
+            place.pop();
+        }
+        let own = place[0];
+        let shown = tidy::shown(workspace, &path);
+        if !is_listed(own) {
+            faults.push(format!(
+                "{shown}: {own} is on no level; add it to a list in xtask/src/imports.rs"
+            ));
+        }
+        let text = from_the_root(&code(&fs::read_to_string(&path)?), place.len());
+        for name in imported(&text, "crate::") {
+            let module = exported_by(&front, name).unwrap_or(name);
+            if is_listed(module) && !may_import(own, module) {
+                faults.push(broken(&shown, module));
+            }
         }
     }
     Ok(())
+}
+
+fn broken(file: &str, module: &str) -> String {
+    format!("{file}: imports {module}, which breaks the rule in xtask/src/imports.rs")
+}
+
+fn is_listed(module: &str) -> bool {
+    module == DECLARATIONS || [MODEL, STORE, CONTRACTS].concat().contains(&module)
+}
+
+/// Whether a module of store-core may import another one.
+fn may_import(own: &str, other: &str) -> bool {
+    let may = |list: &[&str]| list.contains(&other);
+    let contracts = MAY_IMPORT.iter().find(|(name, _)| *name == own);
+    match own {
+        _ if own == other || own == DECLARATIONS => true,
+        _ if MODEL.contains(&own) => may(MODEL),
+        _ if STORE.contains(&own) => may(MODEL) || may(STORE),
+        _ => may(MODEL) || may(STORE) || contracts.is_some_and(|(_, list)| may(list)),
+    }
+}
+
+/// The module from which the front page of store-core exports `name`.
+fn exported_by<'a>(front: &'a str, name: &str) -> Option<&'a str> {
+    front.split("pub use ").skip(1).find_map(|statement| {
+        let (path, _) = statement.split_once(';')?;
+        let (module, names) = path.split_once("::")?;
+        let mut names = names.split(|c: char| !c.is_alphanumeric() && c != '_');
+        names.any(|one| one == name).then_some(module)
+    })
+}
+
+/// The text of a module that is `depth` levels below the root, with `crate::` in place
+/// of `super::` where that means the root.
+fn from_the_root(text: &str, depth: usize) -> String {
+    text.replace(&"super::".repeat(depth), "crate::")
 }
 
 /// The code of a file without comments and without its unit tests.
@@ -137,6 +192,30 @@ mod tests {
         let text = "use crate::lti;\nuse crate::{a, b::{c, d}, e::f};\nmycrate::no";
         let found: Vec<_> = imported(text, "crate::").into_iter().collect();
         assert_eq!(found, ["a", "b", "e", "lti"]);
+    }
+
+    #[test]
+    fn what_the_front_page_exports_belongs_to_its_module() {
+        let front = "pub use batch::{Batch, Change};\npub use body::Body;";
+        assert_eq!(exported_by(front, "Change"), Some("batch"));
+        assert_eq!(exported_by(front, "Body"), Some("body"));
+        assert_eq!(exported_by(front, "Bod"), None);
+    }
+
+    #[test]
+    fn super_is_the_root_in_a_module_below_it() {
+        let text = from_the_root("use super::super::lti;", 2);
+        assert_eq!(imported(&text, "crate::"), BTreeSet::from(["lti"]));
+        let text = from_the_root("use super::lti;", 2);
+        assert_eq!(imported(&text, "crate::"), BTreeSet::new());
+    }
+
+    #[test]
+    fn the_levels_import_downwards_only() {
+        assert!(may_import("iam", "tenants") && !may_import("tenants", "iam"));
+        assert!(may_import("layers", "store") && !may_import("layers", "api_keys"));
+        assert!(may_import("store", "record") && !may_import("record", "store"));
+        assert!(!may_import("api_keys", "lti") && !may_import("lti", "collections"));
     }
 
     #[test]

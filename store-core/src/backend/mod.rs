@@ -18,7 +18,6 @@
 //! Users of a store need none of this: everything for them is at the crate's root.
 
 mod background;
-mod chance;
 #[cfg(feature = "limits")]
 pub mod coalesce;
 mod effect;
@@ -30,10 +29,9 @@ mod lost_reply;
 mod retry;
 pub mod view;
 
-pub use background::{Background, Stop};
 #[doc(hidden)]
-pub use chance::SeededThread;
-pub(crate) use chance::seeded;
+pub use crate::chance::SeededThread;
+pub use background::{Background, Stop};
 pub use effect::Effect;
 pub use listener::{ChangeListener, NoticeSource, NoticeStream, change_messages};
 pub use lost_reply::resolve_lost_reply;

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::backend::chance::random_below;
 use crate::backend::event;
+use crate::chance::random_below;
 use crate::error::{Conflict, Error, ErrorKind, Result};
 
 /// After how many attempts a compare-and-swap loop fails as `Contended`.

@@ -124,14 +124,14 @@ pub enum Value {
     /// This text.
     Literal(&'static str),
     /// A value of another record in the same partition.
-    Lookup(&'static Lookup),
+    Related(&'static RelatedField),
     /// Whether both values are there and equal.
     Equal(&'static [Value; 2]),
 }
 
 /// A field of another record in the same partition.
 #[derive(Clone, Copy, Debug)]
-pub struct Lookup {
+pub struct RelatedField {
     /// The other record's collection.
     pub collection: Collection,
     /// The other record's id.

@@ -3,7 +3,7 @@
 
 use std::ops::DerefMut;
 
-use crate::backend::view::{Column, Kind, Lookup, Value, View};
+use crate::backend::view::{Column, Kind, RelatedField, Value, View};
 use crate::clock::Timestamp;
 use crate::entity::{Arn, Entity, Incarnation, Key, Meta, Tagged, Tags, TenantPath};
 use crate::error::Result;
@@ -28,7 +28,7 @@ const COLUMNS: &[Column] = &[
     Column::new(
         "owner",
         Kind::Text,
-        Value::Lookup(&Lookup {
+        Value::Related(&RelatedField {
             collection: ROSTERS,
             id: Value::Field("owner"),
             field: "name",

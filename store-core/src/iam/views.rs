@@ -1,6 +1,6 @@
 //! What people see of how identities belong together. Each family has a view of its own.
 
-use crate::backend::view::{Column, Kind, Lookup, Value, View};
+use crate::backend::view::{Column, Kind, RelatedField, Value, View};
 use crate::iam::layout::{INLINE_POLICIES, MEMBERS, ROSTERS};
 
 const PARTITION: Column = Column::new(
@@ -13,7 +13,7 @@ const PARTITION: Column = Column::new(
 /// The name of the entity whose incarnation is the part of the id at `$position`.
 macro_rules! name_of {
     ($position:expr, $field:expr) => {
-        Value::Lookup(&Lookup {
+        Value::Related(&RelatedField {
             collection: ROSTERS,
             id: Value::IdPart($position),
             field: $field,

@@ -149,6 +149,7 @@ impl<R: Registerable, D: Deployable> fmt::Debug for Lti<R, D> {
 
 /// A login that began: send the person to the registration's `auth_endpoint`
 /// with this nonce.
+#[doc(alias("session", "state"))]
 #[non_exhaustive]
 #[derive(Debug)]
 pub struct Login<R> {

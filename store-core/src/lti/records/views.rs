@@ -1,6 +1,6 @@
 //! What people see of launches.
 
-use crate::backend::view::{Column, Kind, Lookup, Value, View};
+use crate::backend::view::{Column, Kind, RelatedField, Value, View};
 use crate::lti::records::deployments::DEPLOYMENTS;
 use crate::lti::records::keys::KEYS;
 use crate::lti::records::nonces::NONCES;
@@ -76,7 +76,7 @@ pub(crate) const VIEWS: &[View] = &[
 ];
 
 /// The client id of the issuer's default registration.
-const DEFAULT_CLIENT: Value = Value::Lookup(&Lookup {
+const DEFAULT_CLIENT: Value = Value::Related(&RelatedField {
     collection: DEFAULTS,
     id: Value::Literal(DEFAULT),
     field: "client_id",
