@@ -32,6 +32,9 @@ pub(super) fn measure<T: Serialize + ?Sized>(value: &T) -> Result<usize> {
 /// accepted can still be read by a tool that wraps it in a few more.
 pub const MAX_NESTING: usize = 100;
 
+/// The name by which `serde_json::value::RawValue` makes itself known to serializers.
+const RAW_VALUE: &str = "$serde_json::private::RawValue";
+
 struct Counter {
     size: usize,
     depth: usize,
@@ -231,8 +234,7 @@ impl Compound<'_> {
 
     fn field<T: Serialize + ?Sized>(&mut self, name: &'static str, value: &T) -> Checked {
         self.separator();
-        // A derived struct names each field once; only a map may repeat a name.
-        self.counter.string(name)?;
+        self.counter.name(name)?;
         self.counter.size += 1;
         value.serialize(&mut *self.counter)
     }
@@ -378,9 +380,12 @@ impl<'a> ser::Serializer for &'a mut Counter {
     }
     fn serialize_struct(
         self,
-        _: &'static str,
+        name: &'static str,
         _: usize,
     ) -> std::result::Result<Compound<'a>, Refusal> {
+        if name == RAW_VALUE {
+            refuse("a RawValue is JSON that is not checked; store a serde_json::Value")?;
+        }
         self.compound(None)
     }
     fn serialize_struct_variant(

@@ -291,6 +291,7 @@ async fn what_is_over_a_limit_is_refused_before_it_is_sent(harness: Given) -> Ca
         Body::json(nested(MAX_NESTING + 1)).map(drop),
         Body::json(bottomless).map(drop),
         Body::replacement(Twice::new()).map(drop),
+        Body::replacement(Renamed { a: 1, b: 2 }).map(drop),
         full.check(key("one more")?, Expect::Any).map(drop),
         twice.delete(key("a")?, Expect::Any).map(drop),
     ] {
@@ -307,6 +308,14 @@ struct Twice {
     role: &'static str,
     #[serde(flatten)]
     more: BTreeMap<&'static str, &'static str>,
+}
+
+/// The same, by its derived fields alone.
+#[derive(Serialize)]
+struct Renamed {
+    a: u8,
+    #[serde(rename = "a")]
+    b: u8,
 }
 
 impl Twice {

@@ -110,6 +110,43 @@ fn a_name_may_occur_once_in_an_object() {
 }
 
 #[test]
+fn a_struct_may_name_each_field_once() {
+    #[derive(Serialize)]
+    struct Renamed {
+        role: u8,
+        #[serde(rename = "role")]
+        other: u8,
+    }
+    #[derive(Serialize)]
+    enum Tagged {
+        Renamed {
+            role: u8,
+            #[serde(rename = "role")]
+            other: u8,
+        },
+    }
+    let renamed = Renamed { role: 1, other: 2 };
+    refused(&renamed);
+    refused(&[BTreeMap::from([("inner", renamed)])]);
+    refused(&Tagged::Renamed { role: 1, other: 2 });
+}
+
+#[test]
+fn raw_json_is_refused_because_its_content_is_not_visited() {
+    struct Raw;
+    impl Serialize for Raw {
+        fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            use serde::ser::SerializeStruct;
+            let mut raw = serializer.serialize_struct(super::RAW_VALUE, 1)?;
+            raw.serialize_field(super::RAW_VALUE, r#"{"a": 1, "a": 2}"#)?;
+            raw.end()
+        }
+    }
+    refused(&Raw);
+    refused(&vec![Raw]);
+}
+
+#[test]
 fn what_some_backend_could_not_store_is_refused() {
     for refused in [
         measure("a\0b"),
