@@ -1,4 +1,4 @@
-//! One suite for every store.
+//! A test suite that checks every promise of a store.
 //!
 //! To test a backend, or one contract over your own table, implement [`Harness`] (how to
 //! open a new namespace with two handles) and run the cases against it:
@@ -15,9 +15,9 @@
 //! unreliable network in front of a store.
 //!
 //! The feature `internals` contains what the tests of this project need in addition:
-//! mutants that the cases must kill, crashes, storms, counted round trips, benchmarks.
-//! The feature `servers` starts real servers. Neither is needed to test a store, and
-//! their content may change in any release.
+//! mutants that the cases must kill, crash tests, tests with injected faults, counted
+//! round trips, benchmarks. The feature `servers` starts real servers. Neither is needed
+//! to test a store, and their content may change in any release.
 
 #[cfg(feature = "internals")]
 pub mod bench;

@@ -1,4 +1,4 @@
-//! The store in Amazon DynamoDB, through the AWS SDK.
+//! A store in Amazon DynamoDB, through the AWS SDK.
 //!
 //! ```no_run
 //! use store_dynamodb::DynamoDbStore;
@@ -23,10 +23,10 @@
 //!
 //! # Setup
 //! [`DynamoDbStore::setup`] creates the table, billed by request, and turns on
-//! DynamoDB's removal of expired items; with
-//! [`DynamoDbBuilder::point_in_time_recovery`] also backups. It may run at every start,
-//! in many processes at the same time. A table of this name with another shape is
-//! refused, and the error says what differs.
+//! DynamoDB's removal of expired items; with [`DynamoDbBuilder::point_in_time_recovery`]
+//! it also turns on continuous backups. It may run at every start, in many processes at
+//! the same time. A table of this name with another schema is refused, and the error says
+//! what differs.
 //!
 //! Region and credentials come from the environment, a profile, a web identity,
 //! or the role of a container or machine, as `aws-config` finds them. For IAM
@@ -34,8 +34,8 @@
 //! of `aws-config`, and pass it to [`DynamoDbStore::from_client`].
 //!
 //! ## Rights
-//! Running the store needs the first statement, and `setup` also the second. A user with
-//! only these rights makes every call in this crate's tests.
+//! Running the store needs the first statement, and `setup` needs the second as well.
+//! This crate's tests make every call as a user that has only these rights.
 //!
 //! ```json
 //! {
@@ -71,49 +71,50 @@
 //! | | `pk` | `sk` | attributes |
 //! |---|---|---|---|
 //! | a record | `r:acme` | `users:alice` | `version`, `json` or `bytes`, `expires_at` in nanoseconds, `remove_at` |
-//! | a limit | `l:user:7` | `bucket` | `version`, `remove_at`; for each quota `quota_NAME`: the moment in nanoseconds at which it is full, or a map of `tokens`, `refilled` and `expires_at`, if a closure wrote it |
+//! | a limit | `l:user:7` | `bucket` | `version`, `remove_at`; for each quota `quota_NAME`: the time in nanoseconds at which it is full, or a map of `tokens`, `refilled` and `expires_at`, if a closure wrote it |
 //! | a limit that is spread | `l0:user:7`, `l1:user:7` … | `bucket` | the same |
 //!
 //! Read it with any tool, but change records only through the store.
 //!
 //! - **A commit** of one item is one conditional `PutItem` or `DeleteItem`; if it only
 //!   checks, a consistent read. A commit of several items is one `TransactWriteItems`,
-//!   whose token is the commit's version, so that a second copy of it does
-//!   nothing. A failed condition returns the current record.
+//!   whose client request token is the commit's version, so that a second copy of the
+//!   request does nothing. A failed condition returns the current record.
 //! - **Reads** are consistent. `get_many` requests again the keys that DynamoDB left
 //!   unprocessed, and a page continues where DynamoDB stops after 1 MB.
 //! - **A page of a whole collection** reads the table in parallel segments
 //!   ([`DynamoDbBuilder::scan_segments`]), so its cost depends on the size of the table.
-//! - **A take** is one conditional `UpdateItem`. DynamoDB can add and compare, but it
-//!   has no maximum function. The store therefore remembers for each key which form
-//!   of the update succeeded last. An update of the wrong form writes nothing and
-//!   returns the stored item, which makes the second one fit. A take of a key that this
-//!   process has not seen costs up to two calls, and a take that is denied costs one.
-//!   A take writes one number, and `remove_at` once in half a grace.
+//! - **A take** is one conditional `UpdateItem`. An update expression can add and
+//!   compare, but has no maximum function, so a take has several forms, depending on the
+//!   bucket's state. The store remembers for each key which form succeeded last. An
+//!   update of the wrong form writes nothing and returns the stored item, which shows the
+//!   right form. A take of a key that this process has not seen costs up to two calls,
+//!   and a take that is denied costs one. A take writes one number, and `remove_at` at
+//!   most once in half the grace period.
 //! - **An object** is a record that points to its chunks of 256 KiB, which are
 //!   spread over sixteen partitions; a few are written at a time. Publishing is
 //!   one conditional write of the pointer. [`sweep`](store_core::BlobStore::sweep)
 //!   removes the chunks of objects that were replaced, deleted or never finished, and has
-//!   to be called now and then. With [`DynamoDbBuilder::orphans_expire`] the chunks of
-//!   unfinished objects carry a `remove_at`, and DynamoDB removes them. Publishing then
-//!   removes that attribute, which costs as much as writing the object again.
+//!   to be called from time to time. With [`DynamoDbBuilder::orphans_expire`] the chunks
+//!   of unfinished objects carry a `remove_at`, and DynamoDB removes them. Publishing
+//!   then removes that attribute, which costs as much as writing the object again.
 //!
 //! A partition is an item collection, so one partition serves about 1 000
 //! writes and 3 000 reads of small records a second, whatever the table's
-//! capacity. DynamoDB throttles more. A limit with more takes than that can be spread:
-//! [`DynamoDbBuilder::spread_limit`].
+//! capacity. DynamoDB throttles more. A limit with more takes than that can be spread
+//! over several partitions: [`DynamoDbBuilder::spread_limit`].
 //!
 //! # What a call costs
 //! Each primitive is one request, except `get_many` of more than 100 keys and
-//! pages of more than 1 MB. In units of capacity, each item rounded up to the
-//! next KB when written and to the next 4 KB when read:
+//! pages of more than 1 MB. The table counts capacity units; each item is rounded up to
+//! the next KB when written and to the next 4 KB when read:
 //!
 //! | call | request | units |
 //! |---|---|---|
 //! | `get` | `GetItem` | 1 read for each 4 KB |
 //! | `get_many` | `BatchGetItem` | 1 read for each 4 KB of each record |
 //! | a page | `Query` | 1 read for each 4 KB of all, including the next record and expired ones |
-//! | a page of a collection | `Scan`, one a segment | 1 read for each 4 KB of the table that is read, whatever it belongs to |
+//! | a page of a collection | `Scan`, one for each segment | 1 read for each 4 KB of the table that is read, including items of other collections |
 //! | a commit of one | `PutItem`, `DeleteItem` | 1 write for each KB of the old or the new record, whichever is larger; as much if it is refused |
 //! | a check alone | `GetItem` | 1 read for each 4 KB |
 //! | a commit of several | `TransactWriteItems` | 2 writes for each KB of each item, including checks; as much if it is refused |
@@ -124,8 +125,8 @@
 //!
 //! # Time
 //! Only the store's clock decides what has expired; it is in every condition.
-//! DynamoDB's own removal, which is up to two days late, is only cleaning, and is delayed
-//! by [`DynamoDbBuilder::grace`]. There are no records to sweep.
+//! DynamoDB's own removal, which is up to two days late, only frees storage, and is
+//! delayed by [`DynamoDbBuilder::grace`]. Records need no sweep.
 //!
 //! **The bound on clocks**: the clocks of all processes on one table may differ by less
 //! than the grace, an hour by default. So may the drift between such a clock and
@@ -137,11 +138,11 @@
 //! large, does no harm.
 //!
 //! # A lost connection
-//! The SDK sends reads again, at most twice. Writes are sent once, and again only if
-//! DynamoDB answered that it did nothing, because it throttled or another
-//! transaction held an item. A commit without a reply is looked up by its version, or
-//! sent again if it is a transaction; where that proves nothing
-//! the error is `Retry::Ambiguous`. A write that was throttled for long is
+//! The SDK repeats reads, at most twice. Writes are sent once, and again only if DynamoDB
+//! answered that it did nothing, because it throttled or another transaction held an
+//! item. A commit whose reply is lost is looked up by its version, or sent again if it is
+//! a transaction; if that does not show whether it was applied, the error is
+//! `Retry::Ambiguous`. A write that is throttled until its attempts are used up is
 //! `Unavailable` and `Retry::Safe`; transactions that repeatedly conflicted on the same
 //! records are `Contended`.
 //!
@@ -150,18 +151,17 @@
 //! server whose certificate is not trusted is refused with `Config`.
 //!
 //! # Global tables
-//! Use the store in one region. In a global table of the usual kind (eventual
-//! consistency) each region decides alone and the last writer wins: commits in
-//! two regions both succeed and one is lost, a nonce is accepted in each, limits
-//! are granted once a region, and a deleted record may reappear. A replica can be a
-//! standby if only one region is written to at a time; what was written in the
-//! last moments before a switch is lost, or arrives later. A global table with strong
-//! consistency supports neither transactions nor removal of expired items, so that
-//! commits of several records fail.
+//! Use the store in one region. In a global table with eventual consistency, the usual
+//! kind, each region decides alone and the last writer wins: commits in two regions both
+//! succeed and one is lost, a nonce is accepted in each, limits are granted once in each
+//! region, and a deleted record may reappear. A replica can be a standby if only one
+//! region is written to at a time; writes of the last moments before a switch are lost,
+//! or arrive later. A global table with strong consistency supports neither transactions
+//! nor removal of expired items, so that commits of several records fail.
 //!
 //! # Change notice
 //! There is none: [`changes`](store_core::RecordStore::changes) is `Unsupported`.
-//! Entries of caches need a time to live.
+//! Cached records therefore need a time to live.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 // Parts of a contract that is not compiled may be unused.

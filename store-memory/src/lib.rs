@@ -2,7 +2,7 @@
 //!
 //! [`MemoryStore`] holds records, streamed objects and rate limits in this
 //! process. It never encodes a value: a read returns the `Arc` that was put. It needs no
-//! runtime of its own, holds no lock while it runs a caller's code, and answers reads
+//! async runtime, holds no lock while it runs a caller's code, and can answer reads
 //! synchronously ([`get_now`](store_core::RecordStore::get_now)).
 //!
 //! ```

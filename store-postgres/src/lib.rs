@@ -1,4 +1,4 @@
-//! The store in PostgreSQL, 15 and newer, through sqlx.
+//! A store in PostgreSQL, 15 and newer, through sqlx.
 //!
 //! ```no_run
 //! use store_postgres::PostgresStore;
@@ -37,20 +37,19 @@
 //! Records are in three tables: `records`, `chunks` for
 //! [large opaque bytes](store_core::Collection::chunks), and `transient` for
 //! collections that [a crash may lose](store_core::Collection::transient). Declare
-//! your own collections with [`PostgresBuilder::collection`], so that `setup`
-//! knows which table they use and which changes to announce; one that was declared
-//! with other flags before is refused with `Config`.
+//! your own collections with [`PostgresBuilder::collection`], so that `setup` knows which
+//! table they use and which changes to announce. A collection that was declared with
+//! different flags before is refused with `Config`.
 //!
 //! # With psql
 //! Views show the contracts' records in columns: `api_keys`, `rate_limits`,
 //! `objects`, `tenants`, `users`, `groups`, `roles`, `policies`, `access_keys`,
 //! `attachments`, `inline_policies`, `memberships`, `lti_registrations`,
-//! `lti_deployments`, `lti_nonces`, `lti_tool_keys`; those of the contracts that are
-//! compiled in. Your own are
-//! `SELECT id, body->>'name' FROM store.records WHERE collection = 'invoices'`.
-//! Reading is always safe. Change records only through the functions
-//! `commit_to_<table>` and `commit_many`: they take the partition's lock, which
-//! makes commits serializable.
+//! `lti_deployments`, `lti_nonces`, `lti_tool_keys`; if the contract's feature is
+//! enabled. To read records of your own collections, use `SELECT id, body->>'name' FROM
+//! store.records WHERE collection = 'invoices'`. Reading is always safe. Change records
+//! only through the functions `commit_to_<table>` and `commit_many`: they take the
+//! partition's lock, which makes commits serializable.
 //!
 //! # What a call costs
 //! Each read, page, commit and take is one statement and one round trip,
@@ -69,16 +68,16 @@
 //! notice guarantees.
 //!
 //! `setup` of such a store creates a trigger on each table, so that every program
-//! notifies, and so does a change made with psql. NOTIFY lets only one commit at a time
-//! through, in the whole server, while it is written to disk. Only commits that touch
-//! cacheable collections pay this price. The first subscription opens one connection
-//! beside the pool, which all subscriptions of this store share.
-//! - A connection that is lost is opened again. Every subscriber receives a gap when it
-//!   is lost and another when it is restored. A connection that fails silently is
-//!   detected after 30 seconds without traffic.
-//! - A listener checks first that it receives its own notification. It does not
-//!   through a pooler in transaction mode, and `changes` then fails with `Config`: name
-//!   the server itself with [`PostgresBuilder::listener_url`].
+//! notifies, and so does a change made with psql. `NOTIFY` serializes commits in the
+//! whole server while they are written to disk. Only commits that touch cacheable
+//! collections pay this price. The first subscription opens one connection beside the
+//! pool, which all subscriptions of this store share.
+//! - A lost connection is opened again. Every subscriber receives a gap when the
+//!   connection is lost and another when it is restored. A connection that fails silently
+//!   is detected after 30 seconds without traffic.
+//! - A listener first checks that it receives its own notification. Through a pooler in
+//!   transaction mode it does not, and `changes` fails with `Config`: give the URL of the
+//!   server itself with [`PostgresBuilder::listener_url`].
 //! - Sweeping sends no notices: a record carries its expiry.
 //!
 //! # Durability
@@ -103,37 +102,37 @@
 //! and name against the system's authorities, or those of `sslrootcert`;
 //! [`PostgresBuilder::tls`] does both. `require` encrypts without checking the
 //! server's identity, and `prefer`, sqlx's default, may not even encrypt: use
-//! `verify-full`. A server that is not trusted is refused with `Config`.
+//! `verify-full`. A server whose certificate is not trusted is refused with `Config`.
 //!
 //! # Poolers
 //! Through PgBouncer in transaction mode: 1.21 or newer with
 //! `max_prepared_statements` above zero. Older ones are not supported.
 //!
 //! # A lost connection
-//! A failed read changed nothing and is `Retry::Safe`. A commit whose answer is
-//! missing is looked up by its version; where that proves nothing the error is
-//! `Retry::Ambiguous`. If the server ended the session before it executed the
-//! statement, the call is made again on another session. `connect` reports at once
-//! that nothing listens at a port; an open store goes on trying to connect for
+//! A failed read is `Retry::Safe`. A commit whose reply is lost is looked up by its
+//! version; if that does not show whether it was applied, the error is
+//! `Retry::Ambiguous`. If the server ended the session before it executed the statement,
+//! the call is made again on another session. If nothing listens at the port, `connect`
+//! fails immediately, whereas an open store tries to connect for
 //! [`PostgresBuilder::acquire_timeout`] and then reports the outage.
 //!
 //! # Bodies
-//! A JSON body is stored in a `json` column, exactly as it was written, so that it
-//! reads back to the last digit and has the size it had. A page of a scan ends
+//! A JSON body is stored in a `json` column, exactly as it was written, so that numbers
+//! retain every digit and the size of the body does not change. A page of a scan ends
 //! after 4 MiB of bodies.
 //!
 //! # A dropped commit
 //! A commit whose future was dropped is applied completely or not at all, but perhaps
 //! later: its statement may still wait for the partition's lock on the server, and
-//! run after a later commit that was acknowledged. With `Expect::Any` it then
-//! overwrites that one. Expect a version where this matters;
+//! run after a later commit that was acknowledged. With `Expect::Any` it then overwrites
+//! that later commit. Expect a version where this matters;
 //! [`PostgresBuilder::statement_timeout`] bounds the delay.
 //!
 //! # Several hosts
-//! `postgres://a,b/db` connects to the first host on which it can write, and looks
-//! again when that one fails or is found to be read-only. A session that was opened
-//! on a standby is replaced as soon as an error shows that it is read-only, so
-//! after a promotion the next call finds the new primary.
+//! `postgres://a,b/db` connects to the first host on which it can write, and searches
+//! again when that host fails or is found to be read-only. A session that was opened on a
+//! standby is replaced as soon as an error shows that it is read-only, so after a
+//! promotion the next call finds the new primary.
 //!
 //! # Isolation
 //! Commits need `READ COMMITTED`, which is the default. A role or database with

@@ -1,5 +1,5 @@
-//! The store in Redis, 7.0 and newer, and in Valkey: one server or a cluster,
-//! through the `redis` crate.
+//! A store in Redis, 7.0 and newer, or in Valkey: one server or a cluster, through the
+//! `redis` crate.
 //!
 //! ```no_run
 //! use store_redis::RedisStore;
@@ -21,10 +21,8 @@
 //! assert_eq!(*visits.decode::<u64>()?, 1);
 //! # Ok(()) }
 //! ```
-//!
-//! # What survives
-//! A server keeps its promises while it runs. What an acknowledged write survives
-//! beyond that depends on the server's configuration, and
+//! //! # Durability Whether an acknowledged write survives a restart or a crash of the
+//! server depends on the server's configuration.
 //! [`capabilities`](store_core::RecordStore::capabilities) reports what was found:
 //!
 //! | configured | an orderly restart | a crash of the server |
@@ -35,29 +33,27 @@
 //! | `appendonly`, `appendfsync always` | loses nothing | loses nothing |
 //!
 //! **A fail-over loses acknowledged writes** in each of these configurations, because
-//! replicas receive a write after it was acknowledged. What was deleted may exist
-//! again: a record, a revoked key, a nonce that was used. In a cluster whose network
-//! is partitioned, a primary on the minority's side answers for another
+//! replicas receive a write after it was acknowledged. Deleted records may exist again, a
+//! revoked key may be valid again, and a used nonce may be accepted again. In a cluster
+//! whose network is partitioned, a primary on the minority's side still accepts calls for
 //! `cluster-node-timeout`. Where that matters, store those records in another backend.
 //!
 //! # Fail-over behind one address
-//! After a fail-over an open connection may still lead to the old primary. When that
-//! server answers that it is a replica (`READONLY`), has lost its primary
-//! (`MASTERDOWN`), or has been loading its data for over a second (`LOADING`), the call
-//! fails with [`Retry::Safe`](store_core::Retry::Safe), and the next call opens a new
-//! connection, to the server that the address leads to by then. A replica answers reads
-//! without an error, so the server's role is also checked: on each new connection, and
-//! every half second while it is in use. Reads from a demoted server end within a
+//! After a fail-over an open connection may still lead to the old primary. If that server
+//! replies that it is a replica (`READONLY`), that it has lost its primary
+//! (`MASTERDOWN`), or for more than a second that it is loading its data (`LOADING`), the
+//! call fails with [`Retry::Safe`](store_core::Retry::Safe), and the next call opens a
+//! new connection, to the server to which the address then resolves. A replica answers
+//! reads without an error, so the server's role is also checked: on each new connection,
+//! and every half second while it is in use. Reads from a demoted server end within a
 //! second, with an error if the address still leads to it.
 //!
-//! If the URL names several servers that are no cluster, the primary among them is
-//! used, and found again in the same way. Sentinel is not supported: name the servers
-//! that it monitors, or an address that follows the primary.
-//!
-//! # Full memory
-//! Writes then fail with `Unavailable` and nothing is written. Deleting works, and so
-//! does an update that makes its record at most 64 bytes larger: an API key can be
-//! disabled.
+//! If the URL names several servers that do not form a cluster, the primary among them is
+//! used, and after a fail-over the new primary is found in the same way. Sentinel is not
+//! supported: name the servers that it monitors, or an address that follows the primary.
+//! //! # When the server's memory is full Writes fail with `Unavailable` and nothing is
+//! written. Deletes still work, and so do updates that make a record at most 64 bytes
+//! larger, so that an API key can still be disabled.
 //!
 //! # Setup
 //! [`RedisStore::setup`] creates nothing; it loads the scripts. The servers' version and
@@ -65,17 +61,17 @@
 //! policy must be `noeviction`: any other deletes records when memory is full. `setup` may
 //! run at every start, and in many processes at the same time.
 //!
-//! With an access list, a user needs the namespace's keys, as in
-//! `~store:* ~store/* &store/*`, and `+@read +@write +@scripting +@transaction
-//! +@connection +info +time`; in a cluster `+cluster|slots +cluster|nodes`; for notices
-//! `+publish +subscribe`; for [`RedisBuilder::strict_nonces`] `+wait`; and
-//! `+config|get`, without which the durability is reported as unknown.
+//! If the server has an ACL, the store's user needs the namespace's keys, as in `~store:*
+//! ~store/* &store/*`, and `+@read +@write +@scripting +@transaction +@connection +info
+//! +time`; in a cluster `+cluster|slots +cluster|nodes`; for notices `+publish
+//! +subscribe`; for [`RedisBuilder::strict_nonces`] `+wait`; and `+config|get`, without
+//! which the durability is reported as unknown.
 //!
 //! # How data is stored
 //! | | key | value |
 //! |---|---|---|
 //! | a record | `store:{acme}:users:alice` | a string: a header, then JSON or bytes |
-//! | the ids of a partition's collection | `store:{acme}:users` | a sorted set, all of one score, so in bytewise order |
+//! | the ids of a partition's collection | `store:{acme}:users` | a sorted set in which all scores are equal, so that it is in bytewise order |
 //! | their deadlines | `store/expiry:{acme}:users` | a sorted set of those ids that expire |
 //! | a limit | `store/limit:{user:7}` | a hash: the arrival time of each quota |
 //!
@@ -84,16 +80,16 @@
 //! j1 2f0c96…91 1893456000.123456789 {"name":"Alice"}
 //! ```
 //!
-//! That is: JSON of format 1, the version, when it expires (dashes for never), the body.
-//! The partition is the hash tag, so a partition is in one slot; `%` and `}` in it
-//! are escaped as in a URL. Read with any tool, but change records only through the
+//! The fields are: JSON of format 1, the version, when it expires (dashes for never), and
+//! the body. The partition is the hash tag, so a partition is in one slot; `%` and `}` in
+//! it are escaped as in a URL. Read with any tool, but change records only through the
 //! store, which updates the sorted sets with them.
 //!
 //! - **A commit** is one script (`commit.lua`): it compares the stored records with the
 //!   expectations and writes all or nothing. Redis runs one script at a time, which makes
-//!   commits serializable. One large new record, such as a chunk of an object, is a `SET`
-//!   in a transaction with a script (`index.lua`) that only adds its id to the sorted
-//!   sets: a script that wrote it would copy it twice.
+//!   commits serializable. One large new record, such as a chunk of an object, is written
+//!   by `SET`, in a transaction with a script (`index.lua`) that only adds its id to the
+//!   sorted sets, because a script that wrote the record would copy it twice.
 //! - **A page of a partition** is one script (`scan.lua`): a range of the sorted set and
 //!   the records of its ids.
 //! - **A page of a whole collection** is `SCAN` over each primary, so its cost grows with
@@ -106,48 +102,48 @@
 //! - **An object** is a record that points to its chunks, of 256 KiB, which are spread over
 //!   sixteen partitions, and so over the servers of a cluster. Until it is published its
 //!   chunks expire ([`RedisBuilder::orphans_expire`]), so those of a crashed process are
-//!   removed by the server. One script for each of those partitions (`persist.lua`) then
-//!   removes the expiry of its chunks, of all or none. Chunks of replaced and deleted
-//!   objects are removed by [`sweep`](store_core::BlobStore::sweep), which has to be called
-//!   from time to time.
+//!   removed by the server. To publish it, one script for each of those partitions
+//!   (`persist.lua`) removes the expiry of all chunks or of none. Chunks of replaced and
+//!   deleted objects are removed by [`sweep`](store_core::BlobStore::sweep), which has to
+//!   be called from time to time.
 //!
 //! # Time
 //! Only the store's clock decides what has expired; commands carry its time. The server's
 //! own expiry frees memory later, by [`RedisBuilder::grace`]. Ids are removed too: each
 //! commit removes some whose records have expired, and a sorted set whose members all
-//! expire is deleted with the last of them. So there are no records to sweep.
+//! expire is deleted with the last of them. So records need no sweep.
 //!
 //! # What a call costs
-//! Each primitive is one request and one reply: `GET`, `MGET` for each slot, `EVALSHA` for
-//! commit, page and take. A page of a collection is several. Publishing an object is one
-//! script for each sixteenth of its chunks, at most sixteen up to 400 MiB, and about 12 µs
-//! of the server's time for each chunk when it is written. All calls share one connection
-//! to each server; large bodies delay other calls, so give objects that are used much a
-//! store, and so a connection, of their own.
+//! Each primitive is one request and one reply: `GET` for one record, `MGET` for the
+//! records of one slot, `EVALSHA` for a commit, a page and a take. A page of a whole
+//! collection is several requests. Publishing an object is one script for each sixteenth
+//! of its chunks, at most sixteen up to 400 MiB, and about 12 µs of the server's time for
+//! each chunk when it is written. All calls share one connection to each server. Large
+//! bodies delay other calls, so open a separate store, with its own connection, for
+//! objects that are used much.
 //!
 //! Concurrent closures that change one bucket
 //! ([`RateLimitStore::update`](store_core::RateLimitStore::update)) are coalesced: those
-//! that arrive while a write is on its way are applied one after the other and written
+//! that arrive while a write is in flight are applied one after the other and written
 //! together.
 //!
 //! # A lost connection
-//! The next call opens a new connection. A failed read changed nothing and is
-//! `Retry::Safe`, and so is a write for which no connection could be opened. A commit
-//! whose reply is lost is resolved by its version; where that proves nothing the error is
-//! `Retry::Ambiguous`. A take is never sent twice, and a lost one is `Ambiguous`. What the
-//! server refused (it is loading, is a replica, or is out of memory) was not written.
-//!
-//! # Notices
-//! With [`RedisBuilder::change_notice`] a commit announces each record that it wrote in a
-//! cacheable collection, by `PUBLISH` in its script, and
+//! The next call opens a new connection. A failed read is `Retry::Safe`, and so is a
+//! write for which no connection could be opened. A commit whose reply is lost is
+//! resolved by its version; if that does not show whether it was applied, the error is
+//! `Retry::Ambiguous`. A take is never sent twice, and if its reply is lost the error is
+//! `Ambiguous`. A write that the server refused (because it is loading, is a replica, or
+//! is out of memory) was not applied.
+//! //! # Change notice With [`RedisBuilder::change_notice`] a commit announces each
+//! record that it wrote in a cacheable collection, by `PUBLISH` in its script, and
 //! [`changes`](store_core::RecordStore::changes) receives it on a separate connection.
 //!
 //! # Clusters
 //! The URL may name any of the servers; with several, one that is up is more likely to be
 //! found. Redirections are followed. While a slot is being moved its records can be read,
-//! alone or together, and a write waits for the keys that it needs, up to
-//! [`RedisBuilder::timeout`]. A command that may have been run is never sent again. Only
-//! primaries are used.
+//! one or several at a time, and a write waits until all keys that it needs are on one
+//! server, up to [`RedisBuilder::timeout`]. A command that may have been run is never
+//! sent again. Only primaries are used.
 //!
 //! If calls still fail on moved slots after a resharding has ended, the servers disagree
 //! about the owner of a slot. `redis-cli --cluster check` shows that and `--cluster fix`

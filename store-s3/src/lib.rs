@@ -1,6 +1,6 @@
-//! The store in S3 and compatible servers, through the `object_store` crate: every
-//! promise rests on conditional writes only, with no coordinator, no lock service and
-//! no second database.
+//! A store in S3 and compatible servers, through the `object_store` crate. All promises
+//! are built on conditional writes alone, without a coordinator, a lock service or a
+//! second database.
 //!
 //! ```
 //! use store_s3::S3Store;
@@ -27,24 +27,24 @@
 //! # Ok(()) }
 //! ```
 //!
-//! How a commit of several records is serializable and survives a crash at any
-//! point is in [`protocol`], with the argument for each step.
+//! [`protocol`] describes how a commit of several records is serializable and survives a
+//! crash at any point, with a proof of each step.
 //!
 //! # When to use it
-//! Records cost nothing while they are not used, need no server of your own, and
-//! survive the loss of a machine. A request takes some ten milliseconds and is
-//! charged, and one record can be written several times a second. So use it for
-//! settings, keys, identities, registrations and large objects, not for a counter
-//! that every request changes.
+//! Records need no server of your own, survive the loss of a machine, and cost only their
+//! storage while they are not used. A request takes tens of milliseconds and is charged,
+//! and one record can be written only several times a second. So use it for settings,
+//! keys, identities, registrations and large objects, not for a counter that every
+//! request changes.
 //!
 //! # Setup
-//! The bucket must exist. [`S3Store::setup`] tests whether its server has the
-//! properties that everything rests on: 32 puts with `If-None-Match: *` race for one
-//! object, then 32 with `If-Match`, four times, and one may win each time; then eight
-//! objects are listed. A server that ignores conditions, lets two win or lists in
-//! another order is refused by name. The verdict is stored as the object `setup`, so
-//! that every process that opens the store gets the same error. It may run at every
-//! start, in many processes at the same time.
+//! The bucket must exist. [`S3Store::setup`] tests whether its server has the properties
+//! that the store relies on. Four times, 32 puts with `If-None-Match: *` race for one
+//! object, then 32 puts with `If-Match`; each time exactly one must succeed. Then eight
+//! objects are listed. A server that ignores conditions, lets two puts succeed or lists
+//! in another order is refused, and the error names the missing property. The result is
+//! stored as the object `setup`, so that every process that opens the store gets the same
+//! error. It may run at every start, in many processes at the same time.
 //!
 //! ```json
 //! {"Version": "2012-10-17", "Statement": [
@@ -54,14 +54,14 @@
 //!    "Resource": "arn:aws:s3:::my-bucket/app/*"}]}
 //! ```
 //!
-//! Without `s3:ListBucket` the server answers "forbidden" (403) for a missing object,
-//! and for every create. On the bucket:
+//! Without `s3:ListBucket` the server answers "forbidden" (403) for a missing object, and
+//! for every create. Configure the bucket as follows:
 //! - **a lifecycle rule that aborts incomplete multipart uploads** after two days
 //!   or so: a process that dies during one leaves parts that cost money and that the
 //!   driver cannot list. Choose a time longer than any write takes;
-//! - **no other rule on the store's prefix**: one that expires or moves objects
+//! - **no other lifecycle rule on the store's prefix**: one that expires or moves objects
 //!   would remove records;
-//! - no versioning is needed. Where it is on, let a rule remove noncurrent
+//! - versioning is not needed. If it is on, let a lifecycle rule remove noncurrent
 //!   versions.
 //!
 //! # How it is stored
@@ -90,8 +90,8 @@
 //! deletes conditionally (`DELETE` with `If-Match`); on other servers they stay. A deleted streamed
 //! object leaves its pointer. Records of
 //! [single-use](store_core::Collection::single_use) collections, nonces among them, are
-//! removed. Lists contain sizes, so a scan skips tombstones without reading them, and
-//! so does the sweep: a list of nothing costs one request per 1000 tombstones.
+//! removed. Lists contain sizes, so scans and the sweep skip tombstones without reading
+//! them: a list of tombstones costs one request for each 1000.
 //!
 //! # What a call costs
 //! | call | requests |
@@ -100,7 +100,7 @@
 //! | get of n | n `GET`, 16 at a time |
 //! | commit of one, with the record read before, or expecting `Absent` | 1 `PUT` |
 //! | commit of one, otherwise | 1 `GET`, 1 `PUT` |
-//! | commit of n, the same | 2n + 3, or 3n + 3: begin, hold n, decide, release n, clear |
+//! | commit of n | 2n + 3 if all records were read before or are expected `Absent`, otherwise up to 3n + 3: begin, hold n, decide, release n, clear |
 //! | commit of n that only checks, or is refused | 2n `GET` |
 //! | a page | a list for each 1000 names, a `GET` for each record |
 //! | take that is allowed | 1 `GET`, 1 `PUT` |
@@ -108,22 +108,22 @@
 //! | begin to write an object | 1 `GET`, 1 `PUT` |
 //! | commit of up to 1 MiB | 1 `PUT` |
 //! | commit of one part, up to 5 MiB | 3 `PUT`: a note, the content, the commit; 1 `DELETE` |
-//! | commit of n parts | n + 2 `PUT`, 2 `POST`, 1 `DELETE`, including what the writes sent before |
-//! | the same over an object of more than 1 MiB | a `PUT` more |
+//! | commit of n parts | n + 2 `PUT`, 2 `POST`, 1 `DELETE`, including the parts that were sent while writing |
+//! | the same, replacing an object of more than 1 MiB | 1 more `PUT` |
 //! | open, and read up to 1 MiB | 1 `GET` |
 //! | read larger content | 1 `GET` to open it, and one for each 5 MiB of what is read |
 //! | stat | 1 `GET`, of 16 KiB at most |
 //! | delete an object | 1 `GET`, 1 `PUT`; a `PUT` more if it had more than 1 MiB |
-//! | sweep of objects | a list, and about five for each note that is due |
+//! | sweep of objects | a list, and about five requests for each note that is due |
 //!
-//! A reader that finds a record which a commit holds reads one object more. None
-//! of this depends on how many records a partition has. A record's token contains
-//! the record itself up to 16 KiB, so that a commit need not read it again; larger
-//! ones cost their `GET`. Counted over the wire, with what each call of a contract
-//! costs, in `store-conformance/TRIPS.md`.
+//! A reader that finds a record which a commit holds reads one more object. No cost
+//! depends on how many records a partition has. A record's token contains the record
+//! itself if that is at most 16 KiB, so that a commit need not read it again; a larger
+//! record costs a `GET`. `store-conformance/TRIPS.md` lists the counted requests of these
+//! calls and of each call of a contract.
 //!
-//! A commit of several records holds them one after the other, in one order for all
-//! commits, so that there is no deadlock; that is n requests in sequence. Keep such
+//! A commit of several records holds them one after the other, in the same order in all
+//! commits, so that there is no deadlock. These are n requests in sequence. Keep such
 //! commits small.
 //!
 //! # Streamed objects
@@ -135,28 +135,28 @@
 //! was replaced is over; then it gets an error.
 //!
 //! An open sink has four parts in flight and fills a fifth; an open reader has three in
-//! flight, and its caller one more: at most 25 MiB, however large the object is
-//! ([`S3Builder::part_size`], [`S3Builder::in_flight`]). A sink that is faster than the
-//! server waits. Every 8192 parts, 40 GiB by default, a new upload begins, so that the
-//! limit of 10 000 parts does not limit content; such content is several objects
-//! `…/0`, `…/1`.
+//! flight, and its caller holds a fourth. So each uses at most 25 MiB of memory, however
+//! large the object is ([`S3Builder::part_size`], [`S3Builder::in_flight`]). A sink waits
+//! if the server is slower than its caller. Every 8192 parts, 40 GiB by default, a new
+//! upload begins, so that S3's limit of 10 000 parts does not limit the size of content.
+//! Such content is stored as several objects, `…/0`, `…/1` and so on.
 //!
-//! An abort, and a commit that came too late, remove what was sent immediately. A
-//! dropped sink aborts its upload if there is still a runtime. What a dead process
-//! leaves is freed by the sweep of the objects after the
-//! [lease](S3Builder::write_lease) and the grace, except the parts of an upload in
-//! progress with an application's own client, which only the lifecycle rule above
-//! finds.
+//! An abort, and a commit that fails because it is too late, remove the content that was
+//! sent immediately. A dropped sink aborts its upload if the runtime is still running.
+//! Content that a dead process leaves is freed by the sweep of the objects after the
+//! [lease](S3Builder::write_lease) and the grace, except the parts of an unfinished
+//! upload through an application's own client, which only the lifecycle rule above
+//! removes.
 //!
 //! Beginning to replace a small object sends its content once more, because it is part
-//! of the object that changes. For objects that are often rewritten set a lower bound.
+//! of the object that changes. Set a lower bound for objects that are often rewritten.
 //!
 //! # Rate limits
-//! A take is a read and a conditional write. Takes of one key that are made at the same
-//! moment in one process are written together, so a process grants as many as are made
-//! while two requests take place; processes take turns, some ten writes a second in all
-//! at S3's latencies. Beyond that calls fail as `Contended`. Use another backend for the
-//! limits of busy keys; [`Store::with_limits`](store_core::Store::with_limits) takes one.
+//! A take is a read and a conditional write. Concurrent takes of one key in one process
+//! are written together, so the number of takes in one process is not limited by S3's
+//! latency. Different processes write one after the other, some ten writes a second in
+//! all. Beyond that calls fail with `Contended`. Use another backend for the limits of
+//! busy keys; [`Store::with_limits`](store_core::Store::with_limits) takes one.
 //!
 //! # Sweeping
 //! No call depends on a sweep, and no sweep runs by itself.
@@ -168,17 +168,17 @@
 //! or so.
 //!
 //! # A lost connection
-//! Each put's content is unique, so a process that misses a reply reads whether its put
-//! was done, and sends it again while its condition still holds. The remaining case is
-//! `Retry::Ambiguous`: a record that another process changed in between. Reads are tried
-//! four times, and so are puts under a name of their own: content, notes. The driver's
-//! own retries are off, because a conditional put that is sent twice fails on its own
-//! success, except for multipart uploads; with a client of your own see
-//! [`S3Builder::object_store`].
+//! Each put's content is unique, so a process that receives no reply reads the object to
+//! find out whether its put was executed, and sends it again while its condition still
+//! holds. The error is `Retry::Ambiguous` only if another process changed the record in
+//! between. Reads are tried four times, and so are puts under unique names (content and
+//! notes). Except for multipart uploads the driver's own retries are off, because a
+//! conditional put that is sent twice fails on its own success; with a client of your own
+//! see [`S3Builder::object_store`].
 //!
 //! A commit of several records runs in a separate task: it is completed even if its
-//! caller stops waiting. A process that dies leaves records held; readers read through
-//! them without waiting, and the next writer takes them over after the
+//! caller stops waiting. A process that dies leaves intents in its records. Readers do
+//! not wait for them, and the next writer replaces them after the
 //! [lease](S3Builder::lease).
 //!
 //! # Servers
@@ -186,13 +186,13 @@
 //! |---|---|
 //! | Amazon S3 | conditional writes since the end of 2024 |
 //! | S3 Express One Zone | refused: its lists have no order |
-//! | Ceph | from release 20 on; in older ones `If-Match` never holds |
+//! | Ceph | from release 20 on; in older releases `If-Match` never matches |
 //! | Cloudflare R2, MinIO, others | `setup` tests them |
-//! | a file system | cannot replace a file only if it is unchanged, and is refused |
+//! | a file system | refused, because it cannot replace a file on condition that it is unchanged |
 //! | `memory://` | for tests |
 //!
-//! Some servers limit one part of a name to 255 bytes, as file systems do: long
-//! ids full of spaces or dots may not fit there.
+//! Some servers limit each segment of an object's name to 255 bytes, as file systems do.
+//! Long ids that contain many escaped characters may not fit there.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 // Parts of a contract that is not compiled may be unused.
