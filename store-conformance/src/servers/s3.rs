@@ -3,12 +3,13 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use data_encoding::HEXLOWER;
-use hmac::{Hmac, KeyInit, Mac};
-use sha2::{Digest, Sha256};
-use store_core::{Clock, SystemClock};
+use aws_credential_types::Credentials;
+use aws_sigv4::http_request::{
+    PayloadChecksumKind, SignableBody, SignableRequest, SigningSettings, sign,
+};
+use aws_sigv4::sign::v4::SigningParams;
 
 use super::container::{Container, Image, asked};
 use super::ministack::{self, MiniStack};
@@ -24,14 +25,14 @@ pub const CEPH: &str = "STORE_TEST_S3_CEPH";
 /// The image of its container: one made by `.ci/images/ceph-rgw`.
 pub const IMAGE: &str = "STORE_TEST_CEPH_IMAGE";
 
-/// An access key's id, and its secret, if they are not those of the servers that
-/// are made here.
+/// The id and the secret of the access key, if they are not those of the servers that
+/// are started here.
 pub const KEYS: [&str; 2] = ["STORE_TEST_S3_KEY_ID", "STORE_TEST_S3_SECRET"];
 
-/// The region that they take.
+/// The region of these servers.
 pub const REGION: &str = "us-east-1";
 
-/// A bucket that is there.
+/// The bucket of the tests.
 pub const BUCKET: &str = "store-test";
 
 /// The access key's id.
@@ -44,11 +45,11 @@ pub fn secret() -> String {
     std::env::var(KEYS[1]).unwrap_or_else(|_| "testsecret".into())
 }
 
-/// A server, found or made as [the module](super) says, with an empty [`BUCKET`]
-/// if it was made; Ceph if [`CEPH`] asks for it.
+/// A server, found or started as [the module](super) describes, with the [`BUCKET`],
+/// which is empty if the server was started. It is Ceph if [`CEPH`] is set.
 ///
 /// # Errors
-/// What to do, if there is none.
+/// What to do if there is none.
 pub fn find(options: &Options) -> Result<Server, String> {
     let server = match is_set(CEPH) {
         true => super::find(&Ceph, options),
@@ -106,20 +107,20 @@ impl Kind for Ceph {
     }
 
     fn install(&self) -> Result<PathBuf, String> {
-        Err("it comes in a container alone".into())
+        Err("it runs only in a container".into())
     }
 
     fn start(&self, _: &Path, _: &Options) -> Result<Server, String> {
-        Err("it comes in a container alone".into())
+        Err("it runs only in a container".into())
     }
 
     fn advice(&self) -> Vec<String> {
         vec![
             format!(
-                "set {URL} to http://host:port, where one listens, and {} and {};",
+                "set {URL} to http://host:port, of a running server, and {} and {};",
                 KEYS[0], KEYS[1]
             ),
-            format!("as root, .ci/images/ceph-rgw makes an image; or name another by {IMAGE};"),
+            format!("as root, .ci/images/ceph-rgw makes an image; name another by {IMAGE};"),
         ]
     }
 }
@@ -130,15 +131,17 @@ fn make_bucket(url: &str) -> Result<(), String> {
     let answer = ask(url, "PUT", "")?;
     match answer.split(' ').nth(1) {
         Some("200" | "409") => Ok(()),
-        _ => Err(format!("{url} makes no bucket {BUCKET}: {answer}")),
+        _ => Err(format!(
+            "{url} does not create the bucket {BUCKET}: {answer}"
+        )),
     }
 }
 
-/// How many multipart uploads are under way below a prefix of letters, digits and
-/// dashes, at the server at `url`; a thousand at most. The driver has no way to ask.
+/// How many multipart uploads are in progress below a prefix of letters, digits and
+/// dashes, at most a thousand. The driver cannot list them.
 ///
 /// # Errors
-/// The server's words.
+/// The server's answer.
 pub fn uploads(url: &str, prefix: &str) -> Result<usize, String> {
     let answer = ask(url, "GET", &format!("prefix={prefix}&uploads="))?;
     match answer.contains("ListMultipartUploadsResult") {
@@ -147,17 +150,17 @@ pub fn uploads(url: &str, prefix: &str) -> Result<usize, String> {
     }
 }
 
-/// What the server at `url` answers about the bucket.
+/// Sends a request about the bucket to the server at `url`, and returns the answer.
 fn ask(url: &str, method: &str, query: &str) -> Result<String, String> {
     let host = url
         .strip_prefix("http://")
         .map(|rest| rest.trim_end_matches('/'))
-        .ok_or_else(|| format!("{URL} is no http://host:port: {url}"))?;
+        .ok_or_else(|| format!("{URL} is not http://host:port: {url}"))?;
+    let request = signed(method, host, query).map_err(|e| format!("{host}: {e}"))?;
     let ask = || -> std::io::Result<String> {
         let mut stream = TcpStream::connect(host)?;
         // The first bucket of a new Ceph takes seconds.
         stream.set_read_timeout(Some(Duration::from_secs(60)))?;
-        let request = signed(method, host, &format!("/{BUCKET}"), query);
         stream.write_all(request.as_bytes())?;
         let mut answer = String::new();
         stream.take(1 << 20).read_to_string(&mut answer)?;
@@ -166,44 +169,32 @@ fn ask(url: &str, method: &str, query: &str) -> Result<String, String> {
     ask().map_err(|e| format!("{host}: {e}"))
 }
 
-/// A request without a body, with AWS's signature, version 4. The query is in the
-/// order of its names.
-fn signed(method: &str, host: &str, path: &str, query: &str) -> String {
-    let now = SystemClock.now().to_string();
-    let digits = |text: &str| {
-        text.chars()
-            .filter(char::is_ascii_digit)
-            .collect::<String>()
-    };
-    let (day, time) = now.split_once('T').unwrap_or_default();
-    let (day, time) = (digits(day), digits(&time[..8]));
-    let (moment, scope) = (
-        format!("{day}T{time}Z"),
-        format!("{day}/{REGION}/s3/aws4_request"),
-    );
-    let hash = |text: &str| HEXLOWER.encode(&Sha256::digest(text));
-    let names = "host;x-amz-content-sha256;x-amz-date";
-    let headers = format!(
-        "host:{host}\nx-amz-content-sha256:{}\nx-amz-date:{moment}\n",
-        hash("")
-    );
-    let canonical = format!(
-        "{method}\n{path}\n{query}\n{headers}\n{names}\n{}",
-        hash("")
-    );
-    let text = format!("AWS4-HMAC-SHA256\n{moment}\n{scope}\n{}", hash(&canonical));
-    let mut key = format!("AWS4{}", secret()).into_bytes();
-    for part in scope.split('/').chain([&*text]) {
-        let mut mac = Hmac::<Sha256>::new_from_slice(&key).expect("any length will do");
-        mac.update(part.as_bytes());
-        key = mac.finalize().into_bytes().to_vec();
-    }
-    format!(
-        "{method} {path}?{query} HTTP/1.1\r\n{}content-length: 0\r\nconnection: close\r\n\
-         authorization: AWS4-HMAC-SHA256 Credential={}/{scope}, SignedHeaders={names}, \
-         Signature={}\r\n\r\n",
-        headers.replace('\n', "\r\n"),
-        key_id(),
-        HEXLOWER.encode(&key)
-    )
+/// A request about the bucket, without a body, with AWS's signature.
+fn signed(method: &str, host: &str, query: &str) -> Result<String, Box<dyn std::error::Error>> {
+    let mut settings = SigningSettings::default();
+    settings.payload_checksum_kind = PayloadChecksumKind::XAmzSha256;
+    let identity = Credentials::new(key_id(), secret(), None, None, "tests").into();
+    let parameters = SigningParams::builder()
+        .identity(&identity)
+        .region(REGION)
+        .name("s3")
+        .time(SystemTime::now())
+        .settings(settings)
+        .build()?;
+    let path = format!("/{BUCKET}?{query}");
+    let request = SignableRequest::new(
+        method,
+        format!("http://{host}{path}"),
+        [("host", host)].into_iter(),
+        SignableBody::Bytes(b""),
+    )?;
+    let (signature, _) = sign(request, &parameters.into())?.into_parts();
+    let headers: String = signature
+        .headers()
+        .map(|(name, value)| format!("{name}: {value}\r\n"))
+        .collect();
+    Ok(format!(
+        "{method} {path} HTTP/1.1\r\nhost: {host}\r\ncontent-length: 0\r\n\
+         connection: close\r\n{headers}\r\n"
+    ))
 }
