@@ -6,28 +6,29 @@ use hashbrown::HashTable;
 use store_core::Timestamp;
 use store_core::limits::{Bucket, Decision, Entry, Quota, State, Take};
 
-/// How many places an insertion checks for expired buckets: several for each bucket that
-/// it adds, so that expired buckets never outnumber the others for long.
-const LOOKED_AT_IN_PASSING: usize = 4;
+/// How many slots an insertion checks for expired buckets. It is more than one for each
+/// bucket that is added, so that expired buckets never outnumber the others for long.
+const EXPIRY_CHECKS_PER_INSERT: usize = 4;
 
-/// How many buckets are compared to evict one.
-const COMPARED_TO_EVICT: usize = 16;
+/// How many buckets an eviction compares.
+const EVICTION_CANDIDATES: usize = 16;
 
 /// Keys up to this length are stored in the table itself, so that a take follows
 /// no pointer to compare them.
 const INLINE: usize = 22;
 
-/// How many takes in a row, of those that the front did not serve, bring their key to the
-/// front. With so many, two alternating keys cost next to nothing.
-const IN_A_ROW: u32 = 16;
+/// After how many consecutive takes of one key from the table its bucket moves to the
+/// front. The number is so high that two alternating keys do not displace each other.
+const TAKES_TO_MOVE_TO_FRONT: u32 = 16;
 
-/// In this order, because a take of a hot key touches the first fields, beside the lock.
+/// The fields are in this order because a take of a hot key uses only the first ones,
+/// which are on the lock's cache line.
 #[derive(Default)]
 #[repr(C)]
 pub(crate) struct Buckets {
-    /// The bucket that was used many times in a row, moved out of the table. Here it is on
-    /// the lock's cache line, so that threads that use the same key exchange only that
-    /// line.
+    /// The bucket of a key that was used many times in a row, moved out of the table.
+    /// Here it is on the lock's cache line, so that threads that use the same key
+    /// exchange only that line.
     front: Option<Held>,
     front_hash: u64,
     /// The hash of the key that was last looked up in the table, and how often in a row.
@@ -35,11 +36,11 @@ pub(crate) struct Buckets {
     in_a_row: u32,
     /// Where the next check for expired buckets begins.
     cursor: u32,
-    /// All others.
+    /// All other buckets.
     table: HashTable<Slot>,
 }
 
-/// A place in the table: exactly one cache line.
+/// A slot of the table: exactly one cache line.
 #[repr(align(64))]
 struct Slot {
     hash: u64,
@@ -57,7 +58,7 @@ enum Key {
     Heap(Box<str>),
 }
 
-/// The usual bucket in place, any other behind a pointer.
+/// A bucket of one quota is stored inline, any other behind a pointer.
 enum BucketState {
     One {
         quota: Arc<str>,
@@ -100,15 +101,16 @@ impl Buckets {
 
     /// Removes the bucket of `key`; true if there was one.
     pub(crate) fn remove(&mut self, hash: u64, key: &str) -> bool {
-        self.front.take_if(|held| held.key.is(key)).is_some() || self.take_out(hash, key).is_some()
+        self.front.take_if(|held| held.key.is(key)).is_some()
+            || self.remove_from_table(hash, key).is_some()
     }
 
-    /// Removes expired buckets from a few places, and returns their number.
+    /// Checks a few slots, removes expired buckets and returns their number.
     pub(crate) fn remove_some_expired(&mut self, now: Timestamp) -> usize {
         let expired = |held: &Held| held.state.expires_at() <= now;
         let mut removed = usize::from(self.front.take_if(|held| expired(held)).is_some());
         let places = self.table.num_buckets();
-        for _ in 0..LOOKED_AT_IN_PASSING.min(places) {
+        for _ in 0..EXPIRY_CHECKS_PER_INSERT.min(places) {
             self.cursor = self.cursor.wrapping_add(1);
             if let Ok(slot) = self.table.get_bucket_entry(self.cursor as usize % places)
                 && expired(&slot.get().held)
@@ -136,8 +138,8 @@ impl Buckets {
         (before - self.table.len(), next)
     }
 
-    /// Removes one bucket: of a few, the one that will be full first, because
-    /// its removal grants the least. False if there is none.
+    /// Evicts, of a few buckets, the one that will be full first, because its removal
+    /// grants the fewest tokens. Returns false if there is no bucket.
     pub(crate) fn evict_fullest(&mut self) -> bool {
         self.return_front();
         let places = self.table.num_buckets();
@@ -153,7 +155,7 @@ impl Buckets {
                 fullest = Some((place, full_at));
             }
             seen += 1;
-            if seen == COMPARED_TO_EVICT {
+            if seen == EVICTION_CANDIDATES {
                 break;
             }
         }
@@ -177,7 +179,7 @@ impl Buckets {
             .insert_unique(hash, Slot { hash, held }, |slot| slot.hash);
     }
 
-    fn take_out(&mut self, hash: u64, key: &str) -> Option<Held> {
+    fn remove_from_table(&mut self, hash: u64, key: &str) -> Option<Held> {
         let found = self.table.find_entry(hash, |slot| slot.is(hash, key));
         found.ok().map(|slot| slot.remove().0.held)
     }
@@ -189,15 +191,15 @@ impl Buckets {
             (self.last_hash, self.in_a_row) = (hash, 0);
         }
         self.in_a_row += 1;
-        if self.in_a_row == IN_A_ROW {
+        if self.in_a_row == TAKES_TO_MOVE_TO_FRONT {
             self.in_a_row = 0;
-            self.bring_to_front(hash, key);
+            self.move_to_front(hash, key);
         }
     }
 
     #[cold]
-    fn bring_to_front(&mut self, hash: u64, key: &str) {
-        if let Some(held) = self.take_out(hash, key) {
+    fn move_to_front(&mut self, hash: u64, key: &str) {
+        if let Some(held) = self.remove_from_table(hash, key) {
             self.return_front();
             (self.front, self.front_hash) = (Some(held), hash);
         }
@@ -251,7 +253,7 @@ impl BucketState {
         }
     }
 
-    /// The moment from which on the bucket is surely full.
+    /// A time from which on the bucket is certainly full.
     fn full_at(&self) -> Timestamp {
         match self {
             Self::One { tat, .. } => *tat,
@@ -304,8 +306,8 @@ impl BucketState {
         {
             return take.apply(bucket);
         }
-        // An expired quota is absent even if the limit that is asked for now would call it
-        // not yet full. A denied take changes nothing, in case the clock goes back.
+        // An expired quota counts as absent even if it would not be full under the quota
+        // of this take. A denied take changes nothing, in case the clock goes back.
         let mut bucket = self.to_bucket();
         bucket.forget_expired(take.now());
         let decision = take.apply(&mut bucket);
@@ -358,8 +360,8 @@ mod tests {
         assert!(front - begin + size_of_val(&buckets.front) <= 64);
     }
 
-    /// Takes, writes and removals in long and short runs of one key, so that
-    /// keys come to the front, are replaced there, changed there and removed.
+    /// Takes, writes and removals in long and short runs of one key, so that buckets move
+    /// to the front and are replaced, changed and removed there.
     #[test]
     fn a_bucket_in_front_behaves_as_in_the_table() {
         let quotas = QuotaSet::from(Quota::per_second(40).expect("a good quota"));
@@ -373,7 +375,7 @@ mod tests {
         let (mut fronts, mut empty) = (0, 0);
         for _ in 0..4_000 {
             let (key, run) = (format!("key {}", below(5)), 1 + below(3) * below(20));
-            // Some share a hash.
+            // Some keys share a hash.
             let hash = u64::from(key.as_bytes()[4]) % 3;
             for _ in 0..run {
                 now = now + Duration::from_millis(below(20));

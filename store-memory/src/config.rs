@@ -30,8 +30,8 @@ pub struct MemoryBuilder {
     pub(crate) strict: bool,
 }
 
-/// The same options as data, from a configuration file. An option that is not given is as
-/// in a new [`MemoryBuilder`].
+/// The options of a [`MemoryBuilder`] as data, for configuration files. An option that is
+/// not given has the builder's default.
 ///
 /// ```
 /// use store_memory::{MemoryBuilder, MemoryConfig};
@@ -77,23 +77,23 @@ impl Default for MemoryBuilder {
 }
 
 impl MemoryBuilder {
-    /// The options that a URL names: `memory://`, and after a `?` any of
-    /// `max_records`, `max_bytes`, `max_buckets`, `bucket_eviction` and `strict`,
-    /// joined by `&`. [`MemoryBuilder::connect`] reads it.
+    /// A URL with options: `memory://`, and after a `?` any of `max_records`,
+    /// `max_bytes`, `max_buckets`, `bucket_eviction` and `strict`, joined by `&`.
+    /// [`MemoryBuilder::connect`] reads it.
     pub fn url(mut self, url: impl Into<String>) -> Self {
         self.url = Some(url.into());
         self
     }
 
-    /// Accepted because other backends take it, and without effect: each opened
-    /// store in memory is separate.
+    /// Has no effect, because each opened store in memory is separate. It exists because
+    /// all backends have the same options.
     pub fn namespace(self, name: impl Into<String>) -> Self {
         let _ = name.into();
         self
     }
 
-    /// Accepted because other backends take it, and without effect: collections
-    /// in memory need no declaration.
+    /// Has no effect, because collections in memory need no declaration. It exists
+    /// because all backends have the same options.
     pub fn collection(self, collection: Collection) -> Self {
         self.collections([collection])
     }
@@ -110,24 +110,25 @@ impl MemoryBuilder {
         self
     }
 
-    /// The most records to hold; a commit that would exceed it is refused with
-    /// `LimitExceeded`. Expired records are removed first.
+    /// The maximum number of records. A commit that would exceed it is refused with
+    /// `LimitExceeded`, after expired records were removed.
     pub fn max_records(mut self, records: usize) -> Self {
         self.max_records = records;
         self
     }
 
-    /// The most bytes of partitions, ids and bodies to hold; the same applies.
+    /// The maximum number of bytes of partitions, ids and bodies. A commit that would
+    /// exceed it is refused in the same way.
     pub fn max_bytes(mut self, bytes: usize) -> Self {
         self.max_bytes = bytes;
         self
     }
 
-    /// The most buckets of rate limits to hold, 100 000 by default. A bucket takes about
-    /// 100 bytes, and a long key its own length. Without room, buckets that
-    /// are full again are removed first; if all are in use, a take under a
-    /// new key is refused with `LimitExceeded`, so that a client that chooses the
-    /// keys cannot fill the memory.
+    /// The maximum number of buckets of rate limits, 100 000 by default. A bucket takes
+    /// about 100 bytes, plus the length of a long key. At the maximum, buckets that are
+    /// full again are removed first. If all are in use, a take under a new key is refused
+    /// with `LimitExceeded`, so that a client that chooses the keys cannot exhaust the
+    /// memory.
     pub fn max_buckets(mut self, buckets: usize) -> Self {
         self.max_buckets = buckets;
         self
@@ -147,13 +148,12 @@ impl MemoryBuilder {
         self
     }
 
-    /// Opens the store. The URL, if one was given, is not read; see
-    /// [`MemoryBuilder::connect`].
+    /// Opens the store and ignores the URL; [`MemoryBuilder::connect`] reads it.
     pub fn build(self) -> MemoryStore {
         MemoryStore::open(self)
     }
 
-    /// Opens the store, as other backends are opened.
+    /// Opens the store with the options of the URL, if one was given.
     ///
     /// # Errors
     /// `Config` if the URL has another scheme, a host, a path or an unknown

@@ -1,4 +1,4 @@
-//! What happens when no bucket is free.
+//! What a take does when the maximum number of buckets is in use.
 
 use std::str::FromStr;
 
@@ -17,13 +17,13 @@ pub enum BucketEviction {
     /// a client that can choose keys can exclude new ones.
     #[default]
     Refuse,
-    /// Of a few buckets, the one that will be full first is deleted: new keys
-    /// are served, and the deleted one's key gets at most the tokens back that it
-    /// used. Choose it where refusing new customers is worse.
+    /// Of a few buckets, the one that will be full first is deleted. New keys are served,
+    /// and the key of the deleted bucket gets back at most the tokens that it used.
+    /// Choose this if refusing new clients is worse.
     ForgetFullest,
 }
 
-/// From `refuse` or `forget_fullest`, as in a URL.
+/// Parses `refuse` or `forget_fullest`, as in a URL.
 impl FromStr for BucketEviction {
     type Err = Error;
     fn from_str(text: &str) -> Result<Self> {

@@ -26,7 +26,7 @@
 //! ```
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
-// Parts of a contract that is not compiled may be unused.
+// Code for a contract whose feature is disabled may be unused.
 #![cfg_attr(
     not(all(feature = "blobs", feature = "limits")),
     allow(dead_code, unused_imports)
@@ -65,8 +65,8 @@ pub struct MemoryStore {
 }
 
 impl MemoryStore {
-    /// An empty store on the system clock, with room for any number of
-    /// records and for 100 000 buckets.
+    /// An empty store with the system clock, any number of records and up to 100 000
+    /// buckets.
     pub fn new() -> Self {
         Self::builder().build()
     }
@@ -88,7 +88,8 @@ impl MemoryStore {
         Self::builder().url(url).connect().await
     }
 
-    /// Does nothing, because memory needs no preparation. Every backend has it.
+    /// Does nothing, because memory needs no preparation. It exists because every backend
+    /// has this method.
     ///
     /// # Errors
     /// None.
@@ -135,7 +136,7 @@ impl MemoryStore {
     /// Closes the store, as [`RecordStore::close`] says.
     ///
     /// # Errors
-    /// None; the result is for uniformity.
+    /// None. It returns a `Result` because other backends can fail.
     pub async fn close(&self) -> Result<()> {
         self.records.close().await
     }

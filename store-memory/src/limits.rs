@@ -1,4 +1,4 @@
-//! Rate limits: a sharded table of buckets, one short lock a shard.
+//! Rate limits: a sharded table of buckets, with one lock for each shard.
 //!
 //! A lock is held only for the work on the table. A take is a few dozen
 //! instructions under it, and a caller's closure runs without a lock.
@@ -36,12 +36,12 @@ pub(crate) struct MemoryLimits {
     state: Arc<State>,
 }
 
-/// On cache lines of its own, so that threads in different shards share none.
+/// Aligned to cache lines, so that threads in different shards share none.
 #[repr(C, align(128))]
 struct Shard {
     buckets: Mutex<Buckets>,
-    /// No bucket here is full before this moment, in nanoseconds: a store
-    /// without room need not look here any earlier.
+    /// No bucket of this shard is full before this time, in nanoseconds. A store that
+    /// must free a bucket need not search the shard earlier.
     busy_until: AtomicU64,
 }
 
@@ -83,7 +83,7 @@ impl MemoryLimits {
         hasher.finish()
     }
 
-    /// By the top bits, because the table uses the others.
+    /// Selects the shard by the top bits of the hash, because the table uses the others.
     fn shard(&self, hash: u64) -> &Shard {
         &self.shards[(hash >> 32) as usize % SHARDS]
     }
@@ -96,10 +96,10 @@ impl MemoryLimits {
         decision.map_or_else(|| self.take_from_full(hash, take), Ok)
     }
 
-    /// A take from a full bucket, of which nothing is stored.
+    /// A take under a key without a stored bucket, which means a full bucket.
     #[cold]
     fn take_from_full(&self, hash: u64, take: &Take<'_>) -> Result<Decision> {
-        // Not only the caller's time: if it is far ahead, buckets that are in use look
+        // The caller's time may be far ahead. Buckets that are in use would then look
         // full, and removing them would grant tokens.
         let now = take.now().min(self.clock.now());
         self.reserve(now)?;
@@ -107,7 +107,7 @@ impl MemoryLimits {
         let mut buckets = shard.buckets.lock();
         let removed = buckets.remove_some_expired(now);
         let mut added = false;
-        // Another thread may have been faster.
+        // Another thread may have created the bucket in the meantime.
         let decision = buckets.take(hash, take).unwrap_or_else(|| {
             let mut bucket = Bucket::default();
             let decision = take.apply(&mut bucket);
@@ -130,7 +130,7 @@ impl MemoryLimits {
         key: LimitKey<'_>,
         bucket: Bucket,
     ) -> bool {
-        // Takes only delay that moment.
+        // A take can only make this time later.
         let full_at = bucket.entries().iter().map(|entry| match entry.state {
             store_core::limits::State::Tat(tat) => tat,
             store_core::limits::State::Tokens(_) => entry.expires_at,
@@ -140,7 +140,7 @@ impl MemoryLimits {
         buckets.put(hash, key.as_str(), bucket)
     }
 
-    /// Ensures room for one more bucket, and counts it.
+    /// Counts one more bucket, after removing others if the maximum is reached.
     fn reserve(&self, now: Timestamp) -> Result<()> {
         let one_more = |held: usize| (held < self.max_buckets).then_some(held + 1);
         let count = || {
@@ -156,7 +156,7 @@ impl MemoryLimits {
                 return Ok(());
             }
         }
-        // Repeated, because other threads may use the room first.
+        // Repeated, because other threads may use the freed bucket first.
         for _ in 0..SHARDS {
             if self.eviction != BucketEviction::ForgetFullest || !self.evict() {
                 break;

@@ -1,5 +1,5 @@
-//! Records: sharded by partition, one lock a shard, never held across a caller's code or
-//! an await.
+//! Records, sharded by partition. Each shard has one lock, which is never held across a
+//! caller's code or an await.
 
 use std::fmt;
 use std::hash::{BuildHasher, Hasher};
@@ -26,8 +26,8 @@ use crate::state::State;
 /// A power of two: enough that threads rarely wait for each other, few enough to scan.
 pub(crate) const SHARDS: usize = 64;
 
-/// How many expired records a commit also removes, for each of its items: more than it can
-/// add, so that expired records never outnumber the others for long.
+/// How many expired records a commit removes for each of its items. That is more than it
+/// can add, so expired records never outnumber the others for long.
 const SWEPT_PER_ITEM: usize = 2;
 
 /// How many records a sweep removes before it releases the lock for others.
@@ -36,7 +36,7 @@ const SWEEP_BATCH: usize = 256;
 pub(crate) struct MemoryRecords {
     shards: Box<[RwLock<Shard>]>,
     hasher: RandomState,
-    /// `None` if nothing is bounded.
+    /// `None` if neither records nor bytes are bounded.
     bounds: Option<Bounds>,
     state: Arc<State>,
     /// Whether any record ever had an expiry; if not, no call needs the clock.
@@ -44,7 +44,8 @@ pub(crate) struct MemoryRecords {
     config: MemoryBuilder,
 }
 
-/// The contents of all shards, including what is about to be written, and their bounds.
+/// The number and bytes of all records, including those about to be written, and their
+/// maximums.
 struct Bounds {
     records: AtomicUsize,
     bytes: AtomicUsize,
@@ -102,7 +103,8 @@ impl Bounds {
             return false;
         }
         if !fits(&self.bytes, growth.bytes, self.max_bytes) {
-            // Undo the first count; subtraction wraps, so for either sign.
+            // Undo the first count. Subtraction wraps, so this is right for either
+            // sign.
             self.records
                 .fetch_sub(growth.records as usize, Ordering::Relaxed);
             return false;
@@ -154,7 +156,7 @@ impl MemoryRecords {
         hasher.finish()
     }
 
-    /// By the top bits, because the table uses the others.
+    /// Selects the shard by the top bits of the hash, because the table uses the others.
     fn shard(&self, partition_hash: u64) -> &RwLock<Shard> {
         &self.shards[(partition_hash >> 32) as usize % SHARDS]
     }
@@ -184,7 +186,7 @@ impl MemoryRecords {
             .is_none_or(|bounds| bounds.reserve(growth))
     }
 
-    /// Counts removed records, which always fits.
+    /// Subtracts removed records from the counts.
     fn release(&self, removed: &[Record]) {
         let mut growth = Growth::default();
         removed.iter().for_each(|record| growth.take(record));
@@ -226,7 +228,7 @@ impl MemoryRecords {
         // Dropped after the lock: a body's value may have a `Drop` of its own.
         let mut removed = Removed::new();
         let mut shard = self.shard(prepared.partition_hash).write();
-        match judge(&shard, batch, prepared) {
+        match check_expectations(&shard, batch, prepared) {
             Ok(growth) if self.reserve(growth) => {}
             Ok(_) => return Attempt::Full,
             Err(failed) => return Attempt::Failed(failed),
@@ -283,7 +285,7 @@ impl MemoryRecords {
     }
 }
 
-/// Without an allocation for all but large commits.
+/// Only large commits allocate.
 type Removed = SmallVec<[Record; 4]>;
 
 struct Prepared {
@@ -295,7 +297,7 @@ struct PreparedItem {
     hash: u64,
     /// The record that a put writes.
     record: Option<Record>,
-    /// Whether there is a record of that name, expired or not; set by [`judge`].
+    /// Whether there is a record of that name, expired or not; set by [`check_expectations`].
     held: bool,
 }
 
@@ -305,8 +307,8 @@ enum Attempt {
     Full,
 }
 
-/// What the commit would add, or the items that are not as expected.
-fn judge(
+/// Returns what the commit would add, or the items whose expectation failed.
+fn check_expectations(
     shard: &Shard,
     batch: &Batch,
     prepared: &mut Prepared,
@@ -429,7 +431,7 @@ impl RecordStore for MemoryRecords {
     }
 }
 
-/// The record as a server would return it.
+/// The record with its body encoded and decoded, as a server would return it.
 fn round_trip(record: &Record) -> Result<Record> {
     Ok(Record::new(
         record.partition().clone(),

@@ -17,22 +17,22 @@ impl MemoryRecords {
             Some(after) => Bound::Excluded(after),
             None => Bound::Included(scan.prefix()),
         };
-        let asked_for = |record: &Record| record.id().starts_with(scan.prefix());
+        let has_prefix = |record: &Record| record.id().starts_with(scan.prefix());
         let wanted = scan.page_size() + 1;
         let mut found: Vec<Record> = Vec::with_capacity(wanted);
         let shard = self.shard_of(partition).read();
         if let Some(records) = shard.in_partition(scan.in_collection(), partition, from) {
             let records = records
-                .take_while(|record| !record.is_expired(now) || asked_for(record))
+                .take_while(|record| !record.is_expired(now) || has_prefix(record))
                 .filter(|record| !record.is_expired(now))
                 .take(wanted)
                 .cloned();
             found.extend(records);
         }
         drop(shard);
-        // They are in order, so if the last one has the prefix, all have it.
-        if !found.last().is_some_and(asked_for) {
-            found.truncate(found.partition_point(asked_for));
+        // The ids are sorted, so if the last one has the prefix, all have it.
+        if !found.last().is_some_and(has_prefix) {
+            found.truncate(found.partition_point(has_prefix));
         }
         let next = (found.len() == wanted).then(|| {
             found.truncate(scan.page_size());

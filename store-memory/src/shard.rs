@@ -1,12 +1,11 @@
-//! The structures of one shard: a hash table for points, ordered sets for
-//! scans, and the order of expiry. All three hold the same records.
+//! The data structures of one shard: a hash table for reads of one record, ordered sets
+//! for scans, and a set ordered by expiry. The first two contain all records.
 //!
 //! Everything here runs under the shard's lock and never runs a caller's code: a removed
 //! record is returned, to be dropped after the lock is released, because its value may
 //! have a `Drop` of its own.
 
-// A record caches what was decoded of its body; the name it is sorted by never
-// changes.
+// A record caches its decoded body; the name by which it is sorted never changes.
 #![allow(clippy::mutable_key_type)]
 
 use std::borrow::Borrow;
@@ -31,7 +30,7 @@ pub(crate) struct Shard {
     points: HashTable<Slot>,
     ordered: BTreeMap<Collection, BTreeMap<Partition, BTreeSet<ById>>>,
     expiring: BTreeSet<Expiring>,
-    /// Of names and bodies.
+    /// The bytes of names and bodies.
     bytes: usize,
 }
 
@@ -71,10 +70,10 @@ impl Shard {
         })?;
         let old = std::mem::replace(held, slot);
         self.put_in_order(record);
-        Some(self.discount(old))
+        Some(self.unaccount(old))
     }
 
-    /// Accounts for a record that is about to be in the table.
+    /// Counts a record that is about to be inserted, and adds it to the order of expiry.
     fn account(&mut self, hash: u64, record: &Record) -> Slot {
         self.bytes += weight(record);
         let record = record.clone();
@@ -89,7 +88,7 @@ impl Shard {
         let partitions = self.ordered.entry(record.key().collection()).or_default();
         match partitions.get_mut(record.partition().as_str()) {
             Some(records) => {
-                // `insert` would not replace the record.
+                // `insert` would leave the old record in the set.
                 records.replace(ById(record));
             }
             None => {
@@ -112,11 +111,11 @@ impl Shard {
         if records.is_empty() {
             partitions.remove(at.partition());
         }
-        Some(self.discount(slot))
+        Some(self.unaccount(slot))
     }
 
     /// Undoes [`Shard::account`] for a record that was removed from the table.
-    fn discount(&mut self, slot: Slot) -> Record {
+    fn unaccount(&mut self, slot: Slot) -> Record {
         self.bytes -= weight(&slot.record);
         if let Some(expiring) = Expiring::of(&slot) {
             self.expiring.remove(&expiring);
@@ -191,7 +190,7 @@ impl Expiring {
 }
 
 impl Ord for Expiring {
-    /// Two records may share a name for a moment, while one replaces the other; their
+    /// While one record replaces another, both are in the set under one name; their
     /// versions differ.
     fn cmp(&self, other: &Self) -> Ordering {
         let version = |expiring: &Self| expiring.slot.record.version().to_bytes();

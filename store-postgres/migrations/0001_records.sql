@@ -1,5 +1,5 @@
--- The tables of records. `{schema}` is replaced by the store's schema; every name
--- is qualified by it, since search_path does not survive a connection pooler.
+-- The tables of records. `{schema}` is replaced by the store's schema; every name is
+-- qualified by it, since a connection pooler does not preserve search_path.
 
 CREATE TABLE {schema}.collections (
     name text COLLATE "C" PRIMARY KEY,
@@ -57,7 +57,7 @@ $create$;
 SELECT {schema}.create_table('records');
 SELECT {schema}.create_table('chunks');
 SELECT {schema}.create_table('transient');
--- Large opaque bytes are stored out of line and uncompressed.
+-- Large opaque bytes are stored outside of the row, uncompressed.
 ALTER TABLE {schema}.chunks ALTER COLUMN bytes SET STORAGE EXTERNAL;
 
 CREATE FUNCTION {schema}.moment(nanos bigint) RETURNS timestamptz

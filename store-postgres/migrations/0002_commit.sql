@@ -1,19 +1,19 @@
--- The functions through which every record changes: for each table one for a
--- commit of one record and one for a commit of several, and one for a commit
--- across tables.
+-- The functions that change records: for each table one for a commit of one record and
+-- one for a commit of several records, and one for a commit across tables.
 --
--- Why functions, VOLATILE, at READ COMMITTED, with the lock taken before the
--- first statement: each statement in them then sees everything committed before
--- the lock was granted. In one plain statement, or at a stricter level, the
--- snapshot is older than the lock, and two commits that each check what the
--- other creates both succeed.
+-- They are VOLATILE functions, run at READ COMMITTED and take the lock before the first
+-- statement. So each of their statements sees everything that was committed before the
+-- lock was granted. In one plain statement, or at a stricter isolation level, the
+-- snapshot would be older than the lock, and two commits that each check what the other
+-- creates would both succeed.
 --
--- A commit of several records holds its partition's lock exclusively; one of a
--- single record shares it, and is atomic by its row. So a commit of several is
--- alone in its partition, and commits of one record meet only at the row. A
--- commit takes one advisory lock and writes rows in key order, so there is no
--- deadlock. The server grants the lock in the order of the requests.
--- Sweeping takes no lock: it removes only what already counts as absent.
+-- A commit of several records holds its partition's lock exclusively. A commit of a
+-- single record holds it shared, and is atomic because it writes one row. So a commit of
+-- several records never runs concurrently with another commit in its partition, and
+-- commits of single records wait for each other only at the same row. A commit takes one
+-- advisory lock and writes rows in key order, so there is no deadlock. The server grants
+-- the lock in the order of the requests. Sweeping takes no lock, because it removes only
+-- records that have expired.
 --
 -- expect: 0 any, 1 absent, 2 present, 3 this version.
 -- change: 0 check, 1 put, 2 delete.
@@ -29,8 +29,8 @@ END
 $check$;
 
 -- Creates a table's two functions. The server plans their statements once per
--- connection. For arrays it would also plan again whenever they are shorter than
--- it guesses, hence the generic plan.
+-- connection. For arrays it would plan again whenever they are shorter than it estimates,
+-- hence the generic plan.
 CREATE FUNCTION {schema}.create_commit(p_name text) RETURNS void
 LANGUAGE plpgsql VOLATILE AS $create$
 BEGIN
@@ -45,8 +45,8 @@ LANGUAGE plpgsql VOLATILE ROWS 1 AS $commit$
 DECLARE
     writes constant boolean := p_change = 1 OR (p_change = 2 AND p_expect <> 1);
     as_expected boolean;
-    -- An expression costs less than a statement. Each statement below still takes a
-    -- new snapshot.
+    -- The lock is taken in an expression because that costs less than a statement. Each
+    -- statement below takes a new snapshot.
     held constant boolean :=
         pg_advisory_xact_lock_shared({schema}.lock_of(p_partition)) IS NOT NULL;
 BEGIN
@@ -90,8 +90,8 @@ BEGIN
             RETURN NEXT;
             RETURN;
         END IF;
-        -- The expectation holds. If there was something to write, another commit of
-        -- this record was faster: try again.
+        -- The expectation holds. If the commit writes but changed no row, another commit
+        -- changed the record in the meantime: try again.
         IF NOT writes THEN
             RETURN;
         END IF;
@@ -121,8 +121,8 @@ BEGIN
         RETURN QUERY SELECT w.item, r.version, r.expires_at, r.body, r.bytes
         FROM unnest(p_items, p_collections, p_ids, p_expects, p_expected)
             AS w (item, collection, id, expect, expected)
-        -- LIMIT makes this one look-up for each item, also when the cached plan is
-        -- from a time when the table was small.
+        -- LIMIT forces one index look-up for each item, even if the plan was cached while
+        -- the table was small.
         LEFT JOIN LATERAL (
             SELECT * FROM {schema}.%2$I AS r
             WHERE r.collection = w.collection AND r.partition = p_partition AND r.id = w.id
@@ -152,7 +152,7 @@ BEGIN
             body = excluded.body, bytes = excluded.bytes;
     END IF;
     IF 2 = ANY (p_changes) THEN
-        -- By row address, so that the plan never reads the whole table.
+        -- Deletes by row address, so that the plan never reads the whole table.
         DELETE FROM {schema}.%2$I WHERE ctid = ANY (ARRAY(
             SELECT r.ctid FROM unnest(p_collections, p_ids, p_changes) AS w (collection, id, change)
             CROSS JOIN LATERAL (
@@ -175,8 +175,8 @@ SELECT {schema}.create_commit('records');
 SELECT {schema}.create_commit('chunks');
 SELECT {schema}.create_commit('transient');
 
--- A commit across tables. The items are sorted by table; those of table g are
--- the ones from the end of the table before to p_ends[g].
+-- A commit across tables. The items are sorted by table; those of table g end at
+-- p_ends[g] and begin where those of the previous table end.
 CREATE FUNCTION {schema}.commit_many(
     p_partition text, p_version uuid, p_now bigint,
     p_items int[], p_collections text[], p_ids text[], p_expects smallint[], p_expected uuid[],

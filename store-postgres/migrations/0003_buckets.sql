@@ -1,4 +1,4 @@
--- Rate limits: one row for each quota of a key, so that a take is one statement.
+-- Rate limits. Each quota of a key has a row, so that a take is one statement.
 --
 -- A statement on several rows of a key holds the key's lock exclusively and then
 -- locks the existing rows. So a take of one quota needs only the row's lock to
@@ -12,10 +12,10 @@ CREATE TABLE {schema}.buckets (
     last_refill bigint,
     expires_at bigint NOT NULL,
     PRIMARY KEY (key, quota)
--- Either tat, or tokens and last_refill. No CHECK says so, since that would cost
--- a sixth of a take: the server prepares the constraint again in every statement.
--- The fill factor leaves room for a row's next version on its page, and no index
--- covers a column that changes, so updates are heap-only.
+-- Either tat, or tokens and last_refill. There is no CHECK constraint for this, since it
+-- would take a sixth of a take's time: the server prepares the constraint again in every
+-- statement. The fill factor leaves room for a row's next version on its page, and no
+-- index covers a column that changes, so updates are heap-only.
 ) WITH (fillfactor = 70);
 COMMENT ON TABLE {schema}.buckets IS
     'Rate limits as stored; the view rate_limits shows them. A quota without a row is full.';
@@ -39,8 +39,8 @@ COMMENT ON FUNCTION {schema}.lock_of_bucket IS 'The advisory lock of a limit''s 
 -- time, which is negative, if it is denied; and null for a row that a closure wrote,
 -- on which this function cannot decide.
 --
--- Its plans are cached and must stay good while the table grows from a few rows to
--- very many: hence no sequential scan.
+-- Its plans are cached and must remain efficient while the table grows, so sequential
+-- scans are disabled.
 CREATE FUNCTION {schema}.take(
     p_key bytea, p_quota text, p_now bigint, p_increment bigint,
     p_latest bigint, p_expires_at bigint
@@ -119,9 +119,9 @@ BEGIN
 END
 $take$;
 
--- Replaces all of a key's rows if they are still as the caller saw them, and then
--- returns nothing. Otherwise it returns the stored rows, or one without a quota if
--- there are none.
+-- Replaces all of a key's rows if they are still as the caller read them, and then
+-- returns no row. Otherwise it returns the stored rows, or if there are none one row
+-- without a quota.
 CREATE FUNCTION {schema}.swap_bucket(
     p_key bytea, p_now bigint,
     p_old_quotas text[], p_old_tats bigint[], p_old_tokens float8[], p_old_refills bigint[],
@@ -158,8 +158,8 @@ BEGIN
 END
 $swap$;
 
--- Deletes all of a key's rows. A function, because a plain statement would not see the
--- rows that a change adds while this waits for the lock.
+-- Deletes all of a key's rows. This is a function because a plain statement would not see
+-- rows that a concurrent change inserts while the statement waits for the lock.
 CREATE FUNCTION {schema}.delete_bucket(p_key bytea) RETURNS void
 LANGUAGE plpgsql VOLATILE AS $delete$
 BEGIN

@@ -1,8 +1,8 @@
--- Removes what expired by `p_until`, at most `p_most` rows of each table,
--- skipping rows that another transaction is writing.
+-- Removes at most `p_most` rows of each table that expired by `p_until`, and skips rows
+-- that another transaction is writing.
 CREATE FUNCTION {schema}.sweep(p_until bigint, p_most int)
 RETURNS TABLE (removed bigint, more boolean) LANGUAGE plpgsql VOLATILE
--- Removals by a sweep are not announced: the records counted as absent before.
+-- Removals by a sweep are not announced, because the records had expired before.
 SET store.sweeps = 'on' AS $sweep$
 DECLARE
     t text;

@@ -3,8 +3,8 @@
 -- writes it. Notices are delivered when the transaction commits.
 --
 -- A notice is `collection/octets of partition/partition and id`, far below the
--- 8000 bytes that NOTIFY carries. An empty one says that anything may have
--- changed. Sweeping sends none: a record carries its own expiry.
+-- 8000 bytes that NOTIFY carries. An empty notice means that any record may have changed.
+-- Sweeping sends no notices, because subscribers know when a record expires.
 
 CREATE FUNCTION {schema}.announce() RETURNS trigger LANGUAGE plpgsql AS $announce$
 DECLARE

@@ -1,5 +1,5 @@
--- Rate limits in columns, for people. Their table is PostgreSQL's own; the views of
--- records are generated from what the contracts declare (src/views.rs).
+-- Shows rate limits in columns. They are in a table of their own, unlike the contracts'
+-- records, whose views are generated from the contracts' declarations (src/views.rs).
 
 DROP VIEW IF EXISTS {schema}.rate_limits;
 

@@ -1,4 +1,4 @@
-//! Notices of changes, by LISTEN on a connection beside the pool.
+//! Change notices, received with LISTEN on a separate connection.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::error::{BACKEND, Effect, from_sqlx};
 use crate::shared::Shared;
 
 /// How long a server may take to deliver a notice or to answer.
-const PATIENCE: Duration = Duration::from_secs(10);
+const REPLY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Receives notices for the subscribers of one store.
 #[derive(Debug)]
@@ -35,7 +35,7 @@ struct Channel {
 
 struct Subscription {
     listener: PgListener,
-    /// A pool of one connection, so that a lost one is never used again.
+    /// The pool of the one connection of `listener`, which uses no other.
     _pool: PgPool,
 }
 
@@ -134,12 +134,13 @@ impl NoticeSource for Channel {
     }
 
     fn patience(&self) -> Duration {
-        PATIENCE.min(self.shared.timeout())
+        REPLY_TIMEOUT.min(self.shared.timeout())
     }
 
-    /// A pooler in transaction mode grants LISTEN and delivers nothing, because it
-    /// gives each transaction another session. Another database does the same.
-    fn unproven(&self) -> Error {
+    /// A pooler in transaction mode accepts LISTEN but delivers no notifications, because
+    /// each transaction may run in another session. Nor do notifications arrive if the
+    /// listener is connected to another database.
+    fn no_notice_received(&self) -> Error {
         config(
             "no notice is received on the connection that listens: it leads through a pooler in \
              transaction mode, or to another database; name the server itself in \

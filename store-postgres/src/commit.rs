@@ -1,4 +1,4 @@
-//! One batch as one call of one of the functions that write records.
+//! Sends a batch as one call of one of the SQL functions that write records.
 
 use sqlx::Executor;
 use sqlx::postgres::{PgConnection, PgRow};
@@ -65,12 +65,12 @@ fn expectation(expect: Expect) -> (i16, Option<Uuid>) {
 
 /// How a commit locks its partition.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Hold {
+pub(crate) enum PartitionLock {
     /// Shared if the batch has one item, else exclusively.
     ByItems,
-    /// Exclusively. For several commits in one transaction: two transactions that both
-    /// share a partition and then both want it exclusively would deadlock.
-    Alone,
+    /// Exclusively. Needed for several commits in one transaction: two transactions that
+    /// hold a shared lock and then both request the exclusive one would deadlock.
+    Exclusive,
 }
 
 /// Sends `batch` once.
@@ -78,9 +78,9 @@ pub(crate) async fn send(
     shared: &Shared,
     connection: &mut PgConnection,
     batch: &Batch,
-    hold: Hold,
+    lock: PartitionLock,
 ) -> Result<()> {
-    let failed = if batch.items().len() == 1 && hold == Hold::ByItems {
+    let failed = if batch.items().len() == 1 && lock == PartitionLock::ByItems {
         send_one(shared, connection, batch).await
     } else {
         send_many(shared, connection, batch).await
@@ -102,7 +102,7 @@ fn failed_item(batch: &Batch, row: &PgRow) -> Result<FailedItem> {
     let index = integer(row, 0)?
         .and_then(|item| usize::try_from(item).ok())
         .filter(|&item| item < batch.items().len())
-        .ok_or_else(|| Error::corrupt("the server named an item that was not sent"))?;
+        .ok_or_else(|| Error::corrupt("the server reported an item that was not sent"))?;
     let key = batch.items()[index].key().clone();
     let current = record(row, 1, batch.partition().clone(), key)?;
     Ok(FailedItem::new(index, batch.at(index), current))
@@ -145,11 +145,11 @@ async fn send_many(
         .map(|&i| Row::of(batch, i))
         .collect::<Result<Vec<_>>>()?;
 
-    // Each table, and where its items end.
+    // Each table, and the end of its items.
     let mut tables: Vec<(Table, i32)> = Vec::new();
     for (place, &i) in order.iter().enumerate() {
         let table = Table::of(items[i].key().collection());
-        // At most a hundred.
+        // A batch has at most a hundred items.
         let end = place as i32 + 1;
         match tables.last_mut() {
             Some(last) if last.0 == table => last.1 = end,

@@ -63,7 +63,7 @@ pub struct PostgresBuilder {
 #[derive(Clone)]
 enum Source {
     None,
-    /// Parsed by `connect`, which reports what is wrong.
+    /// Parsed by `connect`, which reports errors.
     Url(String),
     Parsed(Box<StoreUrl>),
     Options(Box<PgConnectOptions>),
@@ -105,27 +105,27 @@ impl PostgresBuilder {
     /// the system's authorities and those of `sslrootcert`.
     ///
     /// Several hosts are separated by commas: `postgres://a,b:5433/db`. The store
-    /// connects to the first on which it can write, and looks again when that one
-    /// fails or turns out to be read-only. `target_session_attrs` is `read-write`
-    /// (the default for several hosts), `primary` or `any` (the default for one).
+    /// connects to the first on which it can write, and searches again when that host
+    /// fails or turns out to be read-only. `target_session_attrs` is `read-write` (the
+    /// default for several hosts), `primary` or `any` (the default for one).
     ///
-    /// The store adds these options, each like the method of its name: `namespace`
-    /// (or `schema`), `max_connections`, `min_connections`, `timeout`,
+    /// The store has these additional options, each equivalent to the method of the same
+    /// name: `namespace` (or `schema`), `max_connections`, `min_connections`, `timeout`,
     /// `connect_timeout` (in seconds, as in libpq, or a duration), `acquire_timeout`,
-    /// `change_notice`. They take precedence over the builder's. Unknown options are
-    /// refused by `connect`.
+    /// `change_notice`. They take precedence over the builder's options. Unknown options
+    /// are refused by `connect`.
     pub fn url(mut self, url: impl Into<String>) -> Self {
         self.source = Source::Url(url.into());
         self
     }
 
-    /// The same as a URL that was parsed already.
+    /// The same as [`url`](Self::url), for a URL that is already parsed.
     pub fn store_url(mut self, url: StoreUrl) -> Self {
         self.source = Source::Parsed(Box::new(url));
         self
     }
 
-    /// The same as sqlx's own options, instead of a URL.
+    /// The same as sqlx's connection options, instead of a URL.
     pub fn connect_options(mut self, options: PgConnectOptions) -> Self {
         self.source = Source::Options(Box::new(options));
         self
@@ -139,8 +139,8 @@ impl PostgresBuilder {
         self
     }
 
-    /// The schema that holds everything; `store` by default. Two namespaces in
-    /// one database are two stores.
+    /// The schema that contains the store's tables, functions and views; `store` by
+    /// default. Two namespaces in one database are two stores.
     pub fn namespace(mut self, name: impl Into<String>) -> Self {
         self.schema = name.into();
         self
@@ -169,7 +169,7 @@ impl PostgresBuilder {
         self
     }
 
-    /// The same for a clock that is shared.
+    /// The same for a clock in an `Arc`.
     pub fn shared_clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;
         self
@@ -209,7 +209,7 @@ impl PostgresBuilder {
         self
     }
 
-    /// How long to wait for a free connection, 10 s by default.
+    /// How long a call waits for a free connection, 10 s by default.
     pub fn acquire_timeout(mut self, timeout: Duration) -> Self {
         self.limits.acquire_timeout = timeout;
         self
@@ -222,22 +222,22 @@ impl PostgresBuilder {
         self
     }
 
-    /// How old a connection may get; 30 minutes by default, `None` for any age.
+    /// The age at which a connection is closed; 30 minutes by default, `None` for never.
     pub fn max_lifetime(mut self, lifetime: Option<Duration>) -> Self {
         self.limits.max_lifetime = lifetime;
         self
     }
 
-    /// Which certificate authorities to trust beside the system's. Naming one
-    /// turns full verification on, whatever `sslmode` says.
+    /// Which certificate authorities to trust in addition to the system's or instead of
+    /// them. This turns full verification on, whatever `sslmode` says.
     pub fn tls(mut self, tls: Tls) -> Self {
         self.tls = tls;
         self
     }
 
     /// Removes records that expired longer than `grace` ago, every `interval`,
-    /// in a task that the store owns and `close` stops. Off by default: it is enough
-    /// that one process does it.
+    /// in a background task that `close` stops. Off by default. One process that does it
+    /// is enough.
     pub fn sweep_every(mut self, interval: Duration, grace: Duration) -> Self {
         self.sweep = Some((interval, grace));
         self
@@ -246,14 +246,14 @@ impl PostgresBuilder {
     /// Whether changes of [cacheable](Collection::cacheable) collections are sent by
     /// NOTIFY to all subscribers of [`changes`](store_core::RecordStore::changes).
     ///
-    /// `setup` applies this option: a trigger on each table makes every program notify
-    /// that writes there, whatever its own options. If the option is not set, `setup`
-    /// does not change the schema, and a table that it adds notifies if the others do.
-    /// Only a store opened with `true` offers `changes`.
+    /// `setup` applies this option: a trigger on each table sends the notifications,
+    /// whichever program writes and whatever its options are. If the option is not set,
+    /// `setup` does not change the schema, and an added collection is announced if others
+    /// are. Only a store opened with `true` offers `changes`.
     ///
-    /// It has a price: PostgreSQL lets only one commit at a time send a notification,
-    /// in all of its databases, from before the commit is written to disk until
-    /// after. Collections that are not cacheable do not take part. The first
+    /// This slows down commits: PostgreSQL serializes all commits that send a
+    /// notification, across all databases of the server, while they are written to disk.
+    /// Commits to collections that are not cacheable are not affected. The first
     /// subscription opens one connection beside the pool.
     pub fn change_notice(mut self, enabled: bool) -> Self {
         self.change_notice = Some(enabled);
@@ -261,8 +261,8 @@ impl PostgresBuilder {
     }
 
     /// Where to listen for changes, if not at the store's URL: LISTEN does not work
-    /// through a pooler in transaction mode. Name the server's own address and the same
-    /// database; the builder's TLS options apply there too.
+    /// through a pooler in transaction mode. Give the address of the server itself and
+    /// the same database. The builder's TLS options apply to this connection too.
     pub fn listener_url(mut self, url: impl Into<String>) -> Self {
         self.listener_url = Some(url.into());
         self
@@ -274,9 +274,8 @@ impl PostgresBuilder {
     /// it is not set, `setup` does not change the table.
     ///
     /// A crash of the server then empties the table, and a standby that is promoted
-    /// has none of its records. Nonces that were issued are unknown afterwards:
-    /// their launches are refused and must be started again. None is ever accepted
-    /// twice.
+    /// has none of its records. Nonces that were issued before are then unknown: their
+    /// launches are refused and must be started again. No nonce is ever accepted twice.
     pub fn unlogged_transient(mut self, unlogged: bool) -> Self {
         self.unlogged_transient = Some(unlogged);
         self
@@ -286,8 +285,8 @@ impl PostgresBuilder {
     /// `synchronous_commit = off` for that transaction alone. Off by default.
     ///
     /// A crash of the server may then lose the takes of the last 0.6 s (three times
-    /// its `wal_writer_delay`), which are then granted again. It loses the newest
-    /// first and never leaves one partly applied. Records are not affected.
+    /// its `wal_writer_delay`), which are then granted again. It loses the newest takes
+    /// and never leaves a take partly applied. Records are not affected.
     pub fn relaxed_limits(mut self, relaxed: bool) -> Self {
         self.relaxed_limits = relaxed;
         self
@@ -300,8 +299,8 @@ impl PostgresBuilder {
         self
     }
 
-    /// What `setup` does to a database without the schema, as SQL for an
-    /// administrator to read and run. `setup` has nothing to do after it was run.
+    /// The SQL that `setup` executes in a database without the schema, for an
+    /// administrator to read and run. After that `setup` has nothing left to do.
     ///
     /// # Errors
     /// `Config` for a wrong option.
@@ -346,7 +345,7 @@ impl PostgresBuilder {
         PostgresStore::open(self.resolved()?).await
     }
 
-    /// These options, with those of a URL in place.
+    /// These options, combined with those of the URL.
     pub(crate) fn resolved(mut self) -> Result<Self> {
         if let Source::Url(text) = &self.source {
             self.source = Source::Parsed(Box::new(text.parse()?));
@@ -374,12 +373,12 @@ impl PostgresBuilder {
         Ok(self)
     }
 
-    /// The pool, which opens nothing yet.
+    /// The pool. It opens no connection yet.
     pub(crate) fn sessions(&self) -> Result<Sessions> {
         let hosts = match &self.source {
             Source::None => {
                 return Err(config(
-                    "no server is named; call PostgresBuilder::url or PostgresBuilder::pool",
+                    "no server is configured; call PostgresBuilder::url or PostgresBuilder::pool",
                 ));
             }
             Source::Pool(pool) => {
@@ -396,13 +395,13 @@ impl PostgresBuilder {
         Ok(Sessions::own(hosts, &self.limits))
     }
 
-    /// `options` as every session of the store is opened.
+    /// `options` with the settings that every session of the store needs.
     fn prepared(&self, options: PgConnectOptions) -> Result<PgConnectOptions> {
         let mut options = self
             .trusting(options)?
             .statement_cache_capacity(STATEMENTS)
-            // Floats never travel as text here, and a pgbouncer with its default
-            // settings refuses a connection with this parameter.
+            // The store sends no floats as text, and PgBouncer by default refuses
+            // connections with this parameter.
             .extra_float_digits(None);
         if let Some(timeout) = self.statement_timeout {
             options = options.options([("statement_timeout", timeout.as_millis().to_string())]);
@@ -410,7 +409,7 @@ impl PostgresBuilder {
         Ok(options)
     }
 
-    /// How to reach the server to listen to it; `sessions` are the store's.
+    /// The connection options of the listener; `sessions` are the store's.
     pub(crate) fn listener_options(&self, sessions: &Sessions) -> Result<PgConnectOptions> {
         match &self.listener_url {
             Some(text) => self.trusting(url::read(&text.parse()?)?.hosts.first().clone()),
@@ -423,7 +422,7 @@ impl PostgresBuilder {
         self.limits.acquire_timeout
     }
 
-    /// `options` with the authorities that were named here.
+    /// `options` with the certificate authorities of this builder.
     fn trusting(&self, options: PgConnectOptions) -> Result<PgConnectOptions> {
         if self.tls.only_this_ca {
             return Err(config(

@@ -1,4 +1,4 @@
-//! What PostgreSQL and sqlx report, as one [`Error`].
+//! Converts errors of PostgreSQL and sqlx to [`Error`].
 //!
 //! The source of an error omits the server's detail and context, because they
 //! quote keys and bodies.
@@ -85,11 +85,11 @@ pub(crate) fn from_sqlx(e: sqlx::Error, effect: Effect, operation: &'static str)
             e,
         ),
         sqlx::Error::Io(_) => unavailable("the connection to the server failed", e),
-        sqlx::Error::Protocol(_) => unavailable("the server's answer broke off", e),
+        sqlx::Error::Protocol(_) => unavailable("the server's reply was incomplete", e),
         // Encoding and decoding errors may quote values.
         _ => Error::new(
             ErrorKind::Corrupt,
-            "the server's answer could not be read; was the schema changed by hand?",
+            "the server's reply could not be decoded; was the schema changed by hand?",
         ),
     };
     error.with_backend(BACKEND).with_operation(operation)
@@ -130,8 +130,8 @@ fn is_unreachable(e: &std::io::Error) -> bool {
 /// Whether the server ended the session before it executed the statement.
 ///
 /// The server sends its messages in order, so the result of an executed statement
-/// comes before this report. Only a report of PostgreSQL itself proves this. It names
-/// the routine; a report of a pooler does not.
+/// comes before this report. Only a report of PostgreSQL itself proves this. Such a
+/// report contains the name of a C function, which that of a pooler does not.
 fn is_unexecuted(report: &dyn DatabaseError) -> bool {
     let code = report.code().unwrap_or_default();
     let ends = ["57P01", "57P05", "25P03"].contains(&&*code);
@@ -141,7 +141,7 @@ fn is_unexecuted(report: &dyn DatabaseError) -> bool {
     ends && own == Some("ProcessInterrupts")
 }
 
-/// What this error implies for the open sessions, if anything.
+/// Whether this error shows that open sessions may be unusable.
 pub(crate) fn doubt(error: &Error) -> Option<Doubt> {
     let source = std::error::Error::source(error)?;
     if source.is::<SessionLost>() {
@@ -159,7 +159,7 @@ fn from_report(report: &dyn DatabaseError, lost: Retry) -> Error {
     use ErrorKind::*;
     let code = report.code().unwrap_or_default().into_owned();
     let (kind, retry, advice) = classify(&code, lost);
-    // These classes' messages may quote a value.
+    // Messages of these SQLSTATE classes may quote a value.
     let quotes = ["22", "23", "P0"]
         .iter()
         .any(|class| code.starts_with(class));
@@ -179,7 +179,7 @@ fn classify(code: &str, lost: Retry) -> (ErrorKind, Retry, &'static str) {
     const SETUP: &str = "the store's tables or functions are missing or old; \
         run setup once, as a role that may create tables";
     match code {
-        // Shutdown or crash: whether a commit was in time is unknown.
+        // Shutdown or crash: it is unknown whether the commit was executed before.
         "57P01" | "57P02" => (Unavailable, lost, "the server is shutting down"),
         "57P05" | "25P03" => (
             Unavailable,

@@ -1,4 +1,4 @@
-//! What a store can do, by the options that it was opened with.
+//! The capabilities of a store, depending on the options with which it was opened.
 
 use store_core::{Capabilities, Durability, Support};
 
@@ -26,7 +26,7 @@ impl Extras {
             capabilities.change_notice = Support::Native;
         }
         capabilities.durability = durability;
-        // A server that forgets everything at a crash makes no exceptions.
+        // The exceptions matter only if the server's other data survives a crash.
         if matches!(durability, Durability::Crash | Durability::Replicated) {
             let limits = self.relaxed_limits.then_some("rate limits");
             let transient = self.transient.iter().copied();

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use crate::error::{Effect, from_sqlx};
 
-/// Which servers a store may use, as libpq's `target_session_attrs` says.
+/// Which servers a store may use, as in libpq's `target_session_attrs`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Target {
     /// The first that answers.
@@ -28,20 +28,20 @@ pub(crate) enum Target {
 pub(crate) struct Hosts {
     options: Vec<PgConnectOptions>,
     target: Target,
-    /// Whether the one in use may no longer be the right one.
+    /// Whether the host in use may no longer be suitable.
     lost: AtomicBool,
-    /// The host in use. One caller looks for it while the others wait for the lock.
-    looking: Mutex<Option<PgConnectOptions>>,
+    /// The host in use. One caller searches for it while the others wait for the lock.
+    in_use: Mutex<Option<PgConnectOptions>>,
 }
 
 impl Hosts {
-    /// At least one.
+    /// Contains at least one host.
     pub(crate) fn new(options: Vec<PgConnectOptions>, target: Target) -> Self {
         Self {
             options,
             target,
             lost: AtomicBool::new(true),
-            looking: Mutex::new(None),
+            in_use: Mutex::new(None),
         }
     }
 
@@ -62,7 +62,7 @@ impl Hosts {
         &self.options[0]
     }
 
-    /// Whether there is anything to choose or to check.
+    /// Whether a host has to be chosen or checked.
     pub(crate) fn are_several(&self) -> bool {
         self.options.len() > 1 || self.target != Target::Any
     }
@@ -77,7 +77,7 @@ impl Hosts {
 
     /// The first host that answers within `patience` and fits the target.
     pub(crate) async fn find(&self, patience: Duration) -> Result<PgConnectOptions, sqlx::Error> {
-        let mut last = self.looking.lock().await;
+        let mut last = self.in_use.lock().await;
         if !self.is_lost()
             && let Some(found) = &*last
         {
@@ -92,7 +92,7 @@ impl Hosts {
                     *last = Some(options.clone());
                     return Ok(options.clone());
                 }
-                // The reply of a server explains more than a missing reply.
+                // A server that replies but does not fit is the more helpful error.
                 Ok(Ok(false)) => unfit = Some(none_fits()),
                 Ok(Err(e)) => unfit = Some(unfit.unwrap_or(e)),
                 Err(_) => unfit = Some(unfit.unwrap_or(sqlx::Error::PoolTimedOut)),
@@ -109,7 +109,7 @@ impl Hosts {
             Target::Primary => "SELECT NOT pg_catalog.pg_is_in_recovery()",
         };
         let fits = sqlx::query_scalar(query).fetch_one(&mut connection).await;
-        // The result is known, so an error on closing does not matter.
+        // The check is complete, so an error on closing does not matter.
         let closed = connection.close().await;
         let closed = closed.map_err(|e| from_sqlx(e, Effect::Repeatable, "close"));
         event::ignore("a connection for a check was not closed cleanly", closed);

@@ -141,7 +141,7 @@
 //! anything.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
-// Parts of a contract that is not compiled may be unused.
+// Code for a contract whose feature is disabled may be unused.
 #![cfg_attr(
     not(all(feature = "blobs", feature = "limits")),
     allow(dead_code, unused_imports)
@@ -213,7 +213,8 @@ impl PostgresStore {
         Self::builder().url(url).connect().await
     }
 
-    /// Options: schema, collections, pool, timeouts, TLS, the clock.
+    /// A builder, with options for the schema, collections, pool, timeouts, TLS and the
+    /// clock.
     pub fn builder() -> PostgresBuilder {
         PostgresBuilder::default()
     }
@@ -242,12 +243,12 @@ impl PostgresStore {
 
     /// Creates the schema and its tables, or migrates an older schema. Idempotent,
     /// and safe when many processes start concurrently. If nothing has to change, it
-    /// needs no right to change anything. Once begun, it runs to its end even if the
-    /// future is dropped.
+    /// needs no right to change the schema. Once started, it completes even if the future
+    /// is dropped.
     ///
     /// # Errors
-    /// `Config` if a newer program made the schema, or a collection was set up with
-    /// other flags before; `PermissionDenied` if the role may not create it.
+    /// `Config` if a newer program created the schema, or a collection was set up with
+    /// other flags before; `PermissionDenied` if the role may not create the schema.
     #[doc(alias("migrate", "schema"))]
     pub async fn setup(&self) -> Result<()> {
         self.records.setup().await?;
@@ -269,7 +270,7 @@ impl PostgresStore {
     /// stays open.
     ///
     /// # Errors
-    /// None; the result is for uniformity.
+    /// None. It returns a `Result` because other backends can fail.
     pub async fn close(&self) -> Result<()> {
         self.store.close().await
     }

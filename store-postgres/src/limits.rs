@@ -1,4 +1,4 @@
-//! Rate limits: a take and a deletion are one statement; the change of a closure is a
+//! Rate limits: a take and a deletion are one statement each; an update by a closure is a
 //! read and a compare-and-swap.
 
 use std::sync::Arc;
@@ -33,11 +33,11 @@ pub(crate) struct Texts {
 const COLUMNS: &str = "quota, tat, tokens, last_refill, expires_at";
 
 impl Texts {
-    /// Changes that are `relaxed` do not wait for the disk.
+    /// If `relaxed`, changes are acknowledged before they are on disk.
     pub(crate) fn new(schema: &Schema, relaxed: bool) -> Self {
         let text = |text: String| -> Arc<str> { schema.in_text(&text).into() };
-        // The server does not evaluate it beside a result of no rows; as an argument it
-        // does.
+        // A part of an argument, because the server does not evaluate a select list
+        // that yields no rows.
         let key = if relaxed {
             "CASE WHEN set_config('synchronous_commit', 'off', true) = 'off' THEN $1::bytea END"
         } else {
@@ -67,11 +67,11 @@ impl Texts {
     }
 }
 
-/// Buckets in a separate table, one row for each quota of a key.
+/// Rate limits in a separate table, with one row for each quota of a key.
 #[derive(Debug)]
 pub(crate) struct PostgresLimits {
     shared: Arc<Shared>,
-    /// The records of the same opened store, which has one open or closed state.
+    /// The records of the same opened store, which share its open or closed state.
     records: Arc<PostgresRecords>,
 }
 
@@ -122,7 +122,7 @@ fn bucket(rows: &[PgRow]) -> Result<Option<Bucket>> {
                 tokens,
                 last_refill,
             }),
-            // The row that represents an empty bucket.
+            // This row represents an empty bucket.
             (None, None, None) => continue,
             _ => return Err(malformed()),
         };
@@ -142,7 +142,7 @@ fn malformed() -> Error {
         .with_backend(BACKEND)
 }
 
-/// At most ten years.
+/// The nanoseconds that a take adds, at most ten years.
 fn increment(terms: &Terms) -> i64 {
     terms.increment as i64
 }
@@ -211,7 +211,7 @@ impl PostgresLimits {
             .map(drop)
     }
 
-    /// A take from one quota; `None` if a closure wrote its bucket.
+    /// A take from one quota; `None` if its bucket was written by a closure.
     async fn take_one(&self, take: &Take<'_>, quota: &Quota) -> Result<Option<Decision>> {
         let terms = take.terms(quota);
         let mut connection = self.shared.connection("take").await?;
@@ -244,7 +244,8 @@ impl PostgresLimits {
         Ok(Some(decisions.finish()))
     }
 
-    /// A take from several quotas; `None` if a closure wrote a bucket of theirs.
+    /// A take from several quotas; `None` if one of their buckets was written by a
+    /// closure.
     async fn take_many(&self, take: &Take<'_>) -> Result<Option<Decision>> {
         let quotas = take.quotas();
         let terms: Vec<Terms> = quotas.iter().map(|quota| take.terms(quota)).collect();
@@ -307,7 +308,7 @@ impl RateLimitStore for PostgresLimits {
     async fn take(&self, take: &Take<'_>) -> Result<Decision> {
         let mut quotas = take.quotas().iter();
         let decided = match (quotas.next(), quotas.next()) {
-            // At the latest timestamp not even a full bucket has room.
+            // Beyond this time the new arrival time would exceed the latest timestamp.
             (Some(quota), None) if take.terms(quota).latest >= take.now() => {
                 self.shared.call(|| self.take_one(take, quota)).await?
             }
@@ -315,7 +316,7 @@ impl RateLimitStore for PostgresLimits {
         };
         match decided {
             Some(decision) => Ok(decision),
-            // Converted here, by compare-and-swap.
+            // A bucket that a closure wrote is converted by compare-and-swap.
             None => take_by_update(self, take).await,
         }
     }

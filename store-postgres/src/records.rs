@@ -12,7 +12,7 @@ use store_core::{
 };
 
 use crate::changes::Listener;
-use crate::commit::{Hold, send};
+use crate::commit::{PartitionLock, send};
 use crate::config::PostgresBuilder;
 use crate::error::{BACKEND, Effect};
 use crate::scan;
@@ -23,7 +23,7 @@ use crate::sweeper;
 use crate::wire::{integer, nanos, record};
 use store_core::backend::Background;
 
-/// The most records that a sweep removes from one table.
+/// The maximum number of records that a sweep removes from one table.
 const SWEEP_BATCH: i32 = 1000;
 
 /// The records. Each commit is attempted once; a lost reply is left to
@@ -138,7 +138,7 @@ impl PostgresRecords {
             let item = integer(&row, 4)?.and_then(|item| usize::try_from(item).ok());
             let Some((item, at)) = item.and_then(|item| Some((item, at.get(item)?))) else {
                 return Err(Error::corrupt(
-                    "the server named a record that was not asked for",
+                    "the server returned a record that was not requested",
                 ));
             };
             let key = RecordKey::new(at.collection(), at.id())?;
@@ -155,7 +155,7 @@ async fn sweep(shared: &Shared, grace: Duration) -> Result<Swept> {
         .bind(nanos(shared.now() - grace))
         .bind(SWEEP_BATCH)
         .fetch_one(&mut *connection);
-    // Sweeping twice does no harm, so it may always be repeated.
+    // A sweep may always be repeated, because it removes only expired records.
     let row = shared.answer("sweep", Effect::Repeatable, query).await?;
     let removed = integer(&row, 0)?.unwrap_or_default();
     let more: bool = sqlx::Row::try_get(&row, 1)
@@ -200,7 +200,7 @@ impl RecordStore for PostgresRecords {
         if !batch.is_empty() {
             let commit = || async {
                 let mut connection = self.shared.connection("commit").await?;
-                send(&self.shared, &mut connection, batch, Hold::ByItems).await
+                send(&self.shared, &mut connection, batch, PartitionLock::ByItems).await
             };
             self.shared.call(commit).await?;
         }

@@ -1,4 +1,4 @@
-//! Pages by keyset: each begins after the last name of the one before.
+//! Pages by keyset pagination: each page begins after the last name of the previous one.
 
 use sqlx::postgres::PgRow;
 use store_core::key::MAX_NAME;
@@ -9,8 +9,8 @@ use crate::shared::Shared;
 use crate::sql::{Table, after_prefix, safe};
 use crate::wire::{integer, nanos, record, text};
 
-/// No name holds a NUL or is longer than the longest, and the server refuses
-/// the former.
+/// Whether the prefix contains a NUL, which the server refuses, or is longer than any
+/// name.
 pub(crate) fn matches_nothing(scan: &Scan) -> bool {
     let impossible = |prefix: &str| prefix.len() > MAX_NAME || prefix.contains('\0');
     let partitions = match scan.scope() {
@@ -20,14 +20,15 @@ pub(crate) fn matches_nothing(scan: &Scan) -> bool {
     partitions || impossible(scan.prefix())
 }
 
-/// One more than the page may hold shows whether there is a next page.
+/// The page size plus one, which shows whether there is a next page.
 fn wanted(scan: &Scan) -> i64 {
-    // At most a thousand.
+    // A page has at most a thousand records.
     scan.page_size() as i64 + 1
 }
 
-/// The records of a page. `rows` may be fewer than were found, since a page is
-/// bounded by bytes too; each row says in column `at` how many were found.
+/// The records of a page. `rows` may contain fewer records than were found, since the
+/// bytes of a page are limited too; column `at` of each row contains the number that was
+/// found.
 fn page(
     scan: &Scan,
     rows: &[PgRow],

@@ -1,9 +1,10 @@
-//! The pool of sessions with the server, and which of them can still be used.
+//! The connection pool, and which of its sessions are still usable.
 //!
-//! A session that was opened on a standby stays read-only after the standby was
-//! promoted, and one that the server ended while it was idle fails its next call. An
-//! error that shows either marks every session opened until then: read-only ones are
-//! replaced before they are used again, and ones that may have ended are tested first.
+//! A session that was opened on a standby stays read-only after the standby was promoted,
+//! and a session that the server ended while it was idle fails at its next call. An error
+//! that shows either condition marks every session opened until then. Sessions that may
+//! be read-only are replaced before their next use, and sessions that may have ended are
+//! tested first.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
@@ -23,9 +24,9 @@ const TRUSTED_IDLE: Duration = Duration::from_secs(30);
 
 /// A call that has waited this long for a session checks whether the server can be
 /// reached.
-const SUSPICIOUS: Duration = Duration::from_millis(100);
+const SLOW_ACQUIRE: Duration = Duration::from_millis(100);
 
-/// What an error says about the sessions that are open.
+/// Why open sessions may be unusable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Doubt {
     /// They may have been ended.
@@ -34,7 +35,8 @@ pub(crate) enum Doubt {
     ReadOnly,
 }
 
-/// Until when sessions are in doubt, in microseconds since `start`.
+/// Sessions that were opened before these times, in microseconds since `start`, may be
+/// unusable.
 #[derive(Debug)]
 struct Doubts {
     start: Instant,
@@ -91,8 +93,8 @@ pub(crate) struct Sessions {
     connect_timeout: Duration,
 }
 
-/// A session in use. It is not used again if its server was found to be read-only
-/// during its use.
+/// A session in use. It is not returned to the pool if its server was found to be
+/// read-only.
 pub(crate) struct Session {
     connection: PoolConnection<Postgres>,
     doubts: Arc<Doubts>,
@@ -132,7 +134,7 @@ impl Sessions {
         }
     }
 
-    /// Over a new pool, which opens nothing yet.
+    /// Over a new pool, which opens no connection yet.
     pub(crate) fn own(hosts: Hosts, limits: &Limits) -> Self {
         let doubts = Arc::new(Doubts::new());
         let hook = Arc::clone(&doubts);
@@ -169,7 +171,7 @@ impl Sessions {
         self.hosts.is_none()
     }
 
-    /// Records what an error implies for the sessions opened so far.
+    /// Marks the sessions opened so far, after an error.
     pub(crate) fn raise(&self, doubt: Doubt) {
         self.doubts.raise(doubt);
         if let Some(hosts) = &self.hosts {
@@ -177,8 +179,8 @@ impl Sessions {
         }
     }
 
-    /// The first session of a store. A server that cannot be reached is reported at
-    /// once, without waiting for the pool's own retries.
+    /// The first session of a store. An unreachable server is reported immediately,
+    /// without waiting for the pool's retries.
     pub(crate) async fn first(&self) -> Result<Session, sqlx::Error> {
         if let Some(hosts) = &self.hosts
             && hosts.are_several()
@@ -191,8 +193,8 @@ impl Sessions {
         let connection = tokio::select! {
             biased;
             acquired = &mut acquiring => acquired?,
-            () = tokio::time::sleep(SUSPICIOUS) => {
-                if let Some(refused) = self.refusal().await {
+            () = tokio::time::sleep(SLOW_ACQUIRE) => {
+                if let Some(refused) = self.connect_error().await {
                     return Err(sqlx::Error::Io(refused));
                 }
                 timeout(self.connect_timeout, acquiring)
@@ -203,7 +205,7 @@ impl Sessions {
         Ok(self.session(connection, read_only))
     }
 
-    /// A session, within the pool's `acquire_timeout`.
+    /// Waits for a session, at most for the pool's `acquire_timeout`.
     pub(crate) async fn acquire(&self) -> Result<Session, sqlx::Error> {
         let read_only = self.doubts.until(Doubt::ReadOnly);
         let several = self.hosts.as_ref().filter(|hosts| hosts.are_several());
@@ -211,7 +213,7 @@ impl Sessions {
             let acquired = self.pool.acquire().await;
             return match acquired {
                 Ok(connection) => Ok(self.session(connection, read_only)),
-                Err(sqlx::Error::PoolTimedOut) => Err(match self.refusal().await {
+                Err(sqlx::Error::PoolTimedOut) => Err(match self.connect_error().await {
                     Some(refused) => sqlx::Error::Io(refused),
                     None => sqlx::Error::PoolTimedOut,
                 }),
@@ -233,10 +235,10 @@ impl Sessions {
                     }
                     return Ok(self.session(acquired?, read_only));
                 }
-                // Another host may be the right one now. The pool reads its options
-                // again at each attempt.
-                () = tokio::time::sleep(SUSPICIOUS) => {
-                    if self.refusal().await.is_some()
+                // After a fail-over another host may be the primary. The pool reads
+                // its options again at each attempt.
+                () = tokio::time::sleep(SLOW_ACQUIRE) => {
+                    if self.connect_error().await.is_some()
                         && let Ok(found) = hosts.find(self.connect_timeout).await
                     {
                         self.pool.set_connect_options(found);
@@ -254,8 +256,8 @@ impl Sessions {
         }
     }
 
-    /// Why no connection to the server's port can be made, if none can.
-    async fn refusal(&self) -> Option<std::io::Error> {
+    /// The error of connecting to the server's port, if that fails.
+    async fn connect_error(&self) -> Option<std::io::Error> {
         let options = self.pool.connect_options();
         if options.get_socket().is_some() {
             return None;
@@ -300,7 +302,7 @@ mod tests {
         assert!(!doubts.covers(Doubt::Ended, Some(opened)));
         doubts.raise(Doubt::Ended);
         assert!(doubts.covers(Doubt::Ended, Some(opened)));
-        // A session older than the clock can say.
+        // `None` is a session of unknown age.
         assert!(doubts.covers(Doubt::Ended, None));
         assert!(!doubts.covers(Doubt::ReadOnly, Some(opened)));
         let later = Instant::now() + Duration::from_millis(1);

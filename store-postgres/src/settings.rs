@@ -1,4 +1,4 @@
-//! A store's options as a configuration file has them.
+//! A store's options for configuration files.
 
 use std::fmt;
 use std::time::Duration;
@@ -8,8 +8,8 @@ use store_core::config::Tls;
 
 use crate::PostgresBuilder;
 
-/// The options of a [`PostgresBuilder`] as data, from a configuration file. What is
-/// missing is as in a new builder.
+/// The options of a [`PostgresBuilder`] as data, for configuration files. An option that
+/// is not given has the builder's default.
 ///
 /// ```
 /// use store_postgres::{PostgresBuilder, PostgresConfig};

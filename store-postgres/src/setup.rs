@@ -18,25 +18,25 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("buckets", include_str!("../migrations/0003_buckets.sql")),
     ("sweep", include_str!("../migrations/0004_sweep.sql")),
     ("changes", include_str!("../migrations/0005_changes.sql")),
-    // The views are created again after the last step, once every table exists. A
-    // change to one is a step without text.
+    // The views are created again after the last migration, when every table exists.
+    // After a change of a view, add a migration without text.
     ("views", ""),
 ];
 
-/// What `setup` does, and for which role.
+/// The options of `setup`.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     pub(crate) schema: Schema,
     pub(crate) collections: Vec<Collection>,
     pub(crate) grant_to: Option<String>,
-    /// `None` does not change the schema; likewise below.
+    /// `None` leaves the schema unchanged; likewise below.
     pub(crate) change_notice: Option<bool>,
     pub(crate) unlogged_transient: Option<bool>,
 }
 
 /// A declared collection.
 #[derive(Debug)]
-struct Known {
+struct DeclaredCollection {
     name: String,
     kind: String,
     announces: bool,
@@ -45,33 +45,37 @@ struct Known {
 /// The configuration of a schema, before or after `setup`.
 #[derive(Debug, Default)]
 pub(crate) struct State {
-    collections: Vec<Known>,
+    collections: Vec<DeclaredCollection>,
     pub(crate) unlogged_transient: bool,
 }
 
 impl Plan {
     /// Migrates the schema, unless it is up to date.
     pub(crate) async fn run(self, pool: PgPool) -> Result<State> {
-        // In a separate task, which is not cancelled with the caller: a transaction
-        // must not stay open on a connection of the pool.
+        // Runs in a separate task, so that a dropped future does not leave a
+        // transaction open on a connection of the pool.
         let task = tokio::spawn(async move {
-            let mut connection = pool.acquire().await.map_err(before)?;
+            let mut connection = pool.acquire().await.map_err(setup_failed)?;
             if let Some(state) = self.done(&mut connection).await? {
                 return Ok(state);
             }
             self.migrate(&mut connection).await
         });
-        task.await
-            .unwrap_or_else(|_| Err(config("setup was stopped with the runtime; start it again")))
+        task.await.unwrap_or_else(|_| {
+            Err(config(
+                "the runtime shut down during setup; run setup again",
+            ))
+        })
     }
 
-    /// Everything that `setup` does to a database without this schema, as text.
+    /// The SQL that `setup` executes in a database without this schema.
     pub(crate) fn sql(&self) -> Result<String> {
         let made = self.text(false, 0, &State::default())?;
         Ok(format!("BEGIN;\n{made}COMMIT;\n"))
     }
 
-    /// The state if nothing has to change. Any role may read it.
+    /// The schema's state, if it is up to date. Reading it needs no right to change the
+    /// schema.
     async fn done(&self, connection: &mut PgConnection) -> Result<Option<State>> {
         if self.grant_to.is_some() || self.version(connection).await? < MIGRATIONS.len() {
             return Ok(None);
@@ -131,8 +135,8 @@ impl Plan {
             sqlx::query_as(sqlx::AssertSqlSafe(self.schema.in_text(text)))
                 .fetch_all(&mut *connection)
                 .await
-                .map_err(before)?;
-        let known = |(name, kind, announces)| Known {
+                .map_err(setup_failed)?;
+        let known = |(name, kind, announces)| DeclaredCollection {
             name,
             kind,
             announces,
@@ -146,8 +150,8 @@ impl Plan {
         })
     }
 
-    /// The statements that bring `state` to the declared configuration. Names of
-    /// collections need no escaping.
+    /// The statements that bring `state` to the declared configuration. Collection names
+    /// need no escaping.
     fn steps(&self, state: &State) -> Result<Vec<String>> {
         let mut steps = Vec::new();
         let mut announcing = false;
@@ -195,8 +199,8 @@ impl Plan {
         Ok(steps)
     }
 
-    /// The statements that lead from version `made` and `state` to what is
-    /// declared; the schema too, unless it exists already.
+    /// The statements that migrate from version `made` and `state` to the declared
+    /// configuration. They create the schema unless it exists.
     fn text(&self, exists: bool, made: usize, state: &State) -> Result<String> {
         let mut text = String::from("SET LOCAL client_min_messages = warning;\n");
         if !exists {
@@ -227,7 +231,7 @@ impl Plan {
     }
 
     async fn migrate(&self, connection: &mut PgConnection) -> Result<State> {
-        let mut transaction = connection.begin().await.map_err(before)?;
+        let mut transaction = connection.begin().await.map_err(setup_failed)?;
         // Many processes may start at the same time: one migrates, the others then
         // find nothing to do.
         self.execute(
@@ -255,9 +259,9 @@ impl Plan {
         sqlx::raw_sql(sqlx::AssertSqlSafe(text))
             .execute(&mut *transaction)
             .await
-            .map_err(before)?;
+            .map_err(setup_failed)?;
         let state = self.state(&mut transaction).await?;
-        transaction.commit().await.map_err(before)?;
+        transaction.commit().await.map_err(setup_failed)?;
         Ok(state)
     }
 
@@ -266,7 +270,7 @@ impl Plan {
             .execute(connection)
             .await
             .map(drop)
-            .map_err(before)
+            .map_err(setup_failed)
     }
 
     async fn fetch<T>(&self, text: &str, connection: &mut PgConnection) -> Result<T>
@@ -277,11 +281,11 @@ impl Plan {
             .fetch_one(connection)
             .await
             .and_then(|row| row.try_get(0))
-            .map_err(before)
+            .map_err(setup_failed)
     }
 }
 
-/// Setup may be repeated, however it failed.
-fn before(e: sqlx::Error) -> Error {
+/// The error of a failed setup, which may always be repeated.
+fn setup_failed(e: sqlx::Error) -> Error {
     from_sqlx(e, Effect::Repeatable, "setup")
 }

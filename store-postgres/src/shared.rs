@@ -1,4 +1,5 @@
-//! What every part of an opened store uses: the pool, the clock, the statements.
+//! The state that all parts of an opened store share: the pool, the clock, the
+//! statements.
 
 use std::fmt;
 use std::future::Future;
@@ -33,7 +34,8 @@ pub(crate) struct Shared {
     closed: AtomicBool,
     server: Server,
     extras: Extras,
-    /// The state of the schema, which another program may have set up.
+    /// Whether the schema's transient table is unlogged; another program may have set it
+    /// up.
     unlogged_transient: AtomicBool,
 }
 
@@ -87,7 +89,7 @@ impl Shared {
         self.extras.change_notice
     }
 
-    /// The state of the schema after `setup`.
+    /// Records the state of the schema after `setup`.
     pub(crate) fn was_set_up(&self, unlogged_transient: bool) {
         self.unlogged_transient
             .store(unlogged_transient, Ordering::Relaxed);
@@ -104,7 +106,7 @@ impl Shared {
         Ok(())
     }
 
-    /// A session. If it fails, nothing was sent.
+    /// Acquires a session. On an error nothing was sent.
     pub(crate) async fn connection(&self, operation: &'static str) -> Result<Session> {
         self.check_open()?;
         self.sessions
@@ -113,8 +115,8 @@ impl Shared {
             .map_err(|e| from_sqlx(e, Effect::Repeatable, operation))
     }
 
-    /// Makes `call`, and once more on another session if the first turned out
-    /// to be unusable and nothing was written.
+    /// Runs `call`, and runs it once more on another session if the first session was
+    /// unusable and nothing was written.
     pub(crate) async fn call<T, F>(&self, call: impl Fn() -> F) -> Result<T>
     where
         F: Future<Output = Result<T>>,
@@ -130,8 +132,8 @@ impl Shared {
 
     /// The result of `query`, a statement of this `effect`.
     ///
-    /// A statement whose result is no longer awaited runs to its end on the server.
-    /// The pool waits for that before it uses the connection again.
+    /// If the future is dropped, the statement still completes on the server. The pool
+    /// waits for that before it uses the connection again.
     pub(crate) async fn answer<T>(
         &self,
         operation: &'static str,
@@ -144,12 +146,12 @@ impl Shared {
         }
     }
 
-    /// The error for `e`. It also marks the sessions that `e` casts doubt on.
+    /// The error for `e`. Also marks the sessions that may be unusable after `e`.
     pub(crate) fn failed(&self, e: sqlx::Error, effect: Effect, operation: &'static str) -> Error {
         let error = in_session(e, effect, operation);
         if let Some(doubt) = doubt(&error) {
             event::failure(
-                "sessions are in doubt and will be replaced or tested",
+                "sessions may be unusable and will be replaced or tested",
                 &error,
             );
             self.sessions.raise(doubt);
@@ -157,7 +159,7 @@ impl Shared {
         error
     }
 
-    /// Every row that a writing statement returns.
+    /// Executes a writing statement and returns its rows.
     ///
     /// The rows before an error show whether the statement was executed.
     pub(crate) async fn written(
@@ -167,7 +169,8 @@ impl Shared {
     ) -> Result<Vec<PgRow>> {
         let (mut rows, mut answered) = (Vec::new(), false);
         let reading = async {
-            // To the end: only then has the server committed.
+            // Reads to the end of the reply, because only then has the server
+            // committed.
             while let Some(part) = answer.next().await {
                 match part {
                     Ok(Either::Right(row)) => rows.push(row),

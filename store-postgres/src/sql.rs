@@ -5,7 +5,7 @@ use std::sync::Arc;
 use sqlx::{AssertSqlSafe, SqlSafeStr, SqlStr};
 use store_core::{Collection, Error, ErrorKind, Result};
 
-/// The name of a schema, of characters that need no escaping.
+/// The name of a schema. It contains only characters that need no escaping.
 #[derive(Clone, Debug)]
 pub(crate) struct Schema(Arc<str>);
 
@@ -55,7 +55,7 @@ pub(crate) enum Table {
 impl Table {
     pub(crate) const ALL: [Self; 3] = [Self::Records, Self::Chunks, Self::Transient];
 
-    /// The table of a collection's records, by its declaration.
+    /// The table that stores a collection's records.
     pub(crate) fn of(collection: Collection) -> Self {
         if collection.is_chunks() {
             Self::Chunks
@@ -75,8 +75,8 @@ impl Table {
     }
 }
 
-/// Of names, only the schema's is put into a statement's text, and its letters
-/// are checked; values are bound.
+/// The only name that is inserted into a statement's text is the schema's, whose
+/// characters are checked; all values are bound.
 pub(crate) fn safe(text: &Arc<str>) -> SqlStr {
     AssertSqlSafe(Arc::clone(text)).into_sql_str()
 }
@@ -144,10 +144,10 @@ impl Statements {
             get_many: many(&schema, &[table]).into(),
             scan: scan(">=").into(),
             scan_after: scan(">").into(),
-            // Both forms bind the same values, so `$3` is in both.
+            // The two forms bind the same values, so both must use `$3`.
             collection_scan: collection_scan("(r.partition, r.id) >= ($2, $3)").into(),
             collection_scan_after: collection_scan("(r.partition, r.id) > ($2, $3)").into(),
-            // The number of the batch's only item comes first.
+            // The first column is the index of the batch's only item.
             commit: format!(
                 "SELECT 0, {COLUMNS} FROM {schema}.commit_to_{name}\
                  ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) AS r"
@@ -178,7 +178,7 @@ fn many(schema: &str, tables: &[Table]) -> String {
     branches.join(" UNION ALL ")
 }
 
-/// Every statement on records, made once.
+/// The text of every statement on records.
 #[derive(Debug)]
 pub(crate) struct AllStatements {
     tables: [Statements; 3],
@@ -208,8 +208,9 @@ impl AllStatements {
 
 /// The smallest text greater than every name that starts with `prefix`.
 ///
-/// The order of UTF-8 is that of its characters, so the last one is replaced by
-/// the next; where there is none, the one before it.
+/// UTF-8 sorts like the sequence of its characters, so the last character is replaced by
+/// the next one. If it has no next one, it is removed and the character before it is
+/// replaced.
 pub(crate) fn after_prefix(prefix: &str) -> String {
     let mut text = prefix.to_owned();
     while let Some(last) = text.pop() {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use store_core::backend::{Background, event};
 use store_core::{Result, Swept};
 
-/// Starts the task: every `interval` it runs `sweep` until nothing is left.
+/// Starts the task. Every `interval` it calls `sweep` until nothing expired is left.
 pub(crate) fn start<S, F>(interval: Duration, sweep: S) -> Background
 where
     S: Fn() -> F + Send + 'static,
@@ -14,8 +14,8 @@ where
 {
     Background::start(|mut stop| async move {
         while !stop.within(interval).await {
-            // Between batches others get the connection, and a stop is seen. A
-            // failed sweep is repeated at the next interval.
+            // Between batches other calls can use the connection, and a request to
+            // stop is noticed. A failed sweep is repeated at the next interval.
             while !stop.is_requested() {
                 match sweep().await {
                     Ok(swept) => {
@@ -86,7 +86,7 @@ mod tests {
         assert_eq!(
             after(100).await,
             4,
-            "it sweeps no more after it was stopped"
+            "it does not sweep after it was stopped"
         );
         sweeper.stop().await;
     }

@@ -1,7 +1,7 @@
 //! The URL of a server, or of several of which one is the primary.
 //!
-//! libpq's options keep their meaning and are read by sqlx. The store's own are
-//! read here, and an option that neither knows is refused by name.
+//! sqlx reads libpq's options, with their usual meaning. This module reads the store's
+//! own options. An option that neither knows is refused, and the error contains its name.
 
 use std::time::Duration;
 
@@ -52,7 +52,7 @@ pub(crate) struct Own {
     pub(crate) change_notice: Option<bool>,
 }
 
-/// Reads `url`. No error shows a part of it that may be secret.
+/// Parses `url`. No error contains a part of it that may be secret.
 pub(crate) fn read(url: &StoreUrl) -> Result<Address> {
     url.expect_scheme(SCHEMES)?;
     let mut options = url.options();
@@ -82,7 +82,7 @@ pub(crate) fn read(url: &StoreUrl) -> Result<Address> {
         Some("primary") => Target::Primary,
         Some(_) => {
             return Err(config(
-                "target_session_attrs is `any`, `read-write` or `primary`; a store writes",
+                "target_session_attrs must be `any`, `read-write` or `primary`, because a store writes",
             ));
         }
     };
@@ -90,7 +90,7 @@ pub(crate) fn read(url: &StoreUrl) -> Result<Address> {
     let schema = options.take_text("schema");
     if namespace.is_some() && schema.is_some() {
         return Err(config(
-            "the URL's options `namespace` and `schema` are two names of one; give one",
+            "the URL's options `namespace` and `schema` are two names of the same option; give only one",
         ));
     }
     let own = Own {
@@ -99,7 +99,7 @@ pub(crate) fn read(url: &StoreUrl) -> Result<Address> {
         min_connections: options.take("min_connections")?,
         timeout: options.take_duration("timeout")?,
         connect_timeout: connect_timeout(url)?.or({
-            // Also removed here, so that it is not reported as unknown.
+            // Removed, so that it is not reported as unknown.
             options.take_text("connect_timeout");
             None
         }),

@@ -1,4 +1,4 @@
-//! Views for people: the records of the contracts, in columns.
+//! Views that show the records of the contracts in columns, for use with psql.
 //!
 //! The store does not read these views, and `setup` creates them again. Each is generated
 //! from what the contract declares, see [`collections::views`].
@@ -86,7 +86,7 @@ fn of_kind(value: Value, kind: Kind) -> String {
     }
 }
 
-/// A value as text, if it is not of another type by itself.
+/// A value as text, unless it has another type.
 fn scalar(value: Value) -> String {
     match value {
         Value::Field(path) => field("r", path),

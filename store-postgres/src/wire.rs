@@ -1,5 +1,5 @@
-//! Values in PostgreSQL's binary form, where sqlx has a type only with more
-//! crates behind it: a version as `uuid`, a body's JSON as `jsonb`.
+//! Encodes versions as `uuid` and JSON bodies as `json` in PostgreSQL's binary format.
+//! sqlx's own types for them would need more dependencies.
 
 use bytes::Bytes;
 use sqlx::encode::IsNull;
@@ -10,7 +10,7 @@ use sqlx::{Encode, Postgres, Row, Type, Value, ValueRef};
 use store_core::body::Encoded;
 use store_core::{Body, Error, Partition, Record, RecordKey, Result, Timestamp, Version};
 
-/// The object ids of PostgreSQL's own types never change.
+/// The object ids of PostgreSQL's built-in types never change.
 const UUID: PgTypeInfo = PgTypeInfo::with_oid(Oid(2950));
 const UUID_ARRAY: PgTypeInfo = PgTypeInfo::with_oid(Oid(2951));
 const JSON: PgTypeInfo = PgTypeInfo::with_oid(Oid(114));
@@ -59,7 +59,7 @@ impl Encode<'_, Postgres> for Json {
     }
 }
 
-/// A body as its two columns, of which one is null.
+/// A body as the values of its two columns, one of which is null.
 pub(crate) fn columns(body: &Body) -> Result<(Option<Json>, Option<Bytes>)> {
     Ok(match body.encoded()? {
         Encoded::Json(json) => (Some(Json(json)), None),
@@ -67,13 +67,13 @@ pub(crate) fn columns(body: &Body) -> Result<(Option<Json>, Option<Bytes>)> {
     })
 }
 
-/// A time as its column.
+/// A time as the value of its column.
 pub(crate) fn nanos(time: Timestamp) -> i64 {
     // A timestamp is at most `i64::MAX`.
     time.as_nanos() as i64
 }
 
-/// Bytes of the column at `index`, or `None` if it is null.
+/// The bytes of the column at `index`, or `None` if it is null.
 fn raw(row: &PgRow, index: usize) -> Result<Option<&[u8]>> {
     let value = row.try_get_raw(index).map_err(|_| unexpected())?;
     if value.is_null() {
@@ -82,11 +82,12 @@ fn raw(row: &PgRow, index: usize) -> Result<Option<&[u8]>> {
     value.as_bytes().map(Some).map_err(|_| unexpected())
 }
 
-/// A body at least this large stays in the buffer in which it arrived, which is hardly
-/// larger. A smaller one is copied, because it would hold a much larger buffer.
+/// A body of at least this size is not copied out of the receive buffer, which is only
+/// slightly larger. A smaller body is copied, so that it does not hold a much larger
+/// buffer in memory.
 const SHARED_FROM: usize = 64 << 10;
 
-/// A value in the buffer in which it arrived.
+/// A value in the receive buffer.
 struct Received(PgValue);
 
 impl AsRef<[u8]> for Received {
@@ -151,7 +152,7 @@ pub(crate) fn record(
     let body = match (body_bytes(row, first + 2)?, body_bytes(row, first + 3)?) {
         (Some(json), None) => Body::from_json(json),
         (None, Some(bytes)) => Body::bytes(bytes).map_err(|e| {
-            Error::corrupt("the stored body is larger than any may be").with_source(e)
+            Error::corrupt("the stored body exceeds the maximum size of a body").with_source(e)
         })?,
         _ => return Err(unexpected()),
     };

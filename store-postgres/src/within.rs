@@ -3,7 +3,7 @@
 use sqlx::PgConnection;
 use store_core::{Batch, Committed, Record, RecordRef, Result};
 
-use crate::commit::{Hold, send};
+use crate::commit::{PartitionLock, send};
 use crate::records::get;
 use crate::shared::Shared;
 
@@ -23,11 +23,11 @@ use crate::shared::Shared;
 ///
 /// A commit takes effect when the transaction commits. Until then it locks its
 /// partition, and other commits in that partition wait. Two transactions that
-/// commit in the same two partitions in opposite order deadlock, and the server
-/// ends one of them with `Contended`: use one order everywhere.
+/// commit in the same two partitions in opposite order deadlock, and the server ends one
+/// of them with `Contended`: commit in the same order everywhere.
 ///
-/// A `Conflict` leaves the transaction usable. Any other error of the server has
-/// ended it: roll it back.
+/// After a `Conflict` the transaction is still usable. After any other error of the
+/// server roll it back.
 #[derive(Debug)]
 pub struct Within<'a> {
     shared: &'a Shared,
@@ -59,7 +59,13 @@ impl<'a> Within<'a> {
     pub async fn commit(&mut self, batch: &Batch) -> Result<Committed> {
         self.shared.check_open()?;
         if !batch.is_empty() {
-            send(self.shared, self.transaction, batch, Hold::Alone).await?;
+            send(
+                self.shared,
+                self.transaction,
+                batch,
+                PartitionLock::Exclusive,
+            )
+            .await?;
         }
         Ok(Committed::new())
     }

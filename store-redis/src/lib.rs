@@ -21,7 +21,7 @@
 //! assert_eq!(*visits.decode::<u64>()?, 1);
 //! # Ok(()) }
 //! ```
-//! //! # Durability Whether an acknowledged write survives a restart or a crash of the
+//! # Durability Whether an acknowledged write survives a restart or a crash of the
 //! server depends on the server's configuration.
 //! [`capabilities`](store_core::RecordStore::capabilities) reports what was found:
 //!
@@ -51,7 +51,7 @@
 //! If the URL names several servers that do not form a cluster, the primary among them is
 //! used, and after a fail-over the new primary is found in the same way. Sentinel is not
 //! supported: name the servers that it monitors, or an address that follows the primary.
-//! //! # When the server's memory is full Writes fail with `Unavailable` and nothing is
+//! # When the server's memory is full Writes fail with `Unavailable` and nothing is
 //! written. Deletes still work, and so do updates that make a record at most 64 bytes
 //! larger, so that an API key can still be disabled.
 //!
@@ -134,7 +134,7 @@
 //! `Retry::Ambiguous`. A take is never sent twice, and if its reply is lost the error is
 //! `Ambiguous`. A write that the server refused (because it is loading, is a replica, or
 //! is out of memory) was not applied.
-//! //! # Change notice With [`RedisBuilder::change_notice`] a commit announces each
+//! # Change notice With [`RedisBuilder::change_notice`] a commit announces each
 //! record that it wrote in a cacheable collection, by `PUBLISH` in its script, and
 //! [`changes`](store_core::RecordStore::changes) receives it on a separate connection.
 //!
