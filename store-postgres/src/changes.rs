@@ -140,7 +140,7 @@ impl NoticeSource for Channel {
     /// A pooler in transaction mode accepts LISTEN but delivers no notifications, because
     /// each transaction may run in another session. Nor do notifications arrive if the
     /// listener is connected to another database.
-    fn no_notice_received(&self) -> Error {
+    fn unproven(&self) -> Error {
         config(
             "no notice is received on the connection that listens: it leads through a pooler in \
              transaction mode, or to another database; name the server itself in \

@@ -36,8 +36,8 @@ impl Texts {
     /// If `relaxed`, changes are acknowledged before they are on disk.
     pub(crate) fn new(schema: &Schema, relaxed: bool) -> Self {
         let text = |text: String| -> Arc<str> { schema.in_text(&text).into() };
-        // A part of an argument, because the server does not evaluate a select list
-        // that yields no rows.
+        // `set_config` is part of an argument, because the server does not evaluate the
+        // select list of a result without rows.
         let key = if relaxed {
             "CASE WHEN set_config('synchronous_commit', 'off', true) = 'off' THEN $1::bytea END"
         } else {

@@ -1,4 +1,4 @@
--- Applies one commit, all of it or nothing.
+-- Applies one commit completely or not at all.
 --
 -- KEYS: the records; then for each collection that is written to, the sorted
 --       set of its ids and that of its deadlines.
@@ -6,16 +6,16 @@
 --       expectation (* anything, - absent, + present, or a version) and the change:
 --         c                             nothing
 --         d, collection                 delete
---         p, collection, v              put v, without expiry
---         milliseconds, collection, v   put v, to be removed after this time
---       where a collection is the index of its ids in KEYS. At the end, if changes are
---       announced, the channel and the messages.
+--         p, collection, v              put v without expiry
+--         milliseconds, collection, v   put v and remove it after this time
+--       A collection is given by the index of its sorted set of ids in KEYS. If changes
+--       are announced, the channel and the messages follow.
 --
 -- Returns nil, or for each expectation that failed the record's index and value.
 --
--- A slot may be moving to another server. Then this script runs only if the server has
--- all KEYS, and a call fails on a key that has been moved or deleted. So no key is used
--- after a command that may have deleted it, except in `purge`, which may fail.
+-- While a slot is moving to another server, this script runs only if the server has all
+-- KEYS, and a command fails on a key that was moved or deleted. So no key is used after a
+-- command that may have deleted it, except in `purge`, which may fail.
 --
 -- Times have a fixed width, so they are compared as text.
 
@@ -49,7 +49,8 @@ if failed then
     return failed
 end
 
--- Whether no put makes its record much larger. Setting a flag or adding a time does not.
+-- Whether no put makes its record much larger. The bound allows setting a flag or adding
+-- a time.
 local function is_no_growth()
     local at = 3
     for i = 1, count do
@@ -80,7 +81,7 @@ local function set(key, ...)
     end
 end
 
--- Whether the sorted sets change, and when each record is to be removed.
+-- Whether the sorted sets change, and when each record must be removed.
 local moved, clock, deadlines = false, nil, nil
 at = 3
 for i = 1, count do
@@ -93,7 +94,7 @@ for i = 1, count do
         at = at + 3
     elseif change == 'p' then
         set(KEYS[i], ARGV[at + 3])
-        -- If it replaces a record without expiry, the sorted sets are right already.
+        -- If the put replaces a record without expiry, the sorted sets need no change.
         moved = moved or found[i] ~= NEVER
         at = at + 4
     else
@@ -117,7 +118,7 @@ end
 clock = clock or call('TIME')
 local now_ms = clock[1] * 1000 + math.floor(clock[2] / 1000)
 
--- For each collection, the changes of its sorted sets.
+-- The changes of each collection's sorted sets.
 local collections = {}
 at = 3
 for i = 1, count do

@@ -1,5 +1,5 @@
--- Adds the id of a record that was written by plain commands to the sorted sets, by the
--- record's current expiry. The record may be long, and is not read.
+-- Adds the id of a record that was written by `SET` to the sorted sets, with the record's
+-- current expiry. The record may be long and is not read.
 --
 -- KEYS: the record; the sorted set of its collection's ids; that of their
 --       deadlines.

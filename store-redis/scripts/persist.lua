@@ -1,5 +1,5 @@
--- Removes the expiry of records, of all or none. They may be long, so they are changed
--- in place. Running it again changes nothing.
+-- Removes the expiry of all given records or of none. Records may be long, so they are
+-- changed in place. Running the script again changes nothing.
 --
 -- KEYS: the records; the sorted set of their collection's ids; that of their
 --       deadlines.

@@ -1,7 +1,7 @@
--- Precedes each script that writes records.
+-- This function is prepended to each script that writes records.
 --
--- Removes ids whose records have expired: a few at a time, and more than a commit adds
--- on average. If all records expire, the sorted sets expire with the last of them.
+-- Removes a few ids whose records have expired, more than a commit adds on average. If
+-- all records have an expiry, the sorted sets expire with the last of them.
 local function purge(ids, deadlines, now_ms)
     local overdue = redis.pcall('ZRANGEBYSCORE', deadlines, '-inf', now_ms, 'LIMIT', 0, 16)
     local expired = {}

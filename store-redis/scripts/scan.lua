@@ -1,15 +1,16 @@
 -- One page of a partition's collection, in bytewise order of id.
 --
 -- KEYS: the sorted set of its ids.
--- ARGV: where to begin and where to end, as ZRANGEBYLEX takes them; the time, as
---       it is stored; the most records and bytes; the sorted set of deadlines; '1' on a
---       cluster.
+-- ARGV: the start and end of the range, as arguments of ZRANGEBYLEX; the time, as it is
+--       stored; the maximum number of records and of bytes; the sorted set of deadlines;
+--       '1' on a cluster.
 --
 -- Returns the id after which the next page begins (nil at the end), then ids and records.
--- A page may be empty and not the last, because a call looks at LOOK_AT ids at most.
+-- A page may be empty without being the last, because a call examines at most LOOK_AT
+-- ids.
 --
--- If an id has no record, its deadline has passed. If it has not, on a cluster, the slot
--- is being moved and its records are on two servers.
+-- If an id has no record, normally its deadline has passed. If on a cluster it has not,
+-- the slot is being moved and its records are on two servers.
 
 local LOOK_AT = 4000
 

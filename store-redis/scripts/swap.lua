@@ -2,7 +2,8 @@
 --
 -- KEYS: the key's buckets; see take.lua.
 -- ARGV: the time; for how many milliseconds to store the new buckets; how many buckets
---       the caller read; those, as quota and bucket; then the new ones likewise.
+--       the caller read; the buckets that it read, each as quota and bucket; then the new
+--       buckets in the same form.
 --
 -- Returns nil, or the current quotas and buckets.
 

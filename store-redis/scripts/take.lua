@@ -1,23 +1,23 @@
--- Takes from every quota of a key, or from none.
+-- Takes from all given quotas of a key, or from none.
 --
 -- KEYS: the key's buckets: a hash of quota to `t <full at> <expires at>`, or, if a closure
 --       wrote it, to `c <tokens> <refilled at> <expires at>`. A time is ten digits, a dot
 --       and nine digits, so times are compared as text.
 -- ARGV: the time; then for each quota
 --         its name;
---         what a full bucket becomes;
---         the earliest expiry for which the server stores the key long enough;
---         the latest time at which the take fits, and after a space each: by how much the
---         take moves the arrival time of a bucket that is not full, and for how many
---         milliseconds the server is to store the key.
+--         the value of the bucket after a take from a full bucket;
+--         the earliest stored expiry for which the key's time to live is long enough;
+--         the latest arrival time at which the take is allowed; then, each after a space,
+--         by how much the take moves the arrival time of a bucket that is not full, and
+--         the key's time to live in milliseconds.
 --
--- Returns for each quota when its bucket would have been full; nil if it was; and `c` if
--- a closure wrote it, and then nothing is taken. For one quota the result is not a list.
--- The caller decides by the same arithmetic.
+-- Returns for each quota the time at which its bucket would have been full, nil if it was
+-- full, or `c` if a closure wrote it, in which case nothing is taken. For one quota the
+-- result is not a list. The caller computes the decision by the same arithmetic.
 --
 -- This script runs more often than any other. Values that are rarely needed are appended
--- to one that is always compared, which does not change the comparison: another argument
--- would cost more.
+-- to an argument that is always compared, because further arguments would cost more. They
+-- do not change the result of the comparison.
 
 local call, sub = redis.call, string.sub
 local key, args = KEYS[1], ARGV

@@ -58,7 +58,7 @@ impl ProvisionalChunks for Expiring {
             self.shared.run("keep", effect, script)
         };
         let answer = match run(Effect::Write).await {
-            // Whether it ran or not, it can run again.
+            // The script may have run. Running it again changes nothing.
             Err(lost) if lost.retry() == Retry::Ambiguous && lost.is(ErrorKind::Unavailable) => {
                 run(Effect::Repeatable).await?
             }

@@ -1,4 +1,4 @@
-//! Notices of changes, by `PUBLISH` in the script of a commit.
+//! Change notices, sent by `PUBLISH` in the script of a commit.
 
 use std::sync::Arc;
 
@@ -56,8 +56,8 @@ impl NoticeSource for Channel {
         Err(from_redis(failed, Effect::Repeatable, "changes"))
     }
 
-    /// Through every server: within a cluster the messages of one server may arrive
-    /// later than those of another, but each server's arrive in order.
+    /// Sends the probe through every server of a cluster, because messages of different
+    /// servers may arrive in any order, while those of one server arrive in order.
     async fn send_probe(&self, probe: &str) -> Result<usize> {
         let mut publish = cmd("PUBLISH");
         publish.arg(self.0.names.channel()).arg(probe);

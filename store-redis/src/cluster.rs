@@ -19,15 +19,15 @@ use crate::keys::SLOTS;
 use crate::node::Node;
 use crate::servers::are_all_found;
 
-/// What is reported if no server could be asked for its slots.
+/// The message of an event if no server could be queried for its slots.
 pub(crate) const NOT_REFRESHED: &str = "could not refresh the map of slots";
 
-/// Which node has which slot.
+/// The slot map: which node owns which slot.
 struct Map {
     /// The primaries.
     nodes: Vec<Arc<Node>>,
     slots: Box<[Option<Arc<Node>>]>,
-    /// How many maps were made before this one.
+    /// The number of maps before this one.
     generation: u64,
 }
 
@@ -36,14 +36,14 @@ pub(crate) struct Cluster {
     seeds: Vec<ConnectionInfo>,
     settings: Settings,
     map: RwLock<Arc<Map>>,
-    /// Nodes that redirections named and that have no slot yet.
+    /// Nodes that were found in redirections and own no slot yet.
     newcomers: std::sync::Mutex<Vec<Arc<Node>>>,
     refreshing: Mutex<()>,
 }
 
-/// What to do about a failure.
+/// How to continue after a failure.
 enum Next {
-    /// Another node has the slot; perhaps this one.
+    /// Another node owns the slot: this one, if the error named it.
     Moved(Option<String>),
     Ask(String),
     Wait,
@@ -52,7 +52,7 @@ enum Next {
     Fail,
 }
 
-/// A pause that doubles.
+/// A delay that doubles each time.
 struct Pause(Duration);
 
 impl Default for Pause {
@@ -104,7 +104,7 @@ impl Cluster {
         self.map().nodes.clone()
     }
 
-    /// The node that has the slot, as far as is known.
+    /// The node that owns the slot according to the current map.
     pub(crate) fn owner(&self, slot: u16) -> Answer<Arc<Node>> {
         let owner = self.map().slots[usize::from(slot)].clone();
         owner.ok_or_else(uncovered)
@@ -116,13 +116,14 @@ impl Cluster {
         self.send_by(slot, send).await
     }
 
-    /// The values of these keys, all of this slot. Each is read separately if one is of
-    /// another type, as on a single server, and while the slot is being moved, because no
-    /// server has all keys then. It is not a transaction, which would hide redirections.
+    /// The values of these keys, which are all in this slot. Each key is read separately
+    /// if one has another type, as on a single server. The same happens while the slot is
+    /// being moved, because no server has all keys then. The reads are not a transaction,
+    /// which would hide redirections.
     pub(crate) async fn get_all(&self, slot: u16, keys: &[String]) -> Answer<Vec<Value>> {
         let (mut get, mut count) = (cmd("MGET"), cmd("EXISTS"));
         let (get, count) = (get.arg(keys), count.arg(keys));
-        // Both are sent together.
+        // Both commands are sent together.
         let (values, count) = try_join(
             self.unless_moving(slot, get),
             self.unless_moving(slot, count),
@@ -152,8 +153,8 @@ impl Cluster {
         self.send_by(slot, send).await
     }
 
-    /// Calls `send` with the node that has the slot, and follows redirections, until
-    /// the command was or may have been run.
+    /// Calls `send` with the owner of the slot and follows redirections, until the
+    /// command was executed or may have been.
     pub(crate) async fn send_by<T, F: Future<Output = Answer<T>>>(
         &self,
         slot: u16,
@@ -180,7 +181,7 @@ impl Cluster {
             let late = Instant::now() >= deadline;
             let then = next(&e);
             redirections += u32::from(matches!(then, Next::Moved(_) | Next::Ask(_)));
-            // Two servers that disagree on a slot redirect to each other.
+            // Two servers that disagree about the owner of a slot redirect to each other.
             if redirections > 2 && !late {
                 pause.wait().await;
             }
@@ -193,7 +194,7 @@ impl Cluster {
                 }
                 Next::Moved(None) if !late => self.refresh_if_possible(&map).await,
                 Next::Ask(address) if !late => {
-                    event::detour("a slot is being moved; asking its importer");
+                    event::detour("a slot is being moved; sending the command to the importing node");
                     let importer = self.node(&map, &near(&node, address))?;
                     redirected = Some((importer, true));
                 }
@@ -222,7 +223,7 @@ impl Cluster {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The connection to `address`, a new one if there is none yet.
+    /// The node at `address`, which is created if it is not known yet.
     fn node(&self, map: &Map, address: &str) -> Answer<Arc<Node>> {
         let mut newcomers = self.newcomers();
         let mut known = map.nodes.iter().chain(&*newcomers);
@@ -234,7 +235,7 @@ impl Cluster {
         Ok(new)
     }
 
-    /// The same, to the server that has this name in the cluster.
+    /// The same for the node with this name in the cluster.
     fn named_node(&self, map: &Map, address: &str, name: String) -> Answer<Arc<Node>> {
         let is_it = |node: &&Arc<Node>| node.address == address && node.name == name;
         match map.nodes.iter().find(is_it) {
@@ -247,7 +248,7 @@ impl Cluster {
         let wrong = || {
             Failure::not_sent(RedisError::from((
                 redis::ErrorKind::Client,
-                "the cluster named an address of unknown form",
+                "the cluster reported an address of an unknown format",
             )))
         };
         let (host, port) = address.rsplit_once(':').ok_or_else(wrong)?;
@@ -272,9 +273,9 @@ impl Cluster {
         Ok(node)
     }
 
-    /// Asks the server that a redirection named which node has which slot: it knows
-    /// of this redirection, and others may not yet. If another call is asking, this one
-    /// does not wait for it, because it has the address that it needs.
+    /// Refreshes the slot map from the node that a redirection named, because other nodes
+    /// may not know of the move yet. If another call is refreshing the map, this one
+    /// returns without waiting, because it already has the address that it needs.
     async fn learn(&self, from: &Node, seen: &Map) {
         if let Ok(_alone) = self.refreshing.try_lock() {
             let map = self.map();
@@ -286,19 +287,19 @@ impl Cluster {
         }
     }
 
-    /// Asks again which node has which slot.
+    /// Refreshes the slot map.
     pub(crate) async fn look_again(&self) -> Answer<()> {
         self.refresh(self.map().generation).await
     }
 
-    /// As [`Cluster::refresh`], for a call that reports its own failure.
+    /// Calls [`Cluster::refresh`] and ignores its failure; the caller reports its own.
     async fn refresh_if_possible(&self, seen: &Map) {
         if let Err(e) = self.refresh(seen.generation).await {
             report(NOT_REFRESHED, e);
         }
     }
 
-    /// Asks which node has which slot, unless another call has since generation `seen`.
+    /// Refreshes the slot map, unless another call has done so since generation `seen`.
     pub(crate) async fn refresh(&self, seen: u64) -> Answer<()> {
         let _alone = self.refreshing.lock().await;
         let map = self.map();
@@ -340,7 +341,8 @@ impl Cluster {
             primary.truncate(3);
             let (host, port, name): (Option<String>, u16, String) =
                 redis::from_redis_value(Value::Array(primary))?;
-            // A server that does not know its own name has the one it was reached by.
+            // A server that does not know its own address is at the address of this
+            // connection.
             let host = host.filter(|host| !host.is_empty() && host != "?");
             let address = format!("{}:{port}", host.as_deref().unwrap_or(node.host()));
             let owner = match nodes.iter().find(|node| node.address == address) {
@@ -368,8 +370,8 @@ impl Cluster {
     }
 }
 
-/// An address as the server at the other end of `node` named it. It leaves out its
-/// own host where it does not know it.
+/// Completes an address that the server `node` reported. The server omits the host if it
+/// does not know its own.
 fn near(node: &Option<Arc<Node>>, address: String) -> String {
     match (node, address.starts_with(':')) {
         (Some(node), true) => format!("{}{address}", node.host()),
@@ -380,7 +382,7 @@ fn near(node: &Option<Arc<Node>>, address: String) -> String {
 fn uncovered() -> Failure {
     Failure::not_sent(RedisError::from((
         redis::ErrorKind::Server(ServerErrorKind::ClusterDown),
-        "no server has the slot",
+        "no server owns the slot",
     )))
 }
 

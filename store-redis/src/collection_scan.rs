@@ -1,8 +1,9 @@
 //! Pages of a whole collection: `SCAN` over each primary.
 //!
-//! `SCAN` returns every key that stays on one server while that server runs. So the
-//! cursor of a collection scan names the servers and the run of the current one, and the
-//! scan ends with an error if they have changed, or while a slot is being moved.
+//! `SCAN` returns every key that stays on one server, as long as that server is not
+//! restarted. So the cursor of a collection scan contains the servers of the cluster and
+//! the run id of the current one. The scan ends with an error if they have changed, or
+//! while a slot is being moved.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -18,28 +19,28 @@ use crate::setup::field;
 use crate::shared::Shared;
 use crate::wire::{array, record, text, unexpected};
 
-/// The most keys that one step looks at.
+/// The maximum `COUNT` of one `SCAN`.
 const MAX_STEP: usize = 1024;
 
-/// How many keys the first step looks at: all of them on a small server.
+/// The `COUNT` of the first `SCAN`. On a small server it covers all keys.
 const FIRST_STEP: usize = 256;
 
-/// How many names a cursor may hold because their page was full.
+/// How many names that did not fit on the page a cursor may contain.
 const MAX_LEFT: usize = 32;
 
 /// How many records one request reads.
 const READ_TOGETHER: usize = 64;
 
-/// How far a collection scan has come.
+/// The position of a collection scan.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Place {
-    /// The cluster as it was at first; empty for a single server.
+    /// A digest of the cluster's topology at the beginning; empty for a single server.
     cluster: String,
     /// The current server, by its name in the cluster.
     server: String,
     /// The run id of that server; empty before the first step on it.
     run: String,
-    /// The cursor of `SCAN` on it.
+    /// The cursor of `SCAN` on that server.
     cursor: u64,
     /// Partitions and ids that were found and are not returned yet.
     left: Vec<(String, String)>,
@@ -88,7 +89,8 @@ pub(crate) async fn page(shared: &Shared, scan: &Scan, prefix: &str) -> Result<R
         let before = place.clone();
         step(shared, scan, prefix, &servers, &node, &mut place, count).await?;
         if place.left.len() > wanted + MAX_LEFT && count > wanted {
-            // More names than a cursor should hold: repeat the step with fewer keys.
+            // More names than a cursor should contain: repeat the step with a smaller
+            // count.
             (place, count) = (before, wanted);
         } else if place.left.is_empty() {
             count = (count * 2).min(MAX_STEP);
@@ -155,7 +157,7 @@ async fn find(servers: &Servers, place: &Place) -> Result<Arc<Node>> {
         Servers::One(node) => Ok(Arc::clone(node)),
         Servers::Cluster(cluster) => {
             if place.server.is_empty() {
-                // Servers that joined since must be scanned too.
+                // Servers that joined in the meantime must be scanned too.
                 cluster.look_again().await.map_err(failed)?;
             }
             let nodes = cluster.primaries();
@@ -219,7 +221,7 @@ async fn step(
     };
     place.cursor = text(cursor)?.parse().map_err(|_| unexpected())?;
     for key in array(keys)? {
-        // No key of the store is invalid UTF-8.
+        // All keys of the store are valid UTF-8, so this is another program's key.
         let Ok(key) = text(key) else { continue };
         let Some((partition, id)) = shared.names.parse(collection, &key) else {
             continue;
@@ -266,7 +268,7 @@ fn topology(nodes: &str, known: &[Arc<Node>]) -> Result<String> {
     Ok(format!("{:016x}", fnv(&primaries.join("\n"))))
 }
 
-/// FNV-1a. It distinguishes states and protects no secret.
+/// The FNV-1a hash. It only distinguishes topologies, so it need not be cryptographic.
 fn fnv(text: &str) -> u64 {
     text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
@@ -330,7 +332,7 @@ mod tests {
         let bytes = place.to_bytes();
         assert_eq!(Place::parse(&bytes), Some(place));
         for cut in 1..bytes.len() {
-            // No panic; a name that was cut is another name.
+            // Must not panic. A truncated name may be valid.
             let _ = Place::parse(&bytes[..cut]);
         }
         assert_eq!(Place::parse(b""), None);

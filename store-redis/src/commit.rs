@@ -1,5 +1,5 @@
-//! A batch as one call of the script that writes records; or, if it creates one large
-//! record, as a transaction in which no script copies the record.
+//! Sends a batch as one call of the script that writes records, or, if it creates one
+//! large record, as a transaction in which no script copies the record.
 
 use redis::{Cmd, ServerErrorKind, Value};
 use store_core::backend::change_messages;
@@ -12,7 +12,7 @@ use crate::error::{BACKEND, Effect, from_redis};
 use crate::shared::{Script, Shared};
 use crate::wire::{Pair, Stored, array, integer, record, unexpected};
 
-/// The size in bytes from which a new record is not written by the script, which would
+/// A new record of at least this many bytes is not written by the script, which would
 /// copy it twice.
 const LARGE: usize = 16 << 10;
 
@@ -81,7 +81,8 @@ async fn create_large(shared: &Shared, request: &Request<'_>) -> Result<bool> {
     };
     let mut both = redis::pipe();
     both.atomic().add_command(set);
-    // By its text: with a digest that the server does not know, only the `SET` would run.
+    // The script is sent as text. If the server did not know its digest, only the `SET`
+    // would run.
     both.add_command(index.command(false)).ignore();
     let servers = shared.servers()?;
     match servers.send_all(servers.slot(record), &both).await {
@@ -92,7 +93,7 @@ async fn create_large(shared: &Shared, request: &Request<'_>) -> Result<bool> {
     }
 }
 
-/// The replicas that must confirm this batch, if any must.
+/// How many replicas must confirm this batch, if any.
 pub(crate) fn strict(shared: &Shared, batch: &Batch) -> Option<Strict> {
     let is_strict = |item: &Item| {
         item.key().collection().is_single_use() && !matches!(item.change(), Change::Check)
@@ -106,9 +107,10 @@ pub(crate) fn strict(shared: &Shared, batch: &Batch) -> Option<Strict> {
 struct Request<'a> {
     batch: &'a Batch,
     keys: Vec<String>,
-    /// Each collection that is written to, and the index of its ids in `keys`.
+    /// Each collection that is written to, and the index of its sorted set of ids in
+    /// `keys`.
     collections: Vec<(Collection, usize)>,
-    /// What each put stores, and for how many milliseconds.
+    /// For each put the stored value, and the milliseconds until it expires.
     puts: Vec<Option<(Stored, Option<u64>)>>,
     /// The channel and the messages that announce it.
     notices: Option<(String, Vec<String>)>,
@@ -154,7 +156,7 @@ impl<'a> Request<'a> {
         })
     }
 
-    /// The index in `keys` of the ids of a collection that is written to.
+    /// The index in `keys` of a collection's sorted set of ids.
     fn place(&self, collection: Collection) -> usize {
         let mut known = self.collections.iter();
         known

@@ -51,8 +51,8 @@ pub struct RedisBuilder {
     connect_timeout: Duration,
 }
 
-/// The same options as data, from a configuration file. What is missing is as
-/// in a new [`RedisBuilder`].
+/// The options of a [`RedisBuilder`] as data, for configuration files. An option that is
+/// not given has the builder's default.
 ///
 /// ```
 /// use store_redis::{RedisBuilder, RedisConfig};
@@ -90,7 +90,7 @@ pub(crate) struct Strict {
 #[derive(Clone)]
 enum Source {
     None,
-    /// Parsed by `connect`, which reports what is wrong.
+    /// Parsed by `connect`, which reports errors.
     Url(String),
     Parsed(Box<StoreUrl>),
     Client(Box<Client>),
@@ -136,33 +136,33 @@ impl RedisBuilder {
     /// is used through [`client`](Self::client).
     ///
     /// Several `host:port`, separated by commas, are tried in this order until one
-    /// is a primary, and again after a fail-over. A server that belongs to a
-    /// cluster names the others. Sentinel is not supported: name the servers that
-    /// it monitors.
+    /// is a primary, and again after a fail-over. If a server belongs to a cluster, the
+    /// other servers are found through it. Sentinel is not supported: name the servers
+    /// that it monitors.
     ///
-    /// Options of the store, each like the method of its name: `namespace`,
-    /// `timeout`, `connect_timeout`, `change_notice`. They take precedence over the
-    /// builder's. Unknown options are refused by `connect`.
+    /// The store has these options, each equivalent to the method of the same name:
+    /// `namespace`, `timeout`, `connect_timeout`, `change_notice`. They take precedence
+    /// over the builder's options. Unknown options are refused by `connect`.
     pub fn url(mut self, url: impl Into<String>) -> Self {
         self.source = Source::Url(url.into());
         self
     }
 
-    /// The same as a URL that was parsed already.
+    /// The same as [`url`](Self::url), for a URL that is already parsed.
     pub fn store_url(mut self, url: StoreUrl) -> Self {
         self.source = Source::Parsed(Box::new(url));
         self
     }
 
-    /// The address in a client of the application's own, instead of a URL. The
-    /// store makes its own connections with it.
+    /// A client of the application, whose address is used instead of a URL. The store
+    /// opens its own connections with it.
     pub fn client(mut self, client: Client) -> Self {
         self.source = Source::Client(Box::new(client));
         self
     }
 
-    /// User and password, instead of those in the URL. The user of a server
-    /// without an access list is `default`.
+    /// User and password, instead of those in the URL. On a server without an ACL the
+    /// user is `default`.
     pub fn credentials(mut self, user: impl Into<String>, password: impl Into<String>) -> Self {
         self.credentials = Some((user.into(), password.into()));
         self
@@ -182,8 +182,8 @@ impl RedisBuilder {
         self
     }
 
-    /// Accepted because other backends need it, and without effect: collections in
-    /// Redis need no declaration.
+    /// Has no effect, because collections in Redis need no declaration. It exists because
+    /// all backends have the same options.
     pub fn collection(self, collection: Collection) -> Self {
         self.collections([collection])
     }
@@ -200,25 +200,25 @@ impl RedisBuilder {
         self
     }
 
-    /// The same for a clock that is shared.
+    /// The same for a clock in an `Arc`.
     pub fn shared_clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;
         self
     }
 
-    /// How long the server stores what has expired by the clock, 5 minutes by
-    /// default; the buckets of a limit at most half as long again. It must exceed
-    /// the difference between the clocks of any two processes on one store: a
-    /// process whose clock is behind still reads what has expired for another.
+    /// How long the server stores a record after it expired by the store's clock, 5
+    /// minutes by default; for rate limits up to half as much longer. It must exceed the
+    /// difference between the clocks of any two processes on one store, because a process
+    /// whose clock is behind still reads records that have expired for another.
     pub fn grace(mut self, grace: Duration) -> Self {
         self.grace = grace;
         self
     }
 
-    /// How long the server stores the chunks of an object that is not published,
-    /// because its writer crashed or was dropped. A day by default. It must be
-    /// longer than it takes to write any object: an object that takes longer is
-    /// not published, and its writer gets
+    /// How long the server stores the chunks of an object that was not published, for
+    /// example because its writer crashed or was dropped. A day by default. It must be
+    /// longer than it takes to write any object: an object that takes longer is not
+    /// published, and its writer gets
     /// [`Superseded`](store_core::blobs::Publication::Superseded).
     pub fn orphans_expire(mut self, life: Duration) -> Self {
         self.orphans = life;
@@ -229,8 +229,8 @@ impl RedisBuilder {
     /// [cacheable](store_core::Collection::cacheable) collections to the subscribers
     /// of [`changes`](store_core::RecordStore::changes); off by default. Each
     /// process announces its own commits, so open the store with the same setting
-    /// in all of them. It costs a `PUBLISH` in the commit, and in a cluster a
-    /// message to every server.
+    /// in all of them. It costs a `PUBLISH` in the commit, and in a cluster a message to
+    /// each server.
     pub fn change_notice(mut self, announced: bool) -> Self {
         self.change_notice = announced;
         self
@@ -238,14 +238,13 @@ impl RedisBuilder {
 
     /// Acknowledges a commit in a [single-use](store_core::Collection::single_use)
     /// collection, such as that of nonces, only when this many replicas have
-    /// received it (`WAIT`), so that a fail-over to one of them keeps the record
-    /// that a nonce was used. If they do not confirm it in time, the commit fails
-    /// with `Timeout` and is ambiguous, and a launch is refused. Off by default.
+    /// received it (`WAIT`), so that after a fail-over to one of them a used nonce is
+    /// still known as used. If they do not confirm it in time, the commit fails with
+    /// `Timeout` and is ambiguous, and a launch is refused. Off by default.
     ///
-    /// Such commits share a connection of their own and run one after another;
-    /// each takes as long as a replica does. A fail-over to a replica that had not
-    /// confirmed still loses the record: the cluster should have no more replicas
-    /// than are required here.
+    /// Such commits share a separate connection and run one after another; each waits for
+    /// the replicas. A fail-over to a replica that had not confirmed still loses the
+    /// record, so the primary should have no more replicas than are required here.
     pub fn strict_nonces(mut self, replicas: u32, timeout: Duration) -> Self {
         self.strict = (replicas > 0).then_some(Strict { replicas, timeout });
         self
@@ -264,7 +263,7 @@ impl RedisBuilder {
         self
     }
 
-    /// What a store of these options can do on a server of this durability.
+    /// The capabilities of a store with these options on a server of this durability.
     pub fn capabilities(&self, durability: Durability) -> Capabilities {
         let mut capabilities = Capabilities::new(BACKEND);
         capabilities.transactions = Support::Native;
@@ -319,12 +318,12 @@ impl RedisBuilder {
         }
     }
 
-    /// How to connect to each server that is named.
+    /// The connection settings of each configured server.
     pub(crate) fn seeds(&self) -> Result<Vec<ConnectionInfo>> {
         let seeds = match &self.source {
             Source::None => {
                 return Err(config(
-                    "no server is named; call RedisBuilder::url or RedisBuilder::client",
+                    "no server is configured; call RedisBuilder::url or RedisBuilder::client",
                 ));
             }
             Source::Client(client) => vec![client.get_connection_info().clone()],
@@ -351,8 +350,8 @@ impl RedisBuilder {
             seed = tls::trusting(seed, pem)?;
         }
         if matches!(seed.addr(), ConnectionAddr::TcpTls { .. }) {
-            // The driver needs a default. This fails if the application has chosen one,
-            // which is then used.
+            // The driver needs a default provider. This call fails if the application has
+            // installed one, which is then used.
             let _ = rustls::crypto::ring::default_provider().install_default();
         }
         Ok(seed.set_tcp_settings(TcpSettings::default().set_nodelay(true)))

@@ -23,7 +23,7 @@ use crate::error::{Answer, Failure, report};
 /// How often the role of a server in use is checked.
 const ROLE_CHECK: Duration = Duration::from_millis(500);
 
-/// How long a server may load its data before its connection is replaced.
+/// How long a server may reply `LOADING` before its connection is replaced.
 const LOADING: Duration = Duration::from_secs(1);
 
 /// How to connect to each server.
@@ -33,12 +33,12 @@ pub(crate) struct Settings {
     pub(crate) connect_timeout: Duration,
 }
 
-/// One of these servers: the first that can be used.
+/// Several hosts, of which the first usable one is connected to.
 #[derive(Clone, Debug)]
 pub(crate) struct Target {
     pub(crate) hosts: Arc<[ConnectionInfo]>,
-    /// Whether only a primary can be used. The nodes of a cluster redirect calls
-    /// instead.
+    /// Whether only a primary is usable. In a cluster any node is, because nodes redirect
+    /// calls.
     pub(crate) primary_only: bool,
     pub(crate) settings: Settings,
 }
@@ -68,8 +68,8 @@ impl Slot {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The current connection, or a new one if it can no longer be used. Calls on
-    /// the old one end undisturbed. An error means that nothing was sent.
+    /// The current connection, or a new one if it is no longer usable. Calls on the old
+    /// connection continue. An error means that nothing was sent.
     pub(crate) async fn connection(&self, target: &Target) -> Answer<Arc<Connection>> {
         let opening = {
             let mut current = self.lock();
@@ -78,7 +78,7 @@ impl Slot {
                     open.check_role(target);
                     return Ok(Arc::clone(open));
                 }
-                // Other calls are opening it.
+                // Another call is opening it.
                 Some(None) => {}
                 Some(Some(Ok(old))) => {
                     event::recovery("the connection to a server is replaced");
@@ -106,14 +106,14 @@ impl Slot {
     }
 }
 
-/// A connection to the first host, from `first` on, that can be used.
+/// Connects to the first usable host, starting with `first`.
 async fn open(target: Target, first: usize) -> RedisResult<Arc<Connection>> {
     let mut failed = None;
     for i in 0..target.hosts.len() {
         let host = (first + i) % target.hosts.len();
         match Connection::open(&target, host).await {
             Ok(connection) => return Ok(Arc::new(connection)),
-            // A server that answers explains more than one that does not.
+            // The error of a server that replies is more helpful than a missing reply.
             Err(e) => failed = failed.filter(is_replica_error).or(Some(e)),
         }
     }
@@ -123,10 +123,10 @@ async fn open(target: Target, first: usize) -> RedisResult<Arc<Connection>> {
 /// An open connection.
 pub(crate) struct Connection {
     connection: MultiplexedConnection,
-    /// Which of the target's hosts it leads to.
+    /// The index of the host in the target.
     host: usize,
     is_lost: Arc<AtomicBool>,
-    /// The server no longer serves as a primary.
+    /// Whether the server is no longer a primary.
     is_demoted: AtomicBool,
     /// When the role was last checked.
     checked: Mutex<Instant>,
@@ -140,7 +140,8 @@ impl Connection {
         let mut config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(target.settings.connect_timeout))
             .set_response_timeout(Some(target.settings.timeout))
-            // Calls wait in this buffer; the larger it is, the more of them share a packet.
+            // Waiting calls are buffered here; with a larger buffer more of them share a
+            // packet.
             .set_pipeline_buffer_size(1024);
         if info.redis_settings().protocol() != ProtocolVersion::RESP2 {
             let is_lost = Arc::clone(&is_lost);
@@ -168,7 +169,7 @@ impl Connection {
         Ok(connection)
     }
 
-    /// The driver's connection, on which commands are sent.
+    /// The driver's connection.
     pub(crate) fn driver(&self) -> MultiplexedConnection {
         self.connection.clone()
     }
@@ -178,8 +179,8 @@ impl Connection {
         answer.map_err(|e| self.failed(e))
     }
 
-    /// The failure of a command that was sent. The connection is not used again if
-    /// the error means that the address may lead to a better server now.
+    /// The failure of a command that was sent. The connection is not used again if the
+    /// error means that the address may now lead to another server that is usable.
     pub(crate) fn failed(&self, e: RedisError) -> Failure {
         use ServerErrorKind::{BusyLoading, MasterDown, ReadOnly};
         let is_demoted = match e.kind() {
@@ -206,8 +207,8 @@ impl Connection {
         self.is_demoted.load(Ordering::Acquire)
     }
 
-    /// Starts a check of the role, if it is time. No call waits for it: a replica is
-    /// not used by the next one.
+    /// Starts a check of the role if it is due. The current call does not wait for it; if
+    /// the server is a replica, the next call opens a new connection.
     fn check_role(self: &Arc<Self>, target: &Target) {
         if !target.primary_only {
             return;
@@ -231,8 +232,8 @@ impl Connection {
     }
 
     /// Whether the server is a primary. `HELLO` without arguments reports the role and
-    /// needs no more rights than connecting does; a server that refuses it is taken
-    /// for a primary. <https://redis.io/docs/latest/commands/hello/>
+    /// needs no more rights than connecting does; a server that refuses it is assumed to
+    /// be a primary. <https://redis.io/docs/latest/commands/hello/>
     async fn is_primary(&self) -> RedisResult<bool> {
         let answer = match cmd("HELLO").query_async(&mut self.driver()).await {
             Ok(answer) => answer,

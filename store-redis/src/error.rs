@@ -1,6 +1,6 @@
-//! What Redis and its driver report, as one [`Error`].
+//! Converts errors of Redis and its driver to [`Error`].
 //!
-//! Of a server's message only the code is shown, because the rest quotes commands.
+//! Only the code of a server's message is shown, because the rest quotes commands.
 
 use std::fmt;
 use std::ops::Deref;
@@ -28,7 +28,7 @@ impl std::error::Error for Code {}
 /// The reply to a command, or why there is none.
 pub(crate) type Answer<T = Value> = Result<T, Failure>;
 
-/// Why a command has no reply.
+/// Why a command failed.
 #[derive(Clone, Debug)]
 pub(crate) struct Failure {
     error: RedisError,
@@ -74,8 +74,8 @@ impl Deref for Failure {
     }
 }
 
-/// Reports a failure that no call returns, because the call does not depend on it or
-/// another attempt follows.
+/// Emits an event for a failure that is not returned to the caller, because the call does
+/// not depend on it or is attempted again.
 pub(crate) fn report(what: &'static str, failure: Failure) {
     event::failure(what, &from_redis(failure, Effect::Repeatable, "background"));
 }
@@ -98,14 +98,14 @@ pub(crate) fn from_redis(
         .with_operation(operation);
     match code(&e) {
         Some(code) => error.with_source(Code(code)),
-        // From the operating system, TLS or the name service.
+        // The error is from the operating system, TLS or name resolution.
         None if e.is_io_error() => error.with_source(e),
         None => error,
     }
 }
 
-/// The server's code. Of several commands in one request, that of the first that
-/// failed; the driver does not report a code that it does not know.
+/// The code of the server's error. For several commands in one request it is the code of
+/// the first that failed. The driver does not report codes that it does not know.
 fn code(e: &RedisError) -> Option<String> {
     if let Some(code) = e.code() {
         return Some(code.into());
@@ -138,7 +138,7 @@ fn classify(e: &RedisError, effect: Effect, was_sent: bool) -> (ErrorKind, Retry
         redis::ErrorKind::UnexpectedReturnType => (
             Corrupt,
             Retry::Never,
-            "the server's reply does not have the form of its command's replies",
+            "the server's reply does not have the format that the command returns",
         ),
         _ => (
             Config,
@@ -225,7 +225,7 @@ fn by_kind(kind: ServerErrorKind) -> Class {
         CrossSlot => (
             Config,
             Retry::Never,
-            "the server belongs to a cluster now and did not when the store was opened; open it again",
+            "the server has joined a cluster since the store was opened; open the store again",
         ),
         _ => (
             Config,

@@ -19,7 +19,7 @@ use crate::error::BACKEND;
 /// How many slots a cluster has.
 pub(crate) const SLOTS: usize = 16_384;
 
-/// The keys of one store among others on the same server.
+/// The prefix that separates the keys of one store from others on the same server.
 #[derive(Clone, Debug)]
 pub(crate) struct Namespace(String);
 
@@ -54,7 +54,7 @@ impl Namespace {
         self.finish(key, partition, name)
     }
 
-    /// The sorted set of the times at which they are removed.
+    /// The sorted set of the times at which the records of these ids are removed.
     pub(crate) fn deadlines(&self, partition: &str, collection: Collection) -> String {
         let name = collection.name();
         self.finish(format!("{}/expiry", self.0), partition, name)
@@ -83,7 +83,8 @@ impl Namespace {
     }
 
     /// A pattern for `SCAN`. It matches every record of the collection whose partition
-    /// and id begin so, and perhaps other keys, which [`Namespace::parse`] recognizes.
+    /// and id have these prefixes. It may match other keys too, which
+    /// [`Namespace::parse`] recognizes.
     pub(crate) fn pattern(&self, collection: Collection, partitions: &str, ids: &str) -> String {
         let mut prefix = String::new();
         if !partitions.is_empty() {
@@ -124,7 +125,7 @@ impl Namespace {
 
 fn escape(key: &mut String, name: &str) {
     if name.is_empty() {
-        // Redis treats an empty tag as none.
+        // Redis treats an empty hash tag as no tag.
         key.push('%');
     }
     if !name.contains(['%', '}']) {

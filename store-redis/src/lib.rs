@@ -41,9 +41,9 @@
 //! # Fail-over behind one address
 //! After a fail-over an open connection may still lead to the old primary. If that server
 //! replies that it is a replica (`READONLY`), that it has lost its primary
-//! (`MASTERDOWN`), or for more than a second that it is loading its data (`LOADING`), the
-//! call fails with [`Retry::Safe`](store_core::Retry::Safe), and the next call opens a
-//! new connection, to the server to which the address then resolves. A replica answers
+//! (`MASTERDOWN`), or that it is loading its data (`LOADING`, for more than a second),
+//! the call fails with [`Retry::Safe`](store_core::Retry::Safe), and the next call opens
+//! a new connection, to the server to which the address then resolves. A replica answers
 //! reads without an error, so the server's role is also checked: on each new connection,
 //! and every half second while it is in use. Reads from a demoted server end within a
 //! second, with an error if the address still leads to it.
@@ -151,7 +151,7 @@
 //! all servers know of the first move.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
-// Parts of a contract that is not compiled may be unused.
+// Code for a contract whose feature is disabled may be unused.
 #![cfg_attr(
     not(all(feature = "blobs", feature = "limits")),
     allow(dead_code, unused_imports)
@@ -220,7 +220,8 @@ impl RedisStore {
         Self::builder().url(url).connect().await
     }
 
-    /// Options: URL, namespace, timeouts, TLS, user and password, the clock.
+    /// A builder, with options for the URL, namespace, timeouts, TLS, credentials and
+    /// clock.
     pub fn builder() -> RedisBuilder {
         RedisBuilder::default()
     }
@@ -240,7 +241,7 @@ impl RedisStore {
             Arc::new(Resolving::with(Arc::clone(&records) as _, move |batch| {
                 match commit::strict(&shared, batch) {
                     None => Recourse::Resolve,
-                    // A commit that was found does not prove that replicas have it.
+                    // Finding the commit does not prove that replicas have received it.
                     Some(_) => Recourse::Report,
                 }
             }));
@@ -252,9 +253,9 @@ impl RedisStore {
         Ok(Self { records, store })
     }
 
-    /// Checks that every primary can keep what the store promises, and loads the
-    /// scripts into it. Idempotent; it writes no key. A store works without it too: a
-    /// script is sent to a server that does not know it.
+    /// Checks the version and eviction policy of every primary, and loads the scripts. It
+    /// is idempotent and writes no key. A store also works without it, because a script
+    /// is sent to a server that does not have it.
     ///
     /// # Errors
     /// `Config` if a server is older than Redis 7.0, or if its
@@ -268,11 +269,11 @@ impl RedisStore {
         &self.records.shared().facts.version
     }
 
-    /// Closes the store, as [`Store::close`] says. A client of the application's can
-    /// still be used.
+    /// Closes the store, see [`Store::close`]. A client that the application owns stays
+    /// open.
     ///
     /// # Errors
-    /// None; the result is for uniformity.
+    /// None. It returns a `Result` because other backends can fail.
     pub async fn close(&self) -> Result<()> {
         self.store.close().await
     }

@@ -1,4 +1,5 @@
-//! Rate limits: a take is one script; a closure's change is a read and a swap.
+//! Rate limits: a take is one script; an update by a closure is a read and a
+//! compare-and-swap.
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,23 +20,23 @@ use crate::records::RedisRecords;
 use crate::shared::{Script, Shared};
 use crate::wire::{Pair, WIDTH, array, text, time, unexpected};
 
-/// Buckets, a hash for each key with a field for each quota.
+/// Rate limits: a hash for each key, with a field for each quota.
 pub(crate) struct RedisLimits {
     shared: Arc<Shared>,
     coalescer: Coalescer<Hashes>,
-    /// Closed by `close`, because an opened store is closed as a whole.
+    /// The records of the same opened store, which share its open or closed state.
     records: Arc<RedisRecords>,
 }
 
-/// The buckets that closures change.
+/// The buckets as the shared compare-and-swap code reads and writes them.
 struct Hashes(Arc<Shared>);
 
-/// A bucket as it is stored; `take.lua` describes the form.
+/// The stored form of a bucket, which `take.lua` describes.
 fn stored(entry: &Entry) -> Vec<u8> {
     match entry.state {
         State::Tat(tat) => stored_tat(tat, entry.expires_at),
         State::Tokens(tokens) => {
-            // All digits that are needed to read the same float back.
+            // `{:?}` writes all digits that are needed to read the same float back.
             let (before, refilled) = (format!("c {:?} ", tokens.tokens), tokens.last_refill);
             times(&before, Pair::from(refilled), Pair::from(entry.expires_at))
         }
@@ -71,7 +72,7 @@ fn parse(stored: &str) -> Option<(State, Timestamp)> {
     Some((state, time(expires_at)?))
 }
 
-/// Fields and values of a hash as a bucket; `None` for an empty hash.
+/// The bucket in the fields and values of a hash; `None` if the hash is empty.
 fn bucket(fields: Vec<Value>) -> Result<Option<Bucket>> {
     let mut entries = Vec::with_capacity(fields.len() / 2);
     let mut fields = fields.into_iter();
@@ -86,7 +87,7 @@ fn bucket(fields: Vec<Value>) -> Result<Option<Bucket>> {
     Ok((!entries.is_empty()).then(|| entries.into_iter().collect()))
 }
 
-/// The same as it is stored.
+/// The same as a [`StoredBucket`].
 fn found(fields: Vec<Value>) -> Result<StoredBucket<()>> {
     let bucket = bucket(fields)?;
     Ok(StoredBucket {
@@ -96,7 +97,7 @@ fn found(fields: Vec<Value>) -> Result<StoredBucket<()>> {
 }
 
 fn malformed() -> Error {
-    Error::corrupt("a stored bucket is of unknown form; was it changed by hand?")
+    Error::corrupt("a stored bucket has an unknown format; was it changed by hand?")
         .with_backend(BACKEND)
 }
 
@@ -219,7 +220,8 @@ impl RateLimitStore for RedisLimits {
             arguments: &write,
             size: 256,
         };
-        // Never sent again after a lost reply: it cannot be found out whether it ran.
+        // Not sent again after a lost reply, because it is unknown whether the script
+        // ran.
         let before = match self.shared.run("take", Effect::Write, script).await? {
             Value::Array(before) => before,
             one => vec![one],
@@ -232,7 +234,7 @@ impl RateLimitStore for RedisLimits {
             let tat = match before {
                 Value::Nil => None,
                 Value::BulkString(closure) if closure == b"c" => {
-                    // A closure wrote it; it is converted by compare-and-swap.
+                    // A bucket that a closure wrote is converted by compare-and-swap.
                     return take_by_update(self, take).await;
                 }
                 before => Some(time(&text(before)?).ok_or_else(malformed)?),
@@ -247,7 +249,8 @@ impl RateLimitStore for RedisLimits {
         let key = self.shared.names.limit(key.as_str());
         let mut command = cmd("DEL");
         command.arg(&key);
-        // A second delete could remove a bucket that was taken from in between.
+        // Not repeated, because it could remove a bucket that was created by a take in
+        // between.
         self.shared
             .send("delete", Effect::Write, &key, &command)
             .await

@@ -28,7 +28,7 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    /// One node of a cluster, or of what may be a cluster.
+    /// One node of a cluster, or a server that may belong to one.
     pub(crate) fn new(info: ConnectionInfo, settings: Settings) -> Self {
         Self::among(
             Target {
@@ -88,8 +88,8 @@ impl Node {
         self.send_by(&self.waiting, &commands).await
     }
 
-    /// Sends a command; with `ASKING` before it, to a server that its slot is being
-    /// moved to.
+    /// Sends a command. If `asking`, sends `ASKING` before it, because the server is
+    /// importing the slot.
     pub(crate) async fn send_maybe_asking(&self, command: &Cmd, asking: bool) -> Answer {
         if !asking {
             return self.send(command).await;
@@ -100,7 +100,7 @@ impl Node {
         Ok(answers.pop().unwrap_or_default())
     }
 
-    /// How to connect to the server in use.
+    /// The connection settings of the server in use.
     pub(crate) fn info(&self) -> ConnectionInfo {
         self.target.hosts[self.calls.host()].clone()
     }

@@ -47,8 +47,8 @@ impl RedisRecords {
 }
 
 impl RedisRecords {
-    /// The records of one slot, or of a server that has all slots, each with its
-    /// index in `at`.
+    /// Reads records of one slot, or of a server that has all slots, each with its index
+    /// in `at`.
     async fn get_together(
         &self,
         at: &[RecordRef<'_>],
@@ -129,7 +129,7 @@ impl RecordStore for RedisRecords {
         self.shared.ping().await
     }
 
-    /// The server removes what has expired, so there is nothing to sweep.
+    /// Does nothing, because the server removes expired records.
     async fn sweep(&self, _: Duration) -> Result<Swept> {
         self.shared.servers()?;
         Ok(Swept::default())

@@ -9,11 +9,11 @@ use crate::error::Effect;
 use crate::shared::{Script, Shared};
 use crate::wire::{Pair, array, record, text, unexpected};
 
-/// The most bytes of records on one page. Its first record may be larger.
+/// The maximum bytes of records on one page. The first record may be larger.
 pub(crate) const MAX_BYTES: usize = 4 << 20;
 
 pub(crate) async fn scan(shared: &Shared, scan: &Scan) -> Result<Records> {
-    // No name begins with these.
+    // No name has such a prefix.
     let impossible = |prefix: &str| prefix.len() > MAX_NAME || prefix.contains('\0');
     match scan.scope() {
         Scope::Partition(_) | Scope::Partitions(_) if impossible(scan.prefix()) => {
@@ -34,7 +34,8 @@ async fn partition(shared: &Shared, scan: &Scan, partition: &Partition) -> Resul
     let keys = [shared.names.ids(partition.as_str(), collection)];
     let deadlines = shared.names.deadlines(partition.as_str(), collection);
     let is_cluster = u8::from(shared.servers()?.is_cluster());
-    // No UTF-8 contains this byte, so it is above every id with the prefix.
+    // UTF-8 never contains the byte 0xff, so this is greater than every id with the
+    // prefix.
     let end = [b"(", scan.prefix().as_bytes(), &[0xff]].concat();
     let now = Pair::from(shared.now());
     let mut after = scan.position_id()?.map(String::from);
@@ -67,7 +68,7 @@ async fn partition(shared: &Shared, scan: &Scan, partition: &Partition) -> Resul
             items.push(record(value, partition, &key)?.ok_or_else(unexpected)?);
         }
         if items.is_empty() && next.is_some() {
-            // All records that the script looked at have expired.
+            // All records that the script examined have expired.
             after = next;
             continue;
         }

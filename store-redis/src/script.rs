@@ -1,8 +1,8 @@
-//! The scripts that run in the server.
+//! The Lua scripts that run in the server.
 
 use redis::{Cmd, Script};
 
-/// A script and the digest by which a server knows it.
+/// A script and its SHA-1 digest.
 pub(crate) struct Lua {
     text: &'static str,
     digest: String,
@@ -14,8 +14,8 @@ impl Lua {
         Self { text, digest }
     }
 
-    /// The command that runs it, without its keys and arguments: by its digest, or by
-    /// its text for a server that does not know it.
+    /// The command that runs it, without keys and arguments: `EVALSHA`, or `EVAL` for a
+    /// server that does not have the script.
     pub(crate) fn command(&self, by_digest: bool, arguments: usize, bytes: usize) -> Cmd {
         let mut command = Cmd::with_capacity(arguments + 3, bytes + 64);
         if by_digest {
@@ -70,7 +70,7 @@ impl Scripts {
         }
     }
 
-    /// Those that are called by their digests.
+    /// The scripts that are called by digest.
     pub(crate) fn all(&self) -> [&Lua; 5] {
         let Self {
             commit,

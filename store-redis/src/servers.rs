@@ -24,7 +24,7 @@ impl Servers {
     pub(crate) async fn connect(seeds: Vec<ConnectionInfo>, settings: Settings) -> Answer<Self> {
         let mut failed = Failure::not_sent(RedisError::from((
             redis::ErrorKind::InvalidClientConfig,
-            "no server is named",
+            "no server is configured",
         )));
         for (i, seed) in seeds.iter().enumerate() {
             let node = Node::new(seed.clone(), settings);
@@ -47,7 +47,7 @@ impl Servers {
         Err(failed)
     }
 
-    /// The slot of a key; any number, if one server has all slots.
+    /// The slot of a key. If one server has all slots, the number is not used.
     pub(crate) fn slot(&self, key: &str) -> u16 {
         match self {
             Self::One(_) => 0,
@@ -84,7 +84,7 @@ impl Servers {
             Self::Cluster(cluster) => {
                 let send = |node: Arc<Node>, asking: bool| async move {
                     match asking {
-                        // It waits until the slot has been moved.
+                        // The caller retries until the slot has been moved.
                         true => Err(Failure::not_sent(RedisError::from((
                             redis::ErrorKind::Server(ServerErrorKind::TryAgain),
                             "the slot is being moved",
@@ -97,8 +97,8 @@ impl Servers {
         }
     }
 
-    /// Sends several commands in one request to the server that has the slot, as far
-    /// as is known. Redirections are not followed.
+    /// Sends several commands in one request to the owner of the slot according to the
+    /// current map. Redirections are not followed.
     pub(crate) async fn send_all(&self, slot: u16, commands: &Pipeline) -> Answer<Vec<Value>> {
         match self {
             Self::One(node) => node.send_all(commands).await,
@@ -115,7 +115,7 @@ impl Servers {
         matches!(self, Self::Cluster(_))
     }
 
-    /// All primaries, as far as is known.
+    /// All primaries according to the current map.
     fn nodes(&self) -> Vec<Arc<Node>> {
         match self {
             Self::One(node) => vec![Arc::clone(node)],
@@ -123,13 +123,12 @@ impl Servers {
         }
     }
 
-    /// How to connect to each.
+    /// The connection settings of each primary.
     pub(crate) fn addresses(&self) -> Vec<ConnectionInfo> {
         self.nodes().iter().map(|node| node.info()).collect()
     }
 
-    /// Asks a cluster again which servers it has. If none answers, the known ones are
-    /// used.
+    /// Refreshes the servers of a cluster. If none answers, the known servers are used.
     pub(crate) async fn look_again(&self) {
         if let Self::Cluster(cluster) = self
             && let Err(e) = cluster.look_again().await
@@ -144,16 +143,16 @@ impl Servers {
         try_join_all(nodes.iter().map(|node| node.send(command))).await
     }
 
-    /// The same; what each answered, or how it failed.
+    /// The same, with the result of each server.
     pub(crate) async fn send_to_each(&self, command: &Cmd) -> Vec<Answer> {
         let nodes = self.nodes();
         join_all(nodes.iter().map(|node| node.send(command))).await
     }
 }
 
-/// The values of these keys. `MGET` answers nil to a key of another type as to one
-/// that does not exist, so the same transaction counts the keys that exist; if there
-/// are more of them, `GET` on each reports the type.
+/// The values of these keys. `MGET` returns nil for a key of another type, as for one
+/// that does not exist. So the same transaction counts the existing keys. If there are
+/// more keys than values, a `GET` of each key reports the wrong type.
 /// <https://redis.io/docs/latest/commands/mget/>
 async fn get_all(node: &Node, keys: &[String]) -> Answer<Vec<Value>> {
     let mut both = redis::pipe();

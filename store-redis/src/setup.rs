@@ -1,4 +1,4 @@
-//! What the servers report about themselves, and whether they can be used.
+//! What the servers report about themselves, and whether the store can use them.
 
 use redis::{Value, cmd};
 use store_core::{Durability, Result};
@@ -67,7 +67,7 @@ impl Facts {
         })
     }
 
-    /// Refuses servers that cannot keep what the store promises.
+    /// Refuses servers on which the store cannot keep its promises.
     pub(crate) fn check(&self) -> Result<()> {
         if self.major < OLDEST {
             return Err(config(format!(
@@ -81,8 +81,8 @@ impl Facts {
     }
 }
 
-/// Refuses a server that deletes records when its memory is full. The policy is
-/// part of `INFO memory`, which needs no right to `CONFIG`.
+/// Refuses a server that deletes records when its memory is full. The policy is read from
+/// `INFO memory`, which does not need the right to `CONFIG`.
 /// <https://redis.io/docs/latest/develop/reference/eviction/>
 pub(crate) fn check_policy(info: &str) -> Result<()> {
     field(info, "maxmemory_policy").map_or(Ok(()), check_eviction)
@@ -115,7 +115,8 @@ pub(crate) async fn load(servers: &Servers, scripts: &Scripts) -> Result<()> {
 async fn appending(servers: &Servers) -> Durability {
     match settings(servers, "appendfsync").await {
         Some(all) if all.iter().all(|fsync| fsync == "always") => Durability::Crash,
-        // A crash may lose the last second, or what the system had not written.
+        // A crash may lose the last second, or writes that the operating system had not
+        // flushed.
         _ => Durability::Restart,
     }
 }

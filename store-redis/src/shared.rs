@@ -1,4 +1,4 @@
-//! What every part of an opened store uses: connections, keys, clock, scripts.
+//! The state that all parts of an opened store share: connections, keys, clock, scripts.
 
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -67,22 +67,22 @@ impl Shared {
             .ok_or_else(|| Error::closed().with_backend(BACKEND))
     }
 
-    /// How long the server is to store what expires at this time: until then by its own
-    /// clock, and the grace longer.
+    /// The server's time to live for a record with this expiry: the time until then plus
+    /// the grace.
     pub(crate) fn life_ms(&self, expires_at: Timestamp, now: Timestamp) -> u64 {
         ms(expires_at.since(now).saturating_add(self.grace))
     }
 
-    /// The same for a limit's buckets, whose expiry moves with each take: another half
-    /// of the grace longer, so that not every take has to change the server's expiry.
+    /// The same for a rate limit, whose expiry moves with each take. It is longer by half
+    /// of the grace, so that not every take has to change the key's time to live.
     pub(crate) fn limit_life_ms(&self, expires_at: Timestamp, now: Timestamp) -> u64 {
         let life = expires_at.since(now).saturating_add(self.grace);
         ms(life.saturating_add(self.grace / 2))
     }
 
-    /// The earliest expiry of a bucket for which the server stores it long enough if its
-    /// expiry moves to this time: at most half the grace before it, and the same for all
-    /// times within half a grace.
+    /// The earliest stored expiry of a bucket whose time to live need not change when the
+    /// expiry moves to `expires_at`. It is at most half the grace earlier, and equal for
+    /// all times within half a grace.
     pub(crate) fn stored_long_enough_since(&self, expires_at: Timestamp) -> Timestamp {
         let step = u64::try_from((self.grace / 2).as_nanos()).unwrap_or(u64::MAX);
         let nanos = expires_at.as_nanos();
@@ -103,7 +103,7 @@ impl Shared {
             .map_err(|e| from_redis(e, effect, operation))
     }
 
-    /// Runs a script over these keys, of one slot.
+    /// Runs a script whose keys are in one slot.
     pub(crate) async fn run(
         &self,
         operation: &'static str,
@@ -113,7 +113,8 @@ impl Shared {
         let servers = self.servers()?;
         let slot = script.keys.first().map_or(0, |key| servers.slot(key));
         let answer = match servers.send(slot, &script.command(true)).await {
-            // The script did not run: the server was restarted, or joined the cluster.
+            // The server does not have the script, because it was restarted or joined the
+            // cluster. The script did not run.
             Err(e) if e.kind() == redis::ErrorKind::Server(ServerErrorKind::NoScript) => {
                 servers.send(slot, &script.command(false)).await
             }
@@ -160,7 +161,7 @@ impl Shared {
         Ok(answer)
     }
 
-    /// The server's time. It fails if a server may evict records.
+    /// The server's time. Fails if a server's policy allows it to evict records.
     pub(crate) async fn ping(&self) -> Result<Ping> {
         let failed = |e| from_redis(e, Effect::Repeatable, "ping");
         let servers = self.servers()?;
@@ -175,7 +176,8 @@ impl Shared {
             for answer in servers.send_to_each(&memory).await {
                 match answer {
                     Ok(answer) => check_policy(&text(answer)?)?,
-                    // One server that is down does not make the store unavailable.
+                    // One unreachable server of several does not make the store
+                    // unavailable.
                     Err(e) => report("could not check the eviction policy of a server", e),
                 }
             }
@@ -185,7 +187,7 @@ impl Shared {
         Ok(Ping::at(Timestamp::from_nanos(nanos), self.now()))
     }
 
-    /// Calls that are in progress end undisturbed.
+    /// Calls that are in progress continue.
     pub(crate) fn close(&self) {
         *self.servers.write().unwrap_or_else(PoisonError::into_inner) = None;
     }
@@ -196,7 +198,7 @@ fn ms(life: Duration) -> u64 {
     whole.saturating_add(1)
 }
 
-/// A script with its keys and what writes its arguments.
+/// A script with its keys and a closure that writes its arguments.
 pub(crate) struct Script<'a> {
     pub(crate) lua: &'a Lua,
     pub(crate) keys: &'a [String],

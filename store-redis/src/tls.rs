@@ -9,15 +9,15 @@ use store_core::config::Tls;
 
 use crate::config::config;
 
-/// All authorities to trust, in PEM; `None` for the system's, which the driver
-/// finds itself. It takes a list of authorities as the only ones, so the system's
-/// are added to it here.
+/// All authorities to trust, in PEM; `None` for only the system's, which the driver loads
+/// itself. If the driver is given a list of authorities it trusts no others, so the
+/// system's are added here.
 pub(crate) fn authorities(tls: &Tls) -> Result<Option<Vec<u8>>> {
     let Some(mut pem) = tls.authorities()? else {
         return Ok(None);
     };
     if !tls.only_this_ca {
-        // Authorities that cannot be read are not trusted.
+        // System authorities that cannot be read are skipped.
         let system = rustls_native_certs::load_native_certs().certs;
         let is_valid =
             |authority: &CertificateDer| RootCertStore::empty().add(authority.clone()).is_ok();
@@ -33,7 +33,7 @@ pub(crate) fn authorities(tls: &Tls) -> Result<Option<Vec<u8>>> {
     Ok(Some(pem))
 }
 
-/// `seed`, trusting these authorities only.
+/// `seed` with only these authorities trusted.
 pub(crate) fn trusting(seed: ConnectionInfo, pem: &[u8]) -> Result<ConnectionInfo> {
     if !matches!(seed.addr(), ConnectionAddr::TcpTls { .. }) {
         return Err(config(
@@ -45,7 +45,7 @@ pub(crate) fn trusting(seed: ConnectionInfo, pem: &[u8]) -> Result<ConnectionInf
         root_cert: Some(pem.to_vec()),
     };
     let client = Client::build_with_tls(seed, certificates)
-        .map_err(|_| config("a certificate authority is no valid certificate in PEM"))?;
+        .map_err(|_| config("a certificate authority is not a valid certificate in PEM format"))?;
     Ok(client.get_connection_info().clone())
 }
 

@@ -34,7 +34,7 @@ fn check_scheme(url: &StoreUrl) -> Result<()> {
     url.expect_scheme(SCHEMES)
 }
 
-/// The options of `url`. No error shows a part of it that may be secret.
+/// Parses the options of `url`. No error contains a part of it that may be secret.
 pub(crate) fn options(url: &StoreUrl) -> Result<Own> {
     check_scheme(url)?;
     let mut options = url.options();
@@ -48,7 +48,7 @@ pub(crate) fn options(url: &StoreUrl) -> Result<Own> {
     Ok(own)
 }
 
-/// How to connect to each of the hosts, in the URL's order.
+/// The connection settings of each host, in the URL's order.
 pub(crate) fn addresses(url: &StoreUrl) -> Result<Vec<ConnectionInfo>> {
     if url.hosts().is_empty() {
         return Err(config(
@@ -71,7 +71,7 @@ fn address(url: &StoreUrl, host: &str, is_tls: bool) -> Result<ConnectionInfo> {
             tls_params: None,
         },
     };
-    let wrong = || config("the URL's path is the number of a database, as in redis://host:port/0");
+    let wrong = || config("the URL's path must be the number of a database, as in redis://host:port/0");
     let info = address.into_connection_info().map_err(|_| wrong())?;
     // RESP3 reports a lost connection even if no call is waiting for a reply.
     let mut redis = info
@@ -90,7 +90,7 @@ fn address(url: &StoreUrl, host: &str, is_tls: bool) -> Result<ConnectionInfo> {
     Ok(info.set_redis_settings(redis))
 }
 
-/// Host and port of `host`, `host:port` or `[address]:port`, as the driver has them.
+/// Splits `host`, `host:port` or `[address]:port` into host and port.
 fn split(host: &str) -> (String, u16) {
     let (name, port) = match host.strip_prefix('[') {
         Some(rest) => match rest.split_once(']') {

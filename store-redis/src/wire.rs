@@ -24,8 +24,8 @@ const HEADER: usize = 57;
 const NEVER: &str = "----------.---------";
 const NANOS: u64 = 1_000_000_000;
 
-/// A time or a duration in seconds and nanoseconds, each of which a double of a script
-/// holds exactly.
+/// A time or a duration in seconds and nanoseconds, each of which a Lua script can
+/// represent exactly as a double.
 #[derive(Clone, Copy)]
 pub(crate) struct Pair {
     pub(crate) seconds: u64,
@@ -47,11 +47,11 @@ impl From<Timestamp> for Pair {
     }
 }
 
-/// How many characters a time has.
+/// The number of characters of a stored time.
 pub(crate) const WIDTH: usize = 20;
 
 impl Pair {
-    /// As it is stored: of fixed width, so times can be compared as text.
+    /// The stored form, which has a fixed width, so that times can be compared as text.
     pub(crate) fn text(self) -> [u8; WIDTH] {
         let mut text = *b"0000000000.000000000";
         let mut write = |from: usize, to: usize, mut number: u64| {
@@ -78,7 +78,7 @@ impl ToRedisArgs for Pair {
     }
 }
 
-/// The time that a [`Pair`] was written for.
+/// Parses a time that was written as a [`Pair`].
 pub(crate) fn time(text: &str) -> Option<Timestamp> {
     let (seconds, nanos) = text.split_once('.')?;
     if seconds.len() != 10 || nanos.len() != 9 {
@@ -180,7 +180,7 @@ fn unreadable() -> Error {
 
 /// The error for a reply of an unexpected form.
 pub(crate) fn unexpected() -> Error {
-    Error::corrupt("the server's reply does not have the form of its command's replies")
+    Error::corrupt("the server's reply does not have the format that the command returns")
         .with_backend(BACKEND)
 }
 
