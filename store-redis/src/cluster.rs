@@ -194,7 +194,9 @@ impl Cluster {
                 }
                 Next::Moved(None) if !late => self.refresh_if_possible(&map).await,
                 Next::Ask(address) if !late => {
-                    event::detour("a slot is being moved; sending the command to the importing node");
+                    event::detour(
+                        "a slot is being moved; sending the command to the importing node",
+                    );
                     let importer = self.node(&map, &near(&node, address))?;
                     redirected = Some((importer, true));
                 }

@@ -71,7 +71,8 @@ fn address(url: &StoreUrl, host: &str, is_tls: bool) -> Result<ConnectionInfo> {
             tls_params: None,
         },
     };
-    let wrong = || config("the URL's path must be the number of a database, as in redis://host:port/0");
+    let wrong =
+        || config("the URL's path must be the number of a database, as in redis://host:port/0");
     let info = address.into_connection_info().map_err(|_| wrong())?;
     // RESP3 reports a lost connection even if no call is waiting for a reply.
     let mut redis = info
