@@ -1,8 +1,9 @@
-//! Streamed objects over records, with another way to remove chunks.
+//! Streamed objects over records. Chunks are removed with `BatchWriteItem` instead of
+//! transactions.
 //!
-//! Chunks that no object refers to need not be removed atomically. In a transaction
-//! each would cost twice its size, and a hundred of them more than a partition may write
-//! in a minute. So `BatchWriteItem` removes them.
+//! Chunks that no object refers to need not be removed atomically. In a transaction each
+//! would cost twice its size, and a hundred of them more capacity than a partition has in
+//! a minute.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,10 +25,10 @@ use crate::refusal::outcome;
 use crate::shared::Shared;
 use crate::wire::{self, ALIVE};
 
-/// The most deletes in one BatchWriteItem.
+/// The maximum number of deletes in one BatchWriteItem.
 const MOST_DELETES: usize = 25;
 
-/// How often deletes that the server left undone are sent without any progress.
+/// How often deletes that the server did not process are sent again without progress.
 const ATTEMPTS: u32 = 12;
 
 /// Objects over `records`. With `orphans`, chunks expire after that time unless their
@@ -61,7 +62,8 @@ impl ProvisionalChunks for Expiring {
     }
 
     async fn keep(&self, partition: &Partition, chunks: &[RecordKey]) -> Result<()> {
-        // Core calls this for several partitions at the same time.
+        // Sequential, because core already calls this for several partitions
+        // concurrently.
         for key in chunks {
             self.keep_one(key.at(partition)).await?;
         }
@@ -97,7 +99,7 @@ impl Expiring {
     }
 }
 
-/// The records, with chunks removed one by one.
+/// The records, with chunks removed by `BatchWriteItem`.
 #[derive(Debug)]
 struct Chunked {
     shared: Arc<Shared>,
@@ -142,7 +144,7 @@ impl Chunked {
                 .request_items(&shared.table, left.clone())
                 .send()
                 .await;
-            // A delete that is sent twice does no more than one.
+            // Deletes are idempotent, so they may be sent again.
             match sent.map_err(|e| from_sdk(e, Effect::Repeatable, "remove")) {
                 Ok(answer) => {
                     let unprocessed = answer.unprocessed_items.unwrap_or_default();

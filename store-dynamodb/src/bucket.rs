@@ -1,12 +1,11 @@
-//! Buckets as DynamoDB's items: all quotas of a key in one.
+//! Buckets as DynamoDB items. One item holds all quotas of a key.
 //!
 //! Each quota has an attribute: a number is the arrival time that a take wrote, and a map
-//! is a bucket that a closure wrote. A comparison with a number is false for a map, so it
-//! also checks which of the two it is.
+//! is a bucket that a closure wrote. Comparing a map with a number is false, so a numeric
+//! comparison also checks the type.
 //!
-//! A take rewrites only that number. The rest follows from it: the item's `remove_at`
-//! says when its buckets are full at the latest, and its `version` changes with the set
-//! of attributes.
+//! A take rewrites only that number. The item's `remove_at` is a time at which all of its
+//! buckets are full, and its `version` changes when an attribute is added.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -39,7 +38,7 @@ pub(crate) fn name(quota: &str) -> String {
     [QUOTA, quota].concat()
 }
 
-/// What is stored of an item beside its buckets.
+/// The attributes of an item other than its buckets.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Mark {
     /// The version of the last write of the whole item, or of the last take that added
@@ -52,13 +51,14 @@ pub(crate) struct Mark {
 /// The buckets of an item, expired or not, and its mark.
 pub(crate) type Stored = StoredBucket<Mark>;
 
-/// What an item holds; no buckets, if it has no attributes.
+/// Decodes an item; without attributes it has no buckets.
 pub(crate) fn read(item: Item, shared: &Shared) -> Result<Stored> {
     let ttl = wire::integer(&item, TTL)?.unwrap_or_default();
     full_by(item, ttl, shared.expired_by(ttl))
 }
 
-/// The same; a bucket that a take wrote is full at `full`, if not later.
+/// The same; the expiry of a bucket that a take wrote is `full` or its arrival time,
+/// whichever is later.
 fn full_by(item: Item, ttl: u64, full: Timestamp) -> Result<Stored> {
     if item.is_empty() {
         return Ok(StoredBucket::default());
@@ -76,7 +76,7 @@ fn full_by(item: Item, ttl: u64, full: Timestamp) -> Result<Stored> {
 }
 
 impl Mark {
-    /// The mark of an item that is written whole.
+    /// The mark of an item that is completely rewritten.
     pub(crate) fn new(version: Version, ttl: u64) -> Self {
         Self {
             version: Some(version),
@@ -85,7 +85,7 @@ impl Mark {
     }
 }
 
-/// The condition that all of an item is still as it was read.
+/// The condition that the item is unchanged since it was read.
 pub(crate) fn unchanged(stored: &Stored) -> Condition {
     let mut condition = Condition::default();
     let Some(version) = stored.version.version else {
@@ -95,7 +95,7 @@ pub(crate) fn unchanged(stored: &Stored) -> Condition {
     condition.text = "version = :version".into();
     let version = wire::text(version.to_string());
     condition.values.insert(":version".into(), version);
-    // A bucket that a closure wrote has that version; takes left it as it was.
+    // The version covers buckets that closures wrote, which takes do not change.
     let entries = stored.bucket.as_ref().map_or(&[][..], Bucket::entries);
     for (i, entry) in entries.iter().enumerate() {
         if let State::Tat(tat) = entry.state {
@@ -154,7 +154,7 @@ fn entry(quota: &str, value: AttributeValue, full: Timestamp) -> Result<Entry> {
     })
 }
 
-/// The item of a bucket that is written whole.
+/// The complete item of a bucket.
 pub(crate) fn item(own: &str, bucket: &Bucket, version: Version, ttl: u64) -> Item {
     let mut item = key(own);
     item.insert(VERSION.into(), wire::text(version.to_string()));
@@ -163,8 +163,8 @@ pub(crate) fn item(own: &str, bucket: &Bucket, version: Version, ttl: u64) -> It
         let value = match entry.state {
             State::Tat(tat) => wire::time(tat),
             State::Tokens(tokens) => AttributeValue::M(HashMap::from([
-                // As text, because the digits that a float needs to read back
-                // exactly may be more than a number of DynamoDB's has.
+                // As text, because a number in DynamoDB may have too few digits for an
+                // exact float.
                 (TOKENS.into(), wire::text(format!("{:?}", tokens.tokens))),
                 (REFILLED.into(), wire::time(tokens.last_refill)),
                 (EXPIRES_AT.into(), wire::time(entry.expires_at)),

@@ -1,7 +1,8 @@
 //! Pages of a whole collection: a scan of the table in parallel segments.
 //!
-//! The cursor holds the position in each segment. So the number of segments is that of
-//! the scan's first page, even if the store is opened with another one later.
+//! The cursor contains the position in each segment. So all pages of a scan use the
+//! number of segments of its first page, even if the store is opened with another number
+//! later.
 
 use std::collections::HashMap;
 
@@ -13,7 +14,7 @@ use crate::scan::{PAGE_BYTES, forged};
 use crate::shared::Shared;
 use crate::wire::{self, ALIVE, Item, PK, SK};
 
-/// The most segments, so that a cursor stays small.
+/// The maximum number of segments, which limits the size of a cursor.
 pub(crate) const MAX_SEGMENTS: u32 = 16;
 
 /// Where the scan of a segment continues.
@@ -30,7 +31,7 @@ struct Ask {
     segment: u32,
     of: u32,
     start: Option<Item>,
-    /// How many items the server evaluates at most.
+    /// The maximum number of items that the server evaluates.
     limit: usize,
 }
 
@@ -41,7 +42,7 @@ pub(crate) async fn page(shared: &Shared, scan: &Scan, partitions: &str) -> Resu
     };
     let mut found: Vec<Record> = Vec::new();
     let share = scan.page_size().div_ceil(places.len());
-    // Each segment evaluates its share of the page, and more if that finds few records.
+    // Each segment evaluates its share of the page, and more if it finds few records.
     let mut factor = 1;
     let mut size = 0;
     while found.len() < scan.page_size()
@@ -64,7 +65,7 @@ pub(crate) async fn page(shared: &Shared, scan: &Scan, partitions: &str) -> Resu
             let room = (scan.page_size() - found.len()).min(records.len());
             few &= records.len() < share / 2 + 1;
             places[segment as usize] = match records.get(room) {
-                // Records that do not fit on this page are read again.
+                // Records that do not fit on this page are read again for the next page.
                 Some(_) if room == 0 => continue,
                 Some(_) => Place::of(&records[room - 1]),
                 None => end,
@@ -147,8 +148,8 @@ impl Place {
     }
 }
 
-/// Each place is a letter. A place in the middle has two keys after it, each preceded by
-/// its length in two bytes.
+/// Each place is encoded as a letter. `After` is followed by its two keys, each preceded
+/// by its length in two bytes.
 fn encode(places: &[Place]) -> Vec<u8> {
     let mut bytes = Vec::new();
     for place in places {

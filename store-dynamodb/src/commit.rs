@@ -1,4 +1,4 @@
-//! One batch as one call: a conditional write, or a transaction.
+//! Sends a batch as one call: a conditional write, or a transaction.
 
 use std::collections::HashMap;
 
@@ -17,10 +17,11 @@ use crate::refusal::{ALL_OLD, outcome};
 use crate::shared::Shared;
 use crate::wire::{self, ALIVE, Item, malformed};
 
-/// How often a batch that was refused only for the moment is sent, with growing pauses.
+/// How often a batch is sent, with growing delays, while the server refuses it
+/// temporarily.
 const ATTEMPTS: u32 = 12;
 
-/// Sends `batch` once, and again only if the server surely did not run it.
+/// Sends `batch`, and sends it again only if the server certainly did not execute it.
 pub(crate) async fn send(shared: &Shared, batch: &Batch) -> Result<()> {
     let mut attempts = Attempts::at_most(ATTEMPTS);
     loop {
@@ -31,7 +32,8 @@ pub(crate) async fn send(shared: &Shared, batch: &Batch) -> Result<()> {
     }
 }
 
-/// Whether the server recognizes a second copy of its request.
+/// Whether the batch is sent as a transaction, of which the server recognizes a second
+/// copy.
 pub(crate) fn is_transaction(batch: &Batch) -> bool {
     relevant(batch).len() > 1
 }
@@ -57,7 +59,7 @@ async fn once(shared: &Shared, batch: &Batch) -> Result<()> {
     }
 }
 
-/// An expectation as an expression of DynamoDB's.
+/// An expectation as a condition expression.
 #[derive(Default)]
 struct Condition {
     expression: Option<String>,
@@ -174,7 +176,7 @@ async fn transaction(shared: &Shared, batch: &Batch, indexes: &[usize]) -> Resul
     let sent = shared
         .writing()?
         .transact_write_items()
-        // For ten minutes the server answers a second copy as it answered the first:
+        // For ten minutes the server answers a second copy like the first:
         // https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html
         .client_request_token(batch.version().to_string())
         .set_transact_items(Some(items))
@@ -239,8 +241,8 @@ pub(crate) fn unbuilt(_: BuildError) -> Error {
 
 /// Why a transaction was cancelled. It wrote nothing.
 ///
-/// If the server also gave up for another reason, it may not have evaluated every
-/// condition, so the list of failed ones may be incomplete.
+/// If the server also cancelled it for another reason, it may not have evaluated every
+/// condition, so the list of failed items may be incomplete.
 fn cancelled(batch: &Batch, indexes: &[usize], reasons: Vec<CancellationReason>) -> Result<Error> {
     const FAILED: &str = "ConditionalCheckFailed";
     let other = reasons

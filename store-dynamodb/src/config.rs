@@ -16,10 +16,10 @@ use crate::collection_scan::MAX_SEGMENTS;
 use crate::error::BACKEND;
 use crate::url::{self, Own};
 
-/// The most shards of one limit.
+/// The maximum number of shards of one limit.
 const MAX_SHARDS: u32 = 64;
 
-/// The table if none is named.
+/// The default table name.
 const TABLE: &str = "store";
 
 /// Options for a [`DynamoDbStore`].
@@ -59,7 +59,7 @@ pub struct DynamoDbBuilder {
 #[derive(Clone)]
 enum Source {
     None,
-    /// Parsed by `connect`, which reports what is wrong.
+    /// Parsed by `connect`, which reports errors.
     Url(String),
     Parsed(Box<StoreUrl>),
     Client(Box<Client>),
@@ -90,49 +90,49 @@ impl Default for DynamoDbBuilder {
 impl DynamoDbBuilder {
     /// Where the table is: `dynamodb://id:secret@table?region=eu-central-1`.
     ///
-    /// Everything but the scheme may be left out. The table is then `store`, and
+    /// Every part except the scheme is optional. By default the table is `store`, and
     /// credentials and region come from the environment. A `/` or `+` in a secret is
     /// written as a percent escape.
     ///
     /// The options are `region`, `endpoint`, `timeout`, `connect_timeout`, `grace` (such
-    /// as `500ms` or `5s`), `scan_segments`, `point_in_time_recovery`, each like the
-    /// method of its name, and `ca_file`, a [file of authorities](Tls::ca_file). They
-    /// take precedence over the builder's. Unknown options are refused by `connect`.
+    /// as `500ms` or `5s`), `scan_segments`, `point_in_time_recovery`, each equivalent to
+    /// the method of the same name, and `ca_file`, a [file of certificate
+    /// authorities](Tls::ca_file). They take precedence over the builder's options.
+    /// Unknown options are refused by `connect`.
     pub fn url(mut self, url: impl Into<String>) -> Self {
         self.source = Source::Url(url.into());
         self
     }
 
-    /// The same as a URL that was parsed already.
+    /// The same as [`url`](Self::url), for a URL that is already parsed.
     pub fn store_url(mut self, url: StoreUrl) -> Self {
         self.source = Source::Parsed(Box::new(url));
         self
     }
 
-    /// The SDK's own client, instead of URL, region, endpoint, credentials, TLS and
-    /// timeouts. The store uses its HTTP connections and its credentials, and
-    /// turns its retries off for whatever writes: a conditional write that the
-    /// SDK sends again fails on its own success.
+    /// A client of the SDK, instead of URL, region, endpoint, credentials, TLS and
+    /// timeouts. The store uses its HTTP connections and credentials, and turns its
+    /// retries off for writes, because a conditional write that the SDK sends again fails
+    /// on its own success.
     pub fn client(mut self, client: Client) -> Self {
         self.source = Source::Client(Box::new(client));
         self
     }
 
-    /// Keeps this store apart from others: the name of its table, instead of the URL's.
-    /// `store` if neither names one. The table belongs to the store alone, so two
-    /// namespaces are two tables.
+    /// The name of the store's table, instead of the URL's; `store` by default. The table
+    /// contains nothing else, so two namespaces are two tables.
     pub fn namespace(mut self, name: impl Into<String>) -> Self {
         self.table = Some(name.into());
         self
     }
 
-    /// [`DynamoDbBuilder::namespace`] by DynamoDB's own word.
+    /// The same as [`DynamoDbBuilder::namespace`], under DynamoDB's name for it.
     pub fn table(self, name: impl Into<String>) -> Self {
         self.namespace(name)
     }
 
-    /// Declares a collection of the application's own, so that `setup` stores its
-    /// flags and refuses others.
+    /// Declares a collection of the application. `setup` stores its flags, and refuses a
+    /// later declaration with other flags.
     pub fn collection(self, collection: Collection) -> Self {
         self.collections([collection])
     }
@@ -143,21 +143,20 @@ impl DynamoDbBuilder {
         self
     }
 
-    /// The region, if it is not the environment's.
+    /// The region, instead of the one in the environment.
     pub fn region(mut self, name: impl Into<String>) -> Self {
         self.region = Some(name.into());
         self
     }
 
-    /// The server, if it is not that of the region: a VPC endpoint, or a server
-    /// that stands in for DynamoDB, as in `http://localhost:8000`. Credentials do not
-    /// belong in it.
+    /// The URL of the server, if it is not the region's default: a VPC endpoint, or an
+    /// emulator, as in `http://localhost:8000`. It must not contain credentials.
     pub fn endpoint(mut self, url: impl Into<String>) -> Self {
         self.endpoint = Some(url.into());
         self
     }
 
-    /// An access key's id and its secret, if they are not the environment's.
+    /// The id and the secret of an access key, instead of those in the environment.
     pub fn credentials(mut self, id: impl Into<String>, secret: impl Into<String>) -> Self {
         self.credentials = Some((id.into(), secret.into()));
         self
@@ -175,58 +174,61 @@ impl DynamoDbBuilder {
         self
     }
 
-    /// How long the server stores a record, at least, after it expired by the clock; an
-    /// hour by default. It must be more than the distance of any two clocks of processes
-    /// on one store: a process whose clock is behind still sees a record that has
-    /// expired by another clock. It must also be more than a process's clock and the
-    /// server's drift apart while the process runs.
+    /// How long, at least, the server stores a record after it expired by the store's
+    /// clock; an hour by default. It must exceed the difference between the clocks of any
+    /// two processes on one store, because a process whose clock is behind still reads
+    /// records that have expired for another. It must also exceed the drift between a
+    /// process's clock and the server's while the process runs.
     pub fn grace(mut self, grace: Duration) -> Self {
         self.grace = grace;
         self
     }
 
     /// How many segments of the table a scan of a whole collection reads at a time: 4
-    /// by default, between 1 and 16; a value outside is moved to the nearest bound.
-    /// More segments are faster on a large table, and use its capacity faster.
+    /// by default, between 1 and 16; a value outside of this range is replaced by the
+    /// nearest bound. More segments are faster on a large table, but use up its capacity
+    /// faster.
     pub fn scan_segments(mut self, segments: u32) -> Self {
         self.segments = segments.clamp(1, MAX_SEGMENTS);
         self
     }
 
-    /// Spreads one hot limit over several items, each in a partition of its own:
-    /// a single one takes about a thousand calls a second. Between 1 and 64 shards; a
-    /// value outside is moved to the nearest bound.
+    /// Spreads one hot limit over several items, each in a separate partition, because a
+    /// single item allows about a thousand takes a second. Between 1 and 64 shards; a
+    /// value outside of this range is replaced by the nearest bound.
     ///
-    /// What it costs:
-    /// - Never more is granted than the quota allows, and sometimes less: a take
-    ///   asks one shard, chosen at random, and if that denies its neighbour, and
-    ///   is denied though others may have tokens left. Of a burst that the shards
-    ///   do not divide, the rest is lost.
-    /// - One request may take as many tokens as one shard holds: the burst
-    ///   divided by the shards. More is `InvalidInput`.
+    /// It has these costs:
+    /// - Never more is granted than the quota allows, but sometimes less. A take tries
+    ///   one shard, chosen at random, and if that denies it the next shard. It is then
+    ///   denied even if other shards have tokens left. If the burst is not a multiple of
+    ///   the number of shards, the remainder is never granted.
+    /// - One request may take at most the tokens of one shard, which is the burst divided
+    ///   by the number of shards. More is `InvalidInput`.
     /// - The number of tokens left is an estimate, from one shard.
-    /// - A denial is two calls; a peek, a reset and a delete are one for each
-    ///   shard, no snapshot. Closures ([`RateLimitStore::update`](store_core::RateLimitStore::update))
-    ///   are `Unsupported`.
+    /// - A denial is two calls. A peek, a reset and a delete are one call for each shard,
+    ///   and not a snapshot. Closures
+    ///   ([`RateLimitStore::update`](store_core::RateLimitStore::update)) are
+    ///   `Unsupported`.
     ///
-    /// All processes must spread a key alike. Changing it begins with full buckets.
+    /// All processes must use the same number of shards for a key. After a change all
+    /// buckets are full.
     pub fn spread_limit(mut self, key: impl Into<String>, shards: u32) -> Self {
         self.spread.insert(key.into(), shards.clamp(1, MAX_SHARDS));
         self
     }
 
     /// Gives the chunks of an object a time to live until it is published, so that
-    /// DynamoDB removes, at no cost, what a process that died left behind; a sweep
-    /// does too, if one is run. `life` must be longer than any object takes to be
-    /// written: one that takes longer is not published. Off by default, because
-    /// each chunk's capacity is then used twice: to write it, and to make it permanent.
+    /// DynamoDB removes the chunks that a dead process left, at no cost. A sweep would
+    /// remove them, too. `life` must be longer than it takes to write any object; an
+    /// object that takes longer is not published. Off by default, because it uses the
+    /// capacity of each chunk twice: to write it, and to make it permanent.
     pub fn orphans_expire(mut self, life: Duration) -> Self {
         self.orphans = Some(life);
         self
     }
 
-    /// Has [`DynamoDbStore::setup`] turn point-in-time recovery on, which AWS
-    /// charges for. If this is off, which is the default, `setup` leaves it as it is.
+    /// Whether [`DynamoDbStore::setup`] turns on point-in-time recovery, for which AWS
+    /// charges. If `false`, the default, `setup` does not change the table's setting.
     pub fn point_in_time_recovery(mut self, on: bool) -> Self {
         self.point_in_time_recovery = on;
         self
@@ -245,7 +247,7 @@ impl DynamoDbBuilder {
         self
     }
 
-    /// What a store with these options can do.
+    /// The capabilities of a store with these options.
     pub fn capabilities(&self) -> Capabilities {
         let mut capabilities = Capabilities::new(BACKEND);
         capabilities.transactions = Support::Native;
@@ -254,14 +256,14 @@ impl DynamoDbBuilder {
         capabilities.native_expiry = Support::Native;
         capabilities.blobs = Support::Emulated;
         capabilities.rate_limits = Support::native_if(cfg!(feature = "limits"));
-        // As AWS promises it: each write is in three zones of the region.
+        // AWS documents that each write is stored in three availability zones of the
+        // region.
         capabilities.durability = Durability::Replicated;
         capabilities.compiled()
     }
 
-    /// Opens the store. The server is asked about the table, so that a wrong
-    /// endpoint or wrong credentials are found here; a table that does not exist
-    /// yet is not refused.
+    /// Opens the store. It sends a request about the table, so that a wrong endpoint or
+    /// wrong credentials are reported here. The table need not exist yet.
     ///
     /// # Errors
     /// `Config` for a wrong option or a server whose certificate is not trusted,
@@ -270,7 +272,7 @@ impl DynamoDbBuilder {
         DynamoDbStore::open(self.resolved()?).await
     }
 
-    /// These options, with those of a URL in place.
+    /// These options, combined with those of the URL.
     pub(crate) fn resolved(mut self) -> Result<Self> {
         if let Source::Url(text) = &self.source {
             self.source = Source::Parsed(Box::new(text.parse()?));
@@ -284,7 +286,7 @@ impl DynamoDbBuilder {
         Ok(self.with(address.own))
     }
 
-    /// These options, with those of `own` in place.
+    /// These options, replaced by those that `own` contains.
     pub(crate) fn with(mut self, own: Own) -> Self {
         self.region = own.region.or(self.region);
         self.endpoint = own.endpoint.or(self.endpoint);

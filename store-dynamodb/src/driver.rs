@@ -19,10 +19,10 @@ use store_core::config::StoreUrl;
 use crate::config::DynamoDbBuilder;
 use crate::error::config;
 
-/// The two ways to call, over one HTTP client.
+/// Two clients that share their HTTP connections.
 #[derive(Clone)]
 pub(crate) struct Clients {
-    /// Sends a failed call again, up to twice.
+    /// Repeats a failed call, up to twice.
     pub(crate) reading: Client,
     /// Sends each call once.
     pub(crate) writing: Client,
@@ -36,7 +36,7 @@ impl DynamoDbBuilder {
             Some(client) => client.config().clone(),
             None => self.config().await?,
         };
-        // A late answer is rare, and the next one is probably not late: try again soon.
+        // Slow replies are rare, so the next one is probably fast: try again soon.
         let again = RetryConfig::standard()
             .with_max_attempts(3)
             .with_initial_backoff(Duration::from_millis(50));
@@ -73,7 +73,7 @@ impl DynamoDbBuilder {
     async fn config(&self) -> Result<Config> {
         let http = self.http()?;
         let mut builder = match (&self.region, &self.credentials) {
-            // Nothing is left for the environment to say.
+            // The environment has nothing to add.
             (Some(_), Some(_)) => Config::builder().behavior_version(BehaviorVersion::latest()),
             _ => {
                 let mut loader = aws_config::defaults(BehaviorVersion::latest());
@@ -101,18 +101,18 @@ impl DynamoDbBuilder {
         let config = builder
             .http_client(http)
             .timeout_config(timeouts)
-            // Each call has its timeout.
+            // Not needed, because each call has a timeout.
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
             .build();
         if config.region().is_none() {
             return Err(crate::error::config(
-                "no region is named; call DynamoDbBuilder::region, or set AWS_REGION",
+                "no region is configured; call DynamoDbBuilder::region, or set AWS_REGION",
             ));
         }
         Ok(config)
     }
 
-    /// One client, for DynamoDB and for the service that gives credentials.
+    /// The HTTP client for DynamoDB and for the service that issues credentials.
     fn http(&self) -> Result<SharedHttpClient> {
         let named = self.tls.authorities()?;
         let is_plain = |url: &String| url.starts_with("http://");
@@ -136,7 +136,7 @@ fn malformed_authorities() -> store_core::Error {
     config("the certificate authorities are not valid PEM")
 }
 
-/// Refuses authorities that the SDK's client would panic on.
+/// Refuses authorities on which the SDK's client would panic.
 fn check_authorities(pem: &[u8]) -> Result<()> {
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(pem) {

@@ -1,6 +1,6 @@
 //! Errors of DynamoDB and its SDK as [`Error`].
 //!
-//! Of a server's error only the code is used, because its message may quote a request.
+//! Only the code of a server's error is used, because its message may quote the request.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -34,8 +34,8 @@ const THROTTLED: [&str; 6] = [
     "ThrottlingException",
 ];
 
-/// Whether the server wrote nothing and may accept the same request in a moment, because
-/// it throttles or another transaction holds the item.
+/// Whether the server wrote nothing and may soon accept the same request, because it
+/// throttles or another transaction holds the item.
 pub(crate) fn is_for_now(error: &Error) -> bool {
     let code = error.source().and_then(|e| e.downcast_ref::<Code>());
     error.is(ErrorKind::Contended) || code.is_some_and(|code| THROTTLED.contains(&&*code.0))
@@ -73,7 +73,7 @@ fn unanswered(kind: ErrorKind, effect: Effect) -> Error {
     Error::new(kind, advice).with_retry(effect.if_lost())
 }
 
-/// The request was not sent, or no reply was received.
+/// The error for a request that was not sent or received no reply.
 fn undelivered(e: &(dyn StdError + 'static), effect: Effect) -> Error {
     let io = find::<io::Error>(e).map(|io| io::Error::from(io.kind()));
     let with_source = |error: Error| match io {
@@ -105,8 +105,8 @@ fn find<'e, T: StdError + 'static>(e: &'e (dyn StdError + 'static)) -> Option<&'
         if let Some(found) = e.downcast_ref() {
             return Some(found);
         }
-        // The source of an `io::Error` is that of the error it wraps, which `find` must
-        // not skip.
+        // `source` of an `io::Error` skips the error that it wraps, which `find` must
+        // check.
         next = match e.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
             Some(wrapped) => Some(wrapped),
             None => e.source(),
@@ -186,7 +186,7 @@ fn classify(code: &str, effect: Effect) -> (ErrorKind, Retry, &'static str) {
     }
 }
 
-/// An error of the configuration: only another configuration can help.
+/// An error of the configuration, which a retry cannot resolve.
 pub(crate) fn config(message: impl Into<std::borrow::Cow<'static, str>>) -> Error {
     Error::new(ErrorKind::Config, message).with_backend(BACKEND)
 }

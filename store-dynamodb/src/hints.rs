@@ -2,18 +2,19 @@
 //! right form.
 //!
 //! A hint is a guess that the server checks, and a wrong one costs one more call. So two
-//! keys may share a place, and nothing has to be evicted.
+//! keys may share a slot of the table, and no hint needs to be evicted.
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The number of places: 1 MiB, which the system allocates as it is used.
+/// The number of slots. They take 1 MiB, which the operating system allocates when it is
+/// used.
 const PLACES: usize = 1 << 17;
 
 pub(crate) struct Hints {
     places: Box<[AtomicU64]>,
-    /// Seeded at random, so that a client cannot choose keys that share a place.
+    /// Seeded at random, so that a client cannot choose keys that share a slot.
     hasher: RandomState,
 }
 

@@ -164,7 +164,7 @@
 //! Cached records therefore need a time to live.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
-// Parts of a contract that is not compiled may be unused.
+// Code for a contract whose feature is disabled may be unused.
 #![cfg_attr(
     not(all(feature = "blobs", feature = "limits")),
     allow(dead_code, unused_imports)
@@ -230,7 +230,7 @@ pub struct DynamoDbStore {
 }
 
 impl DynamoDbStore {
-    /// Opens the store that the URL names; see [`DynamoDbBuilder::url`].
+    /// Opens the store at the URL; see [`DynamoDbBuilder::url`].
     ///
     /// # Errors
     /// As [`DynamoDbBuilder::connect`].
@@ -247,13 +247,14 @@ impl DynamoDbStore {
         Self::builder().connect().await
     }
 
-    /// Options: table, region, endpoint, credentials, TLS, timeouts, the clock.
+    /// A builder, with options for the table, region, endpoint, credentials, TLS,
+    /// timeouts and clock.
     pub fn builder() -> DynamoDbBuilder {
         DynamoDbBuilder::default()
     }
 
-    /// Opens the store in the table `store` through the SDK's own client; see
-    /// [`DynamoDbBuilder::client`] for what of it is used.
+    /// Opens the store in the table `store` through a client of the SDK; see
+    /// [`DynamoDbBuilder::client`] for the parts of it that are used.
     ///
     /// # Errors
     /// As [`DynamoDbBuilder::connect`].
@@ -296,7 +297,7 @@ impl DynamoDbStore {
     /// and safe when many processes start at the same time.
     ///
     /// # Errors
-    /// `Config` if there is a table of this name with another shape, and the message
+    /// `Config` if there is a table of this name with another schema, and the message
     /// says what differs; or if a collection was set up with other flags before.
     /// `PermissionDenied` if these credentials do not permit it.
     #[doc(alias("create table"))]
@@ -309,7 +310,7 @@ impl DynamoDbStore {
     /// client stays usable.
     ///
     /// # Errors
-    /// None; the result is for uniformity.
+    /// None. It returns a `Result` because other backends can fail.
     pub async fn close(&self) -> Result<()> {
         self.store.close().await
     }

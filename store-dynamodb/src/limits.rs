@@ -1,5 +1,5 @@
-//! Rate limits: a take is one conditional update; a closure's change is a read and a
-//! swap, which concurrent changes of one key share.
+//! Rate limits: a take is one conditional update; an update by a closure is a read and a
+//! compare-and-swap, which concurrent updates of one key share.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -23,7 +23,7 @@ use crate::spread;
 use crate::take::{Guess, Update};
 use crate::wire::Item;
 
-/// Buckets, an item for each key with attributes for each quota.
+/// Rate limits: an item for each key, with an attribute for each quota.
 pub(crate) struct DynamoDbLimits {
     items: Arc<Items>,
     coalescer: Coalescer<Items>,
@@ -31,7 +31,8 @@ pub(crate) struct DynamoDbLimits {
     spread: HashMap<String, u32>,
 }
 
-/// The items of buckets, each named by its partition key.
+/// The items of buckets, as the shared compare-and-swap code reads and writes them, by
+/// partition key.
 struct Items {
     shared: Arc<Shared>,
     hints: Hints,
@@ -79,7 +80,8 @@ impl Buckets for Items {
 }
 
 impl Items {
-    /// Writes `new` whole, if the condition holds; otherwise returns the stored item.
+    /// Replaces the item by `new` if the condition holds; otherwise returns the stored
+    /// item.
     async fn put(
         &self,
         own: &str,
@@ -124,7 +126,7 @@ impl Items {
         Ok(outcome(sent, "update")?.map(|_| Mark::default()))
     }
 
-    /// Notes the buckets that a closure wrote, for the next take.
+    /// Stores hints from the buckets that a closure wrote, for the next take.
     fn note(&self, own: &str, bucket: &Bucket) {
         for entry in bucket.entries() {
             if let State::Tat(tat) = entry.state {
@@ -133,7 +135,8 @@ impl Items {
         }
     }
 
-    /// Sends a take once: its answer, or what is stored if its condition failed.
+    /// Sends a take once. Returns the reply, or the stored buckets if its condition
+    /// failed.
     async fn take(&self, own: &str, update: &Update) -> Result<Result<Item, Stored>> {
         let sent = self
             .shared
@@ -155,7 +158,7 @@ impl Items {
         }
     }
 
-    /// What the stored buckets say to a take: denied, or how to go on.
+    /// Whether the stored buckets deny the take, or how it continues.
     fn judge(&self, own: &str, take: &Take<'_>, stored: &Stored) -> Judged {
         let mut decisions = Decisions::new(take);
         let mut tats = Vec::new();
@@ -167,7 +170,7 @@ impl Items {
                 None => None,
             };
             decisions.add(quota, tat);
-            // Zero is for none.
+            // Zero means no arrival time.
             tats.push(tat.map_or(0, |tat| tat.as_nanos().max(1)));
         }
         let ttl = stored.version.ttl;
@@ -180,10 +183,10 @@ impl Items {
     }
 }
 
-/// What is to be done about a take that was not made.
+/// How a take continues after its condition failed.
 enum Judged {
     Denied(Decision),
-    /// It fits, if the buckets stay as they are.
+    /// It is sent again with this guess, and is allowed if the buckets do not change.
     Again(Guess),
     /// A closure wrote one of the buckets.
     Tokens,
@@ -221,9 +224,10 @@ impl DynamoDbLimits {
         updated.map_err(|error| error.with_backend(BACKEND))
     }
 
-    /// Takes from the item `own`. A take is sent again only after it was surely refused.
+    /// Takes from the item `own`. A take is sent again only if the server certainly
+    /// refused it.
     pub(crate) async fn take_from(&self, own: &str, take: &Take<'_>) -> Result<Decision> {
-        // At the end of time no take fits, even in a full bucket.
+        // Beyond this time the new arrival time would exceed the latest timestamp.
         let mut quotas = take.quotas().iter();
         if quotas.any(|quota| take.terms(quota).latest < take.now()) {
             return take_by_update(self, take).await;
@@ -267,7 +271,8 @@ impl DynamoDbLimits {
             .send()
             .await
             .map(drop)
-            // A second delete would also remove what was taken after the first.
+            // Not repeated, because it would also remove takes that came after the first
+            // delete.
             .map_err(|e| from_sdk(e, Effect::Write, "delete"))
     }
 }

@@ -1,4 +1,4 @@
-//! Records: each primitive one request.
+//! Records: each primitive is one request.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -20,10 +20,10 @@ use crate::scan;
 use crate::shared::Shared;
 use crate::wire::{self, Item, PK, SK, malformed};
 
-/// The most keys in one BatchGetItem.
+/// The maximum number of keys in one BatchGetItem.
 const MOST_KEYS: usize = 100;
 
-/// How often keys that the server left out are requested without getting any item.
+/// How often keys that the server left unprocessed are requested again without progress.
 const ATTEMPTS: u32 = 12;
 
 /// The records. Each commit is attempted once; a lost reply is left to
@@ -157,7 +157,7 @@ impl RecordStore for DynamoDbRecords {
         self.shared.ping("ping").await
     }
 
-    /// There is nothing to do: the server removes expired items.
+    /// Does nothing, because the server removes expired items.
     async fn sweep(&self, _: Duration) -> Result<Swept> {
         self.shared.clients()?;
         Ok(Swept::default())

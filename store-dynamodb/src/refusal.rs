@@ -1,4 +1,4 @@
-//! The outcome of a conditional write: done, or refused with the stored item.
+//! The outcome of a conditional write: written, or refused with the stored item.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -25,7 +25,7 @@ pub(crate) trait Conditional:
     fn stored(self) -> Result<Item, Self>;
 }
 
-/// The errors of the three writes, which have no type in common.
+/// Implements the trait for the errors of the three writes, which share no type.
 macro_rules! conditional {
     ($($error:ident),*) => {$(
         impl Conditional for $error {
@@ -41,7 +41,7 @@ macro_rules! conditional {
 
 conditional!(DeleteItemError, PutItemError, UpdateItemError);
 
-/// The answer of a write, or the stored item for which its condition failed.
+/// The reply to a write, or the stored item for which its condition failed.
 pub(crate) fn outcome<T, E, R>(
     sent: Result<T, SdkError<E, R>>,
     operation: &'static str,

@@ -1,4 +1,4 @@
-//! Pages of one partition: a query of a sort key's prefix.
+//! Pages of one partition: a query for a prefix of the sort key.
 
 use std::collections::HashMap;
 

@@ -1,4 +1,4 @@
-//! A store's options as a configuration file has them.
+//! A store's options for configuration files.
 
 use std::fmt;
 use std::time::Duration;
@@ -9,8 +9,8 @@ use store_core::config::Tls;
 use crate::DynamoDbBuilder;
 use crate::url::Own;
 
-/// The same options as data, from a configuration file. An option that is not given is
-/// as in a new [`DynamoDbBuilder`].
+/// The options of a [`DynamoDbBuilder`] as data, for configuration files. An option that
+/// is not given has the builder's default.
 ///
 /// ```
 /// use store_dynamodb::{DynamoDbBuilder, DynamoDbConfig};

@@ -14,13 +14,13 @@ use crate::error::{BACKEND, Effect, config, from_sdk};
 use crate::shared::Shared;
 use crate::wire::{PK, SK, TTL};
 
-/// How long a new table may take until it can be used.
+/// How long a new table may take to become active.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// The pause between two questions whether it can.
+/// The delay between two checks.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// The attributes of the key, and their places in it.
+/// The key attributes and their types.
 const SHAPE: [(&str, KeyType); 2] = [(PK, KeyType::Hash), (SK, KeyType::Range)];
 
 pub(crate) async fn setup(shared: &Shared, point_in_time_recovery: bool) -> Result<()> {
@@ -82,7 +82,7 @@ async fn create(shared: &Shared) -> Result<()> {
     }
     match request.send().await {
         Ok(_) => Ok(()),
-        // Another process creates it at this moment.
+        // Another process is creating the table.
         Err(e) if e.code() == Some("ResourceInUseException") => Ok(()),
         Err(e) => Err(failed(e)),
     }
@@ -113,7 +113,7 @@ async fn wait_for(shared: &Shared) -> Result<TableDescription> {
         .unwrap_or_else(|_| Err(late()))
 }
 
-/// Refuses a table of another shape, and says what differs.
+/// Refuses a table with another schema; the error says what differs.
 fn check(name: &str, table: &TableDescription) -> Result<()> {
     let type_of = |name: &str| {
         let mut attributes = table.attribute_definitions().iter();
@@ -192,7 +192,7 @@ async fn expire(shared: &Shared) -> Result<()> {
         .await;
     match sent {
         Ok(_) => Ok(()),
-        // Another process turned it on at this moment.
+        // Another process has just turned it on.
         Err(e) if e.code() == Some("ValidationException") => Ok(()),
         Err(e) => Err(failed(e)),
     }

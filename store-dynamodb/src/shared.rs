@@ -15,10 +15,11 @@ use crate::config::DynamoDbBuilder;
 use crate::driver::Clients;
 use crate::error::{BACKEND, Effect, from_sdk};
 
-/// Clocks that differ by no more are taken as equal: a server's answer has whole seconds.
+/// Clocks that differ by at most this are considered equal, because the server reports
+/// whole seconds.
 const SAME: Duration = Duration::from_secs(2);
 
-/// In nanoseconds.
+/// A second in nanoseconds.
 const SECOND: u64 = 1_000_000_000;
 
 pub(crate) struct Shared {
@@ -28,8 +29,9 @@ pub(crate) struct Shared {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) segments: u32,
     grace: Duration,
-    /// How far the server's clock was ahead of ours when the store was opened,
-    /// in nanoseconds. It never changes, so that a commit that is sent again is equal.
+    /// How far the server's clock was ahead of the store's when the store was opened, in
+    /// nanoseconds. It does not change later, so that the second copy of a transaction
+    /// equals the first.
     ahead: i64,
 }
 
@@ -47,7 +49,7 @@ impl Shared {
         if let Some(server) = ping.server_time
             && ping.skew.is_some_and(|skew| skew > SAME)
         {
-            // Both are at most `i64::MAX`.
+            // Timestamps are at most `i64::MAX`.
             shared.ahead = server.as_nanos() as i64 - shared.now().as_nanos() as i64;
         }
         Ok(shared)
@@ -72,7 +74,7 @@ impl Shared {
         Ok(self.clients()?.writing)
     }
 
-    /// When the server may remove what expires at this moment, by the server's
+    /// When the server may remove an item that expires at `expires_at`, by the server's
     /// clock, in seconds.
     pub(crate) fn ttl(&self, expires_at: Timestamp) -> u64 {
         self.ttl_after(expires_at, self.grace)
@@ -87,19 +89,20 @@ impl Shared {
     fn ttl_after(&self, expires_at: Timestamp, grace: Duration) -> u64 {
         let ours = (expires_at + grace).as_nanos();
         let theirs = ours.saturating_add_signed(self.ahead);
-        // Zero means none.
+        // Zero means no expiry.
         theirs.div_ceil(SECOND).max(1)
     }
 
-    /// The inverse of [`Shared::ttl`]: by when everything with this `remove_at` has expired.
+    /// The inverse of [`Shared::ttl`]: the time by which every item with this `remove_at`
+    /// has expired.
     pub(crate) fn expired_by(&self, ttl: u64) -> Timestamp {
         let theirs = Timestamp::from_nanos(ttl.saturating_mul(SECOND));
         let ours = theirs.as_nanos().saturating_add_signed(-self.ahead);
         Timestamp::from_nanos(ours) - self.grace
     }
 
-    /// Asks about the table. That it does not exist, or that the credentials do not
-    /// permit the question, is an answer of the server too.
+    /// Sends a request about the table. It also succeeds if the server replies that the
+    /// table does not exist or that the credentials do not permit the request.
     pub(crate) async fn ping(&self, operation: &'static str) -> Result<Ping> {
         let date = Date::default();
         let asked = self
@@ -121,7 +124,7 @@ impl Shared {
         Ok(server_time.map_or_else(Ping::default, |server| Ping::at(server, self.now())))
     }
 
-    /// Closes the store. Calls that already began are not affected.
+    /// Closes the store. Calls in progress continue.
     pub(crate) fn close(&self) {
         *self.clients.write().unwrap_or_else(PoisonError::into_inner) = None;
     }
@@ -136,7 +139,7 @@ impl fmt::Debug for Shared {
     }
 }
 
-/// The server's time from the header of its answer.
+/// The server's time, from the `Date` header of its reply.
 #[derive(Clone, Debug, Default)]
 struct Date(Arc<Mutex<Option<Timestamp>>>);
 

@@ -1,8 +1,8 @@
-//! One hot key over several items, each in a partition of its own.
+//! Spreads one hot key over several items, each in a separate partition.
 //!
 //! Every shard has the whole quota, and a take of `t` tokens takes `n·t` from
-//! one of the `n` shards. So a shard holds an n-th of the burst and refills at an n-th
-//! of the rate, in the same integers, and all of them together never grant more
+//! one of the `n` shards. So a shard holds an n-th of the burst and refills at an n-th of
+//! the rate, computed with the same integers, and all shards together never grant more
 //! than the quota. They may grant less: tokens in one shard are of no use to a take from
 //! another.
 
@@ -24,7 +24,7 @@ pub(crate) fn whole(key: LimitKey<'_>) -> String {
     [LIMITS, key.as_str()].concat()
 }
 
-/// The partition key of one of its shards. No other key begins like it.
+/// The partition key of one shard. No other kind of key has this prefix.
 fn shard(key: LimitKey<'_>, number: u32) -> String {
     format!("l{number}:{}", key.as_str())
 }
@@ -33,7 +33,7 @@ fn all(key: LimitKey<'_>, shards: u32) -> impl Iterator<Item = String> {
     (0..shards).map(move |number| shard(key, number))
 }
 
-/// Takes from one shard, chosen at random, or from its neighbour.
+/// Takes from one shard, chosen at random, or if that denies from the next.
 pub(crate) async fn take(
     limits: &DynamoDbLimits,
     take: &Take<'_>,
@@ -66,14 +66,14 @@ fn unbounded(quotas: &QuotaSet) -> Result<QuotaSet> {
     QuotaSet::new(quotas.iter().map(lifted).collect::<Result<Vec<_>>>()?)
 }
 
-/// A number whose remainders are evenly distributed over calls and processes.
+/// A number whose remainders are evenly distributed across calls and processes.
 fn random() -> u32 {
     // The low bits of a version count up from a random start.
     let [.., a, b, c, d] = Version::unique().to_bytes();
     u32::from_be_bytes([a, b, c, d]).wrapping_mul(0x9e37_79b9) >> 8
 }
 
-/// All shards as one bucket, which will be full after the average time of the shards.
+/// Merges all shards into one bucket, which is full after the average time of the shards.
 pub(crate) async fn peek(
     limits: &DynamoDbLimits,
     key: LimitKey<'_>,
@@ -137,7 +137,7 @@ pub(crate) async fn reset(
     Ok(())
 }
 
-/// The error of a closure that would change a spread key.
+/// The error for an update of a spread key by a closure.
 pub(crate) fn no_closures() -> Error {
     Error::unsupported(
         "this key is spread over shards, but a closure changes one bucket; do not spread it",

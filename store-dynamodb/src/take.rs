@@ -1,11 +1,12 @@
 //! A take as one conditional update.
 //!
-//! DynamoDB adds and compares, but it has no maximum function. So the update has one of
-//! two forms, for an arrival time behind the clock and for one ahead of it, chosen by
-//! the state that was last seen and checked by the condition. Behind the clock, the new
-//! arrival time is a constant; ahead of it, it is the old one plus an increment. If the
-//! guess was wrong, the server writes nothing and returns the stored item, by which the
-//! take is denied or sent again in the other form.
+//! DynamoDB can add and compare, but it has no maximum function. So the update has two
+//! forms: one for an arrival time before the current time and one for an arrival time
+//! after it. The last known state selects the form, and the update's condition checks it.
+//! In the first form the new arrival time is a constant, in the second it is the old one
+//! plus an increment. If the guess was wrong, the server writes nothing and returns the
+//! stored item, which determines whether the take is denied or sent again in the other
+//! form.
 
 use std::collections::HashMap;
 
@@ -31,12 +32,12 @@ impl Guess {
         let of = |part: &str| hints.get(own, part);
         Self {
             tats: take.quotas().iter().map(|quota| of(quota.name())).collect(),
-            // No quota has an empty name.
+            // The empty name stands for `remove_at`, because no quota has it.
             ttl: of(""),
         }
     }
 
-    /// For the next take.
+    /// Stores the state as hints for the next take.
     pub(crate) fn note(&self, hints: &Hints, own: &str, take: &Take<'_>) {
         for (quota, tat) in take.quotas().iter().zip(&self.tats) {
             hints.set(own, quota.name(), *tat);
@@ -48,15 +49,15 @@ impl Guess {
 /// The guessed state of a quota's bucket.
 #[derive(Clone, Copy)]
 enum Form {
-    /// There is none.
+    /// There is no bucket.
     New,
-    /// Its arrival time is not after the clock's.
+    /// Its arrival time is not after the current time.
     Behind,
-    /// Its arrival time is after the clock's.
+    /// Its arrival time is after the current time.
     Ahead,
 }
 
-/// The update that takes, on the condition that the guess is right.
+/// The update expression of a take, with the condition that the guess is right.
 pub(crate) struct Update {
     set: Vec<String>,
     conditions: Vec<String>,
@@ -93,8 +94,8 @@ impl Update {
         update
     }
 
-    /// Takes from the quota's bucket. Its attribute is a number only if a take wrote it;
-    /// for one that a closure wrote see `take_by_update`.
+    /// Takes from the quota's bucket. The attribute is a number only if a take wrote it;
+    /// a bucket that a closure wrote is changed by `take_by_update`.
     fn take(&mut self, i: usize, quota: &str, terms: Terms) {
         let own = self.named(i, bucket::name(quota));
         let set = match self.forms[i] {
@@ -124,7 +125,8 @@ impl Update {
         self.conditions.push(condition);
     }
 
-    /// An attribute's name in expressions: its own, or a placeholder if that is no word.
+    /// The name of an attribute in expressions: its own, or a placeholder if it contains
+    /// other characters than letters, digits and underscores.
     fn named(&mut self, i: usize, name: String) -> String {
         if name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
             return name;
@@ -134,8 +136,8 @@ impl Update {
         placeholder
     }
 
-    /// Lets the server remove the item no earlier than it may. A later time that another
-    /// take wrote stays.
+    /// Moves `remove_at` to a later time if necessary. A later time that another take
+    /// wrote is not changed.
     fn extend(&mut self, shared: &Shared, take: &Take<'_>) {
         let last = take
             .quotas()
@@ -197,7 +199,7 @@ impl Update {
                 before.push(Some(was.ok_or_else(wire::malformed)?));
                 tats.push(tat);
             } else {
-                // An arrival time behind the clock decides as none does.
+                // An arrival time before the current time has the same effect as none.
                 before.push(None);
                 tats.push(take.now().as_nanos() + increment);
             }

@@ -10,7 +10,7 @@ use crate::error::config;
 /// The schemes of DynamoDB's URLs.
 pub(crate) const SCHEMES: &[&str] = &["dynamodb"];
 
-/// What a URL says. Without `Debug`, which would show the secret.
+/// The content of a URL. It has no `Debug`, which would show the secret.
 pub(crate) struct Address {
     pub(crate) table: Option<String>,
     /// An access key's id and its secret.
@@ -31,12 +31,12 @@ pub(crate) struct Own {
     pub(crate) point_in_time_recovery: Option<bool>,
 }
 
-/// Reads `url`. No error shows a part of it that may be secret.
+/// Parses `url`. No error contains a part of it that may be secret.
 pub(crate) fn read(url: &StoreUrl) -> Result<Address> {
     url.expect_scheme(SCHEMES)?;
     if !url.path().is_empty() {
         return Err(config(
-            "the URL has no path: dynamodb://table?region=eu-central-1&endpoint=http://host:port",
+            "the URL must not have a path; write dynamodb://table?region=eu-central-1&endpoint=http://host:port",
         ));
     }
     let table = match url.hosts() {

@@ -1,4 +1,4 @@
-//! Records as DynamoDB's items.
+//! Records as DynamoDB items.
 
 use std::collections::HashMap;
 
@@ -40,7 +40,7 @@ pub(crate) fn number(number: u64) -> AttributeValue {
     AttributeValue::N(number.to_string())
 }
 
-/// A moment, to the nanosecond.
+/// A time in nanoseconds.
 pub(crate) fn time(time: Timestamp) -> AttributeValue {
     number(time.as_nanos())
 }
@@ -49,7 +49,7 @@ pub(crate) fn partition_key(partition: &str) -> String {
     [RECORDS, partition].concat()
 }
 
-/// A collection's name has no colon, so this ends it.
+/// The sort key. The colon ends the collection's name, which contains none.
 pub(crate) fn sort_key(collection: Collection, id: &str) -> String {
     [collection.name(), ":", id].concat()
 }
@@ -117,8 +117,7 @@ pub(crate) fn record(mut item: Item, partition: &Partition, key: &RecordKey) -> 
     ))
 }
 
-/// The record of an item, named by its own key; `None` if it is not in
-/// `collection`.
+/// The record of an item, with the name in its key; `None` if it is not in `collection`.
 pub(crate) fn named(item: Item, collection: Collection) -> Result<Option<Record>> {
     let of = |name| item.get(name).and_then(|value| value.as_s().ok());
     let partition = of(PK).and_then(|pk| pk.strip_prefix(RECORDS));
@@ -137,7 +136,7 @@ pub(crate) fn version(item: &Item) -> Result<Option<Version>> {
         .transpose()
 }
 
-/// A moment to the nanosecond.
+/// An attribute that is a time in nanoseconds.
 pub(crate) fn moment(item: &Item, name: &str) -> Result<Option<Timestamp>> {
     Ok(integer(item, name)?.map(Timestamp::from_nanos))
 }
@@ -151,7 +150,7 @@ pub(crate) fn integer(item: &Item, name: &str) -> Result<Option<u64>> {
 
 pub(crate) fn malformed() -> Error {
     Error::corrupt(
-        "a stored item does not have the form that this store writes; was it changed by hand?",
+        "a stored item does not have the format that this store writes; was it changed by hand?",
     )
     .with_backend(BACKEND)
 }

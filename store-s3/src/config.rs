@@ -44,8 +44,8 @@ pub struct S3Builder {
     pub(crate) connect_timeout: Duration,
 }
 
-/// The same options as data, from a configuration file. What is missing is as
-/// in a new [`S3Builder`]. Credentials are not part of it: see
+/// The options of an [`S3Builder`] as data, for configuration files. An option that is
+/// not given has the builder's default. Credentials are not part of it, see
 /// [`S3Builder::url`].
 ///
 /// ```
@@ -134,35 +134,35 @@ impl S3Builder {
     /// Where the bucket is: `s3://bucket/prefix?region=…&endpoint=…`.
     ///
     /// - `region`: `us-east-1` unless the environment says otherwise.
-    /// - `endpoint`: another server than Amazon's, as in
+    /// - `endpoint`: the URL of a server other than Amazon's, as in
     ///   `endpoint=http://localhost:9000`.
-    /// - `virtual_hosted=true`: the bucket in the host's name instead of the
+    /// - `virtual_hosted=true`: puts the bucket's name into the host name instead of the
     ///   path.
     ///
-    /// Credentials come from [`S3Builder::credentials`], or as Amazon's own
-    /// clients find them: `AWS_ACCESS_KEY_ID` and the like in the environment, a
-    /// web identity, a container's or a machine's role.
+    /// Credentials come from [`S3Builder::credentials`], or from where Amazon's clients
+    /// find them: environment variables such as `AWS_ACCESS_KEY_ID`, a web identity, or
+    /// the role of a container or machine.
     ///
-    /// `memory://` is a bucket in memory that no other process sees, for tests.
+    /// `memory://` is a new bucket in this process's memory, for tests.
     pub fn url(mut self, url: impl Into<String>) -> Self {
         self.source = Source::Url(url.into());
         self
     }
 
-    /// The same, of a URL that was parsed already.
+    /// The same as [`url`](Self::url), for a URL that is already parsed.
     pub(crate) fn store_url(mut self, url: StoreUrl) -> Self {
         self.source = Source::Parsed(Arc::new(url));
         self
     }
 
-    /// A bucket through the driver's own client, instead of a URL.
+    /// A client of `object_store` for the bucket, instead of a URL.
     ///
     /// It must send a conditional put **once**: turn its retries off
     /// (`with_retry(RetryConfig { max_retries: 0, .. })`). A put that the
-    /// client repeats fails because its first copy succeeded. The store determines the
-    /// outcome where it can and reports `Ambiguous` where it cannot. The client must not
-    /// cache, and must send to one server only. A part of a
-    /// streamed object that fails then fails the write.
+    /// client repeats fails because its first copy succeeded. The store then determines
+    /// the outcome if it can, and otherwise reports `Ambiguous`. The client must not
+    /// cache, and must send to one server only. Without retries, the failure of one part
+    /// of a streamed object fails the whole write.
     pub fn object_store(mut self, driver: Arc<dyn ObjectStore>) -> Self {
         self.source = Source::Driver(driver);
         self
@@ -188,14 +188,14 @@ impl S3Builder {
 
     /// Separates this store from others in the bucket: the prefix of the names of all
     /// objects, instead of the URL's path. At most 60 letters, digits,
-    /// dashes, underscores, dots and slashes. Two namespaces in one bucket are
-    /// two stores, if neither is in the other.
+    /// dashes, underscores, dots and slashes. Two namespaces in one bucket are two
+    /// stores, unless one is inside the other.
     pub fn namespace(mut self, name: impl Into<String>) -> Self {
         self.prefix = Some(name.into());
         self
     }
 
-    /// [`S3Builder::namespace`] by S3's own word.
+    /// The same as [`S3Builder::namespace`], under S3's name for it.
     pub fn prefix(self, prefix: impl Into<String>) -> Self {
         self.namespace(prefix)
     }
@@ -206,25 +206,24 @@ impl S3Builder {
         self
     }
 
-    /// Declares a collection of the application's own; see
-    /// [`S3Builder::collections`].
+    /// Declares a collection of the application; see [`S3Builder::collections`].
     pub fn collection(self, collection: Collection) -> Self {
         self.collections([collection])
     }
 
-    /// Declares collections of the application's own, so that the sweep removes
-    /// what is deleted or expired in those that are
-    /// [single-use](store_core::Collection::single_use). Nothing else needs them
-    /// declared.
+    /// Declares collections of the application, so that the sweep removes deleted and
+    /// expired records of those that are
+    /// [single-use](store_core::Collection::single_use). Other collections need no
+    /// declaration.
     pub fn collections(mut self, collections: impl IntoIterator<Item = Collection>) -> Self {
         self.collections.extend(collections);
         self
     }
 
-    /// How long a commit of several records may hold a record that another
-    /// commit needs, plus a tenth of it for each of its records; 5 s by default.
-    /// After that the other commit aborts it. The lease only decides how long to
-    /// wait for a process that died: a slow commit that is aborted starts again.
+    /// How long a commit of several records may hold a record that another commit needs,
+    /// 5 s by default; a tenth of it is added for each of the commit's records. After
+    /// that the other commit aborts it. The lease only determines how long to wait for a
+    /// process that died: a slow commit that is aborted starts again.
     pub fn lease(mut self, lease: Duration) -> Self {
         self.lease = lease;
         self
@@ -232,8 +231,8 @@ impl S3Builder {
 
     /// Streamed objects of up to this many bytes are stored with their metadata:
     /// published by one put, opened by one get. 1 MiB by default, which is also the
-    /// maximum. Beginning to replace such an object sends it once more, so a smaller
-    /// bound suits objects that are often rewritten.
+    /// maximum. Beginning to replace such an object sends its content once more, so set a
+    /// smaller bound for objects that are often rewritten.
     pub fn inline(mut self, bytes: usize) -> Self {
         self.blobs.inline = bytes.min(blobs::MAX_INLINE);
         self
@@ -246,9 +245,9 @@ impl S3Builder {
         self
     }
 
-    /// How many parts an open sink has in flight at a time, 4 by default, beside the one
-    /// that it fills: 25 MiB by default. A reader holds as many, including the one that
-    /// it returned last.
+    /// How many parts an open sink has in flight at a time, 4 by default, in addition to
+    /// the one that it fills. With the default part size a sink uses up to 25 MiB of
+    /// memory. A reader holds `in_flight` parts, including the one that it returned last.
     pub fn in_flight(mut self, parts: usize) -> Self {
         self.blobs.in_flight = parts.max(1);
         self
@@ -292,15 +291,15 @@ impl S3Builder {
         capabilities.durability = match &self.source {
             Source::Url(url) if url.starts_with("memory:") => Durability::Process,
             Source::Parsed(url) if url.scheme() == "memory" => Durability::Process,
-            // The client's target is unknown.
+            // It is unknown where an application's client stores objects.
             Source::Driver(_) => Durability::Unknown,
             _ => Durability::Replicated,
         };
         capabilities.compiled()
     }
 
-    /// Opens the store, and reads what [`S3Store::setup`] found out about the
-    /// server, so that a wrong URL is reported here.
+    /// Opens the store. It reads the result of [`S3Store::setup`], so that a wrong URL is
+    /// reported here.
     ///
     /// # Errors
     /// `Config` for a wrong option, or a server that `setup` refused;

@@ -1,4 +1,4 @@
-//! Builds the driver's client of a bucket from the configuration.
+//! Builds the driver's client for a bucket from the configuration.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ pub(crate) struct Driver {
     /// `None` for a driver that the application owns, and in memory.
     pub(crate) remover: Option<Remover>,
     pub(crate) parts: Parts,
-    /// What messages call the place; never with credentials.
+    /// The location of the bucket for messages, without credentials.
     pub(crate) place: String,
     pub(crate) prefix: String,
 }
@@ -41,7 +41,7 @@ impl S3Builder {
         let url: Arc<StoreUrl> = match &self.source {
             Source::None => {
                 return Err(config(
-                    "no bucket is named; call S3Builder::url or S3Builder::object_store",
+                    "no bucket is configured; call S3Builder::url or S3Builder::object_store",
                 ));
             }
             Source::Driver(driver) => {
@@ -72,7 +72,9 @@ impl S3Builder {
             return self.bucket(&url, prefix(url.path()));
         }
         if !url.hosts().is_empty() {
-            return Err(config("a bucket in memory has no name: memory:///prefix"));
+            return Err(config(
+                "a bucket in memory has no name; write memory:///prefix",
+            ));
         }
         url.options().finish()?;
         let driver = Arc::new(InMemory::new());
@@ -96,10 +98,10 @@ impl S3Builder {
         options.finish()?;
         if self.blobs.part_size < MIN_PART {
             return Err(config(
-                "S3 takes no parts of under 5 MiB; give S3Builder::part_size that or more",
+                "S3 accepts no parts of less than 5 MiB; set S3Builder::part_size to that or more",
             ));
         }
-        // Unless the application chose another.
+        // Has no effect if the application has installed a provider.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let (mut driver, endpoint) = located(bucket, &asked)?;
         let region = driver.get_config_value(&AmazonS3ConfigKey::Region);
@@ -117,7 +119,7 @@ impl S3Builder {
         let driver = driver.with_client_options(client.clone());
         let build = |driver: AmazonS3Builder| {
             let built = driver.build().map_err(|_| {
-                // The driver's own words may hold what is configured.
+                // The driver's message may contain configured values.
                 config("the bucket is configured wrongly; check the URL and the credentials")
             });
             built.map(Arc::new)
@@ -130,7 +132,7 @@ impl S3Builder {
         Ok(Driver {
             remover: Some(Remover::new(Arc::clone(&once), region, &client)?),
             driver: once,
-            // A part may be sent again, by its number.
+            // Parts are numbered, so they may be sent again.
             parts: Parts::ById(build(driver)?),
             place: match endpoint {
                 Some(endpoint) => format!("{endpoint}/{bucket}"),
@@ -140,7 +142,7 @@ impl S3Builder {
         })
     }
 
-    /// How the client connects.
+    /// The connection options of the client.
     fn client(&self, plain: bool) -> Result<ClientOptions> {
         let mut options = ClientOptions::new()
             .with_allow_http(plain)
@@ -162,7 +164,7 @@ impl S3Builder {
 fn checked_bucket(url: &StoreUrl) -> Result<&str> {
     let bucket = url
         .host()
-        .map_err(|_| config("the URL names no bucket: s3://bucket/prefix"))?;
+        .map_err(|_| config("the URL names no bucket; write s3://bucket/prefix"))?;
     if bucket.ends_with("--x-s3") {
         return Err(config(
             "a directory bucket (S3 Express One Zone) does not list its objects in order, which \
@@ -179,9 +181,10 @@ fn checked_bucket(url: &StoreUrl) -> Result<&str> {
     Ok(bucket)
 }
 
-/// The driver's builder with the bucket's place, and the endpoint if it is not
-/// Amazon's. Everything that becomes a part of a URL is checked here, whether it
-/// is from the store's URL or from the environment: the driver panics on it.
+/// The driver's builder with the bucket's location, and the endpoint if it is not
+/// Amazon's. Every value that becomes a part of a URL is checked here, whether it comes
+/// from the store's URL or from the environment, because the driver panics on a malformed
+/// URL.
 fn located(bucket: &str, asked: &Options<'_>) -> Result<(AmazonS3Builder, Option<String>)> {
     let mut driver = AmazonS3Builder::from_env()
         .with_bucket_name(bucket)
@@ -211,12 +214,12 @@ fn located(bucket: &str, asked: &Options<'_>) -> Result<(AmazonS3Builder, Option
     Ok((driver, endpoint))
 }
 
-/// The endpoint, normalized and without a slash at its end.
+/// The endpoint, normalized and without a trailing slash.
 fn checked_endpoint(text: &str) -> Result<String> {
     let malformed =
         || config("the option `endpoint` is not of the form http://host:port or https://host:port");
     let lower = text.to_ascii_lowercase();
-    // The parser would repair `http:/host`.
+    // Checked before parsing, because the parser would correct `http:/host`.
     if !["http://", "https://"].iter().any(|s| lower.starts_with(s)) {
         return Err(malformed());
     }

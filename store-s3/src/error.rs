@@ -1,7 +1,7 @@
-//! Maps what S3 and its driver report to one [`Error`].
+//! Converts errors of S3 and its driver to [`Error`].
 //!
-//! An error is classified by its type, its status and its parsed code only. The
-//! driver's messages quote the names of objects, so no text is searched in them.
+//! An error is classified only by its type, its status and its parsed code. The driver's
+//! messages quote names of objects, so they are never searched for text.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -34,8 +34,8 @@ fn chain(e: &object_store::Error) -> impl Iterator<Item = &(dyn StdError + 'stat
 
 /// The status and body of the server's answer. The driver's type for them,
 /// `RequestError::Status`, is not public, but its text has a fixed beginning.
-/// Only an error whose own text begins so is read: the errors around it quote
-/// the request's path first.
+/// Only an error whose text begins with it is parsed, because the errors that wrap it
+/// quote the request's path first.
 fn answer(e: &object_store::Error) -> Option<(u16, String)> {
     chain(e).find_map(|e| {
         let text = e.to_string();
@@ -52,14 +52,14 @@ pub(crate) fn status(e: &object_store::Error) -> Option<u16> {
     answer(e).map(|(status, _)| status)
 }
 
-/// S3's code in an error's body. It is the first element; the server escapes
-/// names, which come later, so that none of them reads as an element.
+/// S3's code in an error's body. It is the first element. Names come later, and the
+/// server escapes them, so a name cannot be mistaken for an element.
 fn code(body: &str) -> Option<&str> {
     let (_, rest) = body.split_once("<Code>")?;
     rest.split_once("</Code>").map(|(code, _)| code)
 }
 
-/// Whether it is the bucket that is missing, and not an object in it.
+/// Whether the bucket is missing, rather than an object in it.
 pub(crate) fn lacks_bucket(e: &object_store::Error) -> bool {
     answer(e).is_some_and(|(_, body)| code(&body) == Some("NoSuchBucket"))
 }
@@ -81,7 +81,7 @@ type Class = (ErrorKind, Retry, &'static str);
 const NO_BUCKET: Class = (
     ErrorKind::Config,
     Retry::Never,
-    "there is no such bucket; make it, or check the URL",
+    "the bucket does not exist; create it, or check the URL",
 );
 
 fn classify(e: &object_store::Error, effect: Effect) -> Class {
@@ -107,7 +107,7 @@ fn classify(e: &object_store::Error, effect: Effect) -> Class {
         object_store::Error::InvalidPath { .. } => (
             Config,
             Retry::Never,
-            "the bucket holds names that are not the store's; give it a prefix of its own",
+            "the bucket contains objects with names that are not the store's; use a separate prefix",
         ),
         e => by_status(e, effect),
     }
@@ -120,7 +120,7 @@ fn by_status(e: &object_store::Error, effect: Effect) -> Class {
         Some(429 | 503) => (
             Unavailable,
             effect.if_lost(),
-            "the server asks for fewer requests; try again later",
+            "the server throttles requests; try again later",
         ),
         Some(409) => (
             Contended,
@@ -130,7 +130,7 @@ fn by_status(e: &object_store::Error, effect: Effect) -> Class {
         Some(501) => (
             Config,
             Retry::Never,
-            "the server does not offer what the store needs",
+            "the server does not support a request that the store needs",
         ),
         Some(500..) => (
             Unavailable,
@@ -140,7 +140,7 @@ fn by_status(e: &object_store::Error, effect: Effect) -> Class {
         Some(301 | 307 | 308) => (
             Config,
             Retry::Never,
-            "the bucket is in another region; name that in the URL",
+            "the bucket is in another region; set the region in the URL",
         ),
         Some(_) => (
             Config,
@@ -178,9 +178,9 @@ fn by_transport(e: &object_store::Error, effect: Effect) -> Class {
     }
 }
 
-/// Whether the TLS library refused the server's certificate. Its error is public
-/// only through rustls, whose text begins with these words; an error that quotes
-/// a URL begins otherwise.
+/// Whether the TLS library refused the server's certificate. Its error type is not
+/// accessible here, but its text begins with these words; an error that quotes a URL
+/// begins differently.
 fn is_untrusted(e: &object_store::Error) -> bool {
     chain(e).any(|e| e.to_string().starts_with("invalid peer certificate"))
 }
@@ -236,7 +236,7 @@ mod tests {
         }
     }
 
-    /// Texts that a search in the driver's messages would find.
+    /// Texts that would mislead a search in the driver's messages.
     const MISLEADING: [&str; 5] = [
         "NoSuchBucket",
         "<Code>NoSuchBucket</Code>",

@@ -1,4 +1,4 @@
-//! Names of things in a bucket.
+//! The names of the store's objects in a bucket.
 //!
 //! ```text
 //! records/users/=acme/=alice      a record
@@ -9,10 +9,9 @@
 //! setup                           what `setup` found out about the server
 //! ```
 //!
-//! Each begins with the store's prefix. An id and a partition are one
-//! segment each, `=` and then the name, so that none is empty, `.` or
-//! `..`. A character that cannot stand there is written as a lead and its code
-//! in hexadecimal:
+//! Each name begins with the store's prefix. An id and a partition are one segment each,
+//! `=` and then the name, so that no segment is empty, `.` or `..`. A character that a
+//! segment must not contain is escaped as a lead character and a code:
 //!
 //! | characters | written as |
 //! |---|---|
@@ -23,14 +22,14 @@
 //! | U+FFFD to U+FFFF | U+FFFD and the last digit |
 //! | all others | themselves |
 //!
-//! The lead sorts where the characters that it stands for do, so encoded names
-//! sort bytewise as the names do; and no code is the beginning of another, so
-//! different names stay different and a prefix stays a prefix. S3 lists by the
-//! bytes of UTF-8, hence in the order of ids.
+//! The lead character sorts like the characters that it escapes, so encoded names have
+//! the same bytewise order as the names. No code is a prefix of another, so encodings of
+//! different names differ, and the encoding of a prefix is a prefix of the encoding. S3
+//! lists names in the order of their UTF-8 bytes, which is therefore the order of ids.
 //!
-//! S3 takes keys of 1024 bytes. An id of 255 bytes may take 766, so a long
-//! partition is cut and ends in its digest: partitions need no order, and the
-//! record says its partition in full.
+//! S3 accepts keys of up to 1024 bytes. An encoded id of 255 bytes may have 766 bytes, so
+//! a long partition is truncated and followed by its digest. Partitions need no order,
+//! and the record contains its partition in full.
 
 use data_encoding::BASE32_NOPAD;
 use sha2::{Digest, Sha256};
@@ -38,18 +37,17 @@ use store_core::{Collection, RecordRef, Result, Version};
 
 use crate::error::config;
 
-/// The longest prefix of a store. With the longest names of everything else a
-/// key then has 1024 bytes at most.
+/// The maximum length of a store's prefix, with which no key is longer than 1024 bytes.
 pub(crate) const MAX_PREFIX: usize = 60;
 
-/// The longest encoded name that is used unchanged where order is not needed.
+/// The maximum length of an encoded partition name that is used without truncation.
 const VERBATIM: usize = 120;
 
-/// How much of a longer one precedes its digest. The digest has 52 bytes, so a name
-/// with one is longer than [`VERBATIM`]: no name is mistaken for another's digest.
+/// How many bytes of a longer name precede its digest. The digest has 52 bytes, so a name
+/// with a digest is longer than [`VERBATIM`], and no verbatim name can equal it.
 const CUT: usize = 80;
 
-/// Where everything of one store is.
+/// The names of all objects of one store.
 #[derive(Clone, Debug)]
 pub(crate) struct Namespace {
     /// Empty, or ending in a slash.
@@ -57,7 +55,7 @@ pub(crate) struct Namespace {
 }
 
 impl Namespace {
-    /// Below `prefix`, which is several segments or none.
+    /// The namespace below `prefix`, which may have several segments or none.
     pub(crate) fn new(prefix: &str) -> Result<Self> {
         let prefix = prefix.trim_matches('/');
         let fits = |segment: &str| {
@@ -86,7 +84,7 @@ impl Namespace {
         self.record_of(at.collection().name(), at.partition(), at.id())
     }
 
-    /// The same, of a collection that is known by its name alone.
+    /// The same for a collection of which only the name is known.
     pub(crate) fn record_of(&self, collection: &str, partition: &str, id: &str) -> String {
         let mut name = self.partition(collection, partition);
         name.push_str("/=");
@@ -112,8 +110,8 @@ impl Namespace {
         format!("{}records", self.prefix)
     }
 
-    /// What the names of a collection's records begin with, if their partition
-    /// begins with `prefix`. Others may begin so too.
+    /// The prefix of the names of a collection's records whose partition begins with
+    /// `prefix`. Other names may have it too.
     pub(crate) fn partitions(&self, collection: Collection, prefix: &str) -> String {
         let mut name = self.collection(collection.name());
         name.push_str("/=");
@@ -150,7 +148,7 @@ impl Namespace {
         name
     }
 
-    /// One of the objects of a content.
+    /// One of the objects that contain the content of a generation.
     pub(crate) fn content(&self, generation: Version, index: u64) -> String {
         format!("{}content/{generation}/{index}", self.prefix)
     }
@@ -160,7 +158,7 @@ impl Namespace {
         format!("{}reclaim", self.prefix)
     }
 
-    /// A note; such names sort by the time.
+    /// A note. The names of notes sort by the time at which they are due.
     pub(crate) fn note(&self, name: &str) -> String {
         format!("{}/{name}", self.notes())
     }
@@ -171,23 +169,23 @@ impl Namespace {
         u64::from_str_radix(rest.split_once('.')?.0, 16).ok()
     }
 
-    /// What `setup` knows.
+    /// The result of `setup`.
     pub(crate) fn setup(&self) -> String {
         format!("{}setup", self.prefix)
     }
 
-    /// The folder in which `setup` tries things out.
+    /// The folder in which `setup` tests the server.
     pub(crate) fn probe(&self, id: Version) -> String {
         format!("{}probe/{id}", self.prefix)
     }
 }
 
-/// A name below which none sorts that begins with `prefix`, and above which
-/// nearly all do: where to begin a list.
+/// A name that sorts before all names with `prefix`, and close to them: the position at
+/// which a list starts.
 pub(crate) fn just_before(prefix: &str) -> Option<String> {
     let last = prefix.chars().next_back()?;
     let before = match last {
-        // Delete and `~` cannot stand in a driver's path.
+        // A path of the driver must not contain U+007F or `~`.
         '\u{7f}' | '\u{80}' => '}',
         // There are no characters between the surrogates.
         '\u{e000}' => '\u{d7ff}',
@@ -197,7 +195,7 @@ pub(crate) fn just_before(prefix: &str) -> Option<String> {
     Some(format!("{rest}{before}\u{10fffd}"))
 }
 
-/// A segment without its `=`.
+/// The content of a segment after its `=`.
 fn shortened(name: &str) -> String {
     let mut encoded = String::new();
     encode(&mut encoded, name);
@@ -208,7 +206,7 @@ fn shortened(name: &str) -> String {
     format!("{}{}", cut(&encoded, CUT), digest.to_ascii_lowercase())
 }
 
-/// The longest start of `text` that is at most `max` bytes of whole characters.
+/// The longest prefix of `text` of at most `max` bytes that ends at a character.
 fn cut(text: &str, max: usize) -> &str {
     let whole = (0..=max.min(text.len())).rev();
     let end = whole.into_iter().find(|&at| text.is_char_boundary(at));
@@ -315,7 +313,7 @@ mod tests {
             assert!(before < prefix, "{c:?}");
             let path = object_store::path::Path::parse(&before);
             assert_eq!(path.expect("a path").as_ref(), before, "{c:?}");
-            // Nothing that begins with the prefix is left out.
+            // The list includes every name with the prefix.
             assert!(!before.starts_with(&prefix), "{c:?}");
         }
     }
@@ -340,7 +338,7 @@ mod tests {
                     assert_eq!(space().collection_in(&full), Some("things"));
                     assert!(seen.insert(full.clone()));
                 }
-                // What its digest looks like is another's name.
+                // The text of its digest form, used as a name, is another name.
                 let digest = shortened(&name);
                 if digest.len() > VERBATIM && name.len() <= 255 {
                     assert!(seen.insert(space().record_of("things", &digest, "")));

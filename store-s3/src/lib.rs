@@ -195,7 +195,7 @@
 //! Long ids that contain many escaped characters may not fit there.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
-// Parts of a contract that is not compiled may be unused.
+// Code for a contract whose feature is disabled may be unused.
 #![cfg_attr(
     not(all(feature = "blobs", feature = "limits")),
     allow(dead_code, unused_imports)
@@ -257,13 +257,13 @@ impl S3Store {
         Self::builder().url(url).connect().await
     }
 
-    /// Options: credentials, prefix, timeouts, TLS, the clock.
+    /// A builder, with options for credentials, prefix, timeouts, TLS and clock.
     pub fn builder() -> S3Builder {
         S3Builder::default()
     }
 
-    /// Opens the store over a client of the driver's, which must send a
-    /// conditional put once: see [`S3Builder::object_store`].
+    /// Opens the store over a client of `object_store`, which must send a conditional put
+    /// once: see [`S3Builder::object_store`].
     ///
     /// # Errors
     /// As [`S3Builder::connect`].
@@ -287,9 +287,10 @@ impl S3Store {
         })
     }
 
-    /// Tests in a race whether the server has the properties that every promise rests
-    /// on, and stores the answer in the bucket: every process that opens the store gets
-    /// the same one. Idempotent, and safe when many processes start at the same time.
+    /// Tests with concurrent requests whether the server has the properties on which the
+    /// store relies. Stores the result in the bucket, so that every process that opens
+    /// the store gets the same result. It is idempotent, and safe when many processes
+    /// start at the same time.
     ///
     /// # Errors
     /// `Config`, naming the server, if it ignores the conditions of a write, lets
@@ -302,11 +303,11 @@ impl S3Store {
         collections::register(&**self.store.records(), &self.collections).await
     }
 
-    /// Closes the store, as [`Store::close`] says. A client of the
-    /// application's own can still be used.
+    /// Closes the store, as [`Store::close`] says. A client that the application owns
+    /// stays open.
     ///
     /// # Errors
-    /// None; the result is for uniformity.
+    /// None. It returns a `Result` because other backends can fail.
     pub async fn close(&self) -> Result<()> {
         self.store.close().await
     }

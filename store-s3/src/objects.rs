@@ -1,4 +1,4 @@
-//! The few requests of which everything consists.
+//! The requests from which the protocol is built.
 //!
 //! The protocol uses this trait and not the driver, so that a simulation can replace the
 //! server and execute each request as one step.
@@ -21,7 +21,7 @@ use store_core::{Error, ErrorKind, Result, Retry, Timestamp};
 use crate::error::{Effect, config, corrupt, from_driver, lacks_bucket, status};
 use crate::removal::Remover;
 
-/// An object's state, as the server calls it.
+/// The server's identifier of an object's state.
 pub(crate) type ETag = Arc<str>;
 
 /// An object as it was read.
@@ -31,22 +31,22 @@ pub(crate) struct Found {
     pub(crate) bytes: Bytes,
 }
 
-/// What must be true for a put to be done.
+/// The precondition of a put.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum When {
     /// There is no object of that name: `If-None-Match: *`.
     Missing,
-    /// It is in this state: `If-Match`.
+    /// The object is in this state: `If-Match`.
     Is(ETag),
 }
 
 impl When {
-    /// That it is as it was found.
+    /// The condition that the object is unchanged since it was read.
     pub(crate) fn as_found(etag: Option<&ETag>) -> Self {
         etag.map_or(Self::Missing, |etag| Self::Is(Arc::clone(etag)))
     }
 
-    /// Whether it is true of what was found.
+    /// Whether the condition is true for an object as it was read.
     pub(crate) fn holds(&self, found: Option<&Found>) -> bool {
         match self {
             Self::Missing => found.is_none(),
@@ -58,38 +58,39 @@ impl When {
 /// The server's answer to a conditional put.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Put {
-    /// It is in this state now.
+    /// The put was executed, and the object is in this state now.
     Done(ETag),
-    /// The server says that the condition did not hold. It may say so of a conflict.
+    /// The server replied that the condition did not hold. It may also reply so when
+    /// concurrent puts conflict.
     Refused,
-    /// Another put was under way (409). This one was not done.
+    /// Another put was in progress (409). This one was not executed.
     Busy,
 }
 
-/// One request each. An error that is `Ambiguous` leaves open whether the
-/// request was executed, or will be.
+/// Each method is one request. After an `Ambiguous` error it is unknown whether the
+/// request was or will be executed.
 #[async_trait]
 pub(crate) trait Objects: Send + Sync + fmt::Debug {
     async fn get(&self, name: &str) -> Result<Option<Found>>;
 
     async fn put(&self, name: &str, when: &When, bytes: Bytes) -> Result<Put>;
 
-    /// Removes it, there or not. Only for names that are never used again.
+    /// Removes the object if it exists. Only for names that are never used again.
     async fn delete(&self, name: &str) -> Result<()>;
 
-    /// Removes it if it is in this state; false if it is not. Only for tombstones
-    /// that are older than every call in progress, by I14 of the protocol.
+    /// Removes the object if it is in this state; otherwise returns false. Only for
+    /// tombstones that are older than every call in progress, see I14 of the protocol.
     async fn remove(&self, name: &str, etag: &ETag) -> Result<bool>;
 
-    /// Some names in `folder` after `after`, in bytewise order; no more than
-    /// one request gives, and whether there are more.
+    /// The names in `folder` after `after` that one request returns, in bytewise order,
+    /// and whether there are more.
     async fn list(&self, folder: &str, after: Option<&str>) -> Result<(Vec<String>, bool)>;
 
     /// A pause before attempt `attempt + 1` under contention.
     async fn pause(&self, attempt: u32);
 
-    /// A pause in the wait for another's transaction of so many items; true
-    /// once it has lasted as long as a transaction may take.
+    /// Pauses while waiting for a transaction of another process with `items` items.
+    /// Returns true once the wait has lasted as long as such a transaction may take.
     async fn outwaited(&self, polls: u32, items: usize) -> bool;
 }
 
@@ -103,16 +104,16 @@ pub(crate) struct Listed {
     pub(crate) modified: Timestamp,
 }
 
-/// How often a read is tried while the server says that it cannot answer.
+/// How often a read is tried while the server is unavailable.
 const READS: u32 = 4;
 
-/// What one page of a list holds at most, as S3 makes it.
+/// The maximum number of names in one page of S3's lists.
 const PAGE: usize = 1000;
 
-/// A bucket, through the driver.
+/// A bucket, accessed through the driver.
 pub(crate) struct Bucket {
     store: Arc<dyn ObjectStore>,
-    /// For a bucket that the store itself connects to.
+    /// `None` for a client that the application owns.
     remover: Option<Remover>,
     /// How long a transaction may make no progress before it counts as abandoned.
     lease: Duration,
@@ -131,9 +132,9 @@ impl Bucket {
         }
     }
 
-    /// Repeats a request a few times while the server cannot answer: for reads, and for
-    /// requests that do no harm if they are executed twice. The driver's own retries are
-    /// off, because they would repeat conditional puts, too.
+    /// Repeats a request a few times while the server is unavailable. It is for reads and
+    /// for other idempotent requests. The driver's own retries are off, because they
+    /// would repeat conditional puts, too.
     pub(crate) async fn read<T, F>(&self, mut ask: impl FnMut() -> F) -> Result<T>
     where
         F: Future<Output = object_store::Result<T>>,
@@ -144,7 +145,7 @@ impl Bucket {
                 Ok(answer) => return Ok(answer),
                 Err(e) => from_driver(e, Effect::Repeatable),
             };
-            // Ceph answers 409 to a read that meets a write, too.
+            // Ceph replies 409 also to a read during a write.
             let for_now = [ErrorKind::Unavailable, ErrorKind::Contended].contains(&error.kind());
             let passing = for_now && error.retry() == Retry::Safe;
             if !passing || attempt == READS {
@@ -155,7 +156,7 @@ impl Bucket {
         }
     }
 
-    /// Puts an object under a name that no other put ever uses, so that it may be
+    /// Puts an object under a name that no other put ever uses, so that the put may be
     /// repeated.
     pub(crate) async fn put_once(&self, name: &str, bytes: Bytes) -> Result<()> {
         let (path, payload) = (path(name)?, PutPayload::from(bytes));
@@ -166,7 +167,7 @@ impl Bucket {
         self.read(put).await
     }
 
-    /// How many bytes an object has; `None` if it is not there.
+    /// The size of an object in bytes; `None` if it does not exist.
     pub(crate) async fn size(&self, name: &str) -> Result<Option<u64>> {
         let path = path(name)?;
         let ask = || async {
@@ -179,7 +180,7 @@ impl Bucket {
         self.read(ask).await
     }
 
-    /// As [`Objects::list`], with the sizes.
+    /// Like [`Objects::list`], with sizes.
     pub(crate) async fn list_sizes(
         &self,
         folder: &str,
@@ -203,7 +204,7 @@ impl Bucket {
                         .and_then(|nanos| u64::try_from(nanos).ok())
                         .map_or(Timestamp::MAX, Timestamp::from_nanos),
                 });
-                // The next one may cost a request.
+                // Reading another name could cost another request.
                 if names.len() == PAGE {
                     return Ok((names, true));
                 }
@@ -213,8 +214,7 @@ impl Bucket {
         .await
     }
 
-    /// Some bytes of an object, and how many there are in all; `None` if it is
-    /// not there.
+    /// A range of an object's bytes, and its total size; `None` if it does not exist.
     pub(crate) async fn get_range(
         &self,
         name: &str,
@@ -226,7 +226,7 @@ impl Bucket {
             options.range.clone_from(&range);
             let answer = match self.store.get_opts(&path, options).await {
                 Ok(answer) => answer,
-                // A missing bucket is no missing object.
+                // A missing bucket is an error, unlike a missing object.
                 Err(e @ object_store::Error::NotFound { .. }) if !lacks_bucket(&e) => {
                     return Ok(None);
                 }
@@ -244,11 +244,11 @@ impl Bucket {
 }
 
 fn no_etag() -> store_core::Error {
-    config("the server sends no ETag, without which nothing can be written conditionally")
+    config("the server sends no ETag, which conditional writes need")
 }
 
 pub(crate) fn path(name: &str) -> Result<Path> {
-    Path::parse(name).map_err(|_| corrupt("a name of the store is none that the driver takes"))
+    Path::parse(name).map_err(|_| corrupt("the driver does not accept a name of the store"))
 }
 
 /// Whether an error that the driver calls `AlreadyExists` is a 409: another write is in
@@ -280,7 +280,7 @@ impl Objects for Bucket {
             Ok(done) => Ok(Put::Done(done.e_tag.ok_or_else(no_etag)?.into())),
             Err(e) if is_busy(&e) => Ok(Put::Busy),
             Err(e) if lacks_bucket(&e) => Err(from_driver(e, Effect::Write)),
-            // S3 answers 404 to an If-Match for an object that is missing.
+            // S3 replies 404 to a put with If-Match if the object is missing.
             Err(object_store::Error::NotFound { .. }) if *when != When::Missing => Ok(Put::Refused),
             Err(
                 object_store::Error::AlreadyExists { .. }
@@ -317,7 +317,7 @@ impl Objects for Bucket {
     }
 
     async fn outwaited(&self, polls: u32, items: usize) -> bool {
-        // Only what was slept is counted, so the wait is no shorter than this.
+        // Counts only the pauses, so the wait is at least this long.
         let pause = |poll: u32| Duration::from_millis(5 << poll.min(5));
         let slept: Duration = (0..polls).map(pause).sum();
         let items = u32::try_from(items).unwrap_or(u32::MAX);

@@ -1,4 +1,4 @@
-//! Pages: a list of names, and reads of the objects, several at a time.
+//! Pages of a list: lists names, and reads several of the objects at a time.
 
 use futures_util::future::BoxFuture;
 use store_core::{Error, Result};
@@ -9,13 +9,14 @@ use crate::parallel::parallel;
 use crate::shared::Shared;
 use crate::wire::MAX_TOMBSTONE;
 
-/// The most bytes of items on one page, except its first.
+/// The maximum bytes of the items on one page; the first item may be larger.
 const ROOM: usize = 8 << 20;
 
-/// How many are read before their size is counted.
+/// How many objects are read at a time before their sizes are added up.
 const READ_TOGETHER: usize = 32;
 
-/// The names of a folder that begin with `prefix`, which begins with the folder.
+/// A list of the names in a folder that begin with `prefix`. `prefix` includes the
+/// folder.
 pub(crate) struct Listing<'a> {
     pub(crate) shared: &'a Shared,
     pub(crate) folder: String,
@@ -55,7 +56,7 @@ impl<'a> Listing<'a> {
                 .map(|one| one.name)
                 .filter(|name| name.starts_with(&self.prefix));
             loop {
-                // One more than requested shows whether there is more.
+                // One item more than requested shows whether there is another page.
                 let wanted = (size + 1 - items.len()).min(READ_TOGETHER);
                 let some: Vec<String> = names.by_ref().take(wanted).collect();
                 if some.is_empty() {
@@ -79,11 +80,11 @@ impl<'a> Listing<'a> {
         }
     }
 
-    /// The name at a position. A forged cursor may hold anything.
+    /// The name at a position. A cursor comes from outside and may be forged.
     fn after(&self, position: &str) -> Result<String> {
         let name = format!("{}/{position}", self.folder);
         path(&name).map_err(|_| {
-            Error::invalid("the cursor was not made by this list; pass one that it returned")
+            Error::invalid("the cursor was not returned by this list; pass one that was")
         })?;
         Ok(name)
     }

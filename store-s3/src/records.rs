@@ -1,4 +1,4 @@
-//! Records: each call a few requests of the protocol's.
+//! Records: each call is a few requests of the protocol.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,7 +42,7 @@ impl S3Records {
     }
 }
 
-/// Says where an error came from.
+/// Adds the backend and the operation to an error.
 fn of(operation: &'static str) -> impl Fn(Error) -> Error {
     move |error| error.with_backend(BACKEND).with_operation(operation)
 }
@@ -72,8 +72,8 @@ impl RecordStore for S3Records {
         self.shared.check_open()?;
         let committed = match batch.items().len() {
             0 | 1 => self.shared.protocol.commit(batch).await,
-            // In a separate task: a caller that stops waiting half-way would leave others
-            // to wait for the lease.
+            // Runs in a separate task. If the caller's future were dropped half-way,
+            // other processes would have to wait for the lease.
             _ => {
                 let (shared, batch) = (Arc::clone(&self.shared), batch.clone());
                 let commit = async move { shared.protocol.commit(&batch).await };
@@ -81,7 +81,7 @@ impl RecordStore for S3Records {
                     Ok(committed) => committed,
                     Err(_) => Err(Error::new(
                         ErrorKind::Unavailable,
-                        "the runtime that the commit ran on was stopped",
+                        "the runtime shut down during the commit",
                     )
                     .with_retry(Retry::Ambiguous)),
                 }

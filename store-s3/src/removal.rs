@@ -2,7 +2,7 @@
 //!
 //! S3 has it since 2025
 //! (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-deletes.html>),
-//! Ceph too. `setup` tries whether a server has it and whether it is atomic.
+//! and so does Ceph. `setup` tests whether a server supports it and whether it is atomic.
 
 use std::fmt;
 use std::sync::Arc;
@@ -33,9 +33,9 @@ impl Remover {
         region: String,
         options: &ClientOptions,
     ) -> Result<Self> {
-        let client = ReqwestConnector::default()
-            .connect(options)
-            .map_err(|_| config("the HTTP client cannot be made of the configured TLS options"))?;
+        let client = ReqwestConnector::default().connect(options).map_err(|_| {
+            config("the HTTP client cannot be built with the configured TLS options")
+        })?;
         Ok(Self {
             bucket,
             region,
@@ -43,8 +43,8 @@ impl Remover {
         })
     }
 
-    /// A `DELETE` without a signature. The driver reports an object's URL only together
-    /// with one.
+    /// A `DELETE` without a signature. The driver returns an object's URL only as a
+    /// signed URL.
     async fn request(&self, name: &str) -> Result<HttpRequest> {
         let path = path(name)?;
         let signed = self
@@ -58,17 +58,19 @@ impl Remover {
         *request.method_mut() = Method::DELETE;
         *request.uri_mut() = url
             .parse()
-            .map_err(|_| config("the bucket's URL is not one of HTTP"))?;
+            .map_err(|_| config("the bucket's URL is not an HTTP URL"))?;
         Ok(request)
     }
 
-    /// Removes the object if it is in this state; false if it is not, or is missing.
+    /// Removes the object if it is in this state. Returns false if it is in another state
+    /// or does not exist.
     ///
     /// # Errors
-    /// `Unsupported` if the server does not know the condition; those of the request.
+    /// `Unsupported` if the server does not support the condition; the errors of the
+    /// request.
     pub(crate) async fn remove(&self, name: &str, etag: &ETag) -> Result<bool> {
-        let condition =
-            HeaderValue::from_str(etag).map_err(|_| corrupt("an ETag is no value of a header"))?;
+        let condition = HeaderValue::from_str(etag)
+            .map_err(|_| corrupt("an ETag is not a valid value of a header"))?;
         let driver = |e| from_driver(e, Effect::Repeatable);
         let mut request = self.request(name).await?;
         request.headers_mut().insert(IF_MATCH, condition);

@@ -10,7 +10,7 @@ use crate::shared::Shared;
 use crate::wire;
 
 pub(crate) async fn page(shared: &Shared, scan: &Scan) -> Result<Records> {
-    // No name is longer than the longest, or holds a NUL.
+    // No name is longer than `MAX_NAME` or contains a NUL.
     let impossible = |prefix: &str| prefix.len() > MAX_NAME || prefix.contains('\0');
     let partitions = match scan.scope() {
         Scope::Partition(_) => "",
@@ -47,7 +47,7 @@ pub(crate) async fn page(shared: &Shared, scan: &Scan) -> Result<Records> {
     ))
 }
 
-/// The record of that name, if it is there and asked for, and its size.
+/// The record of that name and its size, if it exists and the scan includes it.
 async fn record(shared: &Shared, scan: &Scan, name: String) -> Result<Option<(Record, usize)>> {
     let Some(found) = shared.bucket().get(&name).await? else {
         return Ok(None);

@@ -1,4 +1,5 @@
-//! Tests in a race whether a server has the properties that every promise needs.
+//! Tests with concurrent requests whether a server has the properties on which the store
+//! relies.
 
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, join_all};
@@ -14,7 +15,7 @@ use crate::objects::{ETag, Objects, Put, When};
 /// How many puts race for one object.
 const RACERS: usize = 32;
 
-/// How many races there are of each kind.
+/// How many races of each kind there are.
 const ROUNDS: usize = 4;
 
 /// How many objects are listed.
@@ -24,10 +25,10 @@ const LISTED: usize = 8;
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Marker {
     store: Format<1>,
-    /// What is wrong with the server; `None` if nothing.
+    /// The property that the server lacks, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     fault: Option<Fault>,
-    /// Whether it removes an object only if it is in a given state.
+    /// Whether the server has an atomic conditional `DELETE`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     removes: bool,
 }
@@ -46,15 +47,11 @@ enum Fault {
 impl Fault {
     fn text(self) -> &'static str {
         match self {
-            Self::IgnoresCreate => "overwrites an object in spite of If-None-Match",
-            Self::IgnoresReplace => "overwrites an object in spite of If-Match",
+            Self::IgnoresCreate => "overwrites an object despite If-None-Match",
+            Self::IgnoresReplace => "overwrites an object despite If-Match",
             Self::RefusesReplace => "refuses a put whose If-Match holds",
-            Self::RacesCreate => {
-                "lets several puts with If-None-Match win that come at the same moment"
-            }
-            Self::RacesReplace => {
-                "lets several puts with If-Match win that come at the same moment"
-            }
+            Self::RacesCreate => "executes several concurrent puts with If-None-Match",
+            Self::RacesReplace => "executes several concurrent puts with If-Match",
             Self::ListsInNoOrder => {
                 "does not list at once and in order what was put, as directory buckets (S3 \
                  Express One Zone) do not"
@@ -90,7 +87,7 @@ impl Marker {
     }
 }
 
-/// Stores the result, unless another process did.
+/// Stores the result, unless another process has stored one.
 pub(crate) async fn store(objects: &dyn Objects, name: &str, marker: &Marker) -> Result<()> {
     if put(objects, name, &When::Missing, marker.encode())
         .await?
@@ -126,8 +123,8 @@ pub(crate) async fn probe(objects: &dyn Objects, names: &Namespace) -> Result<Ma
     })
 }
 
-/// Whether a `DELETE` with `If-Match` is refused when the object changed, and of one
-/// that races a replacement of the same state exactly one of the two is done.
+/// Whether a `DELETE` with `If-Match` is refused after the object changed, and whether of
+/// a concurrent `DELETE` and replacement of the same state exactly one succeeds.
 async fn removes(objects: &dyn Objects, names: &Namespace) -> Result<bool> {
     for round in 0..ROUNDS {
         let name = names.probe(Version::unique());
@@ -143,7 +140,7 @@ async fn removes(objects: &dyn Objects, names: &Namespace) -> Result<bool> {
     Ok(true)
 }
 
-/// The server does not know the request, or does not allow it.
+/// Whether the server does not support the request, or does not allow it.
 fn is_refused(error: &Error) -> bool {
     [ErrorKind::Unsupported, ErrorKind::PermissionDenied].contains(&error.kind())
 }
@@ -172,7 +169,7 @@ async fn race_removal(objects: &dyn Objects, name: &str, round: usize) -> Result
         });
     }
     let done: Result<Vec<bool>> = join_all(racers).await.into_iter().collect();
-    // Equal puts cannot be distinguished, so several racers could claim one as theirs.
+    // The content of each put is unique, so that each racer can recognize its own.
     let done = done?;
     let done = |is_removal: bool| {
         let of = done.iter().enumerate();
@@ -191,7 +188,7 @@ async fn race_removal(objects: &dyn Objects, name: &str, round: usize) -> Result
 async fn race(objects: &dyn Objects, name: &str) -> Result<Option<Fault>> {
     let created = winners(objects, name, &When::Missing, "created").await?;
     let etag = match created.len() {
-        // Each was refused or unanswered, although none was done.
+        // All puts were refused or received no reply, and none was executed.
         0 => return Err(contended()),
         1 => etag(objects, name).await?,
         _ => return Ok(Some(Fault::RacesCreate)),
@@ -214,10 +211,10 @@ async fn race(objects: &dyn Objects, name: &str) -> Result<Option<Fault>> {
     Ok(None)
 }
 
-/// Whether a list contains, immediately and in order, what was put.
+/// Whether a list contains new objects immediately and in order.
 async fn lists_in_order(objects: &dyn Objects, names: &Namespace) -> Result<bool> {
     let folder = names.probe(Version::unique());
-    // Put in another order than that of their names.
+    // The objects are put in another order than that of their names.
     let mut all: Vec<String> = (0..LISTED)
         .map(|i| format!("{folder}/{}", i * 3 % LISTED))
         .collect();
@@ -232,7 +229,7 @@ async fn lists_in_order(objects: &dyn Objects, names: &Namespace) -> Result<bool
     Ok(listed == all)
 }
 
-/// Which of many puts at the same moment is acknowledged.
+/// The ETags of those of many concurrent puts that were acknowledged.
 async fn winners(objects: &dyn Objects, name: &str, when: &When, what: &str) -> Result<Vec<ETag>> {
     let puts = (0..RACERS).map(|racer| {
         let bytes = Bytes::from(format!("{what} by {racer}"));
@@ -242,9 +239,9 @@ async fn winners(objects: &dyn Objects, name: &str, when: &When, what: &str) -> 
     Ok(all?.into_iter().flatten().collect())
 }
 
-/// One racer's put: its ETag if it won. A server under this load may not answer,
-/// or may report a conflict that there is none; as in a commit, what is there
-/// then decides.
+/// One racer's put, and its ETag if it succeeded. Under this load a server may not reply,
+/// or may report a conflict although there is none. Then, as in a commit, the object that
+/// is found decides.
 async fn put(objects: &dyn Objects, name: &str, when: &When, bytes: Bytes) -> Result<Option<ETag>> {
     let mut last: Option<Error> = None;
     for attempt in 0..8 {
@@ -269,7 +266,8 @@ async fn put(objects: &dyn Objects, name: &str, when: &When, bytes: Bytes) -> Re
         }
         objects.pause(attempt + 4).await;
     }
-    // The winner makes the others busy, so one that is still busy lost.
+    // A put is refused as busy because of another one, so one that is still busy has
+    // lost.
     last.map_or(Ok(None), Err)
 }
 
@@ -277,7 +275,7 @@ async fn etag(objects: &dyn Objects, name: &str) -> Result<ETag> {
     let found = objects.get(name).await?;
     found
         .map(|found| found.etag)
-        .ok_or_else(|| config("the server does not give back what was just put"))
+        .ok_or_else(|| config("the server does not return an object that was just put"))
 }
 
 #[cfg(test)]

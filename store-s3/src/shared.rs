@@ -1,4 +1,5 @@
-//! What every part of an opened store uses: the bucket, the protocol, the clock.
+//! The state that all parts of an opened store share: the bucket, the protocol, the
+//! clock.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
@@ -28,27 +29,27 @@ pub(crate) struct Shared {
     pub(crate) lease: Duration,
     /// How old a tombstone must be before it is removed.
     pub(crate) tombstone_age: Duration,
-    /// Whether `setup` found that the server removes conditionally.
+    /// Whether `setup` found that the server has an atomic conditional `DELETE`.
     removes: AtomicBool,
-    /// Where the server is, for messages: never with credentials.
+    /// The location of the bucket for messages, without credentials.
     pub(crate) place: String,
     pub(crate) progress: Mutex<Progress>,
-    /// Frees what dropped sinks wrote.
+    /// Tasks that free the content of dropped sinks.
     pub(crate) background: Arc<DetachedTasks>,
     closed: AtomicBool,
 }
 
-/// How far the sweep has come.
+/// The position of the sweep.
 #[derive(Debug, Default)]
 pub(crate) struct Progress {
     /// The last name that was read; `None` at the beginning.
     pub(crate) after: Option<String>,
-    /// Transactions that were found undecided, and when first.
+    /// Undecided transactions, and when each was first found.
     pub(crate) pending: HashMap<Version, Instant>,
 }
 
 impl Shared {
-    /// Opens the store; reads what `setup` found out about the server.
+    /// Opens the store, and reads the result of `setup`.
     pub(crate) async fn open(builder: &S3Builder) -> Result<Self> {
         let Driver {
             driver,
@@ -77,7 +78,7 @@ impl Shared {
             background: Arc::default(),
             closed: AtomicBool::new(false),
         };
-        // A server that failed the test once is refused from then on.
+        // A server that failed the test once is always refused.
         if let Some(marker) = shared.marker().await? {
             shared.accept(&marker)?;
         }
@@ -107,7 +108,8 @@ impl Shared {
         self.accept(&marker)
     }
 
-    /// Refuses a server that cannot hold a store; notes what else it can do.
+    /// Refuses a server that lacks a required property; records whether it has a
+    /// conditional `DELETE`.
     fn accept(&self, marker: &Marker) -> Result<()> {
         marker.check(&self.place)?;
         self.removes.store(marker.removes(), Ordering::Release);
@@ -148,10 +150,10 @@ impl Shared {
     }
 }
 
-/// Longer than any call takes, a stalled one included: a put that was sent before a
-/// tombstone was written must not arrive after it was removed (I14). S3 refuses a
-/// request a quarter of an hour after it was signed, and a put is sent eight times at
-/// most.
+/// The age at which a tombstone may be removed. It is longer than any call takes, even if
+/// requests are delayed, because a put that was sent before a tombstone was written must
+/// not arrive after it was removed (I14). S3 refuses a request a quarter of an hour after
+/// it was signed, and a put is sent at most eight times.
 fn tombstone_age(timeout: Duration) -> Duration {
     Duration::from_secs(24 * 60 * 60).max(timeout.saturating_mul(20))
 }

@@ -20,8 +20,8 @@ pub(crate) async fn sweep(shared: &Shared, grace: Duration) -> Result<Swept> {
     records(shared, grace).await
 }
 
-/// Completes transactions that were decided, or that made no progress since an earlier
-/// sweep for longer than a transaction may take.
+/// Completes transactions that are decided, and those that an earlier sweep found pending
+/// longer ago than a transaction may take.
 async fn transactions(shared: &Shared) -> Result<()> {
     let folder = shared.names().transactions();
     let mut after: Option<String> = None;
@@ -61,8 +61,8 @@ async fn transactions(shared: &Shared) -> Result<()> {
     Ok(())
 }
 
-/// Reads the next records, in the order of their names, and begins again after the
-/// last.
+/// Reads the next records in the order of their names, and after the last one starts
+/// again with the first.
 async fn records(shared: &Shared, grace: Duration) -> Result<Swept> {
     let folder = shared.names().records();
     let mut after = shared.progress().after.take();
@@ -87,7 +87,7 @@ async fn records(shared: &Shared, grace: Duration) -> Result<Swept> {
             }
             looked += 1;
             if size <= MAX_TOMBSTONE && !may_vanish(shared, &name) {
-                // A tombstone is not read.
+                // A tombstone is recognized by its size and not read.
                 let is_old = modified <= shared.now() - shared.tombstone_age;
                 old.extend(
                     etag.filter(|_| is_old && shared.removes())
@@ -114,14 +114,13 @@ async fn remove(shared: &Shared, tombstones: &[(String, ETag)]) -> Result<()> {
     parallel(all.map(remove).collect()).await.map(drop)
 }
 
-/// Whether objects of the record's collection may be removed: their names are
-/// never used again.
+/// Whether the record's collection is single-use, so that its objects may be removed.
 fn may_vanish(shared: &Shared, name: &str) -> bool {
     let collection = shared.names().collection_in(name).unwrap_or_default();
     shared.single_use.contains(collection)
 }
 
-/// Removes one object if that is allowed; true if its record had expired.
+/// Processes one object. Returns true if it removed an expired record.
 async fn record(shared: &Shared, name: &str, found: Found, expired: Timestamp) -> Result<bool> {
     let named = wire::decode(&found.bytes)?;
     let image = match &named.stored {
@@ -145,8 +144,8 @@ async fn record(shared: &Shared, name: &str, found: Found, expired: Timestamp) -
         shared.bucket().delete(name).await?;
         return Ok(true);
     }
-    // The tombstone outlives every call in progress: a put that was sent before
-    // must not find the name free.
+    // The tombstone stays longer than every call in progress, so that a put that was sent
+    // earlier does not find the name unused.
     let deleted = Stored::Record(Image::deleted(Version::unique()));
     let object = wire::encode(named.name(), &deleted);
     let when = When::Is(found.etag);

@@ -1,4 +1,4 @@
-//! The form of a record's object: a line of JSON, followed by the body unchanged.
+//! The format of a record's object: a line of JSON, followed by the unchanged body.
 //!
 //! ```text
 //! {"store":1,"collection":"users","partition":"acme","id":"alice","record":{"version":"…","body":"json","length":16}}
@@ -11,12 +11,11 @@
 //! {"store":1,"deleted":"0f3c…","request":"2f0c…"}
 //! ```
 //!
-//! It is shorter than any other object, so that a list recognizes it by its size and
-//! no read is needed. Within an intent, a deleted record is one whose body is
-//! `none`. While a commit of several
-//! records holds a record, `intent` stands in the place of `record`: the
-//! transaction, the record before it and the record after it, whose bodies
-//! follow in that order.
+//! It is shorter than any other object, so that it can be recognized by its size in a
+//! list, without a read. While a commit of several records holds a record, the object
+//! contains `intent` instead of `record`: the transaction, and the record before and
+//! after it, whose bodies follow in that order. Within an intent, the body of a deleted
+//! record is `none`.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::de::DeserializeOwned;
@@ -28,10 +27,10 @@ use store_core::{
 
 use crate::error::{BACKEND, corrupt};
 
-/// The most bytes of an object that a token carries along with its ETag.
+/// The maximum size of an object that a token contains in addition to its ETag.
 const CARRIED: usize = 16 * 1024;
 
-/// A record's state at one moment; with [`Content::None`] that it was deleted.
+/// A record's state. [`Content::None`] means that it was deleted.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Image {
     pub(crate) version: Version,
@@ -46,25 +45,25 @@ pub(crate) enum Content {
     Bytes(Bytes),
 }
 
-/// What a record's object holds.
+/// The content of a record's object.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Stored {
     Record(Image),
     Intent(Intent),
 }
 
-/// What a transaction will make of a record, and what it was.
+/// A record that a transaction holds: its state before and after the transaction.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Intent {
     pub(crate) transaction: Version,
     /// `None` if there was no object.
     pub(crate) before: Option<Image>,
-    /// `None` if it stays as it was.
+    /// `None` if the transaction only checks the record.
     pub(crate) after: Option<Image>,
 }
 
 impl Image {
-    /// A put's; a delete's without a body.
+    /// The state after a put, or without a body after a delete.
     pub(crate) fn new(
         version: Version,
         expires_at: Option<Timestamp>,
@@ -136,7 +135,7 @@ struct Head {
     collection: String,
     partition: String,
     id: String,
-    /// Identifies the request, where nothing else does.
+    /// Makes the object unique, where nothing else does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     request: Option<Version>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -185,7 +184,7 @@ impl From<&Image> for State {
 }
 
 impl State {
-    /// Takes its body from the front of `rest`.
+    /// Builds the image, and removes its body from the front of `rest`.
     fn image(self, rest: &mut Bytes) -> Option<Image> {
         if self.length > rest.len() {
             return None;
@@ -226,16 +225,16 @@ pub(crate) fn encode<'a>(at: impl Into<Name<'a>>, stored: &Stored) -> Bytes {
     object(at.into(), stored, None)
 }
 
-/// The same, made unique: a reader that finds it knows that exactly this request was
-/// done, and not another one of the same commit.
+/// The same with a unique id, so that finding the object proves that exactly this request
+/// was executed, and not another one of the same commit.
 pub(crate) fn encode_once<'a>(at: impl Into<Name<'a>>, image: Image) -> Bytes {
     object(at.into(), &Stored::Record(image), Some(Version::unique()))
 }
 
-/// The most bytes of a tombstone, and fewer than any other object has.
+/// The maximum size of a tombstone in bytes. Every other object is larger.
 pub(crate) const MAX_TOMBSTONE: u64 = 110;
 
-/// That a record was deleted, by the commit or transaction of this id.
+/// The object of a record that was deleted by the commit or transaction with this id.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Tombstone {
@@ -322,7 +321,7 @@ impl Named {
     }
 }
 
-/// Decodes JSON of this crate's; a newer format is an error that says to upgrade.
+/// Decodes JSON that this crate wrote. A newer format is an error that says to upgrade.
 fn read<T: DeserializeOwned>(json: &[u8]) -> Result<T> {
     read_json(json).map_err(|error| error.with_backend(BACKEND))
 }
@@ -336,7 +335,8 @@ pub(crate) fn decode(object: &Bytes) -> Result<Named> {
             stored: Stored::Record(Image::deleted(tombstone.deleted)),
         });
     }
-    let malformed = || corrupt("an object is not of a record's form; was it changed by hand?");
+    let malformed =
+        || corrupt("an object does not have the format of a record; was it changed by hand?");
     let end = object.iter().position(|byte| *byte == b'\n');
     let end = end.ok_or_else(malformed)?;
     let head: Head = read(&object[..end])?;
@@ -371,7 +371,9 @@ pub(crate) fn decode_at(at: RecordRef<'_>, object: &Bytes) -> Result<Stored> {
     let named = decode(object).map_err(|error| error.with_key(at))?;
     let is_tombstone = matches!(&named.stored, Stored::Record(image) if image.is_deleted());
     if !is_tombstone && named.name() != at.into() {
-        return Err(corrupt("an object under the name of one record holds another").with_key(at));
+        return Err(
+            corrupt("an object under the name of one record contains another record").with_key(at),
+        );
     }
     Ok(named.stored)
 }
@@ -386,7 +388,7 @@ pub(crate) fn token(etag: &str, object: &Bytes) -> Token {
     [etag.as_bytes(), b"\n", carried].concat().into()
 }
 
-/// What a token carries.
+/// The ETag and the object that a token contains.
 pub(crate) fn open_token(token: &Token) -> Option<(&str, Bytes)> {
     let end = token.iter().position(|byte| *byte == b'\n')?;
     let etag = std::str::from_utf8(&token[..end]).ok()?;
@@ -406,7 +408,7 @@ pub(crate) struct Transaction {
     pub(crate) items: Vec<Member>,
 }
 
-/// A record that takes part.
+/// A record of a transaction.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Member {
     pub(crate) collection: String,

@@ -1,4 +1,4 @@
-//! Content as objects: one for each so many bytes, in their order.
+//! Content as a sequence of objects, each of which contains one chunk.
 
 use std::fmt;
 use std::ops::Range;
@@ -24,10 +24,10 @@ use crate::shared::Shared;
 /// How content is sent in parts.
 #[derive(Clone)]
 pub(crate) enum Parts {
-    /// By the ids of uploads, so that any process can abort what another began. Such
-    /// a client repeats the request of a part by itself.
+    /// By upload ids, so that any process can abort an upload that another began. The
+    /// client retries requests of parts itself.
     ById(Arc<dyn MultipartStore>),
-    /// As the application's own client offers it.
+    /// Through the interface of the application's own client.
     Borrowed(Arc<dyn ObjectStore>),
 }
 
@@ -75,7 +75,7 @@ impl S3Content {
         let place = path(&self.name(generation, index))?;
         match &self.shared.parts {
             Parts::ById(store) => abort(store, &place, id).await,
-            // Such a client cannot.
+            // An application's client has no request for this.
             Parts::Borrowed(_) => Ok(()),
         }
     }
@@ -94,7 +94,7 @@ impl ContentStore for S3Content {
     }
 
     fn reads_ahead(&self) -> usize {
-        // The caller still holds one.
+        // The caller holds one more.
         self.options.in_flight.saturating_sub(1).max(1)
     }
 
@@ -114,7 +114,7 @@ impl ContentStore for S3Content {
         let name = self.name(content.generation, index);
         let range = GetRange::Bounded(range.start - start..range.end - start);
         let bucket = Arc::clone(self.shared.bucket());
-        // A task, so that it continues while the reader does something else. It is
+        // A task, so that the read continues while the caller uses earlier content. It is
         // aborted when the set is dropped.
         let mut task = JoinSet::new();
         task.spawn(async move { bucket.get_range(&name, Some(range)).await });
@@ -150,7 +150,8 @@ pub(crate) struct Writer {
     chunks: u64,
     /// The last chunk, if it is written in parts and is not finished.
     upload: Option<Upload>,
-    /// A request failed or its reply was not awaited, so a chunk may still appear.
+    /// Whether a request failed or its reply was not awaited, so that a chunk may still
+    /// appear.
     failed: bool,
 }
 
@@ -160,7 +161,7 @@ impl ContentWriter for Writer {
         if self.upload.is_some() {
             return Ok(None);
         }
-        // A chunk of one part is put at once.
+        // A chunk of one part is one put.
         if !is_last {
             let upload = self.content.upload(self.generation, self.chunks).await?;
             self.upload = Some(upload);
@@ -215,7 +216,7 @@ impl ContentWriter for Writer {
 struct Upload {
     bucket: Arc<Bucket>,
     name: String,
-    /// `None` once it is over.
+    /// `None` once it has ended.
     way: Option<Way>,
     in_flight: JoinSet<object_store::Result<Option<(usize, PartId)>>>,
     stored: Vec<(usize, PartId)>,
@@ -254,7 +255,8 @@ impl Upload {
         self.parts += 1;
         self.bytes += part.len() as u64;
         let part = PutPayload::from(part);
-        // A task each, so that parts are sent while the writer does something else.
+        // One task for each part, so that parts are sent while the caller produces more
+        // content.
         match &mut self.way {
             None => return Err(stopped()),
             Some(Way::Borrowed(upload)) => {
@@ -283,7 +285,7 @@ impl Upload {
         Ok(())
     }
 
-    /// Makes an object of the parts once all are stored.
+    /// Waits until all parts are stored, and combines them into an object.
     async fn complete(&mut self) -> Result<()> {
         self.fewer_than(1).await?;
         let completed = match &mut self.way {
@@ -298,7 +300,7 @@ impl Upload {
             }
         };
         if let Err(e) = completed {
-            // Repeated after a lost reply, it finds no upload.
+            // A repetition after a lost reply finds no upload.
             let size = self.bucket.size(&self.name).await;
             if !size.is_ok_and(|size| size == Some(self.bytes)) {
                 return Err(from_driver(e, Effect::Repeatable));
@@ -310,7 +312,7 @@ impl Upload {
 
     /// Removes the parts that were sent.
     async fn abort(&mut self) -> Result<()> {
-        // A part that arrived after the abort would stay.
+        // A part that arrives after the abort would remain.
         self.in_flight.shutdown().await;
         match self.way.take() {
             Some(way) => way.abort().await,
@@ -332,7 +334,7 @@ async fn abort(store: &Arc<dyn MultipartStore>, place: &Path, id: &str) -> Resul
     ended(store.abort_multipart(place, &id.to_owned()).await)
 }
 
-/// Succeeds if an upload has ended; one that does not exist has.
+/// Treats an upload that does not exist as aborted.
 fn ended(aborted: object_store::Result<()>) -> Result<()> {
     match aborted {
         Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
@@ -341,8 +343,8 @@ fn ended(aborted: object_store::Result<()>) -> Result<()> {
 }
 
 impl Drop for Upload {
-    /// If the task of a write was stopped, its parts are left as those of a process
-    /// that died.
+    /// If the task of a write was stopped, its parts remain, like those of a dead
+    /// process.
     fn drop(&mut self) {
         self.in_flight.abort_all();
     }
@@ -368,7 +370,7 @@ impl fmt::Debug for Parts {
 fn stopped() -> Error {
     Error::new(
         ErrorKind::Unavailable,
-        "the runtime that the request ran on was stopped; begin again",
+        "the runtime shut down during the request; start the write again",
     )
     .with_retry(Retry::Safe)
     .with_backend(BACKEND)

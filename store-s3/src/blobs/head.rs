@@ -1,5 +1,5 @@
-//! The form of a pointer's object: a line of JSON, and after it the content if that
-//! is small.
+//! The format of a pointer's object: a line of JSON, followed by the content if that is
+//! small.
 //!
 //! ```text
 //! {"store":1,"bucket":"notes","request":"…","inline":true,"object":{"format":1,"key":"today",…}}
@@ -22,8 +22,8 @@ use crate::objects::{ETag, Found};
 struct Head<P> {
     store: Format<1>,
     bucket: String,
-    /// Makes the object unique: a reader that finds it knows that exactly this put
-    /// was done.
+    /// Makes the object unique, so that finding it proves that exactly this put was
+    /// executed.
     request: Version,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     inline: bool,
@@ -41,7 +41,7 @@ impl Decoded {
     pub(super) fn at(self, place: &Place) -> Result<Stored<ETag>> {
         if *self.of != *place.bucket().as_str() || self.stored.pointer.key() != place.key() {
             return Err(corrupt(
-                "an object under the name of one pointer holds another",
+                "an object under the name of one pointer contains another pointer",
             ));
         }
         Ok(self.stored)
@@ -69,10 +69,11 @@ pub(super) fn encode(place: &Place, pointer: &mut Pointer) -> Bytes {
     object.freeze()
 }
 
-/// Decodes an object of `size` bytes, of which `found` are the first; `None` if its
-/// head is longer than that.
+/// Decodes an object of `size` bytes, of which `found` contains the first ones; `None` if
+/// its head is longer than `found`.
 pub(super) fn decode(found: &Found, size: u64) -> Result<Option<Decoded>> {
-    let malformed = || corrupt("an object is not of a pointer's form; was it changed by hand?");
+    let malformed =
+        || corrupt("an object does not have the format of a pointer; was it changed by hand?");
     let Some(end) = found.bytes.iter().position(|byte| *byte == b'\n') else {
         return match (found.bytes.len() as u64) < size {
             true => Ok(None),
@@ -111,6 +112,6 @@ pub(super) fn decode(found: &Found, size: u64) -> Result<Option<Decoded>> {
 pub(super) fn decode_at(place: &Place, found: &Found) -> Result<Stored<ETag>> {
     let decoded = decode(found, found.bytes.len() as u64)?;
     decoded
-        .ok_or_else(|| corrupt("an object is not of a pointer's form"))?
+        .ok_or_else(|| corrupt("an object does not have the format of a pointer"))?
         .at(place)
 }

@@ -9,16 +9,16 @@
 //! | a note of content that may have to be freed | `reclaim/17f0….0f3c….u` |
 //!
 //! Small content follows the pointer in its own object, so that publishing it is
-//! one put, and opening it one get. Larger content is written by one put if it
-//! fits one part, else as multipart uploads of a fixed number of parts each, so
-//! that the number of parts is not limited. A note also names the upload that is in
-//! progress, so that a sweep can abort what a process that died had begun.
+//! one put, and opening it one get. Larger content is written by one put if it fits in
+//! one part, otherwise by multipart uploads with a fixed number of parts each, so that
+//! the number of parts is not limited. A note also contains the id of the upload in
+//! progress, so that a sweep can abort the upload of a dead process.
 //!
-//! To list all content and read each pointer would cost a request for every object
-//! in the bucket. Notes make a sweep cost what is due.
+//! Listing all content and reading each pointer would cost a request for every object in
+//! the bucket. With notes, the cost of a sweep depends only on the notes that are due.
 //!
-//! A pointer stays when its object is deleted, as records do and for the same
-//! reason; it is small then.
+//! When an object is deleted its pointer remains, without content, as a tombstone does
+//! for a record.
 
 mod content;
 mod head;
@@ -37,10 +37,10 @@ pub(crate) use content::Parts;
 use content::S3Content;
 use pointers::S3Pointers;
 
-/// The most content that is stored with the pointer.
+/// The maximum size of content that is stored with the pointer.
 pub(crate) const MAX_INLINE: usize = 1 << 20;
 
-/// The least that S3 accepts for every part of an upload but the last.
+/// The minimum size that S3 accepts for every part of an upload except the last.
 pub(crate) const MIN_PART: usize = 5 << 20;
 
 /// How objects are written and read.
@@ -49,7 +49,7 @@ pub(crate) struct Options {
     pub(crate) inline: usize,
     pub(crate) part_size: usize,
     pub(crate) in_flight: usize,
-    /// How many parts one multipart upload has at most; S3 accepts 10 000.
+    /// The maximum number of parts of one multipart upload; S3 accepts 10 000.
     pub(crate) parts: u64,
     pub(crate) lease: Duration,
     pub(crate) grace: Duration,

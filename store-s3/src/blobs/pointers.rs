@@ -21,29 +21,30 @@ use crate::parallel::parallel;
 use crate::protocol::{Names, Outcome};
 use crate::shared::Shared;
 
-/// How much of an object is read where its pointer alone matters. Nearly all
+/// How many bytes of an object are read if only its pointer is needed. Nearly all
 /// pointers are shorter.
 const HEAD: u64 = 16 * 1024;
 
-/// The size that an entry of a list counts as: entries are small.
+/// The size with which an entry of a list is counted, since entries are small.
 const ENTRY: usize = 1024;
 
 /// Pointers and notes in a bucket.
 #[derive(Clone, Debug)]
 pub(crate) struct S3Pointers(Arc<Shared>);
 
-/// A note as it was found.
+/// A note's object, as it was read.
 pub(crate) struct FoundNote {
     name: String,
     etag: ETag,
     claimed: bool,
 }
 
-/// What a note's object holds.
+/// The content of a note's object.
 #[derive(Serialize, Deserialize)]
 struct NoteObject {
-    /// A sweep has freed the content and counted it. S3 has no conditional delete
-    /// on all servers, so this put decides which of several sweeps counts.
+    /// Whether a sweep has freed the content and counted it. Not all servers have a
+    /// conditional delete, so the conditional put of this flag decides which of several
+    /// sweeps counts the content.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     claimed: bool,
     #[serde(flatten)]
@@ -68,7 +69,7 @@ impl S3Pointers {
             let Some((found, size)) = self.0.bucket().get_range(name, range.take()).await? else {
                 return Ok(None);
             };
-            // The second time it is whole.
+            // The second read returns the whole object.
             if let Some(decoded) = head::decode(&found, size)? {
                 return Ok(Some(decoded));
             }
@@ -93,7 +94,7 @@ impl S3Pointers {
         self.0.names().note(&note.name())
     }
 
-    /// Puts a note if it is unchanged since it was found.
+    /// Puts a note if it is unchanged since it was read.
     async fn put_unchanged(&self, found: &FoundNote, note: &Note, claimed: bool) -> Result<()> {
         let when = When::Is(ETag::clone(&found.etag));
         let object = encode(note, claimed);
@@ -198,7 +199,9 @@ impl PointerStore for S3Pointers {
         self.0.check_open()?;
         let query = list.to_scan()?;
         let Scope::Partition(bucket) = query.scope() else {
-            return Err(Error::invalid("a list of objects names one bucket"));
+            return Err(Error::invalid(
+                "a list of objects must be limited to one bucket",
+            ));
         };
         let (names, bucket) = (self.0.names(), bucket.as_str());
         if list.id_prefix().contains('\0') {
@@ -244,7 +247,7 @@ impl PointerStore for S3Pointers {
         }
         self.0.bucket().delete(&found.name).await?;
         match found.claimed {
-            // By a process that ended before it removed the note.
+            // Claimed by a process that ended before it removed the note.
             true => Err(changed()),
             false => Ok(()),
         }
@@ -260,7 +263,7 @@ impl PointerStore for S3Pointers {
         let bucket = self.0.bucket();
         let (listed, more) = bucket.list(&names.notes(), position.as_deref()).await?;
         let due_at = |name: &str| names.due_of(name).map(Timestamp::from_nanos);
-        // What has no time in its name is read too, and reported.
+        // An object without a time in its name is read too, and reported.
         let is_due = |name: &&String| due_at(name).is_none_or(|due| due <= now);
         let due: Vec<String> = listed.iter().take_while(is_due).cloned().collect();
         let next_due = listed.get(due.len()).and_then(|name| due_at(name));

@@ -20,7 +20,7 @@ fn content(length: usize) -> Vec<u8> {
     (0..length).map(|n| (n * 7 % 251) as u8).collect()
 }
 
-/// A store whose contents are of objects of three parts of 100 bytes.
+/// A store that writes content as objects of three parts of 100 bytes.
 async fn opened(bucket: &Arc<InMemory>, clock: &ManualClock) -> Result<S3Blobs> {
     let mut builder = S3Store::builder()
         .object_store(Arc::clone(bucket) as Arc<dyn ObjectStore>)
@@ -123,8 +123,8 @@ fn a_pointer_is_read_back_whole_or_in_part() -> Result<()> {
     assert_eq!(*stored.pointer, pointer);
     let text = String::from_utf8_lossy(&object);
     assert!(text.starts_with("{\"store\":1,\"bucket\":\"bucket\",\"request\":\""));
-    // An object of another key, of a newer release, or with bytes that it does not
-    // announce.
+    // An object of another key, of a newer release, or with more bytes than its head
+    // states.
     let other = Place::new(BlobRef::new("bucket", "other")?)?;
     assert!(head::decode_at(&other, &found(object.clone())).is_err());
     for field in ["\"store\":", "\"format\":"] {

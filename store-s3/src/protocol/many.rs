@@ -16,7 +16,7 @@ use crate::wire::{self, Intent, Stored, Verdict};
 /// How an attempt ended.
 enum Attempt {
     Committed(Committed),
-    /// A record has changed: read all of them again, and decide again.
+    /// A record has changed, so all records are read and checked again.
     Again,
 }
 
@@ -46,8 +46,8 @@ impl<O: Objects> Protocol<O> {
                 found = self.gather(batch, false).await?;
                 continue;
             }
-            // Records that were read one after the other existed at one moment if none
-            // of them has changed since.
+            // If no record changed between the two rounds of reads, all were in these
+            // states at the moment between the rounds.
             let again = self.gather(batch, false).await?;
             if found.iter().zip(&again).all(|(a, b)| a.seen && same(a, b)) {
                 return match refused.is_empty() {
@@ -60,8 +60,8 @@ impl<O: Objects> Protocol<O> {
         Err(contended().with_key(batch.at(0)))
     }
 
-    /// All records of the batch, each as it was at some moment. Tokens and expectations
-    /// replace reads where they are sufficient.
+    /// All records of the batch, each as it was at some moment. If `suppose`, a token or
+    /// an expectation replaces a read where it is sufficient.
     async fn gather(&self, batch: &Batch, suppose: bool) -> Result<Vec<Current>> {
         let mut all: Vec<BoxFuture<'_, _>> = Vec::with_capacity(batch.items().len());
         for index in 0..batch.items().len() {
@@ -76,7 +76,7 @@ impl<O: Objects> Protocol<O> {
     async fn attempt(&self, batch: &Batch, found: &[Current]) -> Result<Attempt> {
         let begun = self.begin(batch).await.map_err(not_decided)?;
         let mut placed = Vec::with_capacity(found.len());
-        // All writers use one order, so that no two wait for each other.
+        // All writers use the same order, so that no two wait for each other.
         let mut order: Vec<usize> = (0..found.len()).collect();
         order.sort_unstable_by_key(|index| self.names.record(batch.at(*index)));
         for index in order {
@@ -156,8 +156,8 @@ impl<O: Objects> Protocol<O> {
                         intent,
                     }));
                 }
-                // If a copy of the put was done, it was undone because this transaction was
-                // aborted.
+                // If a copy of the put was executed, another process has undone it,
+                // because this transaction was aborted.
                 Outcome::Refused(found, _) => current = self.understand(at, found).await?,
             }
             self.objects.pause(attempt).await;
@@ -166,13 +166,16 @@ impl<O: Objects> Protocol<O> {
     }
 
     /// Releases the records of a decided transaction, as far as possible. A process that
-    /// finds an unreleased one completes the work.
+    /// finds an unreleased record releases it.
     async fn complete(&self, batch: &Batch, begun: &Begun, placed: Vec<Placed>) -> Committed {
         let mut tokens = vec![None; batch.items().len()];
         let released = self.release_all(batch, placed, Verdict::Committed).await;
         let whole = released.is_ok();
         let released = released.unwrap_or_else(|error| {
-            event::failure("could not complete a decided commit; readers will", &error);
+            event::failure(
+                "could not complete a decided commit; readers will complete it",
+                &error,
+            );
             Vec::new()
         });
         for (index, object) in released {
@@ -199,11 +202,16 @@ impl<O: Objects> Protocol<O> {
         match self.decide(begun, Verdict::Aborted).await {
             Ok(Decided::Aborted) => {}
             Ok(_) => return,
-            Err(error) => return event::failure("could not abort a commit; a sweep will", &error),
+            Err(error) => {
+                return event::failure("could not abort a commit; a sweep will abort it", &error);
+            }
         }
         match self.release_all(batch, placed, Verdict::Aborted).await {
             Ok(_) => self.drop_transaction(begun).await,
-            Err(error) => event::failure("could not undo an aborted commit; readers will", &error),
+            Err(error) => event::failure(
+                "could not undo an aborted commit; readers will undo it",
+                &error,
+            ),
         }
     }
 
@@ -228,8 +236,9 @@ impl<O: Objects> Protocol<O> {
         parallel(all).await
     }
 
-    /// The decision may have been executed, completed and removed by others: then a record
-    /// has this transaction's version, unless it has changed since.
+    /// After a lost reply to the decision, finds out whether the transaction was
+    /// committed. If other processes have completed and removed it, a record has this
+    /// transaction's version, unless it has changed since.
     async fn recognize(&self, batch: &Batch, lost: Error) -> Result<Attempt> {
         let found = self.gather(batch, false).await;
         let ours = |current: &Current| current.is_of(batch.version());
@@ -240,7 +249,8 @@ impl<O: Objects> Protocol<O> {
     }
 }
 
-/// An error before the decision: nothing that it left has an effect.
+/// Converts an error before the decision. It is not ambiguous, because what was written
+/// so far has no effect.
 fn not_decided(error: Error) -> Error {
     match error.retry() {
         Retry::Ambiguous => error.with_retry(Retry::Safe),

@@ -1,5 +1,5 @@
 #![doc = include_str!("../../PROTOCOL.md")]
-// Public for its documentation alone: it has no public items.
+// This module is public only for its documentation; it has no public items.
 
 mod many;
 mod one;
@@ -23,30 +23,31 @@ use crate::keys::Namespace;
 use crate::objects::{ETag, Objects};
 use crate::wire::{self, Image, Stored};
 
-/// The protocol over some objects.
+/// The protocol over a set of objects.
 #[derive(Debug)]
 pub(crate) struct Protocol<O> {
     pub(crate) objects: O,
     pub(crate) names: Namespace,
 }
 
-/// A record as a read found it.
+/// A record as it was read.
 #[derive(Clone, Debug)]
 pub(crate) struct Current {
-    /// The object's state; `None` if there was none.
+    /// The object's ETag; `None` if there was no object.
     pub(crate) etag: Option<ETag>,
     /// The record's state, including decided transactions.
     pub(crate) image: Option<Image>,
-    /// The undecided transaction that holds it.
+    /// The undecided transaction that holds the record.
     pub(crate) held_by: Option<Version>,
     /// The token for the caller, if no transaction holds the record.
     token: Option<store_core::Token>,
-    /// False if it was not read but follows from a token or an expectation.
+    /// Whether the record was read. If false, the state follows from a token or an
+    /// expectation.
     seen: bool,
 }
 
 impl Current {
-    /// The state if an expectation of `Absent` is true.
+    /// The state that an expectation of `Absent` implies.
     fn supposed_absent() -> Self {
         Self {
             etag: None,
@@ -67,7 +68,7 @@ impl Current {
         self.record_of(batch.partition(), batch.items()[index].key(), now)
     }
 
-    /// The same of a record of that name.
+    /// The same for a record with that name.
     pub(crate) fn record_of(
         &self,
         partition: &Partition,
@@ -96,7 +97,7 @@ impl<O: Objects> Protocol<O> {
         Self { objects, names }
     }
 
-    /// Applies `batch` wholly or not at all. See [the protocol](self).
+    /// Applies `batch` completely or not at all. See [the protocol](self).
     pub(crate) async fn commit(&self, batch: &Batch) -> Result<Committed> {
         match batch.items().len() {
             0 => Ok(Committed::new()),
@@ -129,7 +130,7 @@ impl<O: Objects> Protocol<O> {
     }
 }
 
-/// The state that an item's change leaves; `None` if it changes nothing.
+/// The state of the record after the item's change; `None` if the item changes nothing.
 fn after(batch: &Batch, index: usize) -> Result<Option<Image>> {
     match batch.items()[index].change() {
         Change::Check => Ok(None),
@@ -156,7 +157,7 @@ fn conflict(failed: Vec<FailedItem>) -> Error {
     Error::from_conflict(Conflict::new(failed)).with_backend(BACKEND)
 }
 
-/// Whether its object may be removed once it is absent.
+/// Whether the record's object may be removed once the record is deleted.
 pub(crate) fn is_single_use(at: RecordRef<'_>) -> bool {
     at.collection().is_single_use()
 }

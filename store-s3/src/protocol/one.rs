@@ -27,7 +27,7 @@ impl<O: Objects> Protocol<O> {
             }
             let there = current.image.as_ref().is_some_and(|i| !i.is_deleted());
             let Some(image) = after(batch, 0)?.filter(|image| there || !image.is_deleted()) else {
-                // A check, or a delete of nothing.
+                // A check, or a delete of a record that does not exist.
                 if current.seen {
                     return Ok(done(&current));
                 }
@@ -49,7 +49,7 @@ impl<O: Objects> Protocol<O> {
                 Outcome::Done(_) if is_gone => {
                     if is_single_use(at) {
                         // The name is never used again, so no tombstone is needed.
-                        // If this fails, the sweep does it.
+                        // If this fails, the sweep removes the tombstone.
                         let deleted = self.objects.delete(&name).await;
                         event::ignore("could not delete a tombstone", deleted);
                     }
@@ -66,9 +66,10 @@ impl<O: Objects> Protocol<O> {
                         .map_err(|e| in_doubt(e, &lost))?;
                     match lost {
                         None => {}
-                        // A transaction holds or checked the state that a copy of it put.
+                        // A copy of the put was executed, and a transaction then held or
+                        // checked the record.
                         Some(_) if current.is_of(batch.version()) => return Ok(done(&current)),
-                        // A copy may have been done and overwritten since.
+                        // A copy of the put may have been executed and then overwritten.
                         Some(lost) => return Err(lost),
                     }
                 }

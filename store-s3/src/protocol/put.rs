@@ -14,14 +14,14 @@ const SENDS: u32 = 8;
 /// The outcome of a put.
 #[derive(Debug)]
 pub(crate) enum Outcome {
-    /// It was done.
+    /// It was executed.
     Done(ETag),
-    /// The condition does not hold. With an error, a copy of it may have been done and
-    /// undone by others before the object was read.
+    /// The condition does not hold. If there is an error, a copy of the put may have been
+    /// executed and then overwritten by another process.
     Refused(Option<Found>, Option<Error>),
 }
 
-/// Whether a put of that name may be sent again after its reply was lost.
+/// Whether a put that creates the object may be sent again after its reply was lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Names {
     /// The object stays, so the condition of a late copy fails.
@@ -33,10 +33,10 @@ pub(crate) enum Names {
 impl<O: Objects> Protocol<O> {
     /// Sends a put until its outcome is known.
     ///
-    /// The bytes must be unique to this put: a reader that finds them knows that the
-    /// put was done. Sending it twice is safe, since both copies have one condition,
-    /// which is no longer true after either: no state of an object
-    /// returns once its record has changed.
+    /// The bytes must be unique to this put, so that finding them proves that it was
+    /// executed. Sending the put twice is safe: both copies have the same condition,
+    /// which is false after either was executed, because an object never returns to an
+    /// earlier state once its record has changed.
     pub(crate) async fn put(
         &self,
         name: &str,

@@ -1,4 +1,4 @@
-//! Reading one record, held by a transaction or not.
+//! Reads one record, which a transaction may hold.
 
 use store_core::{RecordRef, Result, Version};
 
@@ -17,7 +17,7 @@ pub(crate) enum Decision {
 }
 
 impl<O: Objects> Protocol<O> {
-    /// The record at `at`, as it is at some moment of this call.
+    /// The record at `at`, in its state at some moment of this call.
     pub(crate) async fn look(&self, at: RecordRef<'_>) -> Result<Current> {
         let found = self.objects.get(&self.names.record(at)).await?;
         self.understand(at, found).await
@@ -55,8 +55,9 @@ impl<O: Objects> Protocol<O> {
                 Decision::Committed => return Ok(held(&object, intent, Verdict::Committed)),
                 Decision::Aborted => return Ok(held(&object, intent, Verdict::Aborted)),
                 Decision::Missing => {
-                    // It may have been completed since the record was read. An intent that
-                    // still exists was placed too late to have an effect.
+                    // The transaction may have been completed since the record was read.
+                    // If the intent still exists, it was placed too late and has no
+                    // effect.
                     let again = self.objects.get(&self.names.record(at)).await?;
                     if again
                         .as_ref()
@@ -85,7 +86,7 @@ impl<O: Objects> Protocol<O> {
     }
 }
 
-/// The record in an object that holds an intent.
+/// The state of a record whose object contains an intent.
 fn held(object: &Found, intent: Intent, verdict: Verdict) -> Current {
     Current {
         etag: Some(object.etag.clone()),

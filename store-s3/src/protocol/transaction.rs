@@ -1,4 +1,4 @@
-//! The transaction object: how it is begun, decided, awaited and completed.
+//! Creating, deciding, awaiting and completing transactions.
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -20,13 +20,14 @@ pub(super) struct Begun {
     transaction: Transaction,
 }
 
-/// What was decided, as far as the deciding process knows.
+/// The decision, as far as the deciding process knows it.
 #[derive(Debug)]
 pub(super) enum Decided {
     Committed,
     /// It was certainly not committed.
     Aborted,
-    /// Its object does not exist, and its own decision may have been made before that.
+    /// The transaction object does not exist, and this process's decision may have been
+    /// executed before it was removed.
     Unknown(Error),
 }
 
@@ -40,7 +41,8 @@ impl<O: Objects> Protocol<O> {
         let transaction = Transaction::new(batch.partition(), batch.version(), members.collect());
         let id = Version::unique();
         let (name, object) = (self.names.transaction(id), transaction.encode());
-        // If its reply is lost and it is not found, it is left to the sweep.
+        // If the reply is lost and the object is not found, another one is created; if
+        // the first appears later, the sweep removes it.
         match self.put(&name, &When::Missing, &object, Names::Go).await? {
             Outcome::Done(etag) => Ok(Begun {
                 id,
@@ -60,7 +62,7 @@ impl<O: Objects> Protocol<O> {
         match self.put(&name, &when, &object, Names::Go).await? {
             Outcome::Done(_) if verdict == Verdict::Committed => Ok(Decided::Committed),
             Outcome::Done(_) => Ok(Decided::Aborted),
-            // Another process decided, and others can only abort.
+            // Another process has decided, and other processes can only abort.
             Outcome::Refused(Some(_), _) | Outcome::Refused(None, None) => Ok(Decided::Aborted),
             Outcome::Refused(None, Some(lost)) => Ok(Decided::Unknown(lost)),
         }
@@ -82,8 +84,8 @@ impl<O: Objects> Protocol<O> {
         Ok(())
     }
 
-    /// Aborts a transaction that is still pending. If it is not pending any more, it is
-    /// decided, which is sufficient.
+    /// Aborts a transaction that is still pending. If it is no longer pending, it is
+    /// already decided, which is sufficient.
     async fn abort(&self, id: Version, found: &Found, transaction: &Transaction) -> Result<()> {
         let name = self.names.transaction(id);
         let object = transaction.decided(Verdict::Aborted).encode();
@@ -91,8 +93,8 @@ impl<O: Objects> Protocol<O> {
         self.put(&name, &when, &object, Names::Go).await.map(drop)
     }
 
-    /// Replaces a record's intent by the state that follows from the decision. Returns the
-    /// new object; `None` if another process was faster.
+    /// Replaces a record's intent by the state that follows from the decision. Returns
+    /// the new object, or `None` if another process has already replaced the intent.
     pub(super) async fn release(
         &self,
         name: &str,
@@ -109,8 +111,8 @@ impl<O: Objects> Protocol<O> {
         }
     }
 
-    /// Completes a transaction of another process that is decided, or was undecided for so
-    /// long that it is aborted: releases every record that it holds, then removes it.
+    /// Completes a transaction of another process, and aborts it first if it is still
+    /// pending. Releases every record that it holds, then removes it.
     pub(crate) async fn finish(&self, id: Version) -> Result<()> {
         self.settle(id).await?;
         let name = self.names.transaction(id);
@@ -158,8 +160,7 @@ impl<O: Objects> Protocol<O> {
         if !matches!(self.decision(intent.transaction).await?, Decision::Missing) {
             return Ok(());
         }
-        // Only if the intent still exists; otherwise it was released in between. The
-        // condition of the put checks this.
+        // The condition of the put fails if the intent was released in the meantime.
         self.release(name, at, &found.etag, intent, Verdict::Aborted)
             .await
             .map(drop)
@@ -172,6 +173,7 @@ pub(super) fn outcome(intent: Intent, verdict: Verdict) -> Image {
         Verdict::Committed => intent.after.or(intent.before),
         Verdict::Pending | Verdict::Aborted => intent.before,
     };
-    // There was no object before, and the intent cannot be removed conditionally.
+    // There was no object before. The intent becomes a tombstone, because it cannot be
+    // removed conditionally.
     image.unwrap_or_else(|| Image::deleted(intent.transaction))
 }

@@ -1,4 +1,4 @@
-//! Stored forms, written and read back.
+//! Tests that write stored forms and read them back.
 
 use store_core::Collection;
 
@@ -124,7 +124,7 @@ fn the_stored_forms_of_this_release_are_read() {
     for (object, stored) in forms {
         let read = decode_at(at, &object.clone().into()).expect("a stored form");
         assert_eq!(read, stored, "{object}");
-        // What this release writes has the same form.
+        // This release writes the same form.
         if !object.contains("request") {
             assert_eq!(encode(at, &stored), object);
         }

@@ -117,7 +117,9 @@ impl PointerStore for RecordPointers {
     async fn list(&self, list: &BlobList) -> Result<Page<BlobEntry>> {
         let query = list.to_scan()?;
         let Scope::Partition(bucket) = query.scope() else {
-            return Err(Error::invalid("a list of objects names one bucket"));
+            return Err(Error::invalid(
+                "a list of objects must be limited to one bucket",
+            ));
         };
         let scan = Scan::partition(BLOBS, bucket.clone())
             .id_prefix(list.id_prefix())

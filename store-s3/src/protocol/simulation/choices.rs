@@ -1,4 +1,4 @@
-//! What happens next: by chance, or every possibility one after the other.
+//! Choosing the next step of a run: at random, or exhaustively.
 
 use std::collections::HashSet;
 
@@ -7,7 +7,8 @@ use store_conformance::history::Dice;
 use super::world::Move;
 
 pub(super) trait Chooser {
-    /// Which of these happens; `None` if the state was visited already, which ends the run.
+    /// The index of the next step in `moves`; `None` if the state was visited before,
+    /// which ends the run.
     fn choose(&mut self, moves: &[Move], place: &dyn Fn() -> u64) -> Option<usize>;
 }
 
@@ -35,8 +36,8 @@ impl Chooser for ByChance {
     }
 }
 
-/// All possibilities: the run is repeated, and each time the last choice that has another
-/// possibility takes the next one.
+/// Exhaustive choices, by depth-first search: the run is repeated, and each time the last
+/// choice that has an untried alternative takes the next one.
 ///
 /// A run that reaches a state which another run visited would continue as that one did,
 /// so it ends there. If every process makes one call, this misses no violation of the
@@ -44,7 +45,7 @@ impl Chooser for ByChance {
 /// the state.
 #[derive(Default)]
 pub(super) struct InTurn {
-    /// For each choice, which possibility was taken, and how many there were.
+    /// For each choice, which alternative was taken and how many there were.
     path: Vec<(usize, usize)>,
     at: usize,
     seen: HashSet<u64>,
@@ -78,7 +79,7 @@ impl Chooser for InTurn {
             self.path.push((0, moves.len()));
         }
         let (taken, of) = self.path[self.at];
-        assert_eq!(of, moves.len(), "the same choices lead to the same place");
+        assert_eq!(of, moves.len(), "the same choices lead to the same state");
         self.at += 1;
         Some(taken)
     }

@@ -1,5 +1,5 @@
-//! Mutants: connections to the bucket that do one thing as a wrong implementation of the
-//! protocol would. The simulation must kill each of them.
+//! Mutants: connections to the bucket that behave in one respect like a wrong
+//! implementation of the protocol. The simulation must kill each of them.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -26,7 +26,7 @@ pub(super) enum Flaw {
     /// Treats an intent whose transaction object is missing as rolled back without
     /// reading the record again.
     NeverReadsAgain,
-    /// Takes a transaction that it has waited for as aborted without aborting it.
+    /// Treats a transaction as aborted after waiting for it, without aborting it.
     TrustsTheLease,
     /// Commits checked records without holding them.
     ChecksWithoutIntents,
@@ -61,14 +61,14 @@ impl Flaw {
 pub(super) struct Flawed {
     line: Line,
     flaw: Flaw,
-    /// What was read last, for the flaw that never reads again.
+    /// The last read, for `NeverReadsAgain`.
     last: Arc<Mutex<Memory>>,
 }
 
 #[derive(Debug, Default)]
 struct Memory {
     record: Option<(String, Option<Found>)>,
-    /// The transaction that was found missing just now.
+    /// Whether the transaction was just found missing.
     missing: bool,
     outwaited: bool,
 }
@@ -86,7 +86,8 @@ impl Flawed {
         self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The put without its own condition: it reads first which condition would hold.
+    /// Puts without the given condition: reads the object first, and uses a condition
+    /// that holds.
     async fn force(&self, name: &str, bytes: Bytes) -> Result<Put> {
         loop {
             let found = self.line.get(name).await?;
@@ -98,7 +99,7 @@ impl Flawed {
         }
     }
 
-    /// The transaction as this process wrongly understands it.
+    /// The transaction as the mutant misinterprets it.
     fn misread(&self, found: Found) -> Found {
         let Ok(transaction) = Transaction::decode(&found.bytes) else {
             return found;

@@ -1,17 +1,17 @@
 //! A deterministic simulation of the protocol: a bucket in memory in which each request
 //! is a step, executed in an order that the simulation chooses.
 //!
-//! Every call is recorded. At the end some order of the calls must explain every answer
-//! (`store_conformance::history`): strict serializability, without partial reads. Then
-//! the sweep runs, and it must leave nothing behind.
+//! Every call is recorded. At the end the history must be strictly serializable, without
+//! partial reads (`store_conformance::history`). Then the sweep runs, and no incomplete
+//! state may remain.
 //!
 //! At each step one of these happens: a waiting request is executed; a wait for another
-//! process's transaction ends, early or late; a reply or a request is lost; a request
-//! arrives later; a process ends, and what it sent may arrive later. A process that is not
-//! chosen for a long time is one whose lease has expired.
+//! process's transaction ends, early or late; a reply or a request is lost; a request is
+//! delayed; a process ends, and its last request may arrive later. A process that is not
+//! chosen for a long time stands for one whose lease has expired.
 //!
-//! Crates such as shuttle and turmoil simulate threads and networks. Here the steps are
-//! the requests to an object store, and the code under test is the protocol itself.
+//! Crates such as shuttle and turmoil simulate threads and networks. This simulation's
+//! steps are requests to an object store, which those crates do not model.
 
 mod choices;
 mod flaws;
@@ -24,14 +24,15 @@ use choices::{ByChance, InTurn};
 use flaws::Flaw;
 use run::{Draft, Figures, Plan, Process, Want, run};
 
-/// The number of random schedules: a sample, or what `cargo xtask soak` requests.
+/// The variable with the number of random schedules. It is set by `cargo xtask soak`; by
+/// default it is a small sample.
 const SCHEDULES: &str = "STORE_SOAK_SCHEDULES";
 
-/// The most states that each exhaustive run visits: a sample, or what
-/// `cargo xtask soak` requests.
+/// The variable with the maximum number of states that each exhaustive search visits,
+/// likewise.
 const PLACES: &str = "STORE_SOAK_PLACES";
 
-/// The first seed of the random schedules.
+/// The variable with the first seed of the random schedules.
 const SEED: &str = "STORE_SOAK_SEED";
 
 fn number(variable: &str, default: u64) -> u64 {
@@ -53,8 +54,8 @@ fn by_chance(seed: u64, flaw: Flaw) -> Result<Figures, String> {
     }
 }
 
-/// Runs every schedule of a plan that leads to a new state, up to a number of states.
-/// Returns how many states there were, and whether that is all of them.
+/// Runs every schedule of a plan that leads to a new state, up to `most` states. Returns
+/// the number of visited states, and whether these are all.
 fn every(plan: &Plan, most: usize) -> (usize, bool) {
     let mut chooser = InTurn::default();
     loop {
@@ -72,7 +73,7 @@ fn every(plan: &Plan, most: usize) -> (usize, bool) {
 fn two_writers() -> Vec<(&'static str, Plan)> {
     use Want::{Absent, Any};
     use Write::{Check, Delete, Put};
-    // Record 0 exists, 1 does not.
+    // Record 0 exists, record 1 does not.
     let plan = |a: Draft, b: Draft, aborts| Plan {
         records: 4,
         processes: [a, b].map(|draft| Process::Writer(vec![draft])).into(),
@@ -88,15 +89,15 @@ fn two_writers() -> Vec<(&'static str, Plan)> {
         ("both create both", plan(create.clone(), create.clone(), 0)),
         ("write skew", plan(skew(1, 3), skew(3, 1), 0)),
         (
-            "both create both, one is impatient",
+            "both create both, and one may abort the other",
             plan(create.clone(), create, 1),
         ),
         (
-            "write skew, one is impatient",
+            "write skew, and one may abort the other",
             plan(skew(1, 3), skew(3, 1), 1),
         ),
         (
-            "one writes and one deletes what may be there",
+            "one writes and one deletes the same records",
             plan(
                 vec![(0, Any, Put), (1, Any, Put)],
                 vec![(0, Any, Delete), (1, Any, Delete)],

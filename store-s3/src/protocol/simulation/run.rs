@@ -1,5 +1,5 @@
-//! One run: processes over one bucket, the history of their calls, and the check that
-//! some order of the calls explains it.
+//! One run: processes over one bucket, and the check that the history of their calls is
+//! linearizable.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ use crate::wire::{self, Stored};
 
 const THINGS: Collection = Collection::new("things");
 
-/// The most steps of a run; one that takes more does not end.
+/// The maximum number of steps of a run. A run that takes more is assumed never to end.
 const MOST_MOVES: usize = 5_000;
 
 /// What a writer expects of a record.
@@ -32,14 +32,14 @@ pub(super) enum Want {
     Any,
     Absent,
     Present,
-    /// The version that this process reads directly before.
+    /// The version that this process reads directly before the commit.
     AsRead,
 }
 
 /// A commit to be made.
 pub(super) type Draft = Vec<(usize, Want, Write)>;
 
-/// What a process does.
+/// The work of a process.
 #[derive(Clone, Debug)]
 pub(super) enum Process {
     /// Makes these commits, one after the other.
@@ -50,21 +50,20 @@ pub(super) enum Process {
     Sweeper,
 }
 
-/// What is run.
+/// The processes of a run, and the faults that may happen.
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
-    /// How many records there are, by their numbers; the even ones exist from the
-    /// beginning.
+    /// The number of records. Those with even numbers exist at the beginning.
     pub(super) records: usize,
     pub(super) processes: Vec<Process>,
-    /// The most faults.
+    /// The maximum number of faults.
     pub(super) faults: usize,
     /// The percentage of steps that are faults.
     pub(super) fault_chance: u8,
     /// Whether delayed requests usually arrive after everything else.
     pub(super) delays_long: bool,
     /// How often a process may abort the transaction of a process that still makes
-    /// progress. Without a bound two may abort each other for ever.
+    /// progress. Without a bound two processes may abort each other forever.
     pub(super) aborts: usize,
     /// The flaw of every process.
     pub(super) flaw: Flaw,
@@ -146,7 +145,7 @@ fn draft(dice: &mut Dice, records: usize) -> Draft {
 type Log = Recorder<&'static str, RegistersCall, RegistersAnswer>;
 type Task = Pin<Box<dyn Future<Output = ()>>>;
 
-/// What one process works with.
+/// The state of one process.
 struct Hands {
     number: usize,
     protocol: Protocol<Flawed>,
@@ -242,7 +241,8 @@ impl Hands {
     }
 
     async fn work(self, process: Process) {
-        // What a process receives is in the log; an error ends only that call.
+        // The log contains the results that a process receives; an error ends only that
+        // call.
         match process {
             Process::Writer(drafts) => {
                 for draft in &drafts {
@@ -270,15 +270,15 @@ fn is_done(task: &mut Task) -> bool {
     matches!(task.as_mut().poll(&mut context), Poll::Ready(()))
 }
 
-/// What a run did.
+/// Counts of a run.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Figures {
     pub(super) moves: usize,
     pub(super) calls: usize,
 }
 
-/// Runs a plan with the choices of `chooser`, and returns what was wrong, if anything.
-/// `None` if the run ended at a state that was visited already.
+/// Runs a plan with the choices of `chooser`. An error describes the violation; `None`
+/// means that the run ended at a state that was visited before.
 pub(super) fn run(plan: &Plan, chooser: &mut dyn Chooser) -> Result<Option<Figures>, String> {
     let world = World::default();
     let log: Arc<Log> = Arc::new(Recorder::new());
@@ -344,7 +344,7 @@ pub(super) fn run(plan: &Plan, chooser: &mut dyn Chooser) -> Result<Option<Figur
     }
 }
 
-/// Reads everything, delivers delayed requests, sweeps, and reads again.
+/// Reads all records, delivers delayed requests, sweeps, and reads all records again.
 fn afterwards(world: &World, plan: &Plan, hands: Hands) -> Result<(), String> {
     let records = plan.records;
     let within = world.clone();
@@ -366,7 +366,7 @@ fn afterwards(world: &World, plan: &Plan, hands: Hands) -> Result<(), String> {
         }
         match wire::decode(&bytes) {
             Ok(named) if matches!(named.stored, Stored::Record(_)) => {}
-            other => return Err(format!("{name} is there by half: {other:?}")),
+            other => return Err(format!("{name} is in an incomplete state: {other:?}")),
         }
     }
     Ok(())
@@ -379,14 +379,14 @@ fn alone(world: &World, work: impl Future<Output = ()> + 'static) -> Result<(), 
         if is_done(&mut task) {
             return Ok(());
         }
-        // A wait for a process that does nothing is over.
+        // No other process is active, so a wait for one ends.
         let moves = world.moves(false);
         let step = moves.iter().find(|one| matches!(one, Move::Outwait(_)));
         let Some(step) = step.or_else(|| moves.iter().find(|one| matches!(one, Move::Execute(_))))
         else {
-            return Err("one alone does not get on".into());
+            return Err("a process that runs alone makes no progress".into());
         };
         world.perform(*step);
     }
-    Err("one alone does not end".into())
+    Err("a process that runs alone does not end".into())
 }

@@ -12,16 +12,17 @@ use store_core::{Error, ErrorKind, Result, Retry};
 
 use crate::objects::{ETag, Found, Objects, Put, When};
 
-/// What one call asks of the bucket.
+/// A request to the bucket.
 #[derive(Clone, Debug)]
 pub(super) enum Request {
     Get(String),
     Put(String, When, Bytes),
     Delete(String),
-    /// Removes it in this state, if every call in progress began after it was written.
+    /// Removes the object in this state, if every call in progress began after it was
+    /// written.
     Remove(String, ETag),
     List(String, Option<String>),
-    /// Whether the wait for another's transaction, read in this state, has
+    /// Asks whether the wait for another process's transaction, read in this state, has
     /// lasted long enough.
     Wait(String, Option<Found>),
 }
@@ -45,13 +46,13 @@ enum Reply {
 
 struct Waiting {
     actor: usize,
-    /// How many requests its process made before.
+    /// The number of earlier requests of the process.
     number: u64,
     request: Request,
     waker: Waker,
 }
 
-/// What may happen next.
+/// A possible next step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Move {
     /// The request is executed and answered; a wait continues.
@@ -60,9 +61,9 @@ pub(super) enum Move {
     Outwait(u64),
     /// The request never arrives; its sender gets no reply.
     LoseRequest(u64),
-    /// It is executed; its sender gets no reply.
+    /// The request is executed; its sender gets no reply.
     LoseReply(u64),
-    /// Its sender gets no reply, and it arrives later.
+    /// The sender gets no reply, and the request arrives later.
     Delay(u64),
     /// A delayed request arrives.
     Deliver(usize),
@@ -79,9 +80,9 @@ impl Move {
     }
 }
 
-/// Which request wrote an object: the process, and how many it made before.
-/// Unlike ETags and names of transactions it is the same in every run that reaches the
-/// same state.
+/// Identifies the request that wrote an object by the process and the number of its
+/// earlier requests. Unlike ETags and names of transactions it is the same in every run
+/// that reaches the same state.
 type Writer = (usize, u64);
 
 struct Object {
@@ -89,7 +90,7 @@ struct Object {
     writer: Writer,
     /// The request that wrote it.
     creator: Writer,
-    /// After how many steps it was written.
+    /// The number of the step at which it was written.
     written: u64,
 }
 
@@ -101,16 +102,16 @@ struct State {
     replies: HashMap<u64, Reply>,
     /// Requests that arrive later, and the step at which their calls began.
     late: Vec<(Request, Writer, u64)>,
-    /// By process, the step at which its call in progress began.
+    /// For each process, the step at which its call in progress began.
     calls: HashMap<usize, u64>,
     steps: u64,
     next: u64,
     made: HashMap<usize, u64>,
-    /// By process, a hash of all replies that it received.
+    /// For each process, a hash of all replies that it received.
     received: HashMap<usize, u64>,
 }
 
-/// The bucket, and all requests on their way to it.
+/// The bucket, and all requests that are not executed yet.
 #[derive(Clone, Default)]
 pub(super) struct World(Arc<Mutex<State>>);
 
@@ -128,13 +129,13 @@ impl World {
         }
     }
 
-    /// A call of this process begins.
+    /// Records that a call of this process begins.
     pub(super) fn begin(&self, actor: usize) {
         let state = &mut *self.state();
         state.calls.insert(actor, state.steps);
     }
 
-    /// Its call ends.
+    /// Records that its call ends.
     pub(super) fn end(&self, actor: usize) {
         self.state().calls.remove(&actor);
     }
@@ -169,7 +170,7 @@ impl World {
             }
             match waiting.request {
                 Request::Wait(ref name, ref read) => {
-                    // Asking again is useful only if something happened.
+                    // Reading again is useful only if the object has changed.
                     let now = state.objects.get(name).map(|object| &object.found);
                     if now != read.as_ref() {
                         moves.push(Move::Execute(id));
@@ -193,9 +194,9 @@ impl World {
         moves
     }
 
-    /// The state, on which all later steps depend: the replies that each process
-    /// received, and the content of the bucket. Two runs that reach the same state
-    /// continue in the same ways.
+    /// A hash of the state on which all later steps depend: the replies that each process
+    /// received, and the content of the bucket. Two runs that reach the same state have
+    /// the same continuations.
     pub(super) fn place(&self, rest: impl Hash) -> u64 {
         let state = self.state();
         let mut hash = DefaultHasher::new();
@@ -218,7 +219,7 @@ impl World {
         hash.finish()
     }
 
-    /// Executes the step; returns the process that ends, if one does.
+    /// Executes the step. Returns the process that it ends, if any.
     pub(super) fn perform(&self, step: Move) -> Option<usize> {
         let state = &mut *self.state();
         state.steps += 1;
@@ -402,7 +403,7 @@ impl Line {
 }
 
 fn lost() -> Error {
-    Error::new(ErrorKind::Unavailable, "the line broke").with_retry(Retry::Ambiguous)
+    Error::new(ErrorKind::Unavailable, "the connection was lost").with_retry(Retry::Ambiguous)
 }
 
 #[async_trait]
