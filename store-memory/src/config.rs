@@ -1,5 +1,6 @@
 //! How to open a store in memory.
 
+use std::fmt;
 use std::sync::Arc;
 
 use serde::Deserialize;
@@ -18,7 +19,7 @@ use crate::eviction::BucketEviction;
 ///     .build();
 /// # let _ = store;
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[must_use = "a builder opens nothing until `build` or `connect`"]
 pub struct MemoryBuilder {
     url: Option<String>,
@@ -194,6 +195,20 @@ impl MemoryBuilder {
         self.bucket_eviction = config.bucket_eviction.unwrap_or(self.bucket_eviction);
         self.strict = config.strict.unwrap_or(self.strict);
         self
+    }
+}
+
+impl fmt::Debug for MemoryBuilder {
+    /// Without the URL, which may be another store's and hold a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryBuilder")
+            .field("clock", &self.clock)
+            .field("max_records", &self.max_records)
+            .field("max_bytes", &self.max_bytes)
+            .field("max_buckets", &self.max_buckets)
+            .field("bucket_eviction", &self.bucket_eviction)
+            .field("strict", &self.strict)
+            .finish_non_exhaustive()
     }
 }
 

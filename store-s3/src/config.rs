@@ -56,7 +56,7 @@ pub struct S3Builder {
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 #[non_exhaustive]
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct S3Config {
     /// See [`S3Builder::url`].
@@ -317,6 +317,21 @@ impl fmt::Debug for S3Builder {
             .field("clock", &self.clock)
             .field("lease", &self.lease)
             .field("timeout", &self.timeout)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for S3Config {
+    /// Without the URL, which may hold credentials by mistake.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("S3Config")
+            .field("namespace", &self.namespace)
+            .field("tls", &self.tls)
+            .field("timeout_ms", &self.timeout_ms)
+            .field("connect_timeout_ms", &self.connect_timeout_ms)
+            .field("inline", &self.inline)
+            .field("part_size", &self.part_size)
+            .field("in_flight", &self.in_flight)
             .finish_non_exhaustive()
     }
 }
