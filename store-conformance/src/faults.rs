@@ -4,20 +4,23 @@
 //! reply, or arrive late, at random from a seed or as scripted; the caller sees
 //! the same error in each case. [`Resolving`](store_core::layers::Resolving)
 //! around that is what a backend does about it. [`Outage`] is a server that is
-//! unavailable until it is up again.
+//! unavailable until it is up again, and [`GivesUp`] one on which every other
+//! change is beaten by others.
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use store_core::backend::contended;
+use store_core::batch::Item;
 use store_core::changes::Changes;
 use store_core::layers::RecordLayer;
 use store_core::{
-    Batch, Committed, Error, ErrorKind, Ping, Record, RecordRef, RecordStore, Records, Result,
-    Retry, Scan, Swept,
+    Batch, Committed, Error, ErrorKind, Expect, Ping, Record, RecordRef, RecordStore, Records,
+    Result, Retry, Scan, Swept,
 };
 
 use crate::history::Dice;
@@ -273,5 +276,47 @@ impl RecordLayer for Outage {
     async fn sweep(&self, grace: Duration) -> Result<Swept> {
         self.up()?;
         self.store.sweep(grace).await
+    }
+}
+
+/// A store that gives up every other commit that expects a version, as a server does
+/// when many clients change one record. Nothing is written then.
+#[derive(Debug)]
+pub struct GivesUp {
+    records: Arc<dyn RecordStore>,
+    gave_up: AtomicU64,
+    is_next: AtomicBool,
+}
+
+impl GivesUp {
+    /// Over this store.
+    pub fn new(records: Arc<dyn RecordStore>) -> Self {
+        Self {
+            records,
+            gave_up: AtomicU64::new(0),
+            is_next: AtomicBool::new(true),
+        }
+    }
+
+    /// How many commits it gave up.
+    pub fn gave_up(&self) -> u64 {
+        self.gave_up.load(Ordering::Relaxed)
+    }
+}
+
+#[async_trait]
+impl RecordLayer for GivesUp {
+    fn inner(&self) -> &dyn RecordStore {
+        &*self.records
+    }
+
+    async fn commit(&self, batch: &Batch) -> Result<Committed> {
+        let expects_a_version = |item: &Item| matches!(item.expect(), Expect::Version(_));
+        if batch.items().iter().any(expects_a_version) && self.is_next.fetch_not(Ordering::Relaxed)
+        {
+            self.gave_up.fetch_add(1, Ordering::Relaxed);
+            return Err(contended());
+        }
+        self.records.commit(batch).await
     }
 }

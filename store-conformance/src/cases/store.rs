@@ -3,10 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use store_core::blobs::BlobRef;
+use store_core::api_keys::{ApiKeys, KeyData};
+use store_core::blobs::{BlobRef, BlobStoreExt, PutOptions};
+use store_core::iam::{Group, Identity, User};
 use store_core::limits::{LimitKey, Quota, QuotaSet, Take};
-use store_core::{Batch, Body, Collection, ErrorKind, Expect, Partition, RecordKey, Result, Store};
+use store_core::lti::{Deployment, LtiStore, NonceCheck, RecordLti};
+use store_core::secret::KeyRing;
+use store_core::tenants::{Tenant, TenantPath};
+use store_core::{
+    Batch, Body, Collection, ErrorKind, Expect, Partition, RecordKey, RecordStore, Result, Store,
+};
 
+use crate::faults::GivesUp;
 use crate::harness::{Harness, Over};
 use crate::suite::{Case, CaseResult, Suite};
 
@@ -27,6 +35,7 @@ pub fn cases() -> Vec<Case<Store>> {
                 Box::pin(a_store_without_close_stays_open(given))
             }),
         crate::case!(closing_one_opened_store_leaves_another_open, "R10"),
+        crate::case!(a_commit_that_was_given_up_is_made_again, "7"),
     ]
 }
 
@@ -113,4 +122,75 @@ async fn use_every_part(store: &Store) -> Result<Vec<(&'static str, Result<()>)>
         ("stat", store.blobs().stat(at).await.map(drop)),
         ("delete", store.blobs().delete(at).await.map(drop)),
     ])
+}
+
+async fn a_commit_that_was_given_up_is_made_again(harness: Given) -> CaseResult {
+    made_again(harness, |records| records).await
+}
+
+/// The case over the store that `above` makes of one that gives up commits.
+pub(crate) async fn made_again(
+    harness: Given,
+    above: fn(Arc<dyn RecordStore>) -> Arc<dyn RecordStore>,
+) -> CaseResult {
+    let opened = harness.open(()).await?;
+    let given_up = Arc::new(GivesUp::new(Arc::clone(opened.first.records())));
+    let store = Store::new(above(Arc::clone(&given_up) as _));
+    let ring = KeyRing::random();
+    let api_keys = ApiKeys::new(&store, &ring);
+    let (key, entry) = api_keys.issue(KeyData::new().with_tenant("acme")).await?;
+    for label in ["a", "b"] {
+        api_keys
+            .update(entry.id(), |data| {
+                data.label = Some(label.into());
+                Ok(())
+            })
+            .await?;
+    }
+    api_keys.disable(&key).await?;
+    api_keys.delete(&key).await?;
+
+    let lti: RecordLti = RecordLti::new(&store, &ring);
+    let platform = crate::cases::lti::fixtures::platform("https://lms.example.edu", "1")?;
+    for _ in 0..3 {
+        lti.upsert_registration(platform.clone()).await?;
+        lti.upsert_deployment(&platform, Deployment::new("d")?)
+            .await?;
+    }
+    lti.store_nonce("nonce", &platform).await?;
+    let nonce = lti.validate_nonce("nonce", &platform).await?;
+    assert_eq!(nonce, NonceCheck::Accepted);
+    assert!(lti.delete_deployment(&platform, "d").await?);
+    assert!(lti.delete_registration(platform.issuer(), "1").await?);
+
+    let identity = Identity::new(&store, &ring);
+    let tenant = TenantPath::root(1);
+    identity.tenants.create(Tenant::new(&tenant, "one")).await?;
+    let one = identity.iam.tenant(&tenant);
+    one.groups().create(Group::new("g")).await?;
+    for name in ["ada", "bob", "eve"] {
+        one.users().create(User::new(name)).await?;
+        one.group("g").add_member(name).await?;
+        one.user(name).tag([("a", "b")]).await?;
+        one.user(name).delete().await?;
+    }
+
+    let quotas = QuotaSet::from(Quota::per_second(1)?.with_burst(9)?);
+    for left in (0..9).rev() {
+        let take = Take::new("k", &quotas, 1, store.now())?;
+        assert!(
+            store.limits().take(&take).await?.is_allowed(),
+            "{left} left"
+        );
+    }
+    let object = BlobRef::new("bucket", "object")?;
+    for content in ["first", "second", "third"] {
+        let put = store.blobs().put(object, PutOptions::default(), content);
+        put.await.map(drop)?;
+    }
+    let found = store.blobs().read(object, 100).await?;
+    assert_eq!(found.ok_or("it was published")?.1, "third");
+    let gave_up = given_up.gave_up();
+    assert!(gave_up >= 20, "only {gave_up} commits were given up");
+    Ok(())
 }

@@ -5,15 +5,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use store_core::blobs::RecordBlobs;
-use store_core::layers::RateLimitLayer;
+use store_core::layers::{RateLimitLayer, RecordLayer};
 use store_core::limits::{Bucket, BucketUpdate, LimitKey, RecordLimits};
-use store_core::{Error, RateLimitStore, Result, Store};
+use store_core::{Batch, Committed, Error, ErrorKind, RateLimitStore, RecordStore, Result, Store};
 
 use super::Mutant;
 use crate::cases::store;
 use crate::harness::{Harness, Opened, Over};
 use crate::mutants::sound;
-use crate::suite::Suite;
+use crate::suite::{Case, Suite};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Flaw {
@@ -115,9 +115,43 @@ fn suite(flaw: Flaw) -> Suite {
     store::over(&Arc::new(Over::new(Arc::new(harness)))).remove(0)
 }
 
+/// Takes a commit that was given up for a failure.
+#[derive(Debug)]
+struct Surrenders(Arc<dyn RecordStore>);
+
+#[async_trait]
+impl RecordLayer for Surrenders {
+    fn inner(&self) -> &dyn RecordStore {
+        &*self.0
+    }
+
+    async fn commit(&self, batch: &Batch) -> Result<Committed> {
+        let answer = self.0.commit(batch).await;
+        answer.map_err(|error| match error.kind() {
+            ErrorKind::Contended => Error::new(ErrorKind::Unavailable, "try again"),
+            _ => error,
+        })
+    }
+}
+
+fn surrendering() -> Suite {
+    let case = Case::new("a_commit_that_was_given_up_is_made_again", &[], |given| {
+        Box::pin(store::made_again(given, |records| {
+            Arc::new(Surrenders(records))
+        }))
+    });
+    Suite::new("store", Arc::clone(sound().backend_harness()), vec![case])
+}
+
 /// All of them.
 pub fn all() -> Vec<Mutant> {
     vec![
+        Mutant {
+            name: "takes a commit that was given up for a failure",
+            contract: "store",
+            killed_by: "a_commit_that_was_given_up_is_made_again",
+            suite: surrendering,
+        },
         flaw!(
             MakesLimitsForEachHandle,
             "makes new limits for each handle, which then do not coalesce",
