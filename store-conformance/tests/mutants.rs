@@ -31,7 +31,14 @@ async fn every_mutant_is_killed_by_the_case_that_names_its_fault() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_backend_without_a_flaw_passes() {
     let sound = mutants::sound();
-    let contracts = [cases::records::over, cases::api_keys::over];
+    let contracts = [
+        cases::records::over,
+        cases::store::over,
+        cases::limits::over,
+        cases::api_keys::over,
+        cases::iam::over,
+        cases::lti::over,
+    ];
     for suite in contracts.iter().flat_map(|suites| suites(&sound)) {
         let report = suite.run().await;
         let failed: Vec<_> = report.failed().collect();

@@ -9,10 +9,13 @@ use store_core::backend::Attempts;
 use store_core::limits::{
     Bucket, BucketUpdate, Decision, Entry, LimitKey, QuotaSet, State, Take, Tokens,
 };
-use store_core::{Clock, Error, ManualClock, RateLimitStore, Result, Timestamp};
+use store_core::{
+    Batch, Body, Change, Clock, Error, ManualClock, RateLimitStore, Result, Timestamp,
+};
 use tokio::sync::Mutex;
 
 use super::Mutant;
+use super::altered::{committing, rewritten};
 use crate::cases::limits;
 use crate::harness::{Harness, Opened};
 use crate::suite::Suite;
@@ -388,10 +391,39 @@ pub fn sound() -> Suite {
     suite(None)
 }
 
+/// All of them.
+pub fn all() -> Vec<Mutant> {
+    let drops_fields = Mutant {
+        name: "drops fields of a newer release from a bucket",
+        contract: "limits",
+        killed_by: "fields_of_a_newer_release_survive_a_change_of_a_bucket",
+        suite: || {
+            let below = committing(without_fields_of_a_newer_release);
+            Suite::new("limits", below, limits::record_cases())
+        },
+    };
+    [plain(), vec![drops_fields]].concat()
+}
+
+/// As if the standard implementation wrote only the fields that it knows.
+fn without_fields_of_a_newer_release(batch: &Batch) -> Result<Batch> {
+    rewritten(batch, |item| {
+        let Change::Put { body, expires_at } = item.change() else {
+            return Some(item.change().clone());
+        };
+        let mut fields = (*body.decode::<serde_json::Value>().ok()?).clone();
+        fields.as_object_mut()?.remove("later");
+        Some(Change::Put {
+            body: Body::replacement(fields).ok()?,
+            expires_at: *expires_at,
+        })
+    })
+}
+
 macro_rules! mutants {
     ($($flaw:ident killed by $case:literal),* $(,)?) => {
-        /// All of them.
-        pub fn all() -> Vec<Mutant> {
+        /// Those of a plain store.
+        fn plain() -> Vec<Mutant> {
             vec![$(Mutant {
                 name: stringify!($flaw),
                 contract: "limits",

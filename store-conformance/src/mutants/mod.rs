@@ -1,6 +1,7 @@
 //! Mutants: stores with one bug each. The suite must kill each one with a case whose
 //! name says what is wrong.
 
+mod altered;
 mod api_keys;
 mod blobs;
 mod iam;

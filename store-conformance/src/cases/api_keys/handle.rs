@@ -18,11 +18,19 @@ pub(super) fn all() -> Vec<Case<Store>> {
 }
 
 async fn keys_of_a_former_prefix_are_still_found(given: Given) -> CaseResult {
+    former_prefixes(given, |keys, prefix| {
+        Ok(keys.with_format(KeyFormat::new(prefix)?))
+    })
+    .await
+}
+
+/// The case over the handles that `format` makes for a prefix.
+pub(crate) async fn former_prefixes(
+    given: Given,
+    format: fn(ApiKeys, &'static str) -> store_core::Result<ApiKeys>,
+) -> CaseResult {
     let opened = given.open(()).await?;
-    let handle = |prefix| {
-        let keys = ApiKeys::new(&*opened.first, &ring()?);
-        Ok::<_, store_core::Error>(keys.with_format(KeyFormat::new(prefix)?))
-    };
+    let handle = |prefix| format(ApiKeys::new(&*opened.first, &ring()?), prefix);
     let data = || KeyData::new().permit("r", ["a"]);
     // One prefix is the beginning of the other, either way round, or neither is.
     for (former, new) in [("sk_live", "sk"), ("sk", "sk_live"), ("old", "new")] {

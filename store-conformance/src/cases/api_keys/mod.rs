@@ -10,14 +10,14 @@
 mod changes;
 mod damaged;
 mod fixtures;
-mod handle;
+pub(crate) mod handle;
 pub(crate) mod histories;
 mod lists;
 mod lookups;
 mod model;
 mod races;
 mod records;
-mod rings;
+pub(crate) mod rings;
 mod rotation;
 
 use std::sync::Arc;

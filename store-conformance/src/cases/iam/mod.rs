@@ -15,6 +15,7 @@ mod memberships;
 mod model;
 mod owners;
 mod policies;
+pub(crate) mod rings;
 pub(crate) mod tools;
 mod transactions;
 
@@ -68,7 +69,7 @@ pub fn access_key_cases() -> Vec<Case<Identity, Vec<Tenant>>> {
 /// The cases of the standard implementation over a backend: they look at its
 /// records, or cut its calls short.
 pub(crate) fn record_cases() -> Vec<Case<Store>> {
-    [crashes::cases(), owners::cases()].concat()
+    [crashes::cases(), owners::cases(), rings::cases()].concat()
 }
 
 /// A longer version of the case that races attachments, for a soak: `rounds`

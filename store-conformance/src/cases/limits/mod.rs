@@ -9,6 +9,7 @@ mod model;
 mod quotas;
 mod races;
 mod steps;
+mod stored;
 mod takes;
 mod time;
 mod updates;
@@ -18,7 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use store_core::limits::{Decision, LimitKey, Quota, QuotaSet, Take, Tokens};
-use store_core::{Clock, RateLimitStore, Result};
+use store_core::{Clock, RateLimitStore, Result, Store};
 
 use crate::case;
 use crate::harness::{Harness, Over};
@@ -39,7 +40,19 @@ const NANO: Duration = Duration::from_nanos(1);
 
 /// The suite over a backend.
 pub fn over(backend: &Arc<Over>) -> Vec<Suite> {
-    vec![Suite::new("limits", Arc::clone(backend) as Limits, cases())]
+    vec![
+        Suite::new("limits", Arc::clone(backend) as Limits, cases()),
+        Suite::new(
+            "limits",
+            Arc::clone(backend.backend_harness()),
+            record_cases(),
+        ),
+    ]
+}
+
+/// The cases of the standard implementation over a backend's records.
+pub(crate) fn record_cases() -> Vec<Case<Store>> {
+    stored::cases()
 }
 
 /// The cases, for a harness of your own.

@@ -16,7 +16,7 @@ mod model;
 mod model_secrets;
 mod nonces;
 mod own_types;
-mod records;
+pub(crate) mod records;
 mod registrations;
 mod tokens;
 mod upserts;

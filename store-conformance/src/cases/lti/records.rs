@@ -20,14 +20,15 @@ use crate::suite::{Case, CaseResult};
 
 type Given = Arc<dyn Harness<Store>>;
 
-pub(super) fn cases() -> Vec<Case<Store>> {
+pub(crate) fn cases() -> Vec<Case<Store>> {
     vec![
         case!(a_stored_secret_in_clear_text_is_never_used, "R9"),
         case!(a_damaged_registration_hides_no_other_and_can_be_replaced),
         case!(a_damaged_deployment_hides_no_other_and_can_be_replaced),
         case!(a_damaged_key_stops_no_other_from_signing),
         case!(damaged_platform_keys_are_fetched_again),
-        case!(a_resealed_token_still_expires, "35"),
+        case!(a_resealed_secret_expires_as_it_did_before, "35"),
+        case!(a_registration_of_more_than_a_hundred_deployments_is_deleted_whole),
         case!(a_default_that_moves_during_a_deletion_is_right, "55"),
     ]
 }
@@ -36,13 +37,15 @@ const ISSUER: &str = "https://lms.example.edu";
 const REGISTRATIONS: Collection = Collection::new("lti_registrations").cacheable();
 const DEPLOYMENTS: Collection = Collection::new("lti_deployments").cacheable();
 const KEYS: Collection = Collection::new("lti_keys").cacheable();
+const TOKENS: Collection = Collection::new("lti_tokens");
 const JWKS: Collection = Collection::new("lti_jwks").cacheable();
 
 fn pem(of: &str) -> String {
     format!("-----BEGIN PRIVATE KEY-----\n{of}\n-----END PRIVATE KEY-----\n")
 }
 
-fn old_ring() -> Result<KeyRing> {
+/// The ring under which each case first seals.
+pub(crate) fn old_ring() -> Result<KeyRing> {
     KeyRing::new("old", *b"0123456789abcdef0123456789abcdef")
 }
 
@@ -268,18 +271,38 @@ async fn damaged_platform_keys_are_fetched_again(given: Given) -> CaseResult {
     Ok(())
 }
 
-async fn a_resealed_token_still_expires(given: Given) -> CaseResult {
+/// Every record that holds something sealed.
+async fn sealed_records(store: &Store) -> Result<Vec<Record>> {
+    let mut all = Vec::new();
+    for collection in [REGISTRATIONS, KEYS, TOKENS] {
+        let scan = Scan::collection(collection, "");
+        all.extend(store.records().scan(&scan).await?.items);
+    }
+    Ok(all)
+}
+
+async fn a_resealed_secret_expires_as_it_did_before(given: Given) -> CaseResult {
     let opened = given.open(()).await?;
     let (old, new) = (
-        lti(&opened.first, &old_ring()?),
-        lti(&opened.second, &new_ring()?),
+        lti(&opened.second, &old_ring()?),
+        lti(&opened.first, &new_ring()?),
     );
     let token = AccessToken {
         token: Secret::new("hunter2"),
         expires_at: opened.first.now() + Duration::from_secs(60),
     };
+    old.register(with_key("tool-1")?).await?;
+    old.add_key(tool_key("k")?).await?;
     old.store_token(&lms()?, &["scope"], token).await?;
-    assert_eq!(new.reseal().await?.count, 1);
+    let before = sealed_records(&opened.first).await?;
+    assert_eq!(new.reseal().await?.count, 3);
+    let after = sealed_records(&opened.first).await?;
+    for (before, after) in before.iter().zip(&after) {
+        assert_eq!(before.key(), after.key());
+        assert_ne!(before.version(), after.version(), "it was sealed again");
+        assert_eq!(before.expires_at(), after.expires_at());
+    }
+    assert_eq!(new.reseal().await?.count, 0);
     opened.clock.advance(Duration::from_secs(59));
     let held = new
         .get_token(&lms()?, &["scope"])
@@ -288,9 +311,38 @@ async fn a_resealed_token_still_expires(given: Given) -> CaseResult {
     assert_eq!(held.token.expose(), "hunter2");
     opened.clock.advance(Duration::from_secs(1));
     assert!(new.get_token(&lms()?, &["scope"]).await?.is_none());
-    let scan = Scan::collection(Collection::new("lti_tokens"), "");
-    let left = opened.first.records().scan(&scan).await?;
-    assert!(left.items.is_empty(), "the resealed record does not expire");
+    let left = sealed_records(&opened.first).await?;
+    assert_eq!(left.len(), 2, "the token's record does not expire");
+    let signing = new.signing_key(&platform(ISSUER, "tool-2")?).await?;
+    assert_eq!(signing.ok_or("a key")?.kid, "k");
+    Ok(())
+}
+
+async fn a_registration_of_more_than_a_hundred_deployments_is_deleted_whole(
+    given: Given,
+) -> CaseResult {
+    const EACH: usize = 120;
+    let opened = given.open(()).await?;
+    let filling = lti(&opened.second, &old_ring()?);
+    let owner = filling.register(lms()?).await?;
+    let expires_at = opened.first.now() + Duration::from_secs(60);
+    for i in 0..EACH {
+        let deployment = Deployment::new(format!("d{i}"))?;
+        filling.upsert_deployment(&owner, deployment).await?;
+        let token = AccessToken {
+            token: Secret::new("hunter2"),
+            expires_at,
+        };
+        let scope = format!("scope {i}");
+        filling.store_token(&owner, &[&scope], token).await?;
+    }
+    let deleting = lti(&opened.first, &old_ring()?);
+    assert!(deleting.delete_registration(ISSUER, "tool-1").await?);
+    for collection in [REGISTRATIONS, DEPLOYMENTS, TOKENS] {
+        let scan = Scan::collection(collection, "");
+        let left = opened.first.records().scan(&scan).await?.items.len();
+        assert_eq!(left, 0, "records of {} were left", collection.name());
+    }
     Ok(())
 }
 

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use store_core::body::MAX_BODY;
 use store_core::changes::{Changes, Notice};
 use store_core::{
     Batch, Body, Collection, ErrorKind, Expect, Partition, RecordKey, RecordStore, Result, Support,
@@ -11,6 +12,7 @@ use store_core::{
 
 use super::names::strange_names;
 use super::tools::{Given, OTHERS, Space, conflict};
+use crate::history::Dice;
 use crate::suite::CaseResult;
 use crate::{Case, case};
 
@@ -27,6 +29,7 @@ pub(super) fn cases() -> Vec<Case<dyn RecordStore>> {
         )),
         needs(case!(what_did_not_change_causes_no_notice, "8")),
         needs(case!(notices_contain_odd_names_unchanged, "8", "47")),
+        needs(case!(a_large_record_causes_the_same_notices, "8")),
         needs(case!(notices_never_cross_namespaces, "10")),
         needs(case!(a_missed_notice_is_reported_as_a_gap, "8")),
         needs(case!(a_dropped_call_loses_no_notice, "8", "39")),
@@ -225,6 +228,41 @@ async fn notices_contain_odd_names_unchanged(harness: Given) -> CaseResult {
         batch.put(key.clone(), Expect::Absent, Body::json(1)?)?;
         space.first.commit(&batch).await?;
         receives("a partition", &mut changes, &partition, &[key]).await;
+    }
+    Ok(())
+}
+
+/// A backend may store a large body in parts, and may write them in several steps.
+async fn a_large_record_causes_the_same_notices(harness: Given) -> CaseResult {
+    let space = Space::open(&harness).await?;
+    let mut listeners = [space.first.changes().await?, space.second.changes().await?];
+    // JSON, and bytes that cannot be compressed.
+    let text = Body::json("x".repeat(MAX_BODY - 100))?;
+    let mut dice = Dice::new(1);
+    let noise: Vec<u8> = (0..MAX_BODY - 100).map(|_| dice.below(256) as u8).collect();
+    for (name, body) in [("text", text), ("noise", Body::bytes(noise)?)] {
+        let (large, small) = (watched(name)?, watched(format!("{name}, small"))?);
+        let mut batches: Vec<Batch> = (0..5).map(|_| space.batch()).collect();
+        batches[0].put(large.clone(), Expect::Absent, body.clone())?;
+        batches[1].put(large.clone(), Expect::Present, body.clone())?;
+        batches[2].put(large.clone(), Expect::Any, Body::json(1)?)?;
+        batches[3].put(large.clone(), Expect::Present, body)?.put(
+            small.clone(),
+            Expect::Absent,
+            Body::json(1)?,
+        )?;
+        batches[4].delete(large.clone(), Expect::Present)?;
+        for (number, batch) in batches.iter().enumerate() {
+            space.handle(number).commit(batch).await?;
+            let expected = match number {
+                3 => vec![large.clone(), small.clone()],
+                _ => vec![large.clone()],
+            };
+            for changes in &mut listeners {
+                let what = format!("{name}, commit {number}");
+                receives(&what, changes, &space.partition, &expected).await;
+            }
+        }
     }
     Ok(())
 }

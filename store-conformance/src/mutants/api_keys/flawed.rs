@@ -391,6 +391,17 @@ impl ApiKeyStore for Flawed {
                 let changed = self.below.update_key(key, None, change).await?;
                 return Ok(self.mangle(None, changed));
             }
+            Flaw::MovesKeysWithoutTheirFields => {
+                let moving = |data: &mut KeyData| {
+                    let from = data.tenant.clone();
+                    change(data)?;
+                    if data.tenant != from {
+                        data.extra.clear();
+                    }
+                    Ok(())
+                };
+                return self.below.update_key(key, only_if, &moving).await;
+            }
             Flaw::WritesRefusedChanges => {
                 let found = self.read(key).await?;
                 let mut data = found.entry().map(|entry| entry.data().clone());

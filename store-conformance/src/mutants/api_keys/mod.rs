@@ -1,6 +1,7 @@
 //! Bugs that break the promises of `api_keys`.
 
 mod flawed;
+mod records;
 
 use std::sync::Arc;
 
@@ -57,6 +58,7 @@ enum Flaw {
     GivesACursorToAFullPage,
     KeepsUnknownKeys,
     NamesTheFirstTenantForEver,
+    MovesKeysWithoutTheirFields,
 }
 
 /// Opens stores with one flaw.
@@ -127,7 +129,7 @@ macro_rules! flaw {
 
 /// All of them.
 pub fn all() -> Vec<Mutant> {
-    [lookups(), changes(), lists()].concat()
+    [lookups(), changes(), lists(), records::all()].concat()
 }
 
 fn lookups() -> Vec<Mutant> {
@@ -336,6 +338,11 @@ fn lists() -> Vec<Mutant> {
             NamesTheFirstTenantForEver,
             "leaves a key in its first tenant's list",
             "a_key_that_moves_changes_lists"
+        ),
+        flaw!(
+            MovesKeysWithoutTheirFields,
+            "drops the application's fields of a key that moves to another tenant",
+            "random_calls_are_answered_as_by_a_map_of_keys"
         ),
     ]
 }

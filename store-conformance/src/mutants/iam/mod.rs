@@ -6,11 +6,15 @@ mod forgetful;
 
 use std::sync::Arc;
 
+use store_core::Result;
+use store_core::secret::KeyRing;
+
 use self::credentials::Keys;
 use self::flawed::{Flaw, Sabotaged};
 use super::Mutant;
-use crate::cases::iam;
-use crate::suite::Suite;
+use crate::cases::api_keys::rings::ring;
+use crate::cases::iam::{self, rings};
+use crate::suite::{Case, Suite};
 
 use forgetful::{deleting_at_most, giving_up};
 
@@ -65,6 +69,11 @@ macro_rules! keys {
             },
         }
     };
+}
+
+/// The ring of the first two names.
+fn two_at_most(names: &[&str]) -> Result<KeyRing> {
+    ring(&names[..names.len().min(2)])
 }
 
 /// The stores without a flaw.
@@ -227,6 +236,20 @@ pub fn all() -> Vec<Mutant> {
                 let backend = deleting_at_most(50);
                 let backend = Arc::clone(backend.backend_harness());
                 Suite::new("iam", backend, iam::record_cases())
+            },
+        },
+        Mutant {
+            name: "access keys are opened under the first two keys of a ring",
+            contract: "iam",
+            killed_by: "an_access_key_authenticates_under_every_key_of_the_ring",
+            suite: || {
+                let case = Case::new(
+                    "an_access_key_authenticates_under_every_key_of_the_ring",
+                    &[],
+                    |given| Box::pin(rings::authenticates(given, two_at_most)),
+                );
+                let backend = Arc::clone(super::sound().backend_harness());
+                Suite::new("iam", backend, vec![case])
             },
         },
         Mutant {

@@ -45,10 +45,18 @@ impl LtiStore for Table {
         registration: &Registration,
         deployment_id: &str,
     ) -> Result<Option<Arc<Deployment>>> {
-        let tables = self.tables();
+        let mut tables = self.tables();
         let mut rows = tables.deployments.iter();
         let found = rows.find(|row| self.same_deployment(row, registration, deployment_id));
-        Ok(found.map(|(_, _, deployment)| Arc::clone(deployment)))
+        let found = found.map(|(_, _, deployment)| Arc::clone(deployment));
+        if found.is_none() && self.has(Flaw::UsesANonceBeforeTheDeploymentIsFound) {
+            // The launch that looks for it used its nonce first.
+            tables
+                .nonces
+                .values_mut()
+                .for_each(|nonce| nonce.used = true);
+        }
+        Ok(found)
     }
 
     async fn store_nonce(&self, nonce: &str, registration: &Registration) -> Result<()> {
@@ -137,6 +145,13 @@ impl LtiStore for Table {
         let held = self.find(record.issuer(), record.client_id());
         if held.is_none() && !self.has(Flaw::CreatesWhatItMoves) {
             return Err(Error::not_found("register it first"));
+        }
+        if self.has(Flaw::MovesARegistrationOutOfItsDefault) {
+            let mut tables = self.tables();
+            let default = tables.defaults.get(record.issuer());
+            if default.is_some_and(|client_id| client_id == record.client_id()) {
+                tables.defaults.remove(record.issuer());
+            }
         }
         self.write_registration(record).await
     }

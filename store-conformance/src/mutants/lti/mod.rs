@@ -1,6 +1,7 @@
 //! Bugs that break the promises of `lti`.
 
 mod contract;
+mod records;
 mod table;
 
 use std::sync::{Arc, Mutex};
@@ -63,6 +64,8 @@ enum Flaw {
     SignsWithTheGreatestId,
     SignsWithARetiredKey,
     ReplacesAKeyOfTheSameId,
+    UsesANonceBeforeTheDeploymentIsFound,
+    MovesARegistrationOutOfItsDefault,
 }
 
 /// Opens tables with one flaw, or none.
@@ -116,6 +119,10 @@ macro_rules! mutants {
 
 /// All of them.
 pub fn all() -> Vec<Mutant> {
+    [contract(), records::all()].concat()
+}
+
+fn contract() -> Vec<Mutant> {
     mutants! {
         ChecksANonceThenMarksIt: "racing_launches_with_one_nonce_accept_one",
         DeletesAUsedNonce: "a_used_nonce_is_not_reported_as_unknown",
@@ -162,5 +169,9 @@ pub fn all() -> Vec<Mutant> {
         SignsWithTheGreatestId: "the_newest_active_key_signs",
         SignsWithARetiredKey: "the_newest_active_key_signs",
         ReplacesAKeyOfTheSameId: "racing_keys_of_one_id_add_one",
+        UsesANonceBeforeTheDeploymentIsFound:
+            "a_launch_of_an_unknown_deployment_does_not_use_the_nonce",
+        MovesARegistrationOutOfItsDefault:
+            "random_calls_are_answered_as_by_maps_of_registrations",
     }
 }

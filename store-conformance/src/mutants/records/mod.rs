@@ -53,11 +53,13 @@ enum Flaw {
     StoresOnlyChangedFields,
     MergesOnOverwrite,
     SweepsRenewed,
+    SweepsByIdAlone,
     AnswersAfterClose,
     PrintsIds,
     AnnouncesBeforeItWrites,
     AnnouncesNoDelete,
     AnnouncesFailures,
+    AnnouncesNoLargeRecords,
     DropsNoticesSilently,
     SharesNamespaces,
 }
@@ -296,6 +298,11 @@ pub fn all() -> Vec<Mutant> {
             "a_sweep_never_takes_a_renewed_record"
         ),
         flaw!(
+            SweepsByIdAlone,
+            "sweeps every record that has the id of an expired one",
+            "random_calls_are_answered_as_by_a_sorted_map"
+        ),
+        flaw!(
             AwaitsBetweenItems,
             "may be dropped between the items of a commit",
             "a_dropped_commit_is_wholly_done_or_wholly_not"
@@ -324,6 +331,11 @@ pub fn all() -> Vec<Mutant> {
             AnnouncesFailures,
             "announces commits that were refused",
             "what_did_not_change_causes_no_notice"
+        ),
+        flaw!(
+            AnnouncesNoLargeRecords,
+            "announces no record that it stores in parts",
+            "a_large_record_causes_the_same_notices"
         ),
         flaw!(
             DropsNoticesSilently,

@@ -70,7 +70,12 @@ impl Plain {
             space.announced += 1;
             let deleted = matches!(item.change(), Change::Delete);
             let busy = (500..1500).contains(&space.announced);
+            let large = match item.change() {
+                Change::Put { body, .. } => body.size() > 64 * 1024,
+                _ => false,
+            };
             if deleted && self.has(Flaw::AnnouncesNoDelete)
+                || large && self.has(Flaw::AnnouncesNoLargeRecords)
                 || busy && self.has(Flaw::DropsNoticesSilently)
             {
                 continue;
@@ -416,6 +421,10 @@ impl RecordStore for Plain {
         for name in &due {
             space.deadlines.remove(name);
             space.records.remove(name);
+            if self.has(Flaw::SweepsByIdAlone) {
+                let same = |other: &Name| (&other.0, &other.2) == (&name.0, &name.2);
+                space.records.retain(|other, _| !same(other));
+            }
         }
         Ok(Swept {
             removed: due.len() as u64,
