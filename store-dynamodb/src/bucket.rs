@@ -226,4 +226,49 @@ mod tests {
             assert!(full_by(item, 0, Timestamp::EPOCH).is_err(), "{spoilt}");
         }
     }
+
+    /// An item as release 0.1 stores it, which every later release must read.
+    #[test]
+    fn the_stored_form_of_this_release_is_read() {
+        let (text, number) = (wire::text, |n: &str| AttributeValue::N(n.into()));
+        let tokens = AttributeValue::M(HashMap::from([
+            ("tokens".into(), text("0.30000000000000004")),
+            ("refilled".into(), number("1893456000123456789")),
+            ("expires_at".into(), number("1893456002000000000")),
+        ]));
+        let form = Item::from([
+            ("pk".into(), text("l:login")),
+            ("sk".into(), text("bucket")),
+            ("version".into(), text("01010101010101010101010101010101")),
+            ("remove_at".into(), number("1893459601")),
+            ("quota_by_tokens".into(), tokens),
+            ("quota_by_time".into(), number("1893456000123456789")),
+        ]);
+        let moment = Timestamp::from_nanos(1_893_456_000_123_456_789);
+        let full = Timestamp::from_seconds(1_893_456_001);
+        let bucket: Bucket = [
+            Entry {
+                quota: "by_time".into(),
+                state: State::Tat(moment),
+                expires_at: full,
+            },
+            Entry {
+                quota: "by_tokens".into(),
+                state: State::Tokens(Tokens {
+                    tokens: 0.1 + 0.2,
+                    last_refill: moment,
+                }),
+                expires_at: Timestamp::from_seconds(1_893_456_002),
+            },
+        ]
+        .into_iter()
+        .collect();
+        let version = Version::from_bytes([1; 16]);
+        assert_eq!(item("l:login", &bucket, version, 1_893_459_601), form);
+        let read = full_by(form, 1_893_459_601, full).unwrap();
+        assert_eq!(
+            (read.bucket, read.version),
+            (Some(bucket), Mark::new(version, 1_893_459_601))
+        );
+    }
 }

@@ -315,4 +315,33 @@ mod tests {
             assert!(parse(bad).is_none(), "{bad}");
         }
     }
+
+    /// Buckets as release 0.1 stores them, which every later release must read.
+    #[test]
+    fn the_stored_forms_of_this_release_are_read() {
+        let moment = Timestamp::from_nanos(1_893_456_000_123_456_789);
+        let expires_at = Timestamp::from_nanos(1_893_456_001_000_000_001);
+        for (form, state) in [
+            (
+                "t 1893456000.123456789 1893456001.000000001",
+                State::Tat(moment),
+            ),
+            (
+                "c 0.30000000000000004 1893456000.123456789 1893456001.000000001",
+                State::Tokens(Tokens {
+                    tokens: 0.1 + 0.2,
+                    last_refill: moment,
+                }),
+            ),
+        ] {
+            assert_eq!(parse(form), Some((state, expires_at)));
+            let quota = "q".into();
+            let entry = Entry {
+                quota,
+                state,
+                expires_at,
+            };
+            assert_eq!(stored(&entry), form.as_bytes());
+        }
+    }
 }

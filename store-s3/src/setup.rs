@@ -301,4 +301,34 @@ mod tests {
         assert!(error.message().starts_with("http://there/bucket cannot"));
         assert!(Marker::decode(b"{\"store\":2}").is_err());
     }
+
+    /// Markers as release 0.1 stores them, which every later release must read.
+    #[test]
+    fn the_stored_forms_of_this_release_are_read() {
+        let marker = |fault, removes| Marker {
+            store: Format,
+            fault,
+            removes,
+        };
+        let mut forms = vec![
+            ("{\"store\":1}".to_owned(), marker(None, false)),
+            ("{\"store\":1,\"removes\":true}".into(), marker(None, true)),
+        ];
+        for (name, fault) in [
+            ("ignores_create", Fault::IgnoresCreate),
+            ("ignores_replace", Fault::IgnoresReplace),
+            ("refuses_replace", Fault::RefusesReplace),
+            ("races_create", Fault::RacesCreate),
+            ("races_replace", Fault::RacesReplace),
+            ("lists_in_no_order", Fault::ListsInNoOrder),
+        ] {
+            let form = format!("{{\"store\":1,\"fault\":\"{name}\"}}");
+            forms.push((form, marker(Some(fault), false)));
+        }
+        for (form, marker) in forms {
+            assert_eq!(marker.encode(), form);
+            let read = Marker::decode(form.as_bytes()).expect("a stored form");
+            assert_eq!(read, marker);
+        }
+    }
 }

@@ -283,3 +283,35 @@ impl PointerStore for S3Pointers {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// Notes as release 0.1 stores them, which every later release must read.
+    #[test]
+    fn the_stored_forms_of_a_note_are_read() {
+        for claimed in [false, true] {
+            let mut form = json!({
+                "format": 1,
+                "bucket": "reports",
+                "key": "2030/q1.csv",
+                "generation": "00000000000000000000000000000b07",
+                "reason": "retired",
+                "due": "2030-01-01T00:05:00.000000000Z",
+                "from": 0,
+                "to": 3,
+            });
+            if claimed {
+                form["claimed"] = true.into();
+            }
+            let read: NoteObject = read_json(form.to_string().as_bytes()).expect("a stored form");
+            assert_eq!(read.claimed, claimed);
+            let written = encode(&read.note, claimed);
+            let written: Value = serde_json::from_slice(&written).expect("just written");
+            assert_eq!(written, form);
+        }
+    }
+}

@@ -158,3 +158,37 @@ fn a_pointer_is_read_back_whole_or_in_part() -> Result<()> {
     }
     Ok(())
 }
+
+/// A pointer as release 0.1 stores it, which every later release must read.
+#[test]
+fn the_stored_form_of_a_pointer_is_read() -> Result<()> {
+    let head = "{\"store\":1,\"bucket\":\"reports\",\
+        \"request\":\"04040404040404040404040404040404\",\"inline\":true,\"object\":{\
+        \"format\":1,\"key\":\"2030/q1.csv\",\"next\":9,\"floor\":4,\"published\":{\
+        \"sequence\":7,\"version\":\"00000000000000000000000000000a07\",\"content\":{\
+        \"generation\":\"00000000000000000000000000000b07\",\"size\":5,\"chunk_size\":2},\
+        \"published_at\":\"2030-01-01T00:00:01.000000000Z\",\"metadata\":{\
+        \"tag\":\"v7\",\"negative\":false,\"cached_at\":\"2029-12-31T23:59:59.000000000Z\",\
+        \"attributes\":{\"content-type\":\"text/csv\"}}},\"uploads\":[{\"sequence\":8,\
+        \"generation\":\"00000000000000000000000000000b08\",\
+        \"lease_until\":\"2100-01-01T00:00:00.000000000Z\"}]}}";
+    let place = Place::new(BlobRef::new("reports", "2030/q1.csv")?)?;
+    let found = Found {
+        etag: "\"e\"".into(),
+        bytes: format!("{head}\nhello").into(),
+    };
+    let stored = head::decode_at(&place, &found)?;
+    assert_eq!(stored.pointer.inline(), Some(&"hello".into()));
+    let stat = stored.pointer.stat().expect("it is published");
+    assert_eq!((stat.size, stat.metadata.tag.as_deref()), (5, Some("v7")));
+    // What this release writes has the same form, but another request.
+    let mut pointer = (*stored.pointer).clone();
+    let written = head::encode(&place, &mut pointer);
+    let written = String::from_utf8_lossy(&written);
+    let (line, content) = written.split_once('\n').expect("two parts");
+    let parse = |line: &str| serde_json::from_str::<serde_json::Value>(line).expect("JSON");
+    let (mut line, form) = (parse(line), parse(head));
+    line["request"] = form["request"].clone();
+    assert_eq!((line, content), (form, "hello"));
+    Ok(())
+}

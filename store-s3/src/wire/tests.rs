@@ -131,6 +131,36 @@ fn the_stored_forms_of_this_release_are_read() {
     }
 }
 
+/// A transaction as release 0.1 stores it, which every later release must read.
+#[test]
+fn the_stored_forms_of_a_transaction_are_read() {
+    let member = |collection: &str, id: &str| Member {
+        collection: collection.into(),
+        id: id.into(),
+    };
+    let pending = Transaction::new(
+        &Partition::new("acme").expect("short"),
+        Version::from_bytes([1; 16]),
+        vec![member("things", "alice"), member("others", "a/ä")],
+    );
+    for (state, verdict) in [
+        ("pending", Verdict::Pending),
+        ("committed", Verdict::Committed),
+        ("aborted", Verdict::Aborted),
+    ] {
+        let form = format!(
+            "{{\"store\":1,\"state\":\"{state}\",\"partition\":\"acme\",\
+             \"version\":\"01010101010101010101010101010101\",\
+             \"items\":[{{\"collection\":\"things\",\"id\":\"alice\"}},\
+             {{\"collection\":\"others\",\"id\":\"a/ä\"}}]}}"
+        );
+        let transaction = pending.decided(verdict);
+        assert_eq!(transaction.encode(), form);
+        let read = Transaction::decode(form.as_bytes()).expect("a stored form");
+        assert_eq!(read, transaction);
+    }
+}
+
 #[test]
 fn an_object_of_another_key_or_of_a_newer_release_is_refused() {
     let deleted = Stored::Record(Image::deleted(Version::unique()));
