@@ -1,5 +1,7 @@
 //! `cargo xtask soak`: the long tests.
 
+use std::process::Command;
+
 use lexopt::prelude::*;
 
 use crate::backends::{BACKENDS, CRASH_TEST, STORM_TEST};
@@ -32,6 +34,11 @@ Run the long tests:
               each contract over a bad network, in release; each seed is another
               schedule
 
+  mutants     the SQL of PostgreSQL and the scripts of Redis with one small change
+              each, over the suite. Fails if a mutant survives that
+              store-conformance/MUTANTS.txt does not explain. The verdicts are left in
+              target/mutants-sql.txt and target/mutants-lua.txt
+
 Usage: cargo xtask soak [OPTIONS]
 
 Options:
@@ -42,6 +49,7 @@ Options:
   --places N    the most states that each set of schedules visits; 1000000 by
                 default
   --simulations N  how many seeds of each case and each scenario; 1000 by default
+  --mutants L   the language of the mutants: sql, lua, all (the default) or none
   --sample      only a few seconds of the histories, as `cargo xtask ci` does: its
                 test-all already runs some of the others
   --seed N      the first seed; a failure names its seed
@@ -72,6 +80,7 @@ pub fn run(mut arguments: lexopt::Parser) -> Result {
     let (mut count, mut places) = (SCHEDULES, PLACES);
     let (mut seconds, mut cycles, mut storms, mut seed) = (LONG, CYCLES, STORMS, None);
     let mut seeds = SIMULATIONS;
+    let mut mutated = String::from("all");
     let mut kind = Built::Release;
     let mut options = Options::default();
     while let Some(argument) = arguments.next()? {
@@ -82,8 +91,10 @@ pub fn run(mut arguments: lexopt::Parser) -> Result {
             Long("schedules") => count = arguments.value()?.parse()?,
             Long("places") => places = arguments.value()?.parse()?,
             Long("simulations") => seeds = arguments.value()?.parse()?,
+            Long("mutants") => mutated = arguments.value()?.parse()?,
             Long("sample") => {
                 (seconds, cycles, storms, count, seeds) = (SAMPLE, 0, 0, 0, 0);
+                mutated = "none".into();
                 kind = Built::AsTests;
             }
             Long("seed") => seed = Some(arguments.value()?.parse()?),
@@ -91,11 +102,78 @@ pub fn run(mut arguments: lexopt::Parser) -> Result {
             other => return Err(other.unexpected().into()),
         }
     }
+    let languages = languages(&mutated)?;
     histories(seconds, seed, kind)?;
     schedules(count, places, seed)?;
     simulations(seeds)?;
+    mutants(&languages, &options)?;
     on_each(CRASH_TEST, "STORE_SOAK_CYCLES", cycles, &options)?;
     on_each(STORM_TEST, "STORE_SOAK_SEEDS", storms, &options)
+}
+
+/// A language that has mutants, the test program of the backend that uses it, and the test.
+type Mutated = (&'static str, &'static str, &'static str);
+
+const MUTATED: [Mutated; 2] = [
+    (
+        "sql",
+        "postgres_own",
+        "mutants_of_the_sql_are_killed_or_explained",
+    ),
+    (
+        "lua",
+        "redis_own",
+        "mutants_of_the_scripts_are_killed_or_explained",
+    ),
+];
+
+/// The rows of [`MUTATED`] that `--mutants` names.
+fn languages(name: &str) -> Result<Vec<Mutated>> {
+    let named: Vec<_> = MUTATED
+        .into_iter()
+        .filter(|(language, ..)| name == "all" || name == *language)
+        .collect();
+    if named.is_empty() && name != "none" {
+        return Err(format!("--mutants is sql, lua, all or none, not `{name}`").into());
+    }
+    Ok(named)
+}
+
+/// Runs the suite over every mutant of these languages.
+fn mutants(languages: &[Mutated], options: &Options) -> Result {
+    let target = Workspace::load()?.target;
+    for (language, program, test) in languages {
+        let table = target.join(format!("mutants-{language}.txt"));
+        println!("mutants of {language}: {}", table.display());
+        one_test(program, test, options, |command| {
+            command.env("STORE_SOAK_MUTANTS", &table);
+        })?;
+    }
+    Ok(())
+}
+
+/// Runs one test of a program, with an environment.
+fn one_test(
+    program: &str,
+    test: &str,
+    options: &Options,
+    environment: impl FnOnce(&mut Command),
+) -> Result {
+    let mut command = process::cargo();
+    command
+        .args(["test", "--quiet", "--test", program])
+        .args(process::TESTED);
+    command.args(["--features", "store-conformance/servers"]);
+    command.args(["--", "--exact", test]);
+    environment(&mut command);
+    options.apply(&mut command);
+    let printed = process::stdout(&mut command)?;
+    print!("{printed}");
+    // If the test is renamed, nothing runs and cargo succeeds.
+    if !printed.contains("test result: ok. 1 passed") {
+        return Err(format!("{program} has no test {test}").into());
+    }
+    Ok(())
 }
 
 /// A few seconds of the histories.
@@ -114,20 +192,9 @@ fn on_each(test: &str, variable: &str, times: u64, options: &Options) -> Result 
         .filter_map(|one| Some((one.name, one.crash?)));
     for (name, program) in survivors {
         println!("{name}: {test}, {times} times");
-        let mut command = process::cargo();
-        command
-            .args(["test", "--quiet", "--test", program])
-            .args(process::TESTED);
-        command.args(["--features", "store-conformance/servers"]);
-        command.args(["--", "--exact", test]);
-        command.env(variable, times.to_string());
-        options.apply(&mut command);
-        let printed = process::stdout(&mut command)?;
-        print!("{printed}");
-        // If the test is renamed, nothing runs and cargo succeeds.
-        if !printed.contains("test result: ok. 1 passed") {
-            return Err(format!("{program} has no test {test}").into());
-        }
+        one_test(program, test, options, |command| {
+            command.env(variable, times.to_string());
+        })?;
     }
     Ok(())
 }

@@ -15,7 +15,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -90,7 +90,11 @@ struct State {
     /// In nanoseconds.
     latency: AtomicU64,
     plan: Mutex<Plan>,
+    rewrite: OnceLock<Rewrite>,
 }
+
+/// Returns what to send instead of a message of the client, if it is to be changed.
+type Rewrite = Box<dyn Fn(&[u8]) -> Option<Vec<u8>> + Send + Sync>;
 
 struct Plan {
     script: VecDeque<Cut>,
@@ -126,6 +130,7 @@ impl Proxy {
                 weather: Weather::default(),
                 dice: Dice::new(seed),
             }),
+            rewrite: OnceLock::new(),
         });
         let shared = Arc::clone(&state);
         let accepting = tokio::spawn(async move {
@@ -173,6 +178,13 @@ impl Proxy {
     pub fn set_latency(&self, latency: Duration) {
         let nanos = u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX);
         self.state.latency.store(nanos, Ordering::SeqCst);
+    }
+
+    /// Passes each message of a client to a function, and sends what it returns instead.
+    /// The first call decides.
+    pub fn rewrite(&self, with: impl Fn(&[u8]) -> Option<Vec<u8>> + Send + Sync + 'static) {
+        // A later call changes nothing.
+        let _ = self.state.rewrite.set(Box::new(with));
     }
 
     /// Sends new connections to another server, as an address does after a fail-over.
@@ -285,7 +297,11 @@ async fn up(
                     length
                 }
             };
-            to.write_all(&buffer[..length]).await?;
+            let rewrite = state.rewrite.get();
+            match rewrite.and_then(|rewrite| rewrite(&buffer[..length])) {
+                Some(other) => to.write_all(&other).await?,
+                None => to.write_all(&buffer[..length]).await?,
+            }
             buffer.drain(..length);
         }
     }

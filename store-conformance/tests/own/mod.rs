@@ -7,6 +7,8 @@
 pub(crate) mod calls;
 pub(crate) mod closures;
 pub(crate) mod faults;
+pub(crate) mod mutator;
+pub(crate) mod survivors;
 pub(crate) mod tls;
 
 use std::future::Future;
@@ -73,7 +75,7 @@ pub(crate) fn run<P: Send + 'static>(tests: Vec<Test<P>>, place: impl Fn() -> P)
 /// How long one test may take: minutes, or a day for one that repeats its work for
 /// `cargo xtask soak`.
 fn deadline() -> Duration {
-    let soaks = [CYCLES, SEEDS].map(|name| std::env::var_os(name).is_some());
+    let soaks = [CYCLES, SEEDS, survivors::TABLE].map(|name| std::env::var_os(name).is_some());
     Duration::from_secs(if soaks.contains(&true) { 86_400 } else { 600 })
 }
 

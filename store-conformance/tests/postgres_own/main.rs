@@ -6,6 +6,10 @@ mod changes;
 mod commits;
 mod crash;
 mod faults;
+mod golden;
+mod harness;
+mod locks;
+mod mutants;
 mod relaxed;
 mod sessions;
 mod setup;
@@ -113,6 +117,9 @@ fn main() -> ExitCode {
         changes::all(),
         commits::all(),
         faults::all(),
+        golden::all(),
+        locks::all(),
+        mutants::all(),
         relaxed::all(),
         sessions::all(),
         tls::all(),

@@ -15,6 +15,7 @@ tests![
     a_record_without_expiry_outlives_the_others_of_its_partition,
     the_servers_time_decides_nothing,
     a_bucket_is_removed_when_it_is_full_again,
+    a_bucket_is_stored_longer_when_a_take_moves_its_expiry,
 ];
 
 /// A store whose server removes what has expired without a grace.
@@ -140,6 +141,33 @@ async fn the_servers_time_decides_nothing(place: Place) -> End {
     Ok(())
 }
 
+/// For how many milliseconds the server still stores the buckets of the limit `k`.
+async fn life(place: &Place) -> Result<i64, crate::Failure> {
+    let mut command = cmd("PTTL");
+    command.arg(format!("{}/limit:{{k}}", place.namespace));
+    Ok(place.ask(&command).await?)
+}
+
+async fn a_bucket_is_stored_longer_when_a_take_moves_its_expiry(place: Place) -> End {
+    let clock = ManualClock::default();
+    let builder = place.builder().grace(Duration::ZERO).clock(clock.clone());
+    let store = Store::from(builder.connect().await?);
+    // Full after three minutes.
+    let quotas = QuotaSet::new([Quota::new(1, Duration::from_secs(60))?.with_burst(3)?])?;
+    for round in 0..3 {
+        let take = Take::new("k", &quotas, 1, store.now())?;
+        assert!(store.limits().take(&take).await?.is_allowed());
+        let left = life(&place).await?;
+        assert!((120_000..=180_001).contains(&left), "{left} ms in {round}");
+        // As if two minutes had passed on the server.
+        let mut command = cmd("PEXPIRE");
+        let key = format!("{}/limit:{{k}}", place.namespace);
+        place.ask::<()>(command.arg(key).arg(60_000)).await?;
+        clock.set(clock.now() + Duration::from_secs(120));
+    }
+    Ok(())
+}
+
 async fn a_bucket_is_removed_when_it_is_full_again(place: Place) -> End {
     let store = without_grace(&place).await?;
     let quick = QuotaSet::new([Quota::new(1000, Duration::from_millis(10))?])?;
@@ -150,9 +178,7 @@ async fn a_bucket_is_removed_when_it_is_full_again(place: Place) -> End {
     for (quotas, at_least) in [(&quick, 10), (&slow, 1000), (&quick, 900)] {
         let take = Take::new("k", quotas, 1, store.now())?;
         assert!(store.limits().take(&take).await?.is_allowed());
-        let mut command = cmd("PTTL");
-        command.arg(format!("{}/limit:{{k}}", place.namespace));
-        let left: i64 = place.ask(&command).await?;
+        let left = life(&place).await?;
         assert!((at_least - 500..=1001).contains(&left), "{left}");
     }
     store

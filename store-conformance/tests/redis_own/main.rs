@@ -10,6 +10,7 @@ mod failover;
 mod faults;
 mod large;
 mod moving;
+mod mutants;
 mod orphans;
 mod refusals;
 mod resharding;
@@ -102,6 +103,7 @@ fn main() -> ExitCode {
         failover::all(),
         faults::all(),
         large::all(),
+        mutants::all(),
         restart::all(),
         setup::all(),
         storms::all(),

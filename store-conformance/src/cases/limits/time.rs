@@ -79,6 +79,13 @@ pub(super) async fn an_expired_bucket_is_absent_before_any_sweep(harness: Limits
         let seen = opened.second.update(key(name), &|bucket| bucket.cloned());
         assert_eq!(seen.await?, None, "a closure saw an expired bucket");
         assert_eq!(drain(&opened.second, name, &quotas, 20).await?, 10);
+        // A closure writes over an expired bucket too.
+        let bucket = opened.first.peek(key(name)).await?.expect("just written");
+        opened
+            .clock
+            .set(bucket.expires_at().expect("it holds something"));
+        let after = opened.second.update_tokens(key(name), &quotas[0], one_less);
+        assert_eq!(after.await?.map(|after| after.tokens), Some(9.0));
     }
     Ok(())
 }
