@@ -1,14 +1,14 @@
-//! The store in DynamoDB beside what one would write by hand with the SDK: on
-//! the same server, in turns; the store with the client that it makes by default,
-//! and the SDK with its own.
+//! Compares the store in DynamoDB with hand-written calls of the SDK, interleaved on the
+//! same server. The store uses the client that it builds by default, and the SDK a client
+//! of its own.
 //!
-//! `cargo xtask bench --backend dynamodb`. A server is found or made as
-//! for the tests; see `store_conformance::servers`. Arguments choose: `get`,
-//! `put`, `take`, `far`, `commit`.
+//! `cargo xtask bench --backend dynamodb`. A server is found or started as for the tests;
+//! see `store_conformance::servers`. Arguments select parts: `get`, `put`, `take`, `far`,
+//! `commit`.
 //!
-//! A stand-in within this process is nearer than any DynamoDB: what a request
-//! costs there is the SDK's work and the stand-in's, not the way. `far` measures
-//! takes again over a line on which each request is under way for a millisecond.
+//! An emulator in this process has no network latency, so a request costs only the work
+//! of the SDK and the emulator. `far` measures takes again over a connection that delays
+//! each request by a millisecond.
 
 #![allow(clippy::unwrap_used)] // A failed measurement may end the program.
 
@@ -31,10 +31,10 @@ const USERS: Collection = Collection::new("users");
 const TABLE: &str = "store-bench";
 const KEYS: u64 = 200;
 
-/// How long a request is under way in a network, at least.
+/// The minimum latency of the simulated network.
 const WAY: Duration = Duration::from_millis(1);
 
-/// The store and the client beside it.
+/// The store, and the client with which it is compared.
 struct Bench {
     runtime: Runtime,
     store: Store,
@@ -59,9 +59,9 @@ fn main() {
         .for_each(|(_, part)| part());
 }
 
-/// Takes, over a line that is as long as a network's.
+/// Measures takes over a connection with the latency of a network.
 fn far(url: &str) {
-    // On a thread of its own, as a network is.
+    // On a separate thread, so that it does not use the time of the measured thread.
     let network = runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
@@ -79,7 +79,7 @@ fn text(text: impl Into<String>) -> AttributeValue {
     AttributeValue::S(text.into())
 }
 
-/// What is put: some fields, as a person's record would have them.
+/// The value of a put, with the fields of a typical user record.
 fn body(i: u64) -> String {
     format!(
         r#"{{"name":"user {i}","mail":"{i}@example.org","groups":["a","b"],"note":"{}"}}"#,
@@ -97,7 +97,7 @@ fn key(i: u64) -> RecordKey {
 
 impl Bench {
     fn open(endpoint: &str) -> Self {
-        // One thread, so that the figures hold no hand-over between threads.
+        // One thread, so that the results include no switches between threads.
         let runtime = runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.unwrap();
         let config = Config::builder()
@@ -136,7 +136,7 @@ impl Bench {
         }
     }
 
-    /// How long so many runs of `work` take; see [`undisturbed`].
+    /// The time of `times` runs of `work`; see [`undisturbed`].
     fn timed<F: Future<Output = ()>>(&self, times: u64, work: impl Fn(u64) -> F) -> Duration {
         self.runtime.block_on(undisturbed(times, work))
     }
@@ -199,7 +199,7 @@ impl Bench {
         println!("{measured}");
     }
 
-    /// Read, decide, and put if the item has not changed.
+    /// A take by hand: read, decide, and put if the item has not changed.
     async fn raw_take(&self, i: u64) {
         let own = format!("{}", i % KEYS);
         let item = self.raw_get("raw-limit", own.clone()).await;
@@ -222,8 +222,8 @@ impl Bench {
         put.send().await.unwrap();
     }
 
-    /// The least that can decide a take, with what a denial needs: one number, if
-    /// it is not after another.
+    /// The minimal update that can decide a take: sets a number on condition that it is
+    /// not greater than another, and returns the item for a denial.
     async fn raw_update(&self, i: u64) {
         let now = self.store.now().as_nanos();
         let sent = self
@@ -301,7 +301,8 @@ impl Bench {
     }
 }
 
-/// Many short turns: what disturbs the machine then disturbs all alike.
+/// Many short interleaved rounds, so that other load on the machine affects all
+/// contenders equally.
 fn comparison(title: &str) -> Comparison<'_> {
     Comparison::new(title).batch(60).rounds(41)
 }

@@ -1,5 +1,6 @@
 //! The README's example on a server: issue a key, check it, limit its owner's requests.
-//! Each backend's `examples/BACKEND_quickstart.rs` is this program and one line.
+//! Each backend's `examples/BACKEND_quickstart.rs` is this program and the line that
+//! names the backend.
 
 use store_core::api_keys::{ApiKeys, KeyData};
 use store_core::limits::{Quota, RateLimiter};
@@ -11,7 +12,9 @@ pub type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 #[tokio::main]
 pub async fn main() -> Result {
-    let url = std::env::args().nth(1).ok_or("name the store's URL")?;
+    let url = std::env::args()
+        .nth(1)
+        .ok_or("pass the store's URL as an argument")?;
     let store = Backend::connect(url).await?;
     store.setup().await?;
 
@@ -33,7 +36,7 @@ pub async fn main() -> Result {
 }
 
 /// The key ring. A service needs the same one in every process and after every restart,
-/// because nothing else reads what was stored under it.
+/// because records that were written with it cannot be read with another.
 fn ring() -> Result<KeyRing> {
     const NAME: &str = "KEY_RING";
     if std::env::var_os(NAME).is_some() {

@@ -1,8 +1,8 @@
 //! Streamed objects in memory: `cargo xtask bench --name memory_blobs`.
 //!
-//! First the figure that gates: a 1 GiB object is streamed in and out, and the
-//! most memory that the process ever held, beyond the stored bytes, is at most
-//! 32 MiB. Then times, beside what a program would do by hand.
+//! First checks a limit: while a 1 GiB object is streamed in and out, the process may use
+//! at most 32 MiB beyond the stored bytes. Then compares times with those of hand-written
+//! code.
 
 #![allow(clippy::unwrap_used)] // A failed measurement may end the program.
 
@@ -21,7 +21,7 @@ use store_memory::MemoryStore;
 const MIB: usize = 1 << 20;
 const LARGE: usize = 1 << 30;
 const MOST_BEYOND: usize = 32 * MIB;
-/// What a body arrives in from a socket.
+/// The size of the pieces in which a body arrives from a socket.
 const PIECE: usize = 64 * 1024;
 
 fn at() -> BlobRef<'static> {
@@ -34,8 +34,8 @@ fn runtime() -> tokio::runtime::Runtime {
         .unwrap()
 }
 
-/// A field of `/proc/self/status` in bytes: `VmRSS`, what is resident, or
-/// `VmHWM`, the most that ever was.
+/// A field of `/proc/self/status` in bytes: `VmRSS`, the resident memory, or `VmHWM`, its
+/// peak.
 fn resident(field: &str) -> Option<usize> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find(|line| line.starts_with(field))?;
@@ -43,7 +43,7 @@ fn resident(field: &str) -> Option<usize> {
     Some(kib * 1024)
 }
 
-/// The piece that starts at `place`: made on the fly, unlike its neighbours.
+/// The generated piece that starts at `place`, which differs from its neighbours.
 fn piece(place: usize) -> Vec<u8> {
     let mut piece = vec![(place / PIECE % 251) as u8; PIECE];
     piece[..8].copy_from_slice(&place.to_le_bytes());
@@ -54,7 +54,7 @@ fn mib_per_second(took: Duration) -> f64 {
     (LARGE / MIB) as f64 / took.as_secs_f64()
 }
 
-/// Streams the large object in and out; false if it took too much memory.
+/// Streams the large object in and out. Returns false if it used too much memory.
 async fn large() -> bool {
     let memory = MemoryStore::new();
     let store = Store::from(&memory);
@@ -82,7 +82,10 @@ async fn large() -> bool {
     let mut place = 0;
     while let Some(bytes) = blob.reader.next().await.unwrap() {
         for part in bytes.chunks(PIECE) {
-            assert!(part == piece(place), "what went in comes out");
+            assert!(
+                part == piece(place),
+                "the content that is read equals the content that was written"
+            );
             place += part.len();
         }
     }
@@ -112,11 +115,12 @@ async fn large() -> bool {
     reached
 }
 
-/// Objects of `size` bytes beside chunks in a `Vec`.
+/// Compares objects of `size` bytes with chunks in a `Vec`.
 fn beside_a_vec(size: usize) {
     let runtime = runtime();
     let source: Vec<u8> = (0..size).map(|i| (i % 251) as u8).collect();
-    // Without a grace for readers, and swept: each round frees what it replaced.
+    // Without a grace for readers and with a sweep, so that each round frees the objects
+    // that it replaced.
     let store = Store::from(MemoryStore::new());
     let blobs = RecordBlobs::new(Arc::clone(store.records())).grace(Duration::ZERO);
     let name = format!("{} KiB", size / 1024);

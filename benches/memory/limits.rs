@@ -1,17 +1,17 @@
-//! A take in memory beside governor's keyed limiter:
-//! `cargo xtask bench --name memory_limits`.
+//! Compares a take in memory with governor's keyed limiter: `cargo xtask bench --name
+//! memory_limits`.
 //!
-//! Both sides hold `String` keys, decide by GCRA, and allow every call: what is
-//! compared is the price of an allowed call. "Time supplied": ours gets a time
-//! that was read before, governor runs on its own fake clock, one atomic load.
-//! "Own clock": each contender reads its default clock.
+//! Both use `String` keys, decide by GCRA, and allow every call, so the cost of an
+//! allowed call is compared. "Time supplied": the store gets a time that was read before,
+//! and governor uses its fake clock, which is one atomic load. "Own clock": each
+//! contender reads its default clock.
 //!
-//! What is measured is the wall clock of a thread that has a processor to
-//! itself. A round in which any thread was taken off its processor is measured
-//! again: on a busy machine the threads would else run one after the other, and
-//! a key that two threads contend for would cost as little as one that they do
-//! not. Rounds are short, so that most come through; the last line says how
-//! many did not. `chrt -f 10` before the program spares it that on Linux.
+//! The benchmark measures the wall-clock time of threads that run without interruption. A
+//! round in which a thread was descheduled is measured again, because on a busy machine
+//! the threads would otherwise run one after the other, and a contended key would seem as
+//! cheap as an uncontended one. Rounds are short, so that most are not interrupted; the
+//! last line says how many were. On Linux, `chrt -f 10` before the program prevents
+//! interruptions.
 
 #![allow(clippy::unwrap_used)] // A failed measurement may end the program.
 
@@ -30,14 +30,14 @@ use store_conformance::bench::{Comparison, Goal};
 use store_core::limits::{Quota, RateLimiter};
 use store_memory::MemoryStore;
 
-/// So many that nothing is ever denied.
+/// So high that no take is ever denied.
 const RATE: u32 = 1_000_000_000;
 const KEYS: usize = 100_000;
 
 type GovernorOnFakeClock =
     Governor<String, DefaultKeyedStateStore<String>, FakeRelativeClock, NoOpMiddleware<Nanos>>;
 
-/// The keys in the order in which they are asked for.
+/// The keys, in the order in which they are used.
 struct Keys(Vec<String>);
 
 impl Keys {
@@ -47,7 +47,7 @@ impl Keys {
 
     fn many() -> Self {
         let mut keys: Vec<String> = (0..KEYS).map(|i| format!("user:{i}")).collect();
-        // Out of order, in memory too; the same on both sides.
+        // In random order, also in memory; the same for both contenders.
         let mut state = 0x9e37_79b9_7f4a_7c15u64;
         for i in (1..keys.len()).rev() {
             state ^= state << 13;
@@ -59,14 +59,14 @@ impl Keys {
     }
 }
 
-/// A way of measuring, shared by the contenders of one comparison.
+/// The settings of one comparison, which its contenders share.
 #[derive(Clone, Copy)]
 struct Setting<'a> {
     keys: &'a Keys,
     threads: usize,
 }
 
-/// How long a thread took, and for how long of that it had a processor.
+/// The wall-clock time of a thread, and its processor time.
 #[derive(Clone, Copy)]
 struct Spent {
     wall: Duration,
@@ -74,13 +74,13 @@ struct Spent {
 }
 
 impl Spent {
-    /// Whether no other process used the processor for long.
+    /// Whether the thread was running nearly all of the time.
     fn is_undisturbed(self) -> bool {
         self.wall <= self.processor + self.processor / 20
     }
 }
 
-/// How often a round is measured again before a disturbed one is taken.
+/// How often a round is measured again before an interrupted one is accepted.
 const ATTEMPTS: usize = 200;
 static REPEATED: AtomicU64 = AtomicU64::new(0);
 static DISTURBED: AtomicU64 = AtomicU64::new(0);
@@ -91,8 +91,8 @@ impl<'a> Setting<'a> {
         self,
         call: impl Fn(&String) -> bool + Sync + 'a,
     ) -> impl FnMut(u64) -> Duration + 'a {
-        // Every key is there before anything is measured, and was first seen in
-        // another order than the one it is asked for in.
+        // Every key exists before the measurement, and was inserted in another order than
+        // that in which it is used.
         let mut sorted: Vec<_> = self.keys.0.iter().collect();
         sorted.sort();
         assert!(sorted.into_iter().all(&call));
@@ -111,7 +111,7 @@ impl<'a> Setting<'a> {
         }
     }
 
-    /// What each thread takes for `times` calls, from key `begin` on.
+    /// The time that each thread needs for `times` calls, starting with key `begin`.
     fn measure(
         self,
         times: u64,
@@ -122,7 +122,8 @@ impl<'a> Setting<'a> {
         let ready = AtomicUsize::new(0);
         let work = |thread: usize| {
             let mut next = (begin + thread * keys.len() / self.threads) % keys.len();
-            // Awake when the others are: a barrier would wake them in turn.
+            // Busy waiting starts all threads at the same time; a barrier would wake them
+            // one after the other.
             ready.fetch_add(1, Ordering::SeqCst);
             while ready.load(Ordering::SeqCst) < self.threads {
                 std::thread::yield_now();
@@ -166,14 +167,14 @@ fn mean(threads: &[Spent]) -> Duration {
     total / threads.len() as u32
 }
 
-/// Of this thread.
+/// The processor time of this thread.
 fn processor_time() -> Duration {
     let now = clock_gettime(ClockId::ThreadCPUTime);
     Duration::new(now.tv_sec as u64, now.tv_nsec as u32)
 }
 
-/// Calls in a round: few, so that a busy machine seldom interrupts one, and
-/// enough that starting a thread does not count.
+/// The number of calls in a round. It is low, so that rounds are seldom interrupted, and
+/// high enough that starting a thread does not matter.
 const CALLS: u64 = 20_000;
 const ROUNDS: usize = 51;
 
@@ -182,7 +183,7 @@ fn ours() -> RateLimiter {
     RateLimiter::new(store, Quota::per_second(RATE).unwrap())
 }
 
-/// Ours gets the time, governor's clock stands still.
+/// The store gets the time as an argument, and governor's clock does not advance.
 fn time_supplied(setting: Setting<'_>) -> Comparison<'_> {
     let (ours, quota) = (ours(), quota());
     let fake: GovernorOnFakeClock =
@@ -202,7 +203,7 @@ fn time_supplied(setting: Setting<'_>) -> Comparison<'_> {
         )
 }
 
-/// Each reads its own.
+/// Each contender reads its own clock.
 fn own_clock(setting: Setting<'_>) -> Comparison<'_> {
     let ours = ours();
     let governor: DefaultKeyedRateLimiter<String> = Governor::keyed(quota());
@@ -234,7 +235,7 @@ fn main() {
         }
     }
     println!(
-        "{} rounds were measured again because a thread had lost its processor; {} were taken so",
+        "{} rounds were measured again because a thread was descheduled; {} were accepted nevertheless",
         REPEATED.load(Ordering::Relaxed),
         DISTURBED.load(Ordering::Relaxed)
     );

@@ -1,4 +1,4 @@
-//! Records in memory beside the raw structures that hold them, and beside
+//! Compares records in memory with the bare data structures that contain them, and with
 //! moka: `cargo xtask bench --name memory_records`.
 
 #![allow(clippy::unwrap_used)] // A failed measurement may end the program.
@@ -31,7 +31,7 @@ struct User {
     active: bool,
 }
 
-/// A record's name, made in advance, so that its cost is not measured.
+/// A record's name, created in advance, so that its cost is not measured.
 struct Name {
     partition: Partition,
     key: RecordKey,
@@ -58,9 +58,9 @@ fn user(i: usize) -> User {
     }
 }
 
-/// The structures that memory uses, bare: one shared entry a record, in a hash
-/// table for points and in an ordered set for scans, under one lock. No
-/// batches, expectations, limits, expiry or futures.
+/// The bare data structures of store-memory: one shared entry for each record, in a hash
+/// table for reads and in an ordered set for scans, under one lock. There are no batches,
+/// expectations, limits, expiry or futures.
 struct Bare {
     hasher: foldhash::fast::RandomState,
     inner: RwLock<BareTables>,
@@ -163,8 +163,8 @@ impl Bare {
     }
 }
 
-/// What a program without this library might use: a std-like map and a tree of
-/// the values under one lock, with no room for a version or an expiry.
+/// What a program without this library might use: a hash map and a tree of the values
+/// under one lock, without versions or expiry.
 #[derive(Default)]
 struct Raw {
     inner: RwLock<RawMaps>,
@@ -218,7 +218,7 @@ impl Raw {
     }
 }
 
-/// A sequence that visits `0..n` in no order.
+/// A sequence that visits `0..n` in random order.
 struct Shuffle {
     state: usize,
     n: usize,
@@ -310,8 +310,8 @@ fn point_reads(n: usize) {
     println!("{measured}");
 }
 
-/// Creates records one to `n`; what is timed is the last tenth, so that the
-/// size is the one that it says.
+/// Creates `n` records and measures only the last tenth, so that the table has about the
+/// stated size.
 fn creates(n: usize) {
     let names: Vec<Name> = (0..n).map(Name::new).collect();
     let timed_from = n - n / 10;
@@ -403,7 +403,7 @@ fn scans(n: usize) {
 }
 
 fn main() {
-    // `-- reads 1000` measures one thing at one size; cargo adds `--bench`.
+    // `-- reads 1000` measures one part at one size; cargo adds `--bench`.
     let chosen: Vec<String> = std::env::args()
         .filter(|arg| arg != "--bench")
         .skip(1)

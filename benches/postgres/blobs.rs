@@ -15,7 +15,7 @@ use super::{Bench, SCHEMA};
 
 const SIZE: usize = 64 << 20;
 const CHUNK: usize = 256 << 10;
-/// As many chunks at a time as the store has under way.
+/// As many chunks at a time as the store has in flight.
 const IN_FLIGHT: usize = 8;
 
 /// A chunk that does not compress.
@@ -30,7 +30,7 @@ fn chunk() -> Bytes {
     (0..CHUNK).map(|_| next()).collect()
 }
 
-/// Writes an object of so many bytes.
+/// Writes an object of `size` bytes.
 pub(super) async fn write(store: &Store, size: usize) {
     let chunk = chunk();
     let at = BlobRef::new("bench", "object").unwrap();
@@ -45,7 +45,7 @@ pub(super) async fn write(store: &Store, size: usize) {
     let _ = sink.commit().await.unwrap();
 }
 
-/// Reads it; how many bytes it has.
+/// Reads the object and returns its size.
 pub(super) async fn read(store: &Store) -> usize {
     let at = BlobRef::new("bench", "object").unwrap();
     let blob = store.blobs().open(at, OpenOptions::default()).await;
@@ -57,7 +57,7 @@ pub(super) async fn read(store: &Store) -> usize {
     size
 }
 
-/// Chunks as rows of a table of the same form, by hand.
+/// Hand-written code that stores chunks as rows of a table with the same columns.
 struct ByHand {
     pool: PgPool,
     insert: Arc<str>,
@@ -83,8 +83,8 @@ impl ByHand {
         }
     }
 
-    /// Calls `work` with each chunk's number, some at a time, and waits for
-    /// them in order; the sum of what they answer.
+    /// Calls `work` with each chunk's number, several at a time, awaits the results in
+    /// order and returns their sum.
     async fn each(&self, work: impl Fn(i32) -> JoinHandle<usize>) -> usize {
         let mut under_way: VecDeque<JoinHandle<usize>> = VecDeque::new();
         let mut sum = 0;

@@ -1,4 +1,4 @@
-//! Taking from a rate limit.
+//! Takes from rate limits.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,8 +12,8 @@ use super::{Bench, SCHEMA, comparison};
 const KEYS: u64 = 100;
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// The same arithmetic as the store's, over an equal table, by hand. No row in
-/// the answer is a refusal, without the time to wait.
+/// A hand-written statement with the same arithmetic over an equal table. It returns no
+/// row if the take is denied, and no time to wait.
 const UPSERT: &str = "INSERT INTO {schema}.by_hand AS b (key, quota, tat, expires_at) \
     VALUES ($1, $2, $3 + $4, $6) \
     ON CONFLICT (key, quota) DO UPDATE SET expires_at = $6, tat = $4 \
@@ -39,7 +39,7 @@ impl Bench {
         assert_eq!(decision.is_allowed(), allowed);
     }
 
-    /// By hand; the arrival time that it wrote.
+    /// A take by the hand-written statement. Returns the arrival time that it wrote.
     async fn upsert(&self, text: &Arc<str>, key: String, room: i64) -> Option<i64> {
         let now = self.store.now().as_nanos() as i64;
         let row = sqlx::query(AssertSqlSafe(text.clone()))
@@ -104,8 +104,8 @@ impl Bench {
         let one = &QuotaSet::new([Quota::new(1, DAY).unwrap()]).unwrap();
         let refusing = |i| format!("refusing{}", i % KEYS);
         self.timed(KEYS, |i| self.take(one, refusing(i), true));
-        let measured = comparison("a refused take")
-            .contender("the store, which says how long to wait", |n| {
+        let measured = comparison("a denied take")
+            .contender("the store, which returns the time to wait", |n| {
                 self.timed(n, |i| self.take(one, refusing(i), false))
             })
             .contender("one upsert, which does not", |n| {

@@ -1,11 +1,11 @@
-//! The store in PostgreSQL beside what one would write by hand with sqlx: on
-//! the same server, through an equal pool, in turns.
+//! Compares the store in PostgreSQL with hand-written sqlx code, interleaved on the same
+//! server and through an equal pool.
 //!
-//! `cargo xtask bench --backend postgres`. A server is found or made as
-//! for the tests; see `store_conformance::servers`. What it acknowledges need
-//! not survive its crash: waiting for the disk would hide what is compared.
-//! Writes are measured again on one that waits. Arguments choose: `get`, `take`,
-//! `commit`, `blob`, `memory`, `durable`.
+//! `cargo xtask bench --backend postgres`. A server is found or started as for the tests;
+//! see `store_conformance::servers`. It acknowledges writes before they are on disk,
+//! because waiting for the disk would hide the differences. Writes are measured again on
+//! a server that waits. Arguments select parts: `get`, `take`, `commit`, `blob`,
+//! `memory`, `durable`.
 
 #![allow(clippy::unwrap_used)] // A failed measurement may end the program.
 
@@ -30,7 +30,7 @@ const MANY: Collection = Collection::new("many");
 const SCHEMA: &str = "store_bench";
 const CONNECTIONS: u32 = 10;
 
-/// The store and the pool beside it.
+/// The store, and the pool with which it is compared.
 struct Bench {
     runtime: Runtime,
     store: Store,
@@ -62,7 +62,7 @@ fn main() {
     }
 }
 
-/// Writes, on a server that waits for its disk.
+/// Measures writes on a server that waits for its disk.
 fn durable() {
     let server = find(true);
     let bench = Bench::open(&server);
@@ -81,7 +81,7 @@ fn find(durable: bool) -> Server {
 
 impl Bench {
     fn open(server: &Server) -> Self {
-        // One thread, so that the figures hold no hand-over between threads.
+        // One thread, so that the results include no switches between threads.
         let runtime = runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.unwrap();
         let url = server.url();
@@ -124,12 +124,12 @@ impl Bench {
         self.runtime.block_on(run(&self.pool, drop));
     }
 
-    /// How long so many runs of `work` take; see [`undisturbed`].
+    /// The time of `times` runs of `work`; see [`undisturbed`].
     fn timed<F: Future<Output = ()>>(&self, times: u64, work: impl Fn(u64) -> F) -> Duration {
         self.runtime.block_on(undisturbed(times, work))
     }
 
-    /// Statements without an answer, by hand.
+    /// Executes hand-written statements that return nothing.
     fn execute(&self, text: String) {
         self.runtime.block_on(run(&self.pool, text));
     }
@@ -140,14 +140,14 @@ async fn run(pool: &PgPool, text: String) {
     done.unwrap();
 }
 
-/// Many short turns: what disturbs the machine then disturbs all alike. Each is
-/// of so many calls that the first ones, through a pool that others had the
-/// processor's caches from, do not count.
+/// Many short interleaved rounds, so that other load on the machine affects all
+/// contenders equally. Each round has so many calls that the first ones, with cold
+/// processor caches, do not matter.
 fn comparison(title: &str) -> Comparison<'_> {
     Comparison::new(title).batch(300).rounds(51)
 }
 
-/// `sqlx 0.9.0`, as cargo resolved it.
+/// The version of sqlx that cargo resolved, such as `sqlx 0.9.0`.
 fn sqlx_version() -> String {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let asked = Command::new(cargo)

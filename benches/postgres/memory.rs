@@ -1,5 +1,5 @@
-//! How much memory a process needs to stream a large object in and out: one of
-//! its own, so that nothing else is counted.
+//! Measures how much memory a process needs to stream a large object in and out. It runs
+//! in a separate process, so that nothing else is counted.
 
 use std::process::Command;
 
@@ -12,10 +12,11 @@ use super::{SCHEMA, blobs};
 const SIZE: usize = 1 << 30;
 const GOAL_MIB: u64 = 32;
 
-/// Set in the process that streams: the server's URL.
+/// The environment variable with the server's URL, which is set in the process that
+/// streams.
 const VARIABLE: &str = "STORE_BENCH_MEMORY";
 
-/// Streams in a process of its own, and prints what that one says.
+/// Streams in a separate process, and prints its output.
 pub(super) fn report(url: &str) {
     let this = std::env::current_exe().unwrap();
     let ended = Command::new(this).env(VARIABLE, url).status().unwrap();
@@ -48,7 +49,7 @@ pub(super) fn measure(url: &str) {
     println!("  {peak} MiB resident at most  goal <= {GOAL_MIB} MiB: {verdict}\n");
 }
 
-/// The most memory that this process ever had resident, in MiB, rounded up.
+/// The peak resident memory of this process, in MiB, rounded up.
 fn peak_mib() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status

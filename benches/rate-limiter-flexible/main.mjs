@@ -1,6 +1,6 @@
-// Takes by rate-limiter-flexible. For each line of the input, a number, it takes
-// so often, by so many tasks at once on one connection, and prints how many
-// nanoseconds that took. The command line is URL, tasks and keys:
+// Takes with rate-limiter-flexible. For each line of its input, a number of takes, it makes
+// these takes in concurrent tasks on one connection, and prints how many nanoseconds that
+// took. The arguments are the URL, the number of tasks and the number of keys:
 //
 //   node main.mjs redis://127.0.0.1:6379 128 1000
 

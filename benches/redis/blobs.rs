@@ -1,4 +1,4 @@
-//! Objects of 64 MiB, beside one string of that size.
+//! Compares objects of 64 MiB with one string of that size.
 
 use bytes::Bytes;
 use redis::cmd;

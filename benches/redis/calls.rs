@@ -1,4 +1,5 @@
-//! One call after the other, beside the driver's best form of the same.
+//! Compares single calls, one after the other, with the fastest equivalent code for the
+//! driver.
 
 use std::time::Duration;
 
@@ -11,7 +12,8 @@ use store_redis::redis;
 
 use crate::{Bench, name, quotas, raw_key};
 
-/// What one would write: one number that a double nearly holds.
+/// A typical hand-written script. It stores the arrival time as one number, which a
+/// double represents only approximately.
 const GCRA: &str = "
 local now, step, room = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local at = math.max(tonumber(redis.call('GET', KEYS[1]) or 0), now)

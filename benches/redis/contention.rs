@@ -1,5 +1,5 @@
-//! One hot key that closures change, beside WATCH as the driver's documentation
-//! shows it: within one process, and from several.
+//! Compares updates of one hot key by closures with WATCH as the driver's documentation
+//! shows it, in one process and in several.
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ use crate::{Bench, NAMESPACE, at_once};
 
 const CONTENDERS: u64 = 16;
 
-/// Over so many processes.
+/// The number of processes over which the contenders are distributed.
 const PROCESSES: u64 = 4;
 
 impl Bench {
@@ -45,7 +45,7 @@ impl Bench {
         println!("{measured}");
     }
 
-    /// Processes that contend in that way.
+    /// Starts processes that contend with the given method.
     fn processes(&self, way: &str) -> Vec<Worker> {
         let start = |_| {
             let mut command = Command::new(std::env::current_exe().unwrap());
@@ -56,7 +56,7 @@ impl Bench {
     }
 }
 
-/// Has all of them work at once, and waits for the last.
+/// Runs all processes concurrently, and waits for the last.
 fn raced(processes: &mut [Worker], times: u64) -> Duration {
     let begin = Instant::now();
     for process in &mut *processes {
@@ -68,7 +68,7 @@ fn raced(processes: &mut [Worker], times: u64) -> Duration {
     begin.elapsed()
 }
 
-/// What such a process does: `arguments` are the URL and the way.
+/// The main function of such a process. `arguments` are the URL and the method.
 pub(crate) fn contend(arguments: &[String]) {
     let runtime = Runtime::new().unwrap();
     let tasks = CONTENDERS / PROCESSES;
@@ -88,7 +88,7 @@ pub(crate) fn contend(arguments: &[String]) {
     }
 }
 
-/// Counts the bucket `hot` down by one.
+/// Decrements the bucket `hot`.
 fn by_closure(store: Store) -> impl Fn(u64) -> BoxFuture<'static, ()> + Clone + Send + Sync {
     let quota = Quota::per_second(1_000_000).unwrap();
     move |_| {
@@ -108,7 +108,7 @@ fn by_closure(store: Store) -> impl Fn(u64) -> BoxFuture<'static, ()> + Clone + 
     }
 }
 
-/// The same to a number, each of the contenders by a connection of its own.
+/// Decrements a number; each contender has its own connection.
 fn by_watch(
     runtime: &Runtime,
     client: &Client,
@@ -127,7 +127,7 @@ fn by_watch(
     }
 }
 
-/// Reads and writes one key as the driver's documentation shows it.
+/// Reads and writes one key with WATCH, as the driver's documentation shows it.
 async fn watched(line: &mut MultiplexedConnection) {
     loop {
         cmd("WATCH").arg("raw:hot").exec_async(line).await.unwrap();

@@ -1,10 +1,11 @@
-//! The store in Redis beside what one would write by hand with the driver, and
-//! beside what others use, on the same server, in turns:
+//! Compares the store in Redis with hand-written code for the driver and with another
+//! library, interleaved on the same server:
 //!
 //! `cargo xtask bench --backend redis -- [NAME]...`
 //!
 //! A server is found or started as for the tests; see `store_conformance::servers`.
-//! Without a name all of: get, commit, take, throughput, contention, blobs.
+//! The names are get, commit, take, throughput, contention and blobs; without a name all
+//! are measured.
 
 #![allow(clippy::unwrap_used)] // A failed measurement may end the program.
 
@@ -120,7 +121,7 @@ fn raw_key(i: u64) -> String {
 }
 
 impl Bench {
-    /// Runs `work` so many times, one after the other.
+    /// Runs `work` `times` times, one after the other.
     fn timed<F: Future<Output = ()>>(&self, times: u64, work: impl Fn(u64) -> F) -> Duration {
         self.runtime.block_on(async {
             let begin = Instant::now();
@@ -131,7 +132,7 @@ impl Bench {
         })
     }
 
-    /// The same by so many tasks at once.
+    /// The same in several concurrent tasks.
     fn at_once<F: Future<Output = ()> + Send + 'static>(
         &self,
         tasks: u64,
@@ -142,7 +143,7 @@ impl Bench {
     }
 }
 
-/// Runs `work` so many times, by so many tasks at once.
+/// Runs `work` `times` times in several concurrent tasks.
 async fn at_once<F: Future<Output = ()> + Send + 'static>(
     tasks: u64,
     times: u64,

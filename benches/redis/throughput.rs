@@ -1,5 +1,5 @@
-//! Many tasks on one connection, beside plain GETs, and beside what people use
-//! in Node: rate-limiter-flexible from npm, on one connection too.
+//! Compares many tasks on one connection with plain GETs, and with rate-limiter-flexible,
+//! a library for Node, also on one connection.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -60,9 +60,9 @@ impl Bench {
     }
 }
 
-/// The program beside this one, installed by its lock file into the folder for
-/// what benchmarks leave behind; with its best setting, which sends what is
-/// asked for at the same moment together.
+/// Starts the Node program, after installing it from its lock file into the folder for
+/// files of benchmarks. It runs with its fastest setting, which sends concurrent requests
+/// together.
 fn node(url: &str) -> Result<Worker, String> {
     let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("rate-limiter-flexible");
     let place = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("rate-limiter-flexible");

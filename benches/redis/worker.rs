@@ -4,10 +4,11 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
-/// With this, this program is such a process itself.
+/// The argument with which this program runs as such a process.
 pub(crate) const ARGUMENT: &str = "--contend";
 
-/// It reads a line with the number of calls, and writes one with nanoseconds.
+/// The parent's handle of the process, which reads a line with the number of calls and
+/// writes a line with the nanoseconds that they took.
 pub(crate) struct Worker {
     process: Child,
     input: Option<ChildStdin>,
@@ -23,7 +24,7 @@ impl Worker {
             output: BufReader::new(process.stdout.take().unwrap()),
             process,
         };
-        // It connects, and warms up.
+        // Lets the process connect and warm up.
         worker.begin(5_000);
         worker.end();
         worker
@@ -40,7 +41,7 @@ impl Worker {
     }
 }
 
-/// The other end: runs the calls that are requested.
+/// The loop of the process: runs the requested calls.
 pub(crate) fn serve(mut work: impl FnMut(u64) -> Duration) {
     for line in std::io::stdin().lines() {
         let took = work(line.unwrap().parse().unwrap());
@@ -50,7 +51,7 @@ pub(crate) fn serve(mut work: impl FnMut(u64) -> Duration) {
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        // It ends with its input.
+        // The process ends when its input is closed.
         self.input = None;
         let _ = self.process.wait();
     }

@@ -1,10 +1,9 @@
-//! Streamed objects beside what one would write by hand with `object_store`, and
-//! beside `opendal`: on the same server, with parts of the same size and as many
-//! of them on their way, in turns.
+//! Compares streamed objects with hand-written code for `object_store` and with
+//! `opendal`, interleaved on the same server, with parts of the same size and the same
+//! number of parts in flight.
 //!
-//! `cargo xtask bench --name s3_blobs`. A server is found or made as for the
-//! tests; see `store_conformance::servers`. Arguments choose: `write`, `read`,
-//! `small`.
+//! `cargo xtask bench --name s3_blobs`. A server is found or started as for the tests;
+//! see `store_conformance::servers`. Arguments select parts: `write`, `read`, `small`.
 
 #![allow(clippy::unwrap_used)] // A failed measurement may end the program.
 
@@ -29,11 +28,11 @@ const MIB: usize = 1 << 20;
 const LARGE: usize = 64 * MIB;
 const SMALL: usize = 10 * 1024;
 
-/// The store's own defaults.
+/// The store's defaults.
 const PART: usize = 5 * MIB;
 const IN_FLIGHT: usize = 4;
 
-/// What a body arrives in from a socket.
+/// The size of the pieces in which a body arrives from a socket.
 const PIECE: usize = 256 * 1024;
 
 /// Where the contenders write.
@@ -71,7 +70,7 @@ fn path(name: &str) -> Path {
     Path::from(format!("{FOLDER}/raw/{name}"))
 }
 
-/// So many bytes out of `part`, in pieces of at most `piece`.
+/// `left` bytes from `part`, in pieces of at most `piece` bytes.
 fn pieces(part: &Bytes, mut left: usize, piece: usize) -> impl Iterator<Item = Bytes> {
     let mut from = 0;
     std::iter::from_fn(move || {
@@ -118,7 +117,7 @@ impl Bench {
             .secret_access_key(&s3::secret())
             .disable_config_load()
             .disable_ec2_metadata();
-        // With the cryptography that the store chose.
+        // Uses the cryptography provider that the store installed.
         HttpTransporter::install_default(ReqwestTransport::new(reqwest::Client::new()));
         let opendal = Operator::new(service).unwrap();
         let mut state = 1u64;
@@ -138,7 +137,7 @@ impl Bench {
         }
     }
 
-    /// How long `work` takes, so many times.
+    /// The time of `times` runs of `work`.
     fn timed<F: Future<Output = ()>>(&self, times: u64, work: impl Fn() -> F) -> Duration {
         self.runtime.block_on(async {
             let begin = Instant::now();

@@ -12,7 +12,7 @@ fn main() {
     let memory = Store::from(&MemoryStore::new());
     let all = [
         memory.records().capabilities(),
-        // As the suite opens it, on a server with the default configuration.
+        // As in the suite, on a server with the default configuration.
         PostgresStore::builder()
             .change_notice(true)
             .capabilities(Durability::Crash),

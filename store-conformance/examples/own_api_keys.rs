@@ -1,8 +1,8 @@
-//! API keys in an application's own table: read through one method, and the suite
-//! over it.
+//! API keys in an application's own table: an implementation with one method, and the
+//! suite that tests it.
 //!
-//! [`Table`] stands for the SQL table. `impl ApiKeyStore` is enough to use it here, and
-//! `impl Harness` and `main` are enough to test it.
+//! [`Table`] stands for an SQL table. To use it, `impl ApiKeyStore` is enough; to test
+//! it, `impl Harness` and `main`.
 
 use std::collections::HashMap;
 use std::process::ExitCode;
@@ -16,7 +16,7 @@ use store_core::api_keys::{ApiKey, ApiKeyStore, KeyData, KeyEntry, KeyId, Lookup
 use store_core::secret::{Digester, KeyRing};
 use store_core::{Clock, Error, ErrorKind, ManualClock, Result, Retry, Timestamp};
 
-/// One row: the columns of the table, and one for the rest.
+/// One row: some columns, and one for all other data.
 #[derive(Clone)]
 struct Row {
     number: u64,
@@ -25,7 +25,7 @@ struct Row {
     details: Map<String, Value>,
 }
 
-/// The table, by the digest of the key.
+/// The table. Rows are found by the digest of the key.
 #[derive(Default)]
 struct Table {
     rows: Mutex<HashMap<String, Row>>,

@@ -1,8 +1,8 @@
 //! A backend of your own: implement four methods, and all contracts work.
 //!
-//! This one stores its records in one ordered map behind one lock. It is as small as a
-//! correct store can be; begin with a copy of it. `main` runs the whole suite over it, as
-//! your own test program would:
+//! This one stores its records in one ordered map behind one lock. It is a minimal
+//! correct store that you can copy as a starting point. `main` runs the whole suite over
+//! it, as your own test program would:
 //!
 //! ```text
 //! cargo run -p store-conformance --example own_backend
@@ -35,7 +35,7 @@ fn name(at: RecordRef<'_>) -> Name {
 
 struct MyStore {
     records: Mutex<BTreeMap<Name, Record>>,
-    /// Injected, so that tests can move the time. The default is the system clock.
+    /// Injected, so that tests can advance the time. The default is the system clock.
     clock: ManualClock,
 }
 
@@ -70,8 +70,8 @@ impl RecordStore for MyStore {
 
     async fn scan(&self, scan: &Scan) -> Result<Records> {
         let now = self.clock.now();
-        // A cursor has the last record of its page, so that the list can continue even
-        // after that record is deleted. No name contains a NUL.
+        // A cursor contains the name of the last record of its page, so that the list can
+        // continue even after that record was deleted. No name contains a NUL.
         let after = scan.position_text()?.and_then(|text| text.split_once('\0'));
         let place = |record: &Record| {
             (
@@ -105,7 +105,7 @@ impl RecordStore for MyStore {
     }
 
     async fn commit(&self, batch: &Batch) -> Result<Committed> {
-        // Everything under one lock: first check all items, then change them.
+        // Under one lock, first check all items, then apply all changes.
         let mut records = self.records();
         let mut failed = Vec::new();
         for (index, item) in batch.items().iter().enumerate() {

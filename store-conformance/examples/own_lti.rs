@@ -1,5 +1,5 @@
-//! An LTI store with only four methods over its own tables. To run the suite, it says how
-//! it is loaded and which methods it does not offer.
+//! An LTI store with only four methods over its own tables. Its harness loads the
+//! fixtures and declares which methods are not supported.
 
 use std::collections::HashMap;
 use std::process::ExitCode;
@@ -11,7 +11,7 @@ use store_conformance::{Harness, Opened, Suite};
 use store_core::lti::{Deployment, LtiStore, MAX_NONCE, NonceCheck, Registration};
 use store_core::{Clock, Error, ManualClock, Result, Timestamp};
 
-/// By issuer and nonce: when it expires, and whether it was used.
+/// Nonces by issuer and nonce: when each expires, and whether it was used.
 type Nonces = HashMap<(String, String), (Timestamp, bool)>;
 
 #[derive(Debug)]

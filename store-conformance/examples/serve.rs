@@ -1,8 +1,9 @@
-//! Runs the servers that tests need until it gets a signal. `cargo xtask up` starts it.
+//! Runs the servers that tests need until it receives a signal. `cargo xtask up` starts
+//! it.
 //!
-//! It finds or starts the named servers, writes their variables to the first file, one
-//! `export` a line, and owns them until SIGTERM or SIGINT, or until it ends otherwise.
-//! The second file has its process id, and is locked while it runs. If another process
+//! It finds or starts the named servers, and writes their environment variables to the
+//! first file, one `export` for each line. It stops the servers on SIGTERM or SIGINT. The
+//! second file contains its process id, and is locked while it runs. If another process
 //! holds the lock, it does nothing.
 //!
 //! `serve ENV PID NAME…`, with names of `store_conformance::servers::KINDS`.
@@ -64,7 +65,7 @@ fn start(name: &str) -> Result<(&'static str, Server), String> {
     Ok((variable, find(&Options::from_env())?))
 }
 
-/// Writes the variables, completely or not at all, and waits for the end.
+/// Writes the variables atomically, and waits for a signal.
 #[tokio::main(flavor = "current_thread")]
 async fn hold(file: &str, text: &str) -> std::io::Result<()> {
     let mut terminated = signal(SignalKind::terminate())?;

@@ -1,4 +1,4 @@
-//! How the suite opens what it tests.
+//! How the suite opens the implementation that it tests.
 
 use std::any::Any;
 use std::fmt;
@@ -7,14 +7,15 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use store_core::{BlobStore, ManualClock, RateLimitStore, RecordStore, Result, Store};
 
-/// Opens implementations of `S`, each in a namespace of its own.
+/// Opens implementations of `S`, each in a separate namespace.
 ///
-/// For a backend, `S` is [`Store`], and that one implementation serves every
-/// contract. For a contract alone, `S` is its trait (`dyn ApiKeyStore` …) and
-/// `F` the fixtures to load before the test begins.
+/// For a backend, `S` is [`Store`], and this one harness is enough for every contract.
+/// For a contract alone, `S` is its trait (`dyn ApiKeyStore` …) and `F` the fixtures to
+/// load before the test begins.
 #[async_trait]
 pub trait Harness<S: ?Sized, F = ()>: Send + Sync {
-    /// What is tested, for the report: `postgres`, `cached(redis)` …
+    /// The name of the tested implementation, for the report: `postgres`, `cached(redis)`
+    /// …
     fn backend(&self) -> String;
 
     /// The server and its version, for the report; empty if there is none.
@@ -22,7 +23,7 @@ pub trait Harness<S: ?Sized, F = ()>: Send + Sync {
         String::new()
     }
 
-    /// Opens a new namespace with `fixtures` in it, and a second handle on it.
+    /// Opens two handles on a new namespace that contains `fixtures`.
     async fn open(&self, fixtures: F) -> Result<Opened<S>>;
 
     /// The needs (see [`Case::needs`](crate::Case::needs)) that this implementation
@@ -31,25 +32,26 @@ pub trait Harness<S: ?Sized, F = ()>: Send + Sync {
         Vec::new()
     }
 
-    /// How many tasks the largest races start. Their commits follow one another, and a
-    /// case must end within its deadline on a busy machine too. So a store that needs
-    /// many requests for a commit returns a smaller number.
+    /// How many tasks the largest races start. Their commits are executed one after the
+    /// other, and a case must end within its deadline even on a busy machine. So a store
+    /// whose commit takes many requests returns a smaller number.
     fn most_tasks(&self) -> usize {
         300
     }
 }
 
-/// A fresh namespace with two handles on it.
+/// Two handles on a new namespace.
 pub struct Opened<S: ?Sized> {
     /// One handle.
     pub first: Arc<S>,
-    /// Another handle, as another process would have: no shared cache or queue.
+    /// Another handle, which shares no cache or queue with the first, like one in another
+    /// process.
     pub second: Arc<S>,
     /// The clock of both handles, which decides what has expired.
     pub clock: ManualClock,
     /// A value that must live as long as the handles.
     pub guard: Option<Box<dyn Any + Send + Sync>>,
-    /// Makes another handle from the opened store that `first` was made from.
+    /// Creates another handle from the opened store of which `first` is a handle.
     converted: Option<Convert>,
 }
 
@@ -67,7 +69,7 @@ impl<S: ?Sized> Opened<S> {
         }
     }
 
-    /// The same namespace seen through another trait.
+    /// Converts both handles, for example to another trait.
     pub fn map<T: ?Sized>(self, f: impl Fn(&Arc<S>) -> Arc<T>) -> Opened<T> {
         Opened {
             first: f(&self.first),
@@ -90,8 +92,8 @@ impl Opened<Store> {
         Self::new(handle(&first), handle(&second), clock).converted_by(move || Store::from(&first))
     }
 
-    /// Sets how to make another handle from the opened store that `first` was made
-    /// from. By default that handle is a clone of `first`.
+    /// Sets how another handle is created from the opened store of which `first` is a
+    /// handle. By default it is a clone of `first`.
     pub fn converted_by(mut self, convert: impl Fn() -> Store + Send + Sync + 'static) -> Self {
         self.converted = Some(Box::new(convert));
         self
@@ -112,16 +114,16 @@ impl<S: ?Sized> fmt::Debug for Opened<S> {
     }
 }
 
-/// A backend's harness, seen as the harness of each contract over it.
+/// Adapts a backend's harness to the harness of each contract over it.
 pub struct Over(Arc<dyn Harness<Store>>);
 
 impl Over {
-    /// Over this backend.
+    /// Adapts the harness of a backend.
     pub fn new(backend: Arc<dyn Harness<Store>>) -> Self {
         Self(backend)
     }
 
-    /// The backend.
+    /// The harness of the backend.
     pub fn backend_harness(&self) -> &Arc<dyn Harness<Store>> {
         &self.0
     }
@@ -133,7 +135,8 @@ impl fmt::Debug for Over {
     }
 }
 
-/// Each part of a store is reached the same way.
+/// Implements the harness of one contract by opening the store and selecting a part of
+/// it.
 macro_rules! part_of_a_store {
     ($($part:ident: $trait:ty),* $(,)?) => {$(
         #[async_trait]

@@ -10,22 +10,23 @@ pub enum Outcome {
     Passed,
     /// The promise does not hold.
     Failed,
-    /// The store declares that it does not offer this, and refused the call as it must.
+    /// The store declares that it does not support this, and refused the call as
+    /// required.
     Unsupported,
 }
 
-/// One case against one backend.
+/// The result of one case on one backend.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct CaseReport {
-    /// What was tested.
+    /// The name of the tested implementation.
     pub backend: String,
     /// The server and its version; empty if there is none.
     pub server: String,
-    /// `records`, or the name of its folder in core.
+    /// `records`, or the name of the contract's module in `store-core`.
     pub contract: String,
     /// The promise.
     pub case: String,
-    /// How it ended.
+    /// The result.
     pub outcome: Outcome,
     /// How long it took, in milliseconds.
     pub millis: u64,
@@ -34,11 +35,11 @@ pub struct CaseReport {
     pub message: Option<String>,
 }
 
-/// All cases of a run.
+/// The results of all cases of a run.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Report {
-    /// In the order they ended.
+    /// The results, in the order in which the cases ended.
     pub cases: Vec<CaseReport>,
 }
 

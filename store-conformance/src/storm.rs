@@ -1,9 +1,9 @@
-//! A store's answers must be true while its connection is cut again and again.
+//! Checks that a store's results are correct while its connection is cut repeatedly.
 //!
-//! [`ride`] works over any [`Store`] behind a [`Proxy`](crate::proxy::Proxy), and checks
-//! the results through a second handle without a proxy: what was acknowledged is there,
-//! what failed with `Retry::Safe` or `Never` did not happen, and only what failed with
-//! `Retry::Ambiguous` may have happened or not.
+//! [`ride`] runs calls through any [`Store`] behind a [`Proxy`](crate::proxy::Proxy), and
+//! checks the results through a second handle without a proxy. Acknowledged writes must
+//! be found. Calls that failed with `Retry::Safe` or `Never` must not have been applied.
+//! Only calls that failed with `Retry::Ambiguous` may or may not have been applied.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -23,7 +23,7 @@ pub const COLLECTION: Collection = Collection::new("things");
 
 const BURST: u32 = 1_000_000;
 
-/// How often there was each kind of answer.
+/// The number of results of each kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Figures {
     /// Writes that were acknowledged.
@@ -60,21 +60,22 @@ struct Seen {
     /// Tokens that were certainly taken, and tokens that may have been.
     taken: u64,
     maybe_taken: u64,
-    /// By counter: how often it was certainly raised, and how often it may have been.
+    /// For each counter, how often it was certainly incremented, and how often it may
+    /// have been.
     raised: HashMap<u64, (u64, u64)>,
     /// How often each nonce was accepted.
     accepted: HashMap<String, u32>,
 }
 
 /// Runs `workers` tasks of `rounds` rounds each through `store`, whose connection may be
-/// cut at any time. The clock of both handles must stand still
+/// cut at any time. The clock of both handles must not advance
 /// ([`ManualClock`](store_core::ManualClock)).
 ///
 /// # Errors
-/// If a call through the handle without a proxy fails.
+/// The error of a call through the handle without a proxy.
 ///
 /// # Panics
-/// At the first answer that is not true, and if the store did nothing at all.
+/// At the first wrong result, and if no call succeeded.
 pub async fn ride(
     store: &Store,
     whole: &Store,
@@ -91,7 +92,7 @@ pub async fn ride(
         platform: direct.store().upsert_registration(platform).await?,
         lti: Lti::new(store, &ring),
         store: store.clone(),
-        // The clock stands still, so the bucket does not refill.
+        // The clock does not advance, so the bucket does not refill.
         quotas: QuotaSet::new([Quota::per_second(BURST)?])?,
         seen: Mutex::default(),
     });
@@ -120,7 +121,7 @@ pub async fn ride(
     Ok(seen.figures)
 }
 
-/// Whether a call wrote; `None` if that is unknown.
+/// Whether a call wrote; `None` if it is unknown.
 fn wrote<T>(answer: &Result<T>) -> Option<bool> {
     match answer {
         Ok(_) => Some(true),
@@ -142,7 +143,7 @@ impl Ride {
         }
     }
 
-    /// A take is never sent twice, and a lost one is reported as ambiguous.
+    /// A take is never sent twice, and a take whose reply is lost is ambiguous.
     async fn take(&self) -> CaseResult {
         let take = Take::new("storm", &self.quotas, 1, self.store.now())?;
         let answer = self.store.limits().take(&take).await;
@@ -185,7 +186,7 @@ impl Ride {
         }
     }
 
-    /// Three tasks race for a nonce; each calls again while it gets no answer.
+    /// Three tasks race for a nonce; each repeats its call until it gets a reply.
     async fn nonce(&self, name: &str) -> CaseResult {
         let stored = self.lti.store().store_nonce(name, &self.platform).await;
         if stored.is_err() {

@@ -1,6 +1,6 @@
-//! API keys: what earlier releases stored, and the handle's own promises.
+//! API keys: records that earlier releases stored, and the promises of the handle.
 
-// Every line of this file is a test's.
+// This file contains only tests.
 #![allow(clippy::unwrap_used)]
 use serde_json::Value;
 use store_core::api_keys::{
@@ -29,7 +29,7 @@ fn memory() -> Store {
     MemoryStore::new().into()
 }
 
-/// A store as release 0.1 left it.
+/// A store with the records that release 0.1 writes.
 async fn golden() -> Store {
     let store = memory();
     for (collection, text) in GOLDEN {
@@ -77,7 +77,7 @@ async fn a_key_that_an_earlier_release_stored_is_found_and_read_whole() {
     }
 }
 
-/// The names of a body's fields.
+/// The names of the fields of a body.
 fn fields(body: &Value) -> Vec<String> {
     let mut names: Vec<_> = body.as_object().unwrap().keys().cloned().collect();
     names.sort();
@@ -134,7 +134,10 @@ async fn rules_come_before_the_keys_own_permissions() {
     let access = keys.authorize(&key, "archive", "read").await.unwrap();
     assert!(matches!(access, Access::Denied(_, DenyReason::Rule)));
     let access = keys.authorize(&key, "orders", "read").await.unwrap();
-    assert!(access.is_granted(), "no rule speaks, the key does");
+    assert!(
+        access.is_granted(),
+        "no rule applies, so the key's permissions do"
+    );
     let access = keys.authorize(&key, "orders", "write").await.unwrap();
     assert!(matches!(
         access,

@@ -1,5 +1,5 @@
-//! Objects stored by earlier releases stay readable, and what a later release
-//! added to them survives being rewritten by this one.
+//! Objects that earlier releases stored are readable, and fields that a later release
+//! added survive a rewrite by this one.
 
 #![allow(clippy::unwrap_used)]
 
@@ -41,7 +41,7 @@ async fn pointer(store: &Store) -> Value {
         .unwrap()
 }
 
-/// A store that holds the golden object, at the start of 2030.
+/// A store that contains the golden object, at the start of 2030.
 async fn golden_store() -> (Store, ManualClock, Value) {
     let clock = ManualClock::new(Timestamp::from_seconds(1_893_456_000));
     let store = Store::from(MemoryStore::builder().clock(clock.clone()).build());
@@ -105,7 +105,7 @@ async fn what_a_later_release_added_survives_a_rewrite() {
 #[tokio::test]
 async fn what_this_release_writes_has_the_golden_form() {
     let (store, clock, golden) = golden_store().await;
-    // Replacing the golden object leaves a note of its content ...
+    // Replacing the golden object leaves a note of its content.
     let metadata = BlobMetadata::tagged("\"v9\"").attribute("content-type", "text/csv");
     let apart = RecordBlobs::new(Arc::clone(store.records())).inline(0);
     let put = apart.put(at(), metadata, "new").await.unwrap();
@@ -116,10 +116,10 @@ async fn what_this_release_writes_has_the_golden_form() {
     assert_eq!(
         found.as_ref(),
         Some(&note["body"]),
-        "and it lies where a sweep looks"
+        "the note is where the sweep finds it"
     );
 
-    // ... and a pointer whose fields have the golden names and kinds.
+    // The fields of the new pointer have the golden names and types.
     let mut shape = pointer(&store).await;
     let mut expected = golden["pointer"].clone();
     for value in [&mut shape, &mut expected] {
@@ -127,7 +127,7 @@ async fn what_this_release_writes_has_the_golden_form() {
     }
     assert_eq!(shape, expected);
 
-    // By which the content is found and freed.
+    // The sweep finds and frees the content by the note.
     clock.advance(Duration::from_secs(300));
     assert_eq!(store.blobs().sweep_all().await.unwrap(), 1);
     for chunk in golden["chunks"].as_array().unwrap() {
@@ -193,7 +193,7 @@ async fn a_record_that_contradicts_itself_is_corrupt_and_nothing_panics() {
     }
 }
 
-/// Leaves the names of fields and the kinds of their values.
+/// Replaces all values by their types.
 fn forget_values(value: &mut Value) {
     match value {
         Value::Object(fields) => {

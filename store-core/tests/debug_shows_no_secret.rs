@@ -1,4 +1,4 @@
-//! `Debug` of everything that holds a secret shows nothing of it.
+//! `Debug` of every type that contains a secret shows no part of the secret.
 
 // Helpers of tests may fail the test.
 #![allow(clippy::unwrap_used)]

@@ -1,5 +1,5 @@
-//! The arithmetic of limits against a token bucket that is counted out, and
-//! what holds whatever time does.
+//! Compares the arithmetic of limits with a simple token bucket, and checks properties
+//! that hold even if time goes back.
 
 use std::time::Duration;
 
@@ -8,11 +8,11 @@ use store_core::Timestamp;
 use store_core::backend::gcra::{self, Terms};
 use store_core::limits::{Quota, Tokens};
 
-/// A moment late enough that time can go back from it.
+/// A time from which time can go back.
 const START: u64 = 1_000_000_000_000_000_000;
 
-/// A bucket that counts what it holds, in nanoseconds of refill: a whole
-/// number, whatever the rate.
+/// A bucket that counts its content in nanoseconds of refill, which is an integer at
+/// every rate.
 struct Counted {
     period: u128,
     full: u128,
@@ -31,7 +31,7 @@ impl Counted {
         }
     }
 
-    /// For time that does not go back.
+    /// Takes tokens. Time must not go back.
     fn take(&mut self, tokens: u32, now: u64) -> bool {
         self.held = self.full.min(self.held + u128::from(now - self.at));
         self.at = now;
@@ -53,8 +53,8 @@ fn quotas() -> impl Strategy<Value = Quota> {
     })
 }
 
-/// A request: how many tokens, and how far time moved since the last one, in
-/// halves of a period and in nanoseconds, so that it often meets an edge.
+/// A request: the number of tokens, and the time since the previous request, in halves of
+/// a period and in nanoseconds, so that it often reaches a boundary.
 type Step = (u32, i64, i64);
 
 fn steps(back: i64) -> impl Strategy<Value = Vec<Step>> {
@@ -83,7 +83,8 @@ proptest! {
             let wait = terms.retry_after(tat);
             prop_assert_eq!(next.is_some(), counted.take(tokens, now));
             if next.is_none() {
-                // Honest to the nanosecond: then, and not before.
+                // The wait is exact to the nanosecond: the take is allowed then, and not
+                // before.
                 let decide = |at| Terms::new(&quota, tokens, at).decide(tat);
                 prop_assert!(decide(at + wait).is_some());
                 prop_assert!(decide(at + wait - Duration::from_nanos(1)).is_none());
@@ -97,7 +98,8 @@ proptest! {
     #[test]
     fn time_that_goes_back_mints_nothing(quota in quotas(), steps in steps(-6)) {
         let (mut tat, mut now) = (None, START);
-        // Of all the time there was, each nanosecond flows in once.
+        // Each nanosecond between the earliest and the latest time refills the bucket
+        // once.
         let (mut earliest, mut latest, mut granted) = (START, START, 0u128);
         for step in steps {
             now = moved(&quota, now, step);
@@ -114,7 +116,7 @@ proptest! {
             }
             let most = quota.full_refill().as_nanos() + u128::from(latest - earliest);
             prop_assert!(granted <= most, "{granted} of {most}");
-            // The same bucket seen from an earlier moment is never fuller.
+            // At an earlier time the same bucket is never fuller.
             let earlier = at - quota.period();
             prop_assert!(gcra::remaining(&quota, tat, earlier) <= gcra::remaining(&quota, tat, at));
         }
@@ -163,7 +165,7 @@ proptest! {
         let tokens = Tokens { tokens: held.min(f64::from(quota.burst())), last_refill: written };
         let now = written + Duration::from_nanos(later);
         let whole = gcra::remaining(&quota, Some(gcra::tat_of(&quota, tokens)), now);
-        // Within what a float can tell apart at this size.
+        // Within the precision of a float of this size.
         prop_assert!(f64::from(whole) <= tokens.refilled(&quota, now).tokens * (1.0 + 1e-12));
     }
 }

@@ -1,4 +1,5 @@
-//! When the store gives no answer: what opens, what does not, and who is told.
+//! The behaviour of a limiter during an outage of its store: what fails open, what does
+//! not, and which handler is notified.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
@@ -12,7 +13,7 @@ use store_core::limits::{
 use store_core::{Error, ErrorKind, ManualClock, Result, Store, Timestamp};
 use store_memory::MemoryStore;
 
-/// A limiter of three tokens over a server that can go away.
+/// A limiter of three tokens over a server that can fail.
 fn limiter() -> (RateLimiter, Arc<Outage>) {
     let memory = MemoryStore::builder().clock(ManualClock::default()).build();
     let records = Arc::clone(Store::from(memory).records());
@@ -23,7 +24,7 @@ fn limiter() -> (RateLimiter, Arc<Outage>) {
 }
 
 fn kind<T: std::fmt::Debug>(answer: Result<T>) -> ErrorKind {
-    answer.expect_err("there is no answer").kind()
+    answer.expect_err("the store returns an error").kind()
 }
 
 #[tokio::test]
@@ -40,7 +41,7 @@ async fn a_limiter_that_fails_closed_gives_the_error() {
     server.set_down(true);
     assert_eq!(kind(limiter.take("k", 1).await), ErrorKind::Unavailable);
     assert_eq!(kind(limiter.allow("k").await), ErrorKind::Unavailable);
-    // An error is no denial, so there is nothing to wait for.
+    // An error is not a denial, so there is no time to wait.
     let waited = limiter.wait("k", 1, Timestamp::MAX).await;
     assert_eq!(kind(waited), ErrorKind::Unavailable);
     let ran = limiter.execute("k", async || panic!("ran")).await;
@@ -71,7 +72,7 @@ async fn a_limiter_that_fails_open_allows_only_while_the_store_is_away() {
         assert!(matches!(decision, Decision::Allowed { remaining: 0, .. }));
     }
     server.set_down(false);
-    // Nothing was taken meanwhile, and the limit holds again.
+    // Nothing was taken during the outage, and the limit is enforced again.
     assert!(limiter.take("k", 1).await.unwrap().is_allowed());
     assert!(!limiter.take("k", 1).await.unwrap().is_allowed());
     let expected = [
@@ -116,7 +117,7 @@ async fn while_open_only_takes_are_answered() {
     assert_eq!(kind(limiter.reset("k").await), ErrorKind::Unavailable);
 }
 
-/// Answers everything with an error of one kind, at once or not.
+/// Returns an error of one kind for every call, synchronously or not.
 #[derive(Debug)]
 struct Failing {
     kind: ErrorKind,
@@ -141,10 +142,10 @@ async fn only_an_outage_opens() {
     for (kind, opens) in [
         (ErrorKind::Unavailable, true),
         (ErrorKind::Timeout, true),
-        // Whoever sends the requests could bring these about.
+        // A client that sends requests could cause these errors.
         (ErrorKind::Contended, false),
         (ErrorKind::LimitExceeded, false),
-        // Somebody must look at these.
+        // These errors need an operator.
         (ErrorKind::Closed, false),
         (ErrorKind::Config, false),
         (ErrorKind::Corrupt, false),

@@ -1,5 +1,5 @@
-//! Buckets as records: what a newer release stored beside them survives, what
-//! was altered by hand never panics, and waits ask no more than they must.
+//! Buckets as records: fields of a newer release survive, records that were changed by
+//! hand cause no panic, and a wait makes no unnecessary calls.
 
 // Helpers of tests may fail the test.
 #![allow(clippy::unwrap_used)]
@@ -63,7 +63,7 @@ async fn fields_of_a_newer_release_survive_coalesced_changes() {
         assert!(limiter.allow(&key).await.unwrap());
         edit(&store, &key, |body| body["added_later"] = json!({"by": 2})).await;
         for _ in 0..3 {
-            // Several at one moment, so that some of them share a commit.
+            // Several concurrent takes, so that some of them share a commit.
             let (a, b, c, d) = tokio::join!(
                 limiter.allow(&key),
                 limiter.allow(&key),
@@ -92,7 +92,10 @@ async fn a_bucket_altered_by_hand_is_read_or_corrupt_and_never_a_panic() {
         body["quotas"].as_array_mut().unwrap().reverse();
     })
     .await;
-    assert!(limiter.allow("k").await.unwrap(), "each still has one");
+    assert!(
+        limiter.allow("k").await.unwrap(),
+        "each bucket has one token left"
+    );
     assert!(!limiter.allow("k").await.unwrap());
     for odd in [
         json!("quotas"),
@@ -141,7 +144,8 @@ async fn a_wait_asks_once_and_once_more_when_the_tokens_are_there() {
     });
     let slow = RateLimiter::new(&store, Quota::per_hour(100).unwrap());
     assert!(slow.take("k", 100).await.unwrap().is_allowed());
-    // The limit was raised: the bucket keeps its moment, and the wait knows it.
+    // The limit was raised: the arrival time is unchanged, and the wait is computed from
+    // it.
     let quota = Quota::per_second(1000).unwrap().with_burst(100).unwrap();
     let quick = RateLimiter::over(Arc::clone(&counting) as Arc<dyn RateLimitStore>, quota);
     let soon = quick.now() + Duration::from_secs(60);

@@ -1,5 +1,5 @@
-//! Every kind of record has a golden file, and what this release writes has its
-//! form. The tests of each contract read the golden files back.
+//! Every kind of record has a golden file, and this release writes records of the same
+//! form. The tests of each contract read the golden files.
 
 // Helpers of tests may fail the test.
 #![allow(clippy::unwrap_used)]
@@ -61,7 +61,7 @@ fn every_kind_of_record_has_a_golden_file_and_a_format_number() {
         .collect();
     assert!(missing.is_empty(), "no golden record of {missing:?}");
     for (collection, body) in &records {
-        // The bytes of an object's content have no form.
+        // The bytes of an object's content have no format.
         let plain = collection == "blob_chunks";
         assert!(plain || body["format"] == 1, "{collection}: {body}");
     }
@@ -74,12 +74,16 @@ fn golden(collection: &str) -> Value {
     found.unwrap()
 }
 
-/// Asserts that the record that a golden one names is stored as it says.
+/// Asserts that the record with the name of the golden record has its form.
 async fn has_golden_form(store: &Store, collection: &str) {
     let golden = golden(collection);
     let [partition, id] = ["partition", "id"].map(|name| golden[name].as_str().unwrap());
     let at = RecordRef::new(partition, named(collection), id).unwrap();
-    let record = store.get(at).await.unwrap().expect("it has another name");
+    let record = store
+        .get(at)
+        .await
+        .unwrap()
+        .expect("a record with the golden name");
     let Encoded::Json(json) = record.body().encoded().unwrap() else {
         panic!("json expected");
     };
@@ -92,7 +96,7 @@ async fn has_golden_form(store: &Store, collection: &str) {
     );
 }
 
-/// The names of the fields, and the kinds of their values.
+/// The names of the fields and the types of their values.
 fn shape(value: &Value) -> Value {
     match value {
         Value::Object(fields) => {

@@ -46,7 +46,11 @@ async fn a_stream_of_records_yields_every_page() -> Outcome {
     assert_eq!(all, numbered("r"));
     let next = store.scan(&scan).await?.next.expect("there are five");
     let rest = names(store.scan_stream(scan.after(&next)?), |r| r.id().to_owned()).await;
-    assert_eq!(rest, numbered("r")[2..], "it begins at the scan's own page");
+    assert_eq!(
+        rest,
+        numbered("r")[2..],
+        "the stream begins with the page that the scan requests"
+    );
     Ok(())
 }
 

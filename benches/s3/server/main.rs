@@ -1,9 +1,9 @@
-//! The store in S3 beside what one would write by hand with the driver, on the
-//! same server, in turns.
+//! Compares the store in S3 with hand-written code for the driver, interleaved on the
+//! same server.
 //!
 //! `cargo xtask bench --name s3`.
-//! A server is found or made as for the tests; see `store_conformance::servers`:
-//! `STORE_TEST_S3_CEPH=1` asks for Ceph. Arguments choose: `get`, `commit`, `take`.
+//! A server is found or started as for the tests, see `store_conformance::servers`;
+//! `STORE_TEST_S3_CEPH=1` selects Ceph. Arguments select parts: `get`, `commit`, `take`.
 
 #![allow(clippy::unwrap_used)] // A failed measurement may end the program.
 
@@ -22,12 +22,12 @@ use tokio::runtime::{self, Runtime};
 
 const USERS: Collection = Collection::new("users");
 
-/// The driver's client, and the store over an equal one.
+/// The driver's client, and the store over an equal client.
 struct Bench {
     runtime: Runtime,
     raw: AmazonS3,
     store: Store,
-    /// Without other writers.
+    /// A prefix that no other process uses.
     prefix: String,
     users: Partition,
 }
@@ -57,7 +57,7 @@ fn key(id: impl AsRef<str>) -> RecordKey {
 
 impl Bench {
     fn open(url: &str) -> Self {
-        // One thread, so that the figures hold no hand-over between threads.
+        // One thread, so that the results include no switches between threads.
         let runtime = runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.unwrap();
         let prefix = format!("bench-{}", std::process::id());
@@ -67,7 +67,8 @@ impl Bench {
                 "s3://{bucket}/{prefix}?endpoint={url}&region={region}"
             ))
             .credentials(s3::key_id(), s3::secret());
-        // First: it chooses what TLS is made of, without which there is no client.
+        // Opened first, because this installs the cryptography provider that the client
+        // needs.
         let store = runtime.block_on(builder.connect()).unwrap();
         let raw = AmazonS3Builder::new()
             .with_bucket_name(bucket)
@@ -86,13 +87,14 @@ impl Bench {
         }
     }
 
-    /// How long so many runs of `work` take; see [`undisturbed`].
+    /// The time of `times` runs of `work`; see [`undisturbed`].
     fn timed<F: Future<Output = ()>>(&self, times: u64, work: impl Fn(u64) -> F) -> Duration {
         self.runtime.block_on(undisturbed(times, work))
     }
 }
 
-/// Many short turns: what disturbs the machine then disturbs all alike.
+/// Many short interleaved rounds, so that other load on the machine affects all
+/// contenders equally.
 fn comparison(title: &str) -> Comparison<'_> {
     Comparison::new(title).batch(40).rounds(41)
 }

@@ -1,4 +1,4 @@
-//! Records: one read, and commits among few records and among many.
+//! Records: a read, and commits in partitions with few and with many records.
 
 use futures_util::{StreamExt, stream};
 use store_conformance::bench::Goal;
@@ -10,11 +10,12 @@ use crate::{Bench, comparison, key};
 
 const KEYS: u64 = 100;
 
-/// How many records a partition holds when few are in it, and when many are.
+/// The number of records in a small partition.
 const FEW: u64 = 100;
+/// The number of records in a large partition.
 const MANY: u64 = 100_000;
 
-/// What is put: some fields, as a person's record would have them.
+/// The value of a put, with the fields of a typical user record.
 fn value(i: u64) -> serde_json::Value {
     serde_json::json!({
         "name": format!("user {i}"),
@@ -25,7 +26,7 @@ fn value(i: u64) -> serde_json::Value {
 }
 
 impl Bench {
-    /// Puts ten records, whatever is there.
+    /// Puts ten records without expectations.
     async fn commit_ten(&self, partition: &Partition) {
         let mut batch = Batch::new(partition.clone(), self.store.now());
         for i in 0..10 {
@@ -35,7 +36,7 @@ impl Bench {
         self.store.records().commit(&batch).await.unwrap();
     }
 
-    /// Where the store keeps a record.
+    /// The path of a record's object.
     fn object(&self, partition: &str, id: &str) -> Path {
         let prefix = &self.prefix;
         Path::parse(format!("{prefix}/records/users/={partition}/={id}")).unwrap()
@@ -72,7 +73,7 @@ impl Bench {
         println!("{measured}");
     }
 
-    /// Fills a partition with as many records, all alike.
+    /// Fills a partition with `records` equal records.
     async fn fill(&self, partition: &Partition, records: u64) {
         self.commit_ten(partition).await;
         let name = partition.as_str();

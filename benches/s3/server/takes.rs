@@ -1,4 +1,4 @@
-//! How many tokens a second one key gives: a rate, and no comparison.
+//! Measures how many tokens a second can be taken from one key, without a comparison.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -21,7 +21,7 @@ impl Bench {
         println!();
     }
 
-    /// Tokens a second, and how many calls ended as `Contended`.
+    /// The number of tokens a second, and of calls that failed with `Contended`.
     async fn rate(&self, tasks: u64) -> (f64, u64) {
         let quotas = QuotaSet::from(Quota::per_second(1_000_000).unwrap());
         let (granted, refused) = (AtomicU64::new(0), AtomicU64::new(0));

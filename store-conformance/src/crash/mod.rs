@@ -1,16 +1,16 @@
-//! Kills the server in the middle of everything, again and again, and counts
-//! what it acknowledged.
+//! Kills the server repeatedly during concurrent calls, and checks everything that it
+//! acknowledged.
 //!
-//! [`survive`] works over any [`Store`] and any [`Victim`]. Workers commit pairs
-//! of records, take tokens, replace objects and race for nonces, all at once;
-//! once enough of each was acknowledged, the victim is killed and started
-//! again, and then everything acknowledged must be there, nothing may be there
-//! by half, and no nonce may have been accepted twice.
+//! [`survive`] works over any [`Store`] and any [`Victim`]. Workers concurrently commit
+//! pairs of records, take tokens, replace objects and race for nonces. When enough calls
+//! of each kind were acknowledged, the victim is killed and restarted. Then every
+//! acknowledged write must be found, no write may be applied in part, and no nonce may
+//! have been accepted twice.
 //!
-//! A killed process loses what is only in its memory. So this finds an answer that was
-//! given too early, a log that was not written, and a partial write. The operating
-//! system survives, with everything that was written to it. So this does not find a
-//! missing `fsync`, which needs a power failure.
+//! A killed process loses the data that is only in its memory. So this test detects a
+//! write that was acknowledged too early, a log that was not written, and a partial
+//! write. The operating system keeps running, with all data that was written to it. So
+//! this test does not detect a missing `fsync`, which only a power failure shows.
 
 mod work;
 
@@ -27,7 +27,7 @@ use work::Work;
 /// The collections of the pairs, for a store whose collections must be declared.
 pub const COLLECTIONS: [Collection; 2] = [work::LEFT, work::RIGHT];
 
-/// The longest time in which a restarted server must answer.
+/// The time within which a restarted server must answer.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A server that can be killed and restarted.
@@ -35,7 +35,7 @@ pub trait Victim: Send {
     /// Kills it without warning.
     ///
     /// # Errors
-    /// If it still runs.
+    /// If the server still runs.
     fn kill(&mut self) -> Result<(), String>;
 
     /// Starts it again with the data that it had written.
@@ -59,15 +59,16 @@ impl Victim for crate::servers::Server {
     }
 }
 
-/// How long and how hard the server is tested.
+/// The length and load of the test.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
-    /// How often it is killed.
+    /// How often the server is killed.
     pub cycles: u64,
     /// How many workers run at the same time.
     pub workers: u64,
-    /// The least number of acknowledged operations of each kind between a restart and
-    /// the next kill. It varies with the cycle, so that the moments differ.
+    /// The minimum number of acknowledged operations of each kind between a restart and
+    /// the next kill. The actual number varies, so that each kill happens at another
+    /// point.
     pub least: u64,
 }
 
@@ -94,7 +95,7 @@ pub struct Figures {
     pub objects: u64,
     /// Nonces that were raced for and accepted once.
     pub nonces: u64,
-    /// Calls without an answer, which may have happened or not.
+    /// Calls without a reply, which may or may not have been applied.
     pub cut: u64,
     /// The duration of the whole run.
     pub elapsed: Duration,
@@ -131,14 +132,14 @@ impl fmt::Display for Figures {
 /// # }
 /// ```
 ///
-/// The store's clock must stand still
-/// ([`ManualClock`](store_core::ManualClock)), or buckets refill. Its timeout must be
-/// longer than a restart of the server. [`COLLECTIONS`] must be declared. The runtime
-/// must have several threads, because the victim may block one.
+/// The store's clock must not advance ([`ManualClock`](store_core::ManualClock)), or
+/// buckets refill. Its timeout must be longer than a restart of the server.
+/// [`COLLECTIONS`] must be declared. The runtime must have several threads, because the
+/// victim may block one.
 ///
 /// # Errors
-/// The first acknowledged operation that is missing, partly there, or accepted twice; or
-/// that the server does not restart.
+/// An error if an acknowledged operation is missing, applied in part, or accepted twice,
+/// or if the server does not restart.
 pub async fn survive(
     store: &Store,
     victim: &mut dyn Victim,
@@ -159,7 +160,7 @@ pub async fn survive(
         tokio::task::block_in_place(|| victim.kill())?;
         work.stop();
         tokio::task::block_in_place(|| victim.restart())?;
-        // Calls that were in progress end with success or failure.
+        // Calls that were in progress may succeed or fail.
         while let Some(ended) = workers.join_next().await {
             ended?;
         }
@@ -175,7 +176,7 @@ pub async fn survive(
     })
 }
 
-/// Waits until it answers; each connection from before the crash fails once.
+/// Waits until the server answers. Each connection from before the crash fails once.
 async fn answers(store: &Store) -> CaseResult {
     let begin = Instant::now();
     while let Err(error) = store.records().ping().await {

@@ -1,4 +1,5 @@
-//! The work of the workers, what was acknowledged, and the check that it is there.
+//! The calls of the workers, a record of what was acknowledged, and the check that it was
+//! stored.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,10 +20,10 @@ use crate::suite::CaseResult;
 pub(super) const LEFT: Collection = Collection::new("crash_left");
 pub(super) const RIGHT: Collection = Collection::new("crash_right");
 
-/// More than all workers take.
+/// A burst larger than the number of tokens that all workers take.
 const BURST: u32 = 1_000_000;
 
-/// How many pairs and objects each worker writes in turn.
+/// How many different pairs and objects each worker writes.
 const NAMES: u64 = 4;
 
 /// How many tasks race for a nonce.
@@ -37,7 +38,8 @@ const PLATFORM: &str = r#"{
     "deployment_id": "1"
 }"#;
 
-/// A number that only grows: the last acknowledged one, and the last one sent.
+/// An increasing number: the last value that was acknowledged, and the last one that was
+/// sent.
 #[derive(Clone, Copy, Default)]
 struct Grown {
     acknowledged: u64,
@@ -45,7 +47,7 @@ struct Grown {
 }
 
 impl Grown {
-    /// `found` must lie between them; no call is in progress.
+    /// Checks that `found` is between the two values. No call may be in progress.
     fn settle(&mut self, what: &str, found: u64) -> CaseResult {
         let Self {
             acknowledged,
@@ -57,7 +59,7 @@ impl Grown {
             );
         }
         if found > tried {
-            return Err(format!("{what}: {found} is there, but was never sent").into());
+            return Err(format!("{what}: {found} was found, but was never sent").into());
         }
         self.acknowledged = found;
         Ok(())
@@ -70,7 +72,7 @@ struct Ledger {
     pairs: HashMap<String, Grown>,
     objects: HashMap<String, Grown>,
     takes: Grown,
-    /// Stored since the last crash, and in all.
+    /// The nonces stored since the last crash, and all nonces.
     nonces: Vec<String>,
     all_nonces: Vec<String>,
     /// How often each was accepted.
@@ -119,7 +121,7 @@ impl Work {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts something that was acknowledged.
+    /// Records something that was acknowledged.
     fn note(&self, note: impl FnOnce(&mut Ledger)) {
         note(&mut self.ledger());
         self.changed.notify_waiters();
@@ -141,7 +143,7 @@ impl Work {
         self.ledger().all
     }
 
-    /// Waits until this many of each kind were acknowledged.
+    /// Waits until this many operations of each kind were acknowledged.
     pub(super) async fn acknowledged_each(&self, enough: u64) -> CaseResult {
         loop {
             let changed = self.changed.notified();
@@ -162,7 +164,7 @@ impl Work {
         }
     }
 
-    /// Does everything concurrently, until the server is down.
+    /// Makes all kinds of calls concurrently, until the server is down.
     pub(super) async fn everything(self: Arc<Self>, cycle: u64, worker: u64) {
         self.ledger().working += 1;
         for round in 0u64.. {
@@ -187,7 +189,7 @@ impl Work {
         }
     }
 
-    /// Two records in two collections that always hold the same number.
+    /// Writes the same number to two records in two collections.
     async fn pair(&self, name: &str) -> Result<()> {
         let next = {
             let mut ledger = self.ledger();
@@ -223,7 +225,7 @@ impl Work {
         Ok(())
     }
 
-    /// An object that begins with its number and is filled with it.
+    /// Writes an object whose content is derived from its number.
     async fn object(&self, name: &str) -> Result<()> {
         let next = {
             let mut ledger = self.ledger();
@@ -243,7 +245,7 @@ impl Work {
         Ok(())
     }
 
-    /// A nonce that several race for.
+    /// Stores a nonce and validates it in several tasks.
     async fn nonce(self: &Arc<Self>, name: String) -> Result<()> {
         self.lti.store().store_nonce(&name, &self.platform).await?;
         self.ledger().nonces.push(name.clone());
@@ -271,7 +273,7 @@ impl Work {
         Ok(check)
     }
 
-    /// Checks that everything acknowledged is there, complete and once.
+    /// Checks that everything that was acknowledged is stored completely and once.
     pub(super) async fn verify(&self) -> CaseResult {
         self.verify_pairs().await?;
         self.verify_takes().await?;
@@ -337,7 +339,7 @@ impl Work {
         let left = gcra::remaining(quota, bucket.tat(quota), now);
         let takes = &mut self.ledger().takes;
         takes.settle("takes", u64::from(BURST - left))?;
-        // A call that was cut off and did not happen never happens later.
+        // A call that was cut off and not executed is not executed later.
         takes.tried = takes.acknowledged;
         Ok(())
     }
@@ -359,7 +361,7 @@ impl Work {
     }
 }
 
-/// Several chunks, whose length and bytes follow from the number.
+/// The content of several chunks, whose length and bytes are derived from the number.
 fn content(number: u64) -> Vec<u8> {
     let length = 200_000 + usize::try_from(number % 13).unwrap_or_default() * 20_000;
     let mut content = vec![number.to_le_bytes()[0]; length];
@@ -367,7 +369,7 @@ fn content(number: u64) -> Vec<u8> {
     content
 }
 
-/// The number of a complete object.
+/// Reads an object, and checks that it is complete; returns its number.
 async fn number_of(
     name: &str,
     mut blob: Blob,

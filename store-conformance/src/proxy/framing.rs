@@ -7,17 +7,17 @@ pub enum Message {
     Request(usize),
     /// Another message of this many bytes.
     Other(usize),
-    /// More bytes are needed to decide.
+    /// More bytes are needed to find the end of the message.
     Unfinished,
 }
 
-/// Finds the first message in what a client sent. Only requests are counted and cut.
-/// Without a framing, the bytes of each read count as one request.
+/// Finds the first message in the bytes that a client sent. Only requests are counted and
+/// cut. Without a framing, the bytes of each read count as one request.
 pub type Framing = fn(&[u8]) -> Message;
 
-/// The framing of Redis and Valkey: an array of texts. What a client sends about itself
-/// when it connects (`HELLO`, `AUTH`, `SELECT`, `CLIENT`) is not a request. A
-/// transaction from `MULTI` to `EXEC` is one request.
+/// The framing of Redis and Valkey: an array of texts. Commands that set up a connection
+/// (`HELLO`, `AUTH`, `SELECT`, `CLIENT`) do not count as requests. A transaction from
+/// `MULTI` to `EXEC` is one request.
 pub fn redis(bytes: &[u8]) -> Message {
     let Some((name, mut length)) = command(bytes) else {
         return Message::Unfinished;
@@ -63,7 +63,8 @@ fn command(bytes: &[u8]) -> Option<(Vec<u8>, usize)> {
 /// The framing of PostgreSQL: messages with a type and a length. Executing a prepared
 /// statement and a simple query are requests.
 pub fn postgres(bytes: &[u8]) -> Message {
-    // The first message of a connection has no type. It is short, so it begins with a zero.
+    // The first message of a connection has no type. Its length is small, so its first
+    // byte is zero.
     let typed = usize::from(bytes.first() != Some(&0));
     let Some(length) = bytes.get(typed..typed + 4) else {
         return Message::Unfinished;
@@ -77,7 +78,7 @@ pub fn postgres(bytes: &[u8]) -> Message {
     }
 }
 
-/// The framing of HTTP/1.1: a head, and a body of the length in it.
+/// The framing of HTTP/1.1: a head, and a body whose length is in the head.
 pub fn http(bytes: &[u8]) -> Message {
     let Some(head) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else {
         return Message::Unfinished;

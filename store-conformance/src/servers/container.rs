@@ -1,4 +1,4 @@
-//! A server in a container, by testcontainers.
+//! A server in a container, which testcontainers starts.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -13,12 +13,13 @@ use testcontainers::{ContainerRequest, GenericImage, ImageExt};
 
 use super::is_in_time;
 
-/// The label of containers that these tests start.
+/// The label of the containers that these tests start.
 const LABEL: &str = "store-conformance.test";
 
-/// Removes the containers with the label when the pipe from this process closes without
-/// a message: when the process was killed, or ended by a signal, before it removed them.
-/// It uses the program of the engine, which is installed wherever there is an engine.
+/// A script that removes the containers with the label when the pipe from this process
+/// closes without a message. That happens if the process was killed, or ended by a
+/// signal, before it removed them. The script uses the engine's command line program,
+/// which is installed with the engine.
 const GUARD: &str = r#"label=$1
 trap : TERM INT HUP
 read -r order && exit
@@ -27,7 +28,7 @@ for engine in docker podman; do
     [ -z "$found" ] || $engine rm --force --volumes $found
 done"#;
 
-/// What to run.
+/// The image to run.
 pub(super) struct Image<'a> {
     /// `name:tag`.
     pub(super) name: &'a str,
@@ -49,7 +50,8 @@ pub(super) struct Container {
 }
 
 impl Container {
-    /// Starts it; `answers` returns whether the server at the address answers.
+    /// Starts the container, and waits until `answers` returns true for the server's
+    /// address.
     pub(super) fn start(image: &Image<'_>, answers: impl Fn(&str) -> bool) -> Result<Self, String> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let next = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -107,8 +109,8 @@ fn guard(own: &str) -> Option<Child> {
         .ok()
 }
 
-/// Whether the server at `address` answers `question` with `length` bytes. A mapped port
-/// accepts connections before its server does.
+/// Whether the server at `address` replies to `question` with `length` bytes. Connecting
+/// is not enough, because a mapped port accepts connections before its server does.
 pub(super) fn asked(address: &str, question: &[u8], length: usize) -> bool {
     let ask = || -> std::io::Result<()> {
         let mut stream = TcpStream::connect(address)?;

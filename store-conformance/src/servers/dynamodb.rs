@@ -14,34 +14,36 @@ use super::ministack::{self, MiniStack};
 use super::program::{Folder, Launch, Program, free_port};
 use super::{Kind, Options, Part, Server, is_set};
 
-/// The variable with the endpoint of a running server, such as DynamoDB Local of Amazon:
-/// `http://127.0.0.1:8000`.
+/// The environment variable with the endpoint of a running server, such as Amazon's
+/// DynamoDB Local: `http://127.0.0.1:8000`.
 pub const URL: &str = "STORE_TEST_DYNAMODB_URL";
 
-/// If set, MiniStack instead of dynoxide.
+/// If this variable is set, MiniStack is used instead of dynoxide.
 pub const MINISTACK: &str = "STORE_TEST_DYNAMODB_MINISTACK";
 
-/// The variable with another image than Amazon's. It is MiniStack if its name has that.
+/// The variable with an image to use instead of Amazon's. It is treated as MiniStack if
+/// its name contains `ministack`.
 pub const IMAGE: &str = "STORE_TEST_DYNAMODB_IMAGE";
 
 const OFFICIAL: &str = "amazon/dynamodb-local:3.1.0";
 
-/// The region that all of them accept.
+/// A region that all servers accept.
 pub const REGION: &str = "us-east-1";
 
-/// An access key id that all of them accept, with any secret.
+/// An access key id that all servers accept with any secret.
 pub const KEY_ID: &str = ministack::KEY_ID;
 
-/// The variable with the port at which this program must serve.
+/// The variable with the port on which this program serves, if it was started as a
+/// server.
 const SERVE: &str = "STORE_TEST_SERVE_DYNAMODB";
 
 const DYNOXIDE: &str = "dynoxide 3.2";
 
-/// A server, found or started as [the module](super) describes; MiniStack if
+/// Finds or starts a server as [the module](super) describes. It is MiniStack if
 /// [`MINISTACK`] is set.
 ///
 /// # Errors
-/// What to do, if there is none.
+/// If there is none; the message says what to do.
 pub fn find(options: &Options) -> Result<Server, String> {
     let only_container = options.containers && !options.programs && !options.install;
     match (is_set(MINISTACK), only_container) {
@@ -56,10 +58,11 @@ fn image() -> String {
     std::env::var(IMAGE).unwrap_or_else(|_| OFFICIAL.into())
 }
 
-/// A server that enforces IAM policies: MiniStack, which serves IAM too.
+/// Finds or starts a server that enforces IAM policies: MiniStack, which also emulates
+/// IAM.
 ///
 /// # Errors
-/// What to do, if there is none.
+/// If there is none; the message says what to do.
 pub fn with_rights(options: &Options) -> Result<Server, String> {
     let own = Options {
         running: false,
@@ -68,7 +71,7 @@ pub fn with_rights(options: &Options) -> Result<Server, String> {
     super::find(&MiniStack { variable: URL }, &own)
 }
 
-/// Its name, with the version where that is known.
+/// The name of the server, with its version if that is known.
 pub fn name(server: &Server) -> &'static str {
     match server.way {
         "running" => "DynamoDB",
@@ -79,14 +82,14 @@ pub fn name(server: &Server) -> &'static str {
     }
 }
 
-/// A server with its data in a file, which can be killed and restarted: this program, run
-/// as a server. It must call [`serve_if_asked`] before anything else.
+/// Starts a server that stores its data in a file and can be killed and restarted. It is
+/// this program, run as a server, so the program must first call [`serve_if_asked`].
 ///
 /// # Errors
-/// Its output, if it does not start.
+/// If it does not start; the message contains its output.
 pub fn killable() -> Result<Server, String> {
     if is_set(SERVE) {
-        return Err("this program was started to serve, and did not: see serve_if_asked".into());
+        return Err("this program was started as a server, but did not call serve_if_asked".into());
     }
     let port = free_port()?;
     let program = std::env::current_exe().map_err(|e| e.to_string())?;
@@ -103,7 +106,7 @@ pub fn killable() -> Result<Server, String> {
         }),
         stale: &[],
     };
-    // As the user who runs the tests, who owns the program.
+    // Runs as the user of the tests, who owns the program.
     let program = Program::start(Folder::own("dynoxide")?, launch)?;
     Ok(Server {
         url: format!("http://127.0.0.1:{port}"),
@@ -114,7 +117,7 @@ pub fn killable() -> Result<Server, String> {
     })
 }
 
-/// Serves and does not return, if this process was started by [`killable`] as its server.
+/// If [`killable`] started this process as its server, serves and does not return.
 pub fn serve_if_asked() {
     let Ok(port) = std::env::var(SERVE) else {
         return;
@@ -122,7 +125,7 @@ pub fn serve_if_asked() {
     let serve = || {
         let port = port.parse::<u16>().map_err(|e| e.to_string())?;
         let listener = TcpListener::bind(("127.0.0.1", port)).map_err(|e| e.to_string())?;
-        // The file is in the folder in which it was started.
+        // The file is in the working directory.
         let database = Database::new("database").map_err(|e| e.to_string())?;
         let (_never, stopped) = oneshot::channel();
         serve(listener, database, stopped)
@@ -174,11 +177,11 @@ impl Kind for Contained {
     }
 
     fn install(&self) -> Result<PathBuf, String> {
-        Err("it is only run in a container".into())
+        Err("this server runs only in a container".into())
     }
 
     fn start(&self, _: &Path, _: &Options) -> Result<Server, String> {
-        Err("it is only run in a container".into())
+        Err("this server runs only in a container".into())
     }
 
     fn advice(&self) -> Vec<String> {
@@ -202,10 +205,10 @@ impl Kind for Dynoxide {
     }
 
     fn contain(&self, _: &Options) -> Result<Server, String> {
-        Err("it is a part of this program".into())
+        Err("this server runs only within this program".into())
     }
 
-    /// Nothing is fetched.
+    /// There are no programs to find.
     fn programs(&self) -> Option<PathBuf> {
         std::env::current_exe().ok()
     }
@@ -233,7 +236,7 @@ impl Kind for Dynoxide {
     }
 }
 
-/// A server on its own thread, which ends when this is dropped.
+/// A server on a separate thread, which ends when this value is dropped.
 pub(super) struct Embedded {
     address: SocketAddr,
     stop: Option<oneshot::Sender<()>>,
@@ -245,7 +248,8 @@ impl Embedded {
         let listener = TcpListener::bind("127.0.0.1:0").map_err(|e| e.to_string())?;
         let address = listener.local_addr().map_err(|e| e.to_string())?;
         let (stop, stopped) = oneshot::channel();
-        // It listens already; an error while serving is printed with the output of tests.
+        // The socket is already listening. An error while serving is printed with the
+        // tests' output.
         let thread = std::thread::spawn(move || {
             if let Err(error) = serve(listener, database, stopped) {
                 eprintln!("dynoxide: {error}");
@@ -274,7 +278,7 @@ fn serve(
         let listener = tokio::net::TcpListener::from_std(listener).map_err(|e| e.to_string())?;
         tokio::select! {
             served = serve_with_shutdown(listener, database, std::future::pending()) => served,
-            // Connections that are still open are cut.
+            // Open connections are closed.
             _ = stopped => Ok(()),
         }
     })

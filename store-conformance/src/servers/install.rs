@@ -1,5 +1,5 @@
-//! Fetches missing servers into `target/servers`, without root, with the package clients
-//! of the machine.
+//! Downloads missing servers into `target/servers`, without root, with the package
+//! managers of the machine.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -13,7 +13,7 @@ use sha2::{Digest, Sha512};
 
 use super::program::run;
 
-/// A package of npm's registry, pinned by its digest.
+/// A package in npm's registry, pinned by its digest.
 pub(super) struct Package {
     /// `@scope/name`.
     pub(super) name: String,
@@ -28,12 +28,13 @@ pub(super) fn installed() -> PathBuf {
         || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target"),
         PathBuf::from,
     );
-    // A program that runs elsewhere gets the folder in a variable.
+    // A program that runs in another working directory gets the folder in an environment
+    // variable.
     std::path::absolute(target.join("servers")).unwrap_or_else(|_| target.join("servers"))
 }
 
-/// The folder `name` of installed servers, created by `fill` if it is missing. It is
-/// complete or missing, even if two processes create it.
+/// The folder `name` of installed servers. If it is missing, `fill` creates it. The
+/// folder is either complete or missing, even if two processes create it concurrently.
 pub(super) fn once(
     name: &str,
     fill: impl FnOnce(&Path) -> Result<(), String>,
@@ -47,7 +48,7 @@ pub(super) fn once(
         .map_err(|e| format!("{}: {e}", unfinished.display()))
         .and_then(|()| fill(&unfinished));
     if made.is_ok() {
-        // Fails if another process was faster.
+        // Fails if another process has created it in the meantime.
         let _ = fs::rename(&unfinished, &folder);
     }
     let _ = fs::remove_dir_all(&unfinished);
@@ -77,13 +78,13 @@ fn verify(package: &Package, archive: &[u8]) -> Result<(), String> {
         return Ok(());
     }
     Err(format!(
-        "{}@{} is not what was pinned: its SHA-512 is {found}, not {}",
+        "{}@{} does not match its pinned digest: its SHA-512 is {found}, not {}",
         package.name, package.version, package.sha512
     ))
 }
 
-/// Fetches with npm, which knows the registry of the machine; else from the public
-/// registry with any program that can.
+/// Downloads the package with npm, which knows the configured registry; otherwise from
+/// the public registry with any available program.
 fn fetch(folder: &Path, package: &Package) -> Result<PathBuf, String> {
     let Package { name, version, .. } = package;
     let packed = run(Command::new("npm")
@@ -129,8 +130,8 @@ fn fetch(folder: &Path, package: &Package) -> Result<PathBuf, String> {
     Err(format!("{url}: {}", tried.join("; ")))
 }
 
-/// Archives of npm contain no symbolic links. The package lists them and would create
-/// them with its own script, which is not run.
+/// Creates the symbolic links that the package lists. npm archives contain none, and the
+/// package's own install script, which would create them, is not run.
 fn links(folder: &Path) -> io::Result<()> {
     #[derive(serde::Deserialize)]
     struct Link {
@@ -150,13 +151,13 @@ fn links(folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Programs of another release of Debian, unpacked with all their dependencies, including
-/// its C library, so that they run on any machine of this architecture.
+/// Programs of a release of Debian, unpacked with all their dependencies including the C
+/// library, so that they run on any machine of this architecture.
 pub(super) struct Root(PathBuf);
 
 impl Root {
-    /// `package` of `suite`, signed by Debian, unpacked into the folder `name`
-    /// of installed servers. Needs `apt-get` and Debian's keys, not root.
+    /// Downloads `package` of `suite`, signed by Debian, and unpacks it into the folder
+    /// `name` of installed servers. Needs `apt-get` and Debian's keys, but not root.
     pub(super) fn debian(name: &str, suite: &str, package: &str) -> Result<Self, String> {
         once(name, |folder| {
             let apt = folder.join("apt");
@@ -168,7 +169,7 @@ impl Root {
                  http://deb.debian.org/debian {suite} main\n"
             );
             fs::write(apt.join("sources.list"), source).map_err(|e| e.to_string())?;
-            // Nothing is installed here, so all dependencies are missing.
+            // An empty package database, so that apt-get downloads all dependencies.
             fs::write(apt.join("status"), "").map_err(|e| e.to_string())?;
             run(apt_get(&apt).arg("update"))?;
             run(apt_get(&apt)
@@ -185,7 +186,7 @@ impl Root {
                     run(Command::new("dpkg-deb").arg("-x").arg(&path).arg(folder))?;
                 }
             }
-            // Older releases have some files outside `usr`.
+            // Older releases have some files outside of `usr`.
             for old in ["lib", "lib64"].map(|old| folder.join(old)) {
                 if old.is_dir() {
                     let new = folder.join("usr").join(old.file_name().unwrap_or_default());
@@ -201,7 +202,7 @@ impl Root {
         .map(Self)
     }
 
-    /// The programs at `path`.
+    /// The root directory at `path`.
     pub(super) fn at(path: PathBuf) -> Self {
         Self(path)
     }
@@ -210,7 +211,7 @@ impl Root {
         &self.0
     }
 
-    /// The command that runs `program`: its own loader, with its own libraries.
+    /// The command that runs `program` with its own dynamic loader and libraries.
     pub(super) fn command(&self, program: &str) -> Result<Vec<String>, String> {
         let usr = self.0.join("usr");
         let find = |folder: &Path, begin: &str, end: &str| {
@@ -222,7 +223,7 @@ impl Root {
             })
         };
         let libraries = find(&usr.join("lib"), "", "-linux-gnu");
-        // Other paths may lead to the loader of the machine.
+        // Other paths may be links to the machine's loader.
         let loader = libraries
             .iter()
             .find_map(|libraries| find(libraries, "ld-linux", ".so"));
@@ -240,7 +241,7 @@ impl Root {
     }
 }
 
-/// An apt-get whose state and cache are in `folder`.
+/// A command for `apt-get` whose state and cache are in `folder`.
 fn apt_get(folder: &Path) -> Command {
     let mut command = Command::new("apt-get");
     for (name, value) in [
@@ -280,6 +281,6 @@ mod tests {
         };
         assert_eq!(verify(&package, b""), Ok(()));
         let refusal = verify(&package, b"another").expect_err("it is another");
-        assert!(refusal.contains("@scope/name@1.0.0 is not what was pinned"));
+        assert!(refusal.contains("@scope/name@1.0.0 does not match its pinned digest"));
     }
 }

@@ -1,5 +1,5 @@
-//! MiniStack, which emulates DynamoDB, S3 and IAM: a container, or a Python program that is
-//! fetched from PyPI.
+//! MiniStack, which emulates DynamoDB, S3 and IAM, as a container or as a Python program
+//! from PyPI.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,13 +10,15 @@ use super::install::{installed, once};
 use super::program::{Folder, Launch, Program, free_port, run};
 use super::{Kind, Options, Part, Server};
 
-/// The variable with a folder of its Python packages, instead of a fetched one.
+/// The environment variable with a folder of its Python packages, instead of a downloaded
+/// one.
 pub const PROGRAMS: &str = "STORE_TEST_MINISTACK_PACKAGES";
 
-/// The key id that it accepts with any secret; ids that its IAM created are checked.
+/// The access key id that it accepts with any secret. It checks the secret of key ids
+/// that its IAM created.
 pub const KEY_ID: &str = "test";
 
-/// The variable with another image than the official one.
+/// The environment variable with an image to use instead of the official one.
 pub const IMAGE: &str = "STORE_TEST_MINISTACK_IMAGE";
 
 const OFFICIAL: &str = "ministackorg/ministack:1.5.33";
@@ -26,7 +28,8 @@ const PORT: u16 = 4566;
 
 const INSTALLED: &str = "ministack-1.5.33";
 
-/// All its dependencies on Python 3.11 or later, pinned so that it does not change.
+/// All its dependencies for Python 3.11 or later, pinned so that its behaviour does not
+/// change.
 const PACKAGES: [&str; 17] = [
     "ministack==1.5.33",
     "botocore==1.43.106",
@@ -47,8 +50,8 @@ const PACKAGES: [&str; 17] = [
     "wsproto==1.3.2",
 ];
 
-/// Its settings except its address: only the services that are tested, and none that
-/// listens on another port.
+/// Its settings, without its address. They enable only the services that are tested, none
+/// of which listens on another port.
 const SETTINGS: [(&str, &str); 4] = [
     ("AUTH", "true"),
     ("IOT_MTLS_ENABLED", "0"),
@@ -58,7 +61,7 @@ const SETTINGS: [(&str, &str); 4] = [
 
 /// MiniStack for the tests of one backend.
 pub(super) struct MiniStack {
-    /// The variable of the backend with the URL of a running server.
+    /// The backend's environment variable with the URL of a running server.
     pub(super) variable: &'static str,
 }
 
@@ -85,7 +88,7 @@ impl Kind for MiniStack {
         once(INSTALLED, fetch)
     }
 
-    /// It never stores anything on disk.
+    /// The options are ignored, because MiniStack never stores data on disk.
     fn start(&self, programs: &Path, _: &Options) -> Result<Server, String> {
         let port = free_port()?;
         let mut command = vec!["env".to_owned()];
@@ -100,7 +103,7 @@ impl Kind for MiniStack {
             ready: Box::new(move |_| is_ready(&format!("127.0.0.1:{port}"))),
             stale: &[],
         };
-        // As the user who runs the tests, who owns the Python packages.
+        // Runs as the user of the tests, who owns the Python packages.
         let program = Program::start(Folder::own("ministack")?, launch)?;
         Ok(Server {
             url: format!("http://127.0.0.1:{port}"),
@@ -128,7 +131,7 @@ impl Kind for MiniStack {
     }
 }
 
-/// A container of this image.
+/// Starts a container of this image.
 pub(super) fn contain(image: &str) -> Result<Server, String> {
     let mut environment = SETTINGS.to_vec();
     environment.push(("BIND_HOST", "0.0.0.0"));
@@ -153,7 +156,8 @@ fn is_ready(address: &str) -> bool {
     asked(address, question, b"HTTP/1.1 200".len())
 }
 
-/// Uses pip, or the pip of a new environment if the Python of the machine has none.
+/// Downloads the packages with pip, or with the pip of a new virtual environment if the
+/// system's Python has none.
 fn fetch(folder: &Path) -> Result<(), String> {
     let install = |python: &Path| {
         run(Command::new(python)

@@ -1,17 +1,18 @@
-//! Real servers to test against: found or started.
+//! Finds or starts the servers that the tests need.
 //!
-//! For each server, in this order:
+//! For each server, these sources are tried in this order:
 //! 1. a URL in the environment, such as `STORE_TEST_POSTGRES_URL`;
-//! 2. a container, when an engine answers and the image is there or can be pulled;
-//! 3. a program on this machine, on a free port, in a folder of its own;
-//! 4. if asked to install: fetched into `target/servers` without root.
+//! 2. a container, if a container engine answers and has the image or can pull it;
+//! 3. a program on this machine, which is started on a free port, in a new folder;
+//! 4. if installing is allowed, a program that is downloaded into `target/servers`,
+//!    without root.
 //!
-//! What was started ends with the [`Server`], and with this process even if it is killed,
-//! because a separate process watches over each server. If none is found, the error says
-//! what to do.
+//! Every process that was started ends when the [`Server`] is dropped. It also ends when
+//! this process is killed, because a separate guard process watches each server. If none
+//! is found, the error says what to do.
 //!
-//! Another server needs a file next to this one, with a `Kind` that implements each way,
-//! and a function `find`.
+//! To add a server, add a file next to this one, with an implementation of `Kind` and a
+//! function `find`.
 
 mod container;
 pub mod dynamodb;
@@ -31,29 +32,30 @@ use std::time::{Duration, Instant};
 use container::Container;
 use program::Program;
 
-/// The environment variable with the only way to use: `container`, `program` or
-/// `install`.
+/// The environment variable that restricts the search to one source: `container`,
+/// `program` or `install`.
 pub const WAY: &str = "STORE_TEST_WAY";
 
-/// The ways to find a server that are allowed.
+/// The sources that may be used to find a server.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
-    /// A running server that the environment names.
+    /// A running server whose URL is in the environment.
     pub running: bool,
     /// A container.
     pub containers: bool,
     /// A program on this machine.
     pub programs: bool,
-    /// What is missing may be fetched into `target/servers`.
+    /// Missing programs may be downloaded into `target/servers`.
     pub install: bool,
-    /// What the server acknowledges must survive a crash of it, which is slower.
+    /// Acknowledged writes must survive a crash of the server. This makes the server
+    /// slower.
     pub durable: bool,
 }
 
 impl Options {
-    /// Every way except installing; no containers if `STORE_TEST_NO_DOCKER` is set,
-    /// installing too if `STORE_TEST_INSTALL` is set, or only the way in [`WAY`]. No
-    /// durability.
+    /// Reads the options from the environment. By default every source except installing
+    /// is used. `STORE_TEST_NO_DOCKER` excludes containers, `STORE_TEST_INSTALL` adds
+    /// installing, and [`WAY`] selects a single source. Durability is off.
     pub fn from_env() -> Self {
         let way = std::env::var(WAY).unwrap_or_default();
         let may = |name: &str| way.is_empty() || way == name;
@@ -87,7 +89,7 @@ fn is_set(name: &str) -> bool {
     std::env::var_os(name).is_some_and(|value| !value.is_empty())
 }
 
-/// Waits until a condition holds, at most a minute; returns whether it holds.
+/// Waits at most a minute for a condition, and returns whether it holds.
 fn is_in_time(mut is_there: impl FnMut() -> bool) -> bool {
     let deadline = Instant::now() + Duration::from_secs(60);
     while !is_there() {
@@ -102,8 +104,8 @@ fn is_in_time(mut is_there: impl FnMut() -> bool) -> bool {
 /// Finds or starts a server; the error says what to do.
 pub type Find = fn(&Options) -> Result<Server, String>;
 
-/// Every server that tests need: its name, the variable with the URL of a running one,
-/// and the function that finds it.
+/// Every server that tests need: its name, the environment variable with the URL of a
+/// running server, and the function that finds one.
 pub const KINDS: &[(&str, &str, Find)] = &[
     ("postgres", postgres::URL, postgres::find),
     ("redis", redis::URL, redis::find),
@@ -111,8 +113,8 @@ pub const KINDS: &[(&str, &str, Find)] = &[
     ("s3", s3::URL, s3::find),
 ];
 
-/// The exit code of a test program that could not get its server: nothing was tested,
-/// and nothing failed.
+/// The exit code of a test program that found no server, which is neither a success nor a
+/// failure.
 pub const MISSING: u8 = 77;
 
 /// Prints what to do, and returns the exit code.
@@ -121,7 +123,7 @@ pub fn missing(advice: &str) -> ExitCode {
     ExitCode::from(MISSING)
 }
 
-/// The server; without one, this prints what to do and ends the program with
+/// Returns the server. If there is none, prints what to do and ends the program with
 /// [`MISSING`]. For programs other than tests, such as benchmarks.
 pub fn or_exit(found: Result<Server, String>) -> Server {
     found.unwrap_or_else(|advice| {
@@ -130,25 +132,25 @@ pub fn or_exit(found: Result<Server, String>) -> Server {
     })
 }
 
-/// Implements each way for one kind of server.
+/// Implements each source for one kind of server.
 trait Kind {
     /// Its product name.
     fn name(&self) -> String;
-    /// The variable with the URL of a running one.
+    /// The environment variable with the URL of a running server.
     fn variable(&self) -> &'static str;
-    /// A container that answers.
+    /// Starts a container and waits until it answers.
     fn contain(&self, options: &Options) -> Result<Server, String>;
-    /// The folder of this machine's programs.
+    /// The folder of the programs that are installed on this machine.
     fn programs(&self) -> Option<PathBuf>;
-    /// Fetches the programs, if they are missing, and returns their folder.
+    /// Downloads the programs if they are missing, and returns their folder.
     fn install(&self) -> Result<PathBuf, String>;
-    /// The programs of that folder, serving new data.
+    /// Starts the programs of that folder with new data.
     fn start(&self, programs: &Path, options: &Options) -> Result<Server, String>;
-    /// The advice for getting one; a line each.
+    /// Lines that say how to provide a server.
     fn advice(&self) -> Vec<String>;
 }
 
-/// The first way that works.
+/// Uses the first source that works.
 fn find(kind: &dyn Kind, options: &Options) -> Result<Server, String> {
     if options.running
         && let Ok(url) = std::env::var(kind.variable())
@@ -193,31 +195,32 @@ fn find(kind: &dyn Kind, options: &Options) -> Result<Server, String> {
     ))
 }
 
-/// A running server. Dropping it stops what was started for it.
+/// A running server. Dropping it stops everything that was started for it.
 pub struct Server {
     url: String,
-    /// The URL that bypasses its pooler, if it has one.
+    /// The URL of the server behind a pooler, if there is a pooler.
     direct: Option<String>,
     origin: String,
     way: &'static str,
-    /// What was started, in the order in which it is stopped: nothing for a server that
-    /// was running, several for a cluster or a pooler.
+    /// Everything that was started, in the order in which it is stopped. It is empty for
+    /// a server that was already running, and has several parts for a cluster or a
+    /// pooler.
     parts: Vec<Part>,
 }
 
 /// A process, container or thread that was started.
 enum Part {
     Program(Program),
-    /// Stopped when it is dropped.
+    /// A container, which is stopped when it is dropped.
     #[expect(dead_code, reason = "held until the server is dropped")]
     Container(Box<Container>),
-    /// A part of this process, stopped likewise.
+    /// A thread of this process, which is stopped when it is dropped.
     #[expect(dead_code, reason = "held until the server is dropped")]
     Embedded(dynamodb::Embedded),
 }
 
 impl Server {
-    /// A server that was running already.
+    /// A server that was already running.
     fn running(url: String, origin: String) -> Self {
         Self {
             url,
@@ -228,24 +231,24 @@ impl Server {
         }
     }
 
-    /// Its URL.
+    /// The URL of the server.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// The URL of the server itself, if [`Server::url`] is a pooler in front of it: for
-    /// what a pooler does not support.
+    /// The URL of the server itself, if [`Server::url`] is that of a pooler. It is for
+    /// features that a pooler does not support.
     pub fn direct_url(&self) -> Option<&str> {
         self.direct.as_deref()
     }
 
-    /// Its origin, for the report: the environment, a container, a program.
+    /// The origin of the server, for the report: the environment, a container, a program.
     pub fn origin(&self) -> &str {
         &self.origin
     }
 
-    /// The same in a word or two: `running`, `container`, `program`, `installed`; and the
-    /// pooler in front of it.
+    /// The origin in one or two words: `running`, `container`, `program`, `installed`,
+    /// and the pooler if there is one.
     pub fn way(&self) -> String {
         match self.origin.rsplit_once(", through ") {
             Some((_, pooler)) => format!("{}, through {pooler}", self.way),
@@ -253,13 +256,13 @@ impl Server {
         }
     }
 
-    /// Kills it as a crash would, if all of it was started here as programs; returns
-    /// whether it was.
+    /// Kills the server without a clean shutdown, if all of its parts are programs that
+    /// were started here. Returns whether it did.
     pub fn kill(&mut self) -> bool {
         !self.parts.is_empty() && (0..self.parts.len()).all(|part| self.kill_part(part))
     }
 
-    /// The same for one part of it, such as a node of a cluster.
+    /// The same for one part, such as a node of a cluster.
     pub fn kill_part(&mut self, part: usize) -> bool {
         match self.parts.get_mut(part) {
             Some(Part::Program(program)) => program.kill(),
@@ -267,18 +270,18 @@ impl Server {
         }
     }
 
-    /// Starts it again after [`Server::kill`], with the data that it had written.
+    /// Restarts the server after [`Server::kill`], with the data that it had written.
     ///
     /// # Errors
-    /// Its output, if it does not start.
+    /// If it does not start; the message contains its output.
     pub fn restart(&mut self) -> Result<(), String> {
         (0..self.parts.len()).try_for_each(|part| self.restart_part(part))
     }
 
-    /// The same after [`Server::kill_part`].
+    /// Restarts one part after [`Server::kill_part`].
     ///
     /// # Errors
-    /// Its output, if it does not start.
+    /// If it does not start; the message contains its output.
     pub fn restart_part(&mut self, part: usize) -> Result<(), String> {
         match self.parts.get_mut(part) {
             Some(Part::Program(program)) => program.restart(),

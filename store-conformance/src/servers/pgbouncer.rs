@@ -1,4 +1,4 @@
-//! pgbouncer, a pooler in front of PostgreSQL.
+//! PgBouncer, a connection pooler, in front of PostgreSQL.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,8 @@ use super::install::{Root, installed};
 use super::program::{Folder, Launch, Program, free_port, run};
 use super::{Options, Part, Server};
 
-/// The variable with the program, if it is not in one of the usual folders.
+/// The environment variable with the path of the program, if it is not in one of the
+/// usual folders.
 const PROGRAM: &str = "STORE_TEST_PGBOUNCER_BIN";
 
 /// The first version that supports prepared statements in transaction mode.
@@ -20,7 +21,7 @@ const INSTALLED: &str = "pgbouncer-trixie";
 const SUITE: &str = "trixie";
 const INSIDE: &str = "usr/sbin/pgbouncer";
 
-/// A pgbouncer program.
+/// Where the PgBouncer program was found.
 enum Found {
     /// Installed on this machine.
     Program(PathBuf),
@@ -28,14 +29,14 @@ enum Found {
     Unpacked(Root),
 }
 
-/// Puts a pgbouncer in transaction mode in front of the server. It stores this many
-/// prepared statements for each connection; none if zero.
+/// Starts a PgBouncer in transaction mode in front of the server. It caches `prepared`
+/// prepared statements for each connection; if zero, it supports none.
 pub(super) fn before(server: Server, prepared: u32, options: &Options) -> Result<Server, String> {
     let behind = server.url.rsplit_once("127.0.0.1:");
     let behind = behind.and_then(|(_, rest)| rest.split('/').next());
     let (false, Some(behind)) = (server.parts.is_empty(), behind) else {
         return Err(
-            "pgbouncer can only be put in front of a server that this program started".into(),
+            "PgBouncer can only be started in front of a server that this program started".into(),
         );
     };
     let found = pgbouncer(options)?;
@@ -73,7 +74,7 @@ pub(super) fn before(server: Server, prepared: u32, options: &Options) -> Result
     let launch = Launch {
         command,
         stop: "QUIT",
-        // It answers a request for TLS with one byte.
+        // PgBouncer replies to a request for TLS with one byte.
         ready: Box::new(move |_| {
             asked(
                 &format!("127.0.0.1:{port}"),
@@ -122,7 +123,7 @@ fn pgbouncer(options: &Options) -> Result<Found, String> {
     ))
 }
 
-/// `PgBouncer 1.24.1`, if it is new enough.
+/// The version, such as `PgBouncer 1.24.1`, or an error if it is too old.
 fn version(command: &[String]) -> Result<String, String> {
     let (program, arguments) = command.split_first().ok_or("no program")?;
     let printed = run(Command::new(program).args(arguments).arg("--version"))?;

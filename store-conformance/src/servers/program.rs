@@ -13,12 +13,13 @@ use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 
 use super::is_in_time;
 
-/// The user and group `nobody`, for servers that refuse root.
+/// The id of the user and group `nobody`, for servers that refuse to run as root.
 const NOBODY: u32 = 65534;
 
-/// Runs the command in its arguments, and ends it when the pipe from this process closes:
-/// on `drop`, and also when this process is killed. It is in its own process group, so
-/// that Ctrl-C, which ends this process and its children, does not end the guard.
+/// A script that runs the command in its arguments, and ends it when the pipe from this
+/// process closes, which happens on `drop` and also when this process is killed. It has
+/// its own process group, so that Ctrl-C, which ends this process and its children, does
+/// not end the guard.
 const GUARD: &str = r#"folder=$1; stop=$2; shift 2
 trap : TERM INT HUP QUIT
 "$@" & server=$!
@@ -34,17 +35,17 @@ end TERM; end $stop
 wait $server
 for wait in 0 1 2 4 8; do sleep $wait; rm -rf "$folder" && break; done"#;
 
-/// A folder for one server, owned by the user of the server. It is removed when this is
+/// A folder for one server, owned by the server's user. It is removed when this value is
 /// dropped.
 #[derive(Debug)]
 pub(super) struct Folder {
     path: PathBuf,
-    /// Set if this process is root and the server must not be.
+    /// Set if this process runs as root and the server must not.
     user: Option<u32>,
 }
 
 impl Folder {
-    /// A new folder among the temporary files.
+    /// Creates a new temporary folder.
     pub(super) fn new(name: &str) -> Result<Self, String> {
         let mut folder = Self::own(name)?;
         let give = || -> io::Result<bool> {
@@ -59,7 +60,7 @@ impl Folder {
         Ok(folder)
     }
 
-    /// A new folder for a server that root may run too.
+    /// Creates a new folder for a server that may also run as root.
     pub(super) fn own(name: &str) -> Result<Self, String> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let next = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -72,7 +73,7 @@ impl Folder {
         &self.path
     }
 
-    /// The command that runs `program` in this folder as its owner.
+    /// The command that runs `program` in this folder, as the folder's owner.
     pub(super) fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(program);
         command.current_dir(&self.path).stdin(Stdio::null());
@@ -82,8 +83,8 @@ impl Folder {
         command
     }
 
-    /// The folder `root` of programs, or a copy of it in here if the owner cannot run
-    /// `program` there: `target` may be in a folder that only root can read.
+    /// The folder `root` of programs, or a copy of it in this folder if the owner cannot
+    /// run `program` there, because `target` may be in a folder that only root can read.
     pub(super) fn reach(&self, root: &Path, program: &str) -> Result<PathBuf, String> {
         let mut test = self.command("test");
         test.arg("-x").arg(root.join(program));
@@ -93,7 +94,7 @@ impl Folder {
         let copy = self.path.join("programs");
         run(Command::new("cp").arg("-a").arg(root).arg(&copy))?;
         if let Some(user) = self.user {
-            // Owned by that user, so that the guard can remove it.
+            // The copy is owned by that user, so that the guard can remove it.
             let owner = format!("{user}:{user}");
             run(Command::new("chown").args(["-R", &owner]).arg(&copy))?;
         }
@@ -111,11 +112,12 @@ impl Drop for Folder {
 pub(super) struct Launch {
     /// The program and its arguments.
     pub(super) command: Vec<String>,
-    /// The signal that ends it quickly and cleanly: `TERM` …
+    /// The signal that shuts it down quickly and cleanly: `TERM` …
     pub(super) stop: &'static str,
     /// Whether the server in that folder answers.
     pub(super) ready: Box<dyn Fn(&Path) -> bool + Send + Sync>,
-    /// The file in its folder with which a killed server still seems to run.
+    /// Files in its folder because of which a killed server seems to be running. They are
+    /// removed before a restart.
     pub(super) stale: &'static [&'static str],
 }
 
@@ -127,7 +129,8 @@ pub(super) struct Program {
 }
 
 impl Program {
-    /// Starts it in `folder` and waits until it is ready; its output goes to `log` there.
+    /// Starts the server in `folder` and waits until it is ready. Its output is written
+    /// to `log` in the folder.
     pub(super) fn start(folder: Folder, launch: Launch) -> Result<Self, String> {
         let guard = guard(&folder, &launch)?;
         let mut program = Self {
@@ -139,7 +142,7 @@ impl Program {
         Ok(program)
     }
 
-    /// Starts it again after [`Program::kill`].
+    /// Restarts the server after [`Program::kill`].
     pub(super) fn restart(&mut self) -> Result<(), String> {
         for name in self.launch.stale {
             let _ = fs::remove_file(self.folder.path().join(name));
@@ -148,7 +151,7 @@ impl Program {
         self.wait()
     }
 
-    /// Waits until it is ready, at most a minute.
+    /// Waits at most a minute until the server is ready.
     fn wait(&mut self) -> Result<(), String> {
         let mut ready = false;
         is_in_time(|| {
@@ -159,7 +162,7 @@ impl Program {
             return Ok(());
         }
         let log = fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
-        Err(format!("it did not start; its output:\n{log}"))
+        Err(format!("the server did not start; its output:\n{log}"))
     }
 
     /// Whether the server has ended: its guard, which still waits for messages, has a zombie
@@ -174,7 +177,7 @@ impl Program {
         children.split_whitespace().any(is_zombie)
     }
 
-    /// Kills the server and leaves its folder.
+    /// Kills the server but does not remove its folder.
     pub(super) fn kill(&mut self) -> bool {
         self.order("crash\n")
     }
@@ -220,8 +223,8 @@ fn guard(folder: &Folder, launch: &Launch) -> Result<Child, String> {
         .map_err(|e| format!("cannot start sh: {e}"))
 }
 
-/// A free port below those that the system uses for outgoing connections, so that it is
-/// still free when a server restarts.
+/// A free port below the range that the system uses for outgoing connections, so that it
+/// is still free when a server restarts.
 pub(super) fn free_port() -> Result<u16, String> {
     const FIRST: u16 = 20_000;
     const COUNT: u16 = 12_000;
@@ -237,7 +240,7 @@ pub(super) fn free_port() -> Result<u16, String> {
     Err("no free port".into())
 }
 
-/// Runs a command to its end, and returns its output.
+/// Runs a command, waits for it, and returns its output.
 pub(super) fn run(command: &mut Command) -> Result<String, String> {
     let name = command.get_program().to_string_lossy().into_owned();
     let output = command

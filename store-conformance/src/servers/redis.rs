@@ -11,23 +11,26 @@ use super::install::{Root, installed};
 use super::program::{Folder, Launch, Program, free_port};
 use super::{Kind, Options, Part, Server, is_in_time, is_set};
 
-/// A server that runs already, to use instead of starting one. It leads to its cluster.
+/// The environment variable with the URL of a running server, or of one server of a
+/// running cluster.
 pub const URL: &str = "STORE_TEST_REDIS_URL";
 
-/// A folder with `redis-server` or `valkey-server`, to use instead of `PATH`.
+/// The variable with a folder that contains `redis-server` or `valkey-server`, instead of
+/// `PATH`.
 pub const PROGRAMS: &str = "STORE_TEST_REDIS_BIN";
 
-/// The major version of Redis, `7` or `8`. Any version is used by default.
+/// The variable with the major version of Redis, `7` or `8`. By default any version is
+/// used.
 pub const VERSION: &str = "STORE_TEST_REDIS_VERSION";
 
-/// If set, Valkey instead of Redis.
+/// If this variable is set, Valkey is used instead of Redis.
 pub const VALKEY: &str = "STORE_TEST_REDIS_VALKEY";
 
-/// If set, a cluster of three primaries instead of one server.
+/// If this variable is set, a cluster of three primaries is used instead of one server.
 pub const CLUSTER: &str = "STORE_TEST_REDIS_CLUSTER";
 
-/// The image of Redis' containers, instead of the official one. It must take the same
-/// arguments.
+/// The variable with an image of Redis to use instead of the official one. It must accept
+/// the same arguments.
 pub const IMAGE: &str = "STORE_TEST_REDIS_IMAGE";
 
 /// The same for Valkey.
@@ -35,15 +38,15 @@ pub const VALKEY_IMAGE: &str = "STORE_TEST_VALKEY_IMAGE";
 
 const SLOTS: usize = 16_384;
 
-/// A release of Redis or Valkey, and where it comes from.
+/// A release of Redis or Valkey, and where to get it.
 struct Redis {
     name: &'static str,
     major: &'static str,
     program: &'static str,
     image: &'static str,
     image_variable: &'static str,
-    /// The release of Debian that has it, its package, and the folder where that is
-    /// unpacked.
+    /// The release of Debian that contains it, the package, and the folder into which the
+    /// package is unpacked.
     suite: &'static str,
     package: &'static str,
     installed: &'static str,
@@ -80,36 +83,36 @@ const VALKEY_ITSELF: Redis = Redis {
     installed: "valkey-trixie",
 };
 
-/// A server, found or started as [the module](super) describes: of [`VERSION`],
-/// [`VALKEY`], or a [`CLUSTER`], if the environment says so.
+/// Finds or starts a server as [the module](super) describes. [`VERSION`], [`VALKEY`] and
+/// [`CLUSTER`] select what is started.
 ///
 /// # Errors
-/// What to do if there is none.
+/// If there is none; the message says what to do.
 pub fn find(options: &Options) -> Result<Server, String> {
     if is_set(CLUSTER) {
         return cluster(options, 0);
     }
     let options = Options {
-        // A server that runs already may have another version.
+        // A running server may have another version.
         running: options.running && !is_set(VERSION),
         ..*options
     };
     super::find(kind()?, &options)
 }
 
-/// A server program, which can be killed and started again.
+/// Starts a server program, which can be killed and restarted.
 ///
 /// # Errors
-/// What to do if there is none.
+/// If there is none; the message says what to do.
 pub fn killable(options: &Options) -> Result<Server, String> {
     super::find(kind()?, &options.killable())
 }
 
-/// A cluster of server programs: three primaries, each with this many replicas. Its
-/// parts are the primaries, then the replicas of the first primary, and so on.
+/// Starts a cluster of server programs: three primaries, each with this many replicas.
+/// Its parts are the primaries, then the replicas of the first primary, and so on.
 ///
 /// # Errors
-/// What to do if there is none.
+/// If there is none; the message says what to do.
 pub fn cluster(options: &Options, replicas: usize) -> Result<Server, String> {
     let kind = Nodes {
         redis: kind()?,
@@ -154,17 +157,17 @@ impl Redis {
         command.extend(more.iter().copied().map(String::from));
         let launch = Launch {
             command,
-            // On SIGTERM it refuses to end while it writes its first log.
+            // Redis ignores SIGTERM while it writes its first append-only file.
             stop: "KILL",
-            // While it loads its data, it answers `PING` with an error.
+            // While the server loads its data it replies to `PING` with an error.
             ready: Box::new(move |_| reply(port, "PING").is_ok_and(|answer| answer == "+PONG")),
             stale: &[],
         };
         Ok((port, Program::start(folder, launch)?))
     }
 
-    /// The image that the environment names, unless it is of another version than is
-    /// required; otherwise the official one.
+    /// The image in the environment variable, unless it has another version than is
+    /// required; otherwise the official image.
     fn image(&self) -> String {
         let of_it = |image: &String| {
             let tag = image.rsplit(':').next().unwrap_or_default();
@@ -174,7 +177,7 @@ impl Redis {
         named.filter(of_it).unwrap_or_else(|| self.image.into())
     }
 
-    /// Whether the program in that folder is of the required version.
+    /// Whether the program in that folder has the required version.
     fn is_wanted(&self, folder: &Path) -> bool {
         // `Redis server v=7.0.15 sha=…`
         let is_major = || {
@@ -265,8 +268,8 @@ impl Kind for Redis {
     }
 }
 
-/// A cluster. It does not run in containers, because its nodes and the tests must reach
-/// each node by the same address.
+/// A cluster. It cannot run in containers, because its nodes and the tests must reach
+/// each node at the same address.
 struct Nodes {
     redis: &'static Redis,
     replicas: usize,
@@ -282,7 +285,7 @@ impl Kind for Nodes {
     }
 
     fn contain(&self, _: &Options) -> Result<Server, String> {
-        Err("a cluster runs as server programs".into())
+        Err("a cluster cannot run in containers".into())
     }
 
     fn programs(&self) -> Option<PathBuf> {
@@ -297,7 +300,7 @@ impl Kind for Nodes {
         const PRIMARIES: usize = 3;
         let (mut ports, mut parts, mut buses) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..PRIMARIES * (1 + self.replicas) {
-            // The default is a port that may be in use.
+            // The default port may be in use.
             let bus = free_port()?.to_string();
             let mut settings = vec!["--cluster-enabled", "yes", "--cluster-port", &bus];
             settings.extend(["--cluster-node-timeout", "2000"]);
@@ -368,7 +371,7 @@ fn settings(options: &Options) -> [&'static str; 6] {
     }
 }
 
-/// The first line of the reply, or of the text in the reply.
+/// The first line of the reply.
 fn reply(port: u16, command: &str) -> Result<String, String> {
     let lines = reply_lines(port, command).map_err(|e| e.to_string())?;
     Ok(lines.into_iter().next().unwrap_or_default())
@@ -381,7 +384,8 @@ fn must(port: u16, command: &str) -> Result<(), String> {
     }
 }
 
-/// Waits until the reply of each to `command` has this line, at most a minute.
+/// Waits, at most a minute, until the reply of each server to `command` contains this
+/// line.
 fn wait(ports: &[u16], command: &str, line: &str) -> Result<(), String> {
     let is_there = |port: &u16| {
         reply_lines(*port, command).is_ok_and(|lines| lines.iter().any(|found| found == line))
@@ -392,7 +396,7 @@ fn wait(ports: &[u16], command: &str, line: &str) -> Result<(), String> {
     }
 }
 
-/// The lines of a reply that is one line or one text.
+/// The lines of a reply that is a simple or a bulk string.
 fn reply_lines(port: u16, command: &str) -> std::io::Result<Vec<String>> {
     let mut stream = TcpStream::connect(("127.0.0.1", port))?;
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;

@@ -1,4 +1,4 @@
-//! The calls, a function for each contract.
+//! The counted calls: one function for each contract.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ use crate::suite::CaseResult;
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// Every call once, on things named after the round.
+/// Makes every call once, on names that contain the round.
 pub(super) async fn all(
     store: &Store,
     counter: Counter<'_>,
@@ -46,7 +46,7 @@ async fn api_keys(notes: &mut Notes<'_>, store: &Store, round: u32) -> CaseResul
     let keys = ApiKeys::new(store, &crate::cases::api_keys::ring()?);
     let tenant = format!("tenant {round}");
     let data = || KeyData::new().permit("reports", ["read"]);
-    // The first key of a process also compares the ring with the stored one.
+    // The first call of a process also compares the key ring with the stored fingerprint.
     let (first, _) = keys.issue(data()).await?;
     keys.delete(&first).await?;
     notes.cost("issue", keys.issue(data())).await?;
@@ -387,7 +387,7 @@ async fn iam(notes: &mut Notes<'_>, store: &Store, round: u32) -> CaseResult {
     deletions(notes, &identity.iam, &tenant).await
 }
 
-/// Access keys, and deletions of principals that hold something.
+/// Access keys, and deletions of principals that own other entities.
 async fn deletions(notes: &mut Notes<'_>, iam: &Iam, tenant: &TenantPath) -> CaseResult {
     let acme = iam.tenant(tenant);
     let keys = acme.access_keys_of("bob")?;

@@ -1,10 +1,10 @@
-//! The round trips of each call of a contract, counted.
+//! Counts the round trips of each call of a contract.
 //!
-//! [`count`] makes every main call of every contract over a store and records how far a
-//! counter went up. The counter belongs to the backend, and is best placed on the wire.
-//! [`Counted`] counts calls of the record store's primitives, which another backend will
-//! send. [`settle`] compares the counts with a table in a file, which has a column for
-//! each store.
+//! [`count`] makes all main calls of every contract over a store, and records the
+//! increase of a counter for each. The caller provides the counter, which should count
+//! requests on the connection. [`Counted`] counts calls of the record store's primitives
+//! instead, each of which another backend would send as a request. [`settle`] compares
+//! the counts with a table in a file, which has a column for each store.
 
 mod calls;
 
@@ -20,11 +20,11 @@ use async_trait::async_trait;
 use store_core::layers::RecordLayer;
 use store_core::{Batch, Committed, Record, RecordRef, RecordStore, Records, Result, Scan, Store};
 
-/// An error of the store, or of the code that uses its answer.
+/// An error of the store, or of the code that uses its results.
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-/// If this environment variable is set, [`settle`] writes the file instead of comparing
-/// with it.
+/// The environment variable with which [`settle`] writes the file instead of comparing
+/// it.
 pub const WRITE: &str = "STORE_TRIPS_WRITE";
 
 /// The cost of a call.
@@ -32,21 +32,21 @@ pub const WRITE: &str = "STORE_TRIPS_WRITE";
 pub struct Trip {
     /// The contract: `api keys` …
     pub contract: &'static str,
-    /// The call, and its object.
+    /// The name of the call.
     pub call: &'static str,
     /// How many round trips it took.
     pub trips: u64,
 }
 
-/// The number of round trips since the last call of it.
+/// A function that returns the number of round trips since it was last called.
 pub type Counter<'a> = &'a (dyn Fn() -> u64 + Send + Sync);
 
-/// Makes each call twice, on things of different names, and returns the second count,
-/// because the first call may prepare statements or connect. No other caller may use the
-/// store.
+/// Makes each call twice, with different names, and returns the second count, because the
+/// first call may prepare statements or connect. Nothing else may use the store at the
+/// same time.
 ///
 /// # Errors
-/// The store's.
+/// The errors of the store.
 pub async fn count(store: &Store, counter: Counter<'_>) -> std::result::Result<Vec<Trip>, Failure> {
     calls::all(store, counter, 0).await?;
     calls::all(store, counter, 1).await
@@ -60,7 +60,7 @@ struct Notes<'a> {
 }
 
 impl Notes<'_> {
-    /// Makes `call`, records its cost, and returns its answer.
+    /// Awaits `call`, records its cost, and returns its result.
     async fn note<T>(
         &mut self,
         call: &'static str,
@@ -76,7 +76,7 @@ impl Notes<'_> {
         Ok(answer)
     }
 
-    /// Makes `call` and records its cost.
+    /// Awaits `call` and records its cost.
     async fn cost<T>(
         &mut self,
         call: &'static str,
@@ -110,11 +110,11 @@ The chunks or parts of an object are written and read several at a time, so that
 round trips overlap.
 ";
 
-/// Compares `column` of the table at `file` with what was counted, or writes it
-/// if [`WRITE`] is set. Other columns stay as they are.
+/// Compares `column` of the table at `file` with the counts, or writes the column if
+/// [`WRITE`] is set. Other columns are not changed.
 ///
 /// # Errors
-/// What differs, or that the file cannot be written.
+/// A description of the differences, or of why the file cannot be written.
 pub fn settle(file: &Path, column: &str, counted: &[Trip]) -> std::result::Result<(), String> {
     let before = fs::read_to_string(file).unwrap_or_default();
     let mut columns = parse(&before);
@@ -152,10 +152,10 @@ pub fn settle(file: &Path, column: &str, counted: &[Trip]) -> std::result::Resul
     ))
 }
 
-/// By contract and call.
+/// Costs by contract and call.
 type Column = BTreeMap<(String, String), String>;
 
-/// The columns of a table that [`render`] has written.
+/// Parses the columns of a table that [`render`] has written.
 fn parse(text: &str) -> Vec<(String, Column)> {
     let mut rows = text
         .lines()
@@ -178,7 +178,7 @@ fn parse(text: &str) -> Vec<(String, Column)> {
     columns
 }
 
-/// The rows of `counted`, in their order.
+/// Renders a table with the rows of `counted`, in their order.
 fn render(counted: &[Trip], columns: &[(String, Column)]) -> String {
     let names: Vec<_> = columns.iter().map(|(name, _)| name.as_str()).collect();
     let mut text = format!(
@@ -197,7 +197,7 @@ fn render(counted: &[Trip], columns: &[(String, Column)]) -> String {
     text
 }
 
-/// A record store whose primitives are counted.
+/// A record store that counts the calls of its primitives.
 #[derive(Debug)]
 pub struct Counted {
     store: Arc<dyn RecordStore>,
@@ -243,7 +243,7 @@ impl RecordLayer for Counted {
         self.counted().commit(batch).await
     }
 
-    /// A server has no answer without a round trip.
+    /// Returns `None`, because a server cannot answer without a round trip.
     fn get_now(&self, _: RecordRef<'_>) -> Option<Result<Option<Record>>> {
         None
     }

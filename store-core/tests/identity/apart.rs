@@ -74,7 +74,7 @@ async fn the_secret_of_an_access_key_is_stored_sealed() -> Result<()> {
     let body = found.items[0].decode::<serde_json::Value>()?.to_string();
     assert!(body.contains(key.access_key_id()) && !body.contains(secret.expose()));
     assert!(!format!("{key:?}").contains(secret.expose()));
-    // With another ring the key is not read as a wrong secret.
+    // With another key ring the access key is an error, not a wrong secret.
     let other = Identity::new(
         &store,
         &KeyRing::new("other", *b"thirty-two bytes of another ring")?,

@@ -1,4 +1,4 @@
-//! How many primitive operations the calls of identity make.
+//! How many operations of the record store the calls of identity make.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,5 +1,5 @@
-//! A family is data: badges are described here, in another crate, and stored by
-//! the standard implementation like users.
+//! An application can declare a family of its own: badges are declared here, outside of
+//! `store-core`, and stored by the standard implementation like users.
 
 use serde::{Deserialize, Serialize};
 use store_core::entity::{Listing, Meta};
@@ -9,7 +9,7 @@ use store_core::tenants::{Quotas, Tenant, TenantPath};
 use store_core::{Collection, ErrorKind, PageRequest, Result, Store};
 use store_memory::MemoryStore;
 
-/// Pins of one badge.
+/// The pins of a badge.
 const PINS: Owned = Owned::new("pin", Collection::new("pins"), 1);
 
 #[derive(Clone, Debug, Serialize, Deserialize)]

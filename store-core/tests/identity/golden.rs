@@ -1,4 +1,4 @@
-//! Records written by format 1 are read, and written, as they were.
+//! Records of format 1 are read, and written in the same form.
 
 use serde_json::{Value, json};
 use store_core::entity::{Listing, Provider};
@@ -28,7 +28,7 @@ fn ring() -> KeyRing {
 const GOLDEN: &str = include_str!("../golden/identity_1.json");
 
 fn golden() -> Vec<Value> {
-    serde_json::from_str(GOLDEN).expect("it was written by this test")
+    serde_json::from_str(GOLDEN).expect("a file that this test wrote")
 }
 
 fn memory() -> Store {
@@ -36,7 +36,7 @@ fn memory() -> Store {
     Store::from(memory.strict(true).build())
 }
 
-/// A little of everything.
+/// Writes at least one record of each kind.
 async fn write(store: &Store) -> Result<()> {
     let identity = Identity::new(store, &ring());
     let (top, path) = (TenantPath::root(1), TenantPath::root(1).child(2)?);
@@ -67,7 +67,7 @@ async fn write(store: &Store) -> Result<()> {
     team.access_keys_of("ada")?.create().await.map(drop)
 }
 
-/// All records, readable.
+/// All records as JSON.
 async fn dump(store: &Store) -> Result<Vec<Value>> {
     let mut all = Vec::new();
     for collection in collections() {
@@ -91,7 +91,7 @@ async fn load(store: &Store) -> Result<()> {
     for record in golden() {
         let text = |field: &str| record[field].as_str().expect("a text").to_owned();
         let collection = store_core::collections::find(&text("collection"));
-        let key = RecordKey::new(collection.expect("one of ours"), text("id"))?;
+        let key = RecordKey::new(collection.expect("a collection of identity"), text("id"))?;
         let mut batch = Batch::new(Partition::new(text("partition"))?, store.clock().now());
         batch.put(key, Expect::Absent, Body::json(record["body"].clone())?)?;
         store.records().commit(&batch).await?;
@@ -99,7 +99,7 @@ async fn load(store: &Store) -> Result<()> {
     Ok(())
 }
 
-/// The text of a record without what differs each time: random ids.
+/// The text of a record with its random ids replaced.
 fn shape(record: &Value) -> String {
     let mut record = record.clone();
     if let Some(secret) = record["body"].get_mut("secret_access_key") {
@@ -129,7 +129,7 @@ fn shape(record: &Value) -> String {
 }
 
 /// Writes the golden file, with a field that this version does not know in each
-/// record. Run it by name when the stored format changes before a release.
+/// record. Run it by its name if the stored format changes before a release.
 #[tokio::test]
 #[ignore = "writes the golden file"]
 async fn write_the_golden_file() -> Result<()> {
@@ -205,7 +205,7 @@ async fn what_format_1_wrote_is_read_changed_and_removed() -> Result<()> {
         })
         .await?;
     team.users().create(User::new("bob")).await?;
-    // What a newer program added to each record came along on every rewrite.
+    // The field that a newer program added to each record survived every rewrite.
     let golden = golden();
     let all = dump(&store).await?;
     let kept = all

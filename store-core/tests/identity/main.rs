@@ -1,5 +1,5 @@
-//! Identity over the store in memory: what conformance cases, which run over
-//! any implementation, cannot ask.
+//! Tests of identity that depend on the standard implementation, so that they cannot be
+//! conformance cases.
 
 mod apart;
 mod costs;

@@ -1,5 +1,5 @@
-//! Over a backend that fails: an outage is no answer, a lost reply lets nobody
-//! in, and nothing costs more round trips than it should.
+//! LTI over a backend that fails: an outage is an error, a lost reply admits no launch,
+//! and no call makes unnecessary round trips.
 
 use std::sync::{Arc, Mutex};
 
@@ -16,17 +16,17 @@ use super::{ISSUER, lms, old_ring};
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Fault {
-    /// Nothing is reached.
+    /// No call reaches the server.
     Outage,
-    /// A commit happens, and its reply is lost.
+    /// A commit is executed, and its reply is lost.
     LosesReply,
-    /// A commit is lost, and so is its reply.
+    /// A commit is not executed, and its caller gets no reply.
     LosesRequest,
-    /// Scans fail, so that work stops half-way.
+    /// Scans fail, so that a deletion stops half-way.
     FailsScans,
 }
 
-/// Memory behind a connection that can fail, with every call noted.
+/// A store in memory behind a connection that can fail and records every call.
 #[derive(Debug)]
 struct Connection {
     server: Arc<dyn RecordStore>,
@@ -53,7 +53,7 @@ impl Connection {
         *self.fault.lock().unwrap() = fault.into();
     }
 
-    /// The calls since this was last asked.
+    /// The calls since the previous call of this method.
     fn calls(&self) -> Vec<&'static str> {
         std::mem::take(&mut *self.calls.lock().unwrap())
     }
@@ -77,7 +77,7 @@ impl RecordLayer for Connection {
         &*self.server
     }
 
-    /// A server answers nothing without a round trip.
+    /// Returns `None`, because a server cannot answer without a round trip.
     fn get_now(&self, _: RecordRef<'_>) -> Option<Result<Option<Record>>> {
         None
     }
@@ -185,7 +185,8 @@ async fn a_deletion_that_stopped_half_way_is_out_of_reach_and_finished_later() {
     let left = connection.server.scan(&deployments).await.unwrap();
     assert!(!left.items.is_empty(), "it stopped half-way");
 
-    // The next registration of this name inherits none, and loses none.
+    // A new registration with this name inherits no deployments, and loses none of its
+    // own.
     lti.upsert_registration(lms()).await.unwrap();
     assert!(lti.get_deployment(&lms(), "d").await.unwrap().is_none());
     let page = lti

@@ -1,4 +1,4 @@
-//! Every released form is read, and the written form is the released one.
+//! Every released format is read, and records are written in the latest released format.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -59,7 +59,7 @@ async fn write(lti: &RecordLti, clock: &ManualClock) {
     lti.store_token(&lms(), &["b", "a/c"], token).await.unwrap();
 }
 
-/// Everything that is stored, by full name.
+/// All stored records, by their full names.
 async fn stored(store: &Store) -> BTreeMap<String, Value> {
     let mut found = BTreeMap::new();
     for collection in collections() {
@@ -79,7 +79,7 @@ async fn stored(store: &Store) -> BTreeMap<String, Value> {
     found
 }
 
-/// What is random in each: shown as a placeholder.
+/// Replaces random values by placeholders.
 fn masked(mut value: Value) -> Value {
     match &mut value {
         Value::Object(members) => {
@@ -159,7 +159,7 @@ async fn every_released_form_is_read() {
     let token = lti.get_token(registration, &["a/c", "b"]).await.unwrap();
     assert_eq!(token.unwrap().token.expose(), "hunter2");
 
-    // The nonce's own expiry, not the record's.
+    // The expiry of the nonce, not of its record.
     clock.advance(Duration::from_secs(11 * 60));
     let used = lti.validate_nonce("used", registration).await.unwrap();
     assert_eq!(used, NonceCheck::AlreadyUsed);

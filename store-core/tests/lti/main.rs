@@ -1,5 +1,5 @@
-//! What the LTI store promises beyond its contract: the forms that it stores,
-//! that no secret is among them, and what it makes of a failing backend.
+//! Tests of the standard LTI store beyond the contract: its stored formats, that secrets
+//! are sealed, and its behaviour over a failing backend.
 
 // Helpers of tests may fail the test.
 #![allow(clippy::unwrap_used)]

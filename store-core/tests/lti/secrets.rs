@@ -1,4 +1,4 @@
-//! No secret is stored in clear, and the ring that seals them rotates.
+//! No secret is stored unencrypted, and the key ring can be rotated.
 
 use std::sync::Arc;
 
@@ -40,8 +40,11 @@ async fn no_secret_is_stored_in_clear() {
                 panic!("json expected");
             };
             let text = String::from_utf8(json.to_vec()).unwrap();
-            assert!(text.contains("\"sealed\":"), "{name} holds no sealed field");
-            assert!(!text.contains("hunter2"), "{name} holds a secret");
+            assert!(
+                text.contains("\"sealed\":"),
+                "{name} contains no sealed field"
+            );
+            assert!(!text.contains("hunter2"), "{name} contains a secret");
             assert!(!format!("{record:?}").contains("hunter2"));
             seen += 1;
         }
@@ -81,7 +84,7 @@ async fn after_resealing_the_old_key_can_leave_the_ring() {
     assert_eq!(token.expires_at, Timestamp::MAX);
 }
 
-/// A record type whose author forgot to show its key to the store.
+/// A record type that does not declare its secret key to the store.
 #[derive(Debug, Serialize, Deserialize)]
 struct Careless {
     issuer: String,

@@ -1,4 +1,4 @@
-//! A small company, and its neighbour.
+//! Identities: users, groups and policies of two companies.
 
 use store_core::iam::{Group, Identity, Policy, User};
 use store_core::secret::KeyRing;
@@ -72,7 +72,7 @@ pub async fn chapter(screen: &Screen, store: &Store) -> Tour {
     )?;
     screen.no(
         "mallory of Rival may not attach it",
-        "not found, as if there were none",
+        "not found, as if it did not exist",
     );
 
     at_acme.users().delete("ada").await.map_err(said)?;

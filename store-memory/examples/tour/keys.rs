@@ -1,4 +1,4 @@
-//! An API key's life.
+//! The life cycle of an API key.
 
 use store_core::Store;
 use store_core::api_keys::{Access, ApiKeys, KeyData, http_answer};

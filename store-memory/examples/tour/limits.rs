@@ -1,4 +1,4 @@
-//! A quota, taken from until it denies.
+//! Takes from a quota until it denies.
 
 use store_core::Store;
 use store_core::limits::{Decision, Quota, RateLimiter};
@@ -25,7 +25,7 @@ pub async fn chapter(screen: &Screen, store: &Store) -> Tour {
         must(taken <= 3, "a burst of three allows three")?;
     };
     must(taken == 3, "a burst of three allows three")?;
-    screen.no("call 4 denied", format!("come back in {}", duration(wait)));
+    screen.no("call 4 denied", format!("try again in {}", duration(wait)));
 
     let deadline = limiter.now() + wait * 2;
     let waited = limiter.wait("acme", 1, deadline).await.map_err(said)?;

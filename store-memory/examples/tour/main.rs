@@ -62,7 +62,7 @@ fn said(error: impl std::error::Error) -> String {
     error.to_string().replace('\n', " ")
 }
 
-/// An error unless `so`, which is promised.
+/// An error if the promise `what` does not hold.
 fn must(so: bool, what: &str) -> Tour {
     if so {
         Ok(())

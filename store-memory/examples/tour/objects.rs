@@ -66,7 +66,10 @@ pub async fn chapter(screen: &Screen, store: &Store, mut source: Source) -> Tour
     }
     let took = begin.elapsed();
     let (sum, back) = (sum.finalize(), back.finalize());
-    must(sum == back, "what comes out is what went in")?;
+    must(
+        sum == back,
+        "the content that is read equals the content that was written",
+    )?;
     screen.yes(
         "streamed out again",
         format!("{}, {}", duration(took), rate(took.as_secs_f64())),
@@ -134,7 +137,7 @@ impl Source {
                 *left -= size as u64;
                 let mut piece = Vec::with_capacity(size + 8);
                 while piece.len() < size {
-                    // xorshift: noise that nothing can compress.
+                    // xorshift: incompressible bytes.
                     *state ^= *state << 13;
                     *state ^= *state >> 7;
                     *state ^= *state << 17;
@@ -171,7 +174,7 @@ impl Memory {
     }
 }
 
-/// The process's resident memory, where the system says so (Linux).
+/// The process's resident memory, on systems that report it (Linux).
 fn resident() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;

@@ -1,4 +1,4 @@
-//! What is printed, and how.
+//! Prints the steps of the tour.
 
 use std::fmt::Display;
 use std::io::{IsTerminal, Write};
@@ -51,8 +51,8 @@ impl Screen {
     }
 }
 
-/// Prints a line. A reader that has seen enough, such as `head`, ends the program
-/// without an error, as it ends other programs.
+/// Prints a line. If the reader closes the pipe, as `head` does, the program ends without
+/// an error.
 fn print(line: impl Display) {
     if writeln!(std::io::stdout(), "{line}").is_err() {
         std::process::exit(0);
