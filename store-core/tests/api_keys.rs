@@ -146,7 +146,7 @@ async fn rules_come_before_the_keys_own_permissions() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_a_key_is_refused_before_any_store_is_asked() {
+async fn a_malformed_key_is_refused_before_any_store_is_called() {
     let store = memory();
     let keys = ApiKeys::new(&store, &ring()).with_format(KeyFormat::new("acme").unwrap());
     let (key, _) = keys.issue(KeyData::new()).await.unwrap();

@@ -96,7 +96,7 @@ proptest! {
     }
 
     #[test]
-    fn time_that_goes_back_mints_nothing(quota in quotas(), steps in steps(-6)) {
+    fn time_that_goes_back_grants_nothing_extra(quota in quotas(), steps in steps(-6)) {
         let (mut tat, mut now) = (None, START);
         // Each nanosecond between the earliest and the latest time refills the bucket
         // once.

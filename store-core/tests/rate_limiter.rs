@@ -28,7 +28,7 @@ fn kind<T: std::fmt::Debug>(answer: Result<T>) -> ErrorKind {
 }
 
 #[tokio::test]
-async fn a_limiter_that_fails_closed_gives_the_error() {
+async fn a_limiter_that_fails_closed_returns_the_error() {
     let (limiter, server) = limiter();
     let failed = Arc::new(AtomicU32::new(0));
     let limiter = limiter.audit({
@@ -50,7 +50,7 @@ async fn a_limiter_that_fails_closed_gives_the_error() {
 }
 
 #[tokio::test]
-async fn a_limiter_that_fails_open_allows_only_while_the_store_is_away() {
+async fn a_limiter_that_fails_open_allows_only_during_an_outage() {
     let (limiter, server) = limiter();
     let told = Arc::new(Mutex::new(Vec::new()));
     let limiter = limiter.fail_open(true).audit({
@@ -87,7 +87,7 @@ async fn a_limiter_that_fails_open_allows_only_while_the_store_is_away() {
 }
 
 #[tokio::test]
-async fn while_open_work_runs_and_waits_end_at_once() {
+async fn while_failing_open_work_runs_and_waits_end_immediately() {
     let (limiter, server) = limiter();
     let limiter = limiter.fail_open(true);
     server.set_down(true);
@@ -97,7 +97,7 @@ async fn while_open_work_runs_and_waits_end_at_once() {
 }
 
 #[tokio::test]
-async fn while_open_what_could_never_be_allowed_is_refused() {
+async fn while_failing_open_a_take_that_can_never_be_allowed_is_refused() {
     let (limiter, server) = limiter();
     let limiter = limiter.fail_open(true);
     server.set_down(true);
@@ -108,7 +108,7 @@ async fn while_open_what_could_never_be_allowed_is_refused() {
 }
 
 #[tokio::test]
-async fn while_open_only_takes_are_answered() {
+async fn while_failing_open_only_takes_succeed() {
     let (limiter, server) = limiter();
     let limiter = limiter.fail_open(true);
     server.set_down(true);
@@ -137,7 +137,7 @@ impl RateLimitStore for Failing {
 }
 
 #[tokio::test]
-async fn only_an_outage_opens() {
+async fn only_an_outage_fails_open() {
     let quota = Quota::per_second(3).unwrap();
     for (kind, opens) in [
         (ErrorKind::Unavailable, true),

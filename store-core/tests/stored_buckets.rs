@@ -136,7 +136,7 @@ impl RateLimitStore for Counting {
 }
 
 #[tokio::test]
-async fn a_wait_asks_once_and_once_more_when_the_tokens_are_there() {
+async fn a_wait_takes_once_and_again_when_the_tokens_are_available() {
     let (store, clock) = open();
     let counting = Arc::new(Counting {
         store: Arc::clone(store.limits()),

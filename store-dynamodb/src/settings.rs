@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_configuration_file_says_what_a_builder_does() {
+    fn a_configuration_file_sets_the_builders_options() {
         let text = r#"{"url": "dynamodb://?region=eu-central-1", "table": "app",
                        "endpoint": "http://id:hunter2@h", "timeout_ms": 7, "grace_ms": 9,
                        "tls": {"ca_file": "/ca.pem"}}"#;

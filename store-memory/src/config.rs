@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn a_url_names_the_bounds() {
+    fn a_url_sets_the_bounds() {
         let builder = read("memory://?max_records=7&max_bytes=900&strict=false").unwrap();
         assert_eq!(builder.bucket_eviction, BucketEviction::Refuse);
         let forgets = read("memory://?bucket_eviction=forget_fullest").unwrap();

@@ -229,7 +229,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_prefixs_bound_is_above_all_that_start_with_it_and_below_all_else() {
+    fn the_bound_of_a_prefix_is_above_its_names_and_below_all_greater_ones() {
         for prefix in [
             "",
             "a",

@@ -63,7 +63,7 @@ mod tests {
     const INTERVAL: Duration = Duration::from_secs(60);
 
     #[tokio::test(start_paused = true)]
-    async fn it_sweeps_each_interval_through_failures_until_it_is_stopped() {
+    async fn the_sweeper_runs_at_each_interval_despite_failures_until_stopped() {
         let swept = Arc::default();
         let sweeper = counting(&swept);
         let after = |intervals: u32| {
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_store_that_is_dropped_sweeps_no_more() {
+    async fn a_dropped_store_stops_sweeping() {
         let swept = Arc::default();
         drop(counting(&swept));
         let _ = tokio::time::timeout(INTERVAL * 10, std::future::pending::<()>()).await;

@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_systems_authorities_are_trusted_beside_a_named_one_unless_excluded() {
+    fn the_systems_authorities_are_trusted_too_unless_excluded() {
         let named = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
         let count = |tls: Tls| {
             let pem = authorities(&tls).expect("PEM").expect("one is named");

@@ -350,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn a_configuration_file_says_what_a_builder_does() {
+    fn a_configuration_file_sets_the_builders_options() {
         let text = r#"{"url": "memory://", "namespace": "app", "inline": 100, "timeout_ms": 7}"#;
         let builder = S3Builder::from(serde_json::from_str::<S3Config>(text).expect("a good one"));
         assert_eq!(builder.prefix.as_deref(), Some("app"));

@@ -293,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn a_good_endpoint_is_taken() {
+    fn a_valid_endpoint_is_accepted() {
         for (text, normalized) in [
             ("http://localhost:9000", "http://localhost:9000"),
             ("http://localhost:9000/", "http://localhost:9000"),

@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn the_code_of_an_answer_decides() {
+    fn the_code_of_a_reply_decides_the_class() {
         let answer = "Server returned non-2xx status code: 404 Not Found: \
                       <?xml?><Error><Code>NoSuchBucket</Code></Error>";
         let error = from_driver(answered("a", answer), Effect::Write);

@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn a_prefix_stays_a_prefix_and_a_list_begins_before_it() {
+    fn an_encoded_prefix_is_a_prefix_and_a_list_begins_before_it() {
         for name in names() {
             for end in (0..=name.len()).filter(|&end| name.is_char_boundary(end)) {
                 let at = RecordRef::new("p", THINGS, &name).expect("no NUL");

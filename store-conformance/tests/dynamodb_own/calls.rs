@@ -14,7 +14,7 @@ tests![
     more_keys_than_one_request_takes_are_requested_concurrently,
     the_applications_own_client_stays_usable,
     a_closed_store_is_closed_for_all_clones,
-    people_can_read_a_record,
+    a_stored_record_is_readable_text,
 ];
 
 async fn more_keys_than_one_request_takes_are_requested_concurrently(place: Place) -> End {
@@ -67,7 +67,7 @@ async fn a_closed_store_is_closed_for_all_clones(place: Place) -> End {
     Ok(())
 }
 
-async fn people_can_read_a_record(place: Place) -> End {
+async fn a_stored_record_is_readable_text(place: Place) -> End {
     let store = place.open().await?;
     let mut batch = Batch::new(partition(), store.now());
     batch.put(key("a"), Expect::Any, Body::replacement("text")?)?;

@@ -63,7 +63,7 @@ async fn acme(quotas: Quotas) -> Result<TenantIam> {
 }
 
 #[tokio::test]
-async fn a_family_that_was_only_described_keeps_every_promise() -> Result<()> {
+async fn a_family_that_an_application_declares_keeps_every_promise() -> Result<()> {
     let acme = acme(Quotas::default()).await?;
     let policy = acme.policies().create(Policy::new("read", "{}")).await?;
     let badges = acme.family::<Badge>()?;
@@ -104,7 +104,7 @@ async fn a_family_that_was_only_described_keeps_every_promise() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_described_family_is_bounded_by_its_quota() -> Result<()> {
+async fn a_declared_family_is_bounded_by_its_quota() -> Result<()> {
     let mut quotas = Quotas::default();
     quotas.max_roles = Some(1);
     let badges = acme(quotas).await?.family::<Badge>()?;
@@ -116,7 +116,7 @@ async fn a_described_family_is_bounded_by_its_quota() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_described_credential_is_deleted_with_its_owner() -> Result<()> {
+async fn a_declared_credential_is_deleted_with_its_owner() -> Result<()> {
     let acme = acme(Quotas::default()).await?;
     let (badges, pins) = (acme.family::<Badge>()?, acme.family::<Pin>()?);
     badges.create(badge("door")).await?;

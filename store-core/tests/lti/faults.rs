@@ -158,7 +158,7 @@ async fn a_lost_reply_to_the_consuming_commit_admits_no_launch() {
 }
 
 #[tokio::test]
-async fn a_lost_request_leaves_the_nonce_for_one() {
+async fn after_a_lost_request_the_nonce_is_accepted_once() {
     let connection = Connection::new();
     let lti = launched(&connection).await;
     connection.set(Fault::LosesRequest);

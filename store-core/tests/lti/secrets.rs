@@ -98,7 +98,7 @@ impl Registerable for Careless {
 }
 
 #[tokio::test]
-async fn a_key_that_a_type_does_not_show_is_refused_in_clear() {
+async fn a_secret_that_a_type_does_not_declare_is_refused() {
     let store = Store::from(MemoryStore::new());
     let lti: Arc<dyn LtiStore<Careless, Deployment>> =
         Arc::new(RecordLti::new(&store, &old_ring()));

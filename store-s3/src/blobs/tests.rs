@@ -73,7 +73,7 @@ async fn content_of_more_parts_than_an_upload_takes_is_several_objects() -> Resu
 }
 
 #[tokio::test]
-async fn of_a_write_that_is_given_up_every_object_goes() -> Result<()> {
+async fn an_aborted_write_leaves_no_object() -> Result<()> {
     let (bucket, clock) = (Arc::default(), ManualClock::default());
     let store = opened(&bucket, &clock).await?;
     for abandoned in [false, true] {
@@ -101,7 +101,7 @@ async fn of_a_write_that_is_given_up_every_object_goes() -> Result<()> {
 }
 
 #[tokio::test]
-async fn parts_that_s3_does_not_take_are_refused() {
+async fn parts_that_s3_does_not_accept_are_refused() {
     let builder = S3Store::builder().url("s3://bucket").part_size(1 << 20);
     let error = builder.connect().await.expect_err("too small");
     assert_eq!(error.kind(), ErrorKind::Config);

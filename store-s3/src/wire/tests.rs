@@ -50,7 +50,7 @@ fn what_was_written_is_read_back() {
 }
 
 #[test]
-fn people_can_read_a_record() {
+fn a_stored_record_is_readable_text() {
     let mut image = image(Content::Json("{\"name\":\"Alice\"}".into()));
     image.version = Version::from_bytes([1; 16]);
     let at = RecordRef::new("acme", THINGS, "alice").expect("short");

@@ -108,7 +108,7 @@ fn two_writers() -> Vec<(&'static str, Plan)> {
 }
 
 #[test]
-fn every_schedule_of_two_writers_of_two_records_is_explained() {
+fn all_schedules_of_two_writers_of_two_records_are_linearizable() {
     let most = number(PLACES, 1_000) as usize;
     for (what, plan) in two_writers() {
         let begin = std::time::Instant::now();
@@ -122,7 +122,7 @@ fn every_schedule_of_two_writers_of_two_records_is_explained() {
 }
 
 #[test]
-fn any_schedule_is_explained_by_some_order() {
+fn random_schedules_are_linearizable() {
     let (schedules, seed) = (number(SCHEDULES, 2_000), number(SEED, 1));
     let mut figures = Figures::default();
     for seed in seed..seed + schedules {
