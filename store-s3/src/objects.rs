@@ -33,33 +33,33 @@ pub(crate) struct Found {
 
 /// The precondition of a put.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum When {
+pub(crate) enum Precondition {
     /// There is no object of that name: `If-None-Match: *`.
-    Missing,
+    NotExists,
     /// The object is in this state: `If-Match`.
-    Is(ETag),
+    Matches(ETag),
 }
 
-impl When {
+impl Precondition {
     /// The condition that the object is unchanged since it was read.
     pub(crate) fn as_found(etag: Option<&ETag>) -> Self {
-        etag.map_or(Self::Missing, |etag| Self::Is(Arc::clone(etag)))
+        etag.map_or(Self::NotExists, |etag| Self::Matches(Arc::clone(etag)))
     }
 
     /// Whether the condition is true for an object as it was read.
     pub(crate) fn holds(&self, found: Option<&Found>) -> bool {
         match self {
-            Self::Missing => found.is_none(),
-            Self::Is(etag) => found.is_some_and(|found| found.etag == *etag),
+            Self::NotExists => found.is_none(),
+            Self::Matches(etag) => found.is_some_and(|found| found.etag == *etag),
         }
     }
 }
 
 /// The server's answer to a conditional put.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Put {
+pub(crate) enum PutResult {
     /// The put was executed, and the object is in this state now.
-    Done(ETag),
+    Written(ETag),
     /// The server replied that the condition did not hold. It may also reply so when
     /// concurrent puts conflict.
     Refused,
@@ -73,7 +73,7 @@ pub(crate) enum Put {
 pub(crate) trait Objects: Send + Sync + fmt::Debug {
     async fn get(&self, name: &str) -> Result<Option<Found>>;
 
-    async fn put(&self, name: &str, when: &When, bytes: Bytes) -> Result<Put>;
+    async fn put(&self, name: &str, when: &Precondition, bytes: Bytes) -> Result<PutResult>;
 
     /// Removes the object if it exists. Only for names that are never used again.
     async fn delete(&self, name: &str) -> Result<()>;
@@ -263,10 +263,10 @@ impl Objects for Bucket {
         Ok(self.get_range(name, None).await?.map(|(found, _)| found))
     }
 
-    async fn put(&self, name: &str, when: &When, bytes: Bytes) -> Result<Put> {
+    async fn put(&self, name: &str, when: &Precondition, bytes: Bytes) -> Result<PutResult> {
         let mode = match when {
-            When::Missing => PutMode::Create,
-            When::Is(etag) => PutMode::Update(UpdateVersion {
+            Precondition::NotExists => PutMode::Create,
+            Precondition::Matches(etag) => PutMode::Update(UpdateVersion {
                 e_tag: Some(etag.to_string()),
                 version: None,
             }),
@@ -277,16 +277,18 @@ impl Objects for Bucket {
             .put_opts(&path(name)?, bytes.into(), options)
             .await;
         match answer {
-            Ok(done) => Ok(Put::Done(done.e_tag.ok_or_else(no_etag)?.into())),
-            Err(e) if is_busy(&e) => Ok(Put::Busy),
+            Ok(done) => Ok(PutResult::Written(done.e_tag.ok_or_else(no_etag)?.into())),
+            Err(e) if is_busy(&e) => Ok(PutResult::Busy),
             Err(e) if lacks_bucket(&e) => Err(from_driver(e, Effect::Write)),
             // S3 replies 404 to a put with If-Match if the object is missing.
-            Err(object_store::Error::NotFound { .. }) if *when != When::Missing => Ok(Put::Refused),
+            Err(object_store::Error::NotFound { .. }) if *when != Precondition::NotExists => {
+                Ok(PutResult::Refused)
+            }
             Err(
                 object_store::Error::AlreadyExists { .. }
                 | object_store::Error::Precondition { .. }
                 | object_store::Error::NotModified { .. },
-            ) => Ok(Put::Refused),
+            ) => Ok(PutResult::Refused),
             Err(e) => Err(from_driver(e, Effect::Write)),
         }
     }
@@ -343,7 +345,7 @@ impl<O: Objects + ?Sized> Objects for Arc<O> {
         (**self).get(name).await
     }
 
-    async fn put(&self, name: &str, when: &When, bytes: Bytes) -> Result<Put> {
+    async fn put(&self, name: &str, when: &Precondition, bytes: Bytes) -> Result<PutResult> {
         (**self).put(name, when, bytes).await
     }
 

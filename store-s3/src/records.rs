@@ -35,7 +35,7 @@ impl S3Records {
     }
 
     async fn find(&self, at: RecordRef<'_>) -> Result<Option<Record>> {
-        let current = self.shared.protocol.look(at).await?;
+        let current = self.shared.protocol.read_current(at).await?;
         let partition = Partition::new(at.partition())?;
         let key = RecordKey::new(at.collection(), at.id())?;
         current.record_of(&partition, &key, self.shared.now())

@@ -73,6 +73,6 @@ async fn record_in(shared: &Shared, scan: &Scan, found: Found) -> Result<Option<
     let partition = Partition::new(&named.partition)?;
     let key = RecordKey::new(collection, &named.id)?;
     let at = RecordRef::new(&named.partition, collection, &named.id)?;
-    let current = shared.protocol.understand(at, Some(found)).await?;
+    let current = shared.protocol.resolve(at, Some(found)).await?;
     current.record_of(&partition, &key, shared.now())
 }

@@ -10,7 +10,7 @@ use store_core::{Error, ErrorKind, Result, Version};
 
 use crate::error::{BACKEND, config, is_lost};
 use crate::keys::Namespace;
-use crate::objects::{ETag, Objects, Put, When};
+use crate::objects::{ETag, Objects, Precondition, PutResult};
 
 /// How many puts race for one object.
 const RACERS: usize = 32;
@@ -89,7 +89,7 @@ impl Marker {
 
 /// Stores the result, unless another process has stored one.
 pub(crate) async fn store(objects: &dyn Objects, name: &str, marker: &Marker) -> Result<()> {
-    if put(objects, name, &When::Missing, marker.encode())
+    if put(objects, name, &Precondition::NotExists, marker.encode())
         .await?
         .is_some()
     {
@@ -146,11 +146,17 @@ fn is_refused(error: &Error) -> bool {
 }
 
 async fn race_removal(objects: &dyn Objects, name: &str, round: usize) -> Result<bool> {
-    let first = put(objects, name, &When::Missing, "first".into()).await?;
+    let first = put(objects, name, &Precondition::NotExists, "first".into()).await?;
     let Some(first) = first else {
         return Ok(false);
     };
-    let second = put(objects, name, &When::Is(first.clone()), "second".into()).await?;
+    let second = put(
+        objects,
+        name,
+        &Precondition::Matches(first.clone()),
+        "second".into(),
+    )
+    .await?;
     let Some(second) = second else {
         return Ok(false);
     };
@@ -163,7 +169,8 @@ async fn race_removal(objects: &dyn Objects, name: &str, round: usize) -> Result
             true => Box::pin(objects.remove(name, &second)),
             false => Box::pin(async {
                 let bytes = Bytes::from_static(b"third");
-                let third = put(objects, name, &When::Is(second.clone()), bytes).await?;
+                let third =
+                    put(objects, name, &Precondition::Matches(second.clone()), bytes).await?;
                 Ok(third.is_some())
             }),
         });
@@ -186,20 +193,20 @@ async fn race_removal(objects: &dyn Objects, name: &str, round: usize) -> Result
 
 /// Races of creates and of replacements for one object.
 async fn race(objects: &dyn Objects, name: &str) -> Result<Option<Fault>> {
-    let created = winners(objects, name, &When::Missing, "created").await?;
+    let created = winners(objects, name, &Precondition::NotExists, "created").await?;
     let etag = match created.len() {
         // All puts were refused or received no reply, and none was executed.
         0 => return Err(contended()),
         1 => etag(objects, name).await?,
         _ => return Ok(Some(Fault::RacesCreate)),
     };
-    if put(objects, name, &When::Missing, "again".into())
+    if put(objects, name, &Precondition::NotExists, "again".into())
         .await?
         .is_some()
     {
         return Ok(Some(Fault::IgnoresCreate));
     }
-    let stale = When::Is(etag.clone());
+    let stale = Precondition::Matches(etag.clone());
     match winners(objects, name, &stale, "replaced").await?.len() {
         0 => return Ok(Some(Fault::RefusesReplace)),
         1 => {}
@@ -219,7 +226,7 @@ async fn lists_in_order(objects: &dyn Objects, names: &Namespace) -> Result<bool
         .map(|i| format!("{folder}/{}", i * 3 % LISTED))
         .collect();
     for name in &all {
-        put(objects, name, &When::Missing, "listed".into()).await?;
+        put(objects, name, &Precondition::NotExists, "listed".into()).await?;
     }
     let (listed, _) = objects.list(&folder, None).await?;
     for name in &all {
@@ -230,7 +237,12 @@ async fn lists_in_order(objects: &dyn Objects, names: &Namespace) -> Result<bool
 }
 
 /// The ETags of those of many concurrent puts that were acknowledged.
-async fn winners(objects: &dyn Objects, name: &str, when: &When, what: &str) -> Result<Vec<ETag>> {
+async fn winners(
+    objects: &dyn Objects,
+    name: &str,
+    when: &Precondition,
+    what: &str,
+) -> Result<Vec<ETag>> {
     let puts = (0..RACERS).map(|racer| {
         let bytes = Bytes::from(format!("{what} by {racer}"));
         put(objects, name, when, bytes)
@@ -242,13 +254,18 @@ async fn winners(objects: &dyn Objects, name: &str, when: &When, what: &str) -> 
 /// One racer's put, and its ETag if it succeeded. Under this load a server may not reply,
 /// or may report a conflict although there is none. Then, as in a commit, the object that
 /// is found decides.
-async fn put(objects: &dyn Objects, name: &str, when: &When, bytes: Bytes) -> Result<Option<ETag>> {
+async fn put(
+    objects: &dyn Objects,
+    name: &str,
+    when: &Precondition,
+    bytes: Bytes,
+) -> Result<Option<ETag>> {
     let mut last: Option<Error> = None;
     for attempt in 0..8 {
         let refused = match objects.put(name, when, bytes.clone()).await {
-            Ok(Put::Done(etag)) => return Ok(Some(etag)),
-            Ok(Put::Refused) => true,
-            Ok(Put::Busy) => false,
+            Ok(PutResult::Written(etag)) => return Ok(Some(etag)),
+            Ok(PutResult::Refused) => true,
+            Ok(PutResult::Busy) => false,
             Err(lost) if is_lost(&lost) => {
                 last = Some(lost);
                 true

@@ -6,7 +6,7 @@ use futures_util::future::BoxFuture;
 use store_core::{Result, Swept, Timestamp, Version};
 use tokio::time::Instant;
 
-use crate::objects::{ETag, Found, Listed, Objects, Put, When};
+use crate::objects::{ETag, Found, Listed, Objects, Precondition, PutResult};
 use crate::parallel::parallel;
 use crate::protocol::Decision;
 use crate::shared::Shared;
@@ -86,7 +86,7 @@ async fn records(shared: &Shared, grace: Duration) -> Result<Swept> {
                 return Ok(swept);
             }
             looked += 1;
-            if size <= MAX_TOMBSTONE && !may_vanish(shared, &name) {
+            if size <= MAX_TOMBSTONE && !is_single_use(shared, &name) {
                 // A tombstone is recognized by its size and not read.
                 let is_old = modified <= shared.now() - shared.tombstone_age;
                 old.extend(
@@ -115,7 +115,7 @@ async fn remove(shared: &Shared, tombstones: &[(String, ETag)]) -> Result<()> {
 }
 
 /// Whether the record's collection is single-use, so that its objects may be removed.
-fn may_vanish(shared: &Shared, name: &str) -> bool {
+fn is_single_use(shared: &Shared, name: &str) -> bool {
     let collection = shared.names().collection_in(name).unwrap_or_default();
     shared.single_use.contains(collection)
 }
@@ -126,13 +126,13 @@ async fn record(shared: &Shared, name: &str, found: Found, expired: Timestamp) -
     let image = match &named.stored {
         Stored::Record(image) => image,
         Stored::Intent(_) => {
-            shared.protocol.free_stray(name, found).await?;
+            shared.protocol.release_stray(name, found).await?;
             return Ok(false);
         }
     };
-    let may_vanish = may_vanish(shared, name);
+    let is_single_use = is_single_use(shared, name);
     if image.is_deleted() {
-        if may_vanish {
+        if is_single_use {
             shared.bucket().delete(name).await?;
         }
         return Ok(false);
@@ -140,7 +140,7 @@ async fn record(shared: &Shared, name: &str, found: Found, expired: Timestamp) -
     if !image.is_expired(expired) {
         return Ok(false);
     }
-    if may_vanish {
+    if is_single_use {
         shared.bucket().delete(name).await?;
         return Ok(true);
     }
@@ -148,7 +148,7 @@ async fn record(shared: &Shared, name: &str, found: Found, expired: Timestamp) -
     // earlier does not find the name unused.
     let deleted = Stored::Record(Image::deleted(Version::unique()));
     let object = wire::encode(named.name(), &deleted);
-    let when = When::Is(found.etag);
+    let when = Precondition::Matches(found.etag);
     let put = shared.bucket().put(name, &when, object).await?;
-    Ok(matches!(put, Put::Done(_)))
+    Ok(matches!(put, PutResult::Written(_)))
 }

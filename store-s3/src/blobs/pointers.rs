@@ -15,10 +15,10 @@ use store_core::{Error, ErrorKind, Result, Timestamp};
 
 use super::head;
 use crate::error::BACKEND;
-use crate::objects::{ETag, Found, Objects, Put, When};
+use crate::objects::{ETag, Found, Objects, Precondition, PutResult};
 use crate::pages::Listing;
 use crate::parallel::parallel;
-use crate::protocol::{Names, Outcome};
+use crate::protocol::{Outcome, Removal};
 use crate::shared::Shared;
 
 /// How many bytes of an object are read if only its pointer is needed. Nearly all
@@ -96,11 +96,11 @@ impl S3Pointers {
 
     /// Puts a note if it is unchanged since it was read.
     async fn put_unchanged(&self, found: &FoundNote, note: &Note, claimed: bool) -> Result<()> {
-        let when = When::Is(ETag::clone(&found.etag));
+        let when = Precondition::Matches(ETag::clone(&found.etag));
         let object = encode(note, claimed);
         match self.0.bucket().put(&found.name, &when, object).await? {
-            Put::Done(_) => Ok(()),
-            Put::Refused | Put::Busy => Err(changed()),
+            PutResult::Written(_) => Ok(()),
+            PutResult::Refused | PutResult::Busy => Err(changed()),
         }
     }
 
@@ -178,8 +178,8 @@ impl PointerStore for S3Pointers {
     ) -> Result<Written<ETag>> {
         self.0.check_open()?;
         let object = head::encode(place, &mut pointer);
-        let (name, when) = (self.name(place), When::as_found(current));
-        let put = self.0.protocol.put(&name, &when, &object, Names::Stay);
+        let (name, when) = (self.name(place), Precondition::as_found(current));
+        let put = self.0.protocol.put(&name, &when, &object, Removal::Never);
         Ok(match put.await? {
             Outcome::Done(token) => Written::Done(Some(Stored {
                 token,

@@ -5,11 +5,11 @@ use futures_util::future::{BoxFuture, ready};
 use store_core::backend::{MAX_ATTEMPTS, contended, event};
 use store_core::{Batch, Change, Committed, Error, Result, Retry, Version};
 
-use super::put::{Names, Outcome};
+use super::put::{Outcome, Removal};
 use super::transaction::{Begun, Decided};
 use super::{Current, Protocol, after, conflict, failed, is_single_use};
 use crate::error::is_lost;
-use crate::objects::{ETag, Objects, When};
+use crate::objects::{ETag, Objects, Precondition};
 use crate::parallel::parallel;
 use crate::wire::{self, Intent, Stored, Verdict};
 
@@ -60,15 +60,17 @@ impl<O: Objects> Protocol<O> {
         Err(contended().with_key(batch.at(0)))
     }
 
-    /// All records of the batch, each as it was at some moment. If `suppose`, a token or
-    /// an expectation replaces a read where it is sufficient.
-    async fn gather(&self, batch: &Batch, suppose: bool) -> Result<Vec<Current>> {
+    /// All records of the batch, each as it was at some moment. If `use_assumptions`, a
+    /// token or an expectation replaces a read where it is sufficient.
+    async fn gather(&self, batch: &Batch, use_assumptions: bool) -> Result<Vec<Current>> {
         let mut all: Vec<BoxFuture<'_, _>> = Vec::with_capacity(batch.items().len());
         for index in 0..batch.items().len() {
-            all.push(match self.supposed(batch, index).filter(|_| suppose) {
-                Some(supposed) => Box::pin(ready(Ok(supposed))),
-                None => Box::pin(self.look(batch.at(index))),
-            });
+            all.push(
+                match self.assumed(batch, index).filter(|_| use_assumptions) {
+                    Some(assumed) => Box::pin(ready(Ok(assumed))),
+                    None => Box::pin(self.read_current(batch.at(index))),
+                },
+            );
         }
         parallel(all).await
     }
@@ -125,8 +127,8 @@ impl<O: Objects> Protocol<O> {
     ) -> Result<Option<Placed>> {
         let at = batch.at(index);
         let names = match is_single_use(at) {
-            true => Names::Go,
-            false => Names::Stay,
+            true => Removal::Possible,
+            false => Removal::Never,
         };
         for attempt in 0..MAX_ATTEMPTS {
             let record = current.record(batch, index, batch.now())?;
@@ -135,7 +137,7 @@ impl<O: Objects> Protocol<O> {
             }
             if let Some(other) = current.held_by {
                 self.settle(other).await?;
-                current = self.look(at).await?;
+                current = self.read_current(at).await?;
                 continue;
             }
             let intent = Intent {
@@ -144,7 +146,7 @@ impl<O: Objects> Protocol<O> {
                 after: after(batch, index)?,
             };
             let object = wire::encode(at, &Stored::Intent(intent.clone()));
-            let when = When::as_found(current.etag.as_ref());
+            let when = Precondition::as_found(current.etag.as_ref());
             match self
                 .put(&self.names.record(at), &when, &object, names)
                 .await?
@@ -158,7 +160,7 @@ impl<O: Objects> Protocol<O> {
                 }
                 // If a copy of the put was executed, another process has undone it,
                 // because this transaction was aborted.
-                Outcome::Refused(found, _) => current = self.understand(at, found).await?,
+                Outcome::Refused(found, _) => current = self.resolve(at, found).await?,
             }
             self.objects.pause(attempt).await;
         }

@@ -15,7 +15,7 @@ use store_core::{
     Result, Timestamp, Version,
 };
 
-pub(crate) use put::{Names, Outcome};
+pub(crate) use put::{Outcome, Removal};
 pub(crate) use read::Decision;
 
 use crate::error::BACKEND;
@@ -48,7 +48,7 @@ pub(crate) struct Current {
 
 impl Current {
     /// The state that an expectation of `Absent` implies.
-    fn supposed_absent() -> Self {
+    fn assumed_absent() -> Self {
         Self {
             etag: None,
             image: None,
@@ -108,10 +108,10 @@ impl<O: Objects> Protocol<O> {
 
     /// The state that an item's token or expectation implies, if that is enough to continue
     /// without a read.
-    fn supposed(&self, batch: &Batch, index: usize) -> Option<Current> {
+    fn assumed(&self, batch: &Batch, index: usize) -> Option<Current> {
         let item = &batch.items()[index];
         match item.expect() {
-            Expect::Absent => Some(Current::supposed_absent()),
+            Expect::Absent => Some(Current::assumed_absent()),
             Expect::Version(version) => {
                 let (etag, object) = wire::open_token(item.token()?)?;
                 match wire::decode_at(batch.at(index), &object).ok()? {

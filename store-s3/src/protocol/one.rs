@@ -3,24 +3,24 @@
 use store_core::backend::{MAX_ATTEMPTS, contended, event};
 use store_core::{Batch, Change, Committed, Error, Result, Retry};
 
-use super::put::{Names, Outcome};
+use super::put::{Outcome, Removal};
 use super::{Current, Protocol, after, conflict, failed, is_single_use};
-use crate::objects::{Objects, When};
+use crate::objects::{Objects, Precondition};
 use crate::wire;
 
 impl<O: Objects> Protocol<O> {
     pub(super) async fn commit_one(&self, batch: &Batch) -> Result<Committed> {
         let (at, item) = (batch.at(0), &batch.items()[0]);
         let name = self.names.record(at);
-        let mut current = match self.supposed(batch, 0) {
-            Some(supposed) if !matches!(item.change(), Change::Check) => supposed,
-            _ => self.look(at).await?,
+        let mut current = match self.assumed(batch, 0) {
+            Some(assumed) if !matches!(item.change(), Change::Check) => assumed,
+            _ => self.read_current(at).await?,
         };
         for attempt in 0..MAX_ATTEMPTS {
             let refused = failed(batch, &[&current])?;
             if !refused.is_empty() {
                 if !current.seen {
-                    current = self.look(at).await?;
+                    current = self.read_current(at).await?;
                     continue;
                 }
                 return Err(conflict(refused));
@@ -31,19 +31,22 @@ impl<O: Objects> Protocol<O> {
                 if current.seen {
                     return Ok(done(&current));
                 }
-                current = self.look(at).await?;
+                current = self.read_current(at).await?;
                 continue;
             };
             if let Some(transaction) = current.held_by {
                 self.settle(transaction).await?;
-                current = self.look(at).await?;
+                current = self.read_current(at).await?;
                 continue;
             }
             let names = match is_single_use(at) {
-                true => Names::Go,
-                false => Names::Stay,
+                true => Removal::Possible,
+                false => Removal::Never,
             };
-            let (when, is_gone) = (When::as_found(current.etag.as_ref()), image.is_deleted());
+            let (when, is_gone) = (
+                Precondition::as_found(current.etag.as_ref()),
+                image.is_deleted(),
+            );
             let object = wire::encode_once(at, image);
             match self.put(&name, &when, &object, names).await? {
                 Outcome::Done(_) if is_gone => {
@@ -61,7 +64,7 @@ impl<O: Objects> Protocol<O> {
                 }
                 Outcome::Refused(found, lost) => {
                     current = self
-                        .understand(at, found)
+                        .resolve(at, found)
                         .await
                         .map_err(|e| in_doubt(e, &lost))?;
                     match lost {

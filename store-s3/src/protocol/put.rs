@@ -6,7 +6,7 @@ use store_core::{Error, Result};
 
 use super::Protocol;
 use crate::error::is_lost;
-use crate::objects::{ETag, Found, Objects, Put, When};
+use crate::objects::{ETag, Found, Objects, Precondition, PutResult};
 
 /// How often a put is sent while its reply is lost or the server is busy.
 const SENDS: u32 = 8;
@@ -21,13 +21,14 @@ pub(crate) enum Outcome {
     Refused(Option<Found>, Option<Error>),
 }
 
-/// Whether a put that creates the object may be sent again after its reply was lost.
+/// Whether the object of a put may be removed later. If so, a put that creates it is not
+/// sent again after its reply was lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Names {
+pub(crate) enum Removal {
     /// The object stays, so the condition of a late copy fails.
-    Stay,
+    Never,
     /// The object may be removed; then a late copy would create it again.
-    Go,
+    Possible,
 }
 
 impl<O: Objects> Protocol<O> {
@@ -40,19 +41,19 @@ impl<O: Objects> Protocol<O> {
     pub(crate) async fn put(
         &self,
         name: &str,
-        when: &When,
+        when: &Precondition,
         bytes: &Bytes,
-        names: Names,
+        removal: Removal,
     ) -> Result<Outcome> {
         let mut lost: Option<Error> = None;
         for attempt in 0..SENDS {
             match self.objects.put(name, when, bytes.clone()).await {
-                Ok(Put::Done(etag)) => return Ok(Outcome::Done(etag)),
-                Ok(Put::Busy) => {
+                Ok(PutResult::Written(etag)) => return Ok(Outcome::Done(etag)),
+                Ok(PutResult::Busy) => {
                     self.objects.pause(attempt).await;
                     continue;
                 }
-                Ok(Put::Refused) => {}
+                Ok(PutResult::Refused) => {}
                 Err(error) if is_lost(&error) => lost = Some(error),
                 Err(error) => return Err(lost.unwrap_or(error)),
             }
@@ -67,7 +68,7 @@ impl<O: Objects> Protocol<O> {
                 return Ok(Outcome::Refused(found, lost));
             }
             // Not executed yet, or refused because of a conflict that has ended.
-            if *when == When::Missing && names == Names::Go && lost.is_some() {
+            if *when == Precondition::NotExists && removal == Removal::Possible && lost.is_some() {
                 break;
             }
             self.objects.pause(attempt).await;

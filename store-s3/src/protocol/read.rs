@@ -18,13 +18,13 @@ pub(crate) enum Decision {
 
 impl<O: Objects> Protocol<O> {
     /// The record at `at`, in its state at some moment of this call.
-    pub(crate) async fn look(&self, at: RecordRef<'_>) -> Result<Current> {
+    pub(crate) async fn read_current(&self, at: RecordRef<'_>) -> Result<Current> {
         let found = self.objects.get(&self.names.record(at)).await?;
-        self.understand(at, found).await
+        self.resolve(at, found).await
     }
 
     /// The same, from an object that was read before.
-    pub(crate) async fn understand(
+    pub(crate) async fn resolve(
         &self,
         at: RecordRef<'_>,
         mut found: Option<Found>,
@@ -33,7 +33,7 @@ impl<O: Objects> Protocol<O> {
             let Some(object) = found else {
                 return Ok(Current {
                     seen: true,
-                    ..Current::supposed_absent()
+                    ..Current::assumed_absent()
                 });
             };
             let intent = match wire::decode_at(at, &object.bytes)? {

@@ -6,9 +6,9 @@ use store_core::backend::contended;
 use store_core::{Batch, Error, Result, Version};
 
 use super::Protocol;
-use super::put::{Names, Outcome};
+use super::put::{Outcome, Removal};
 use super::read::Decision;
-use crate::objects::{ETag, Found, Objects, When};
+use crate::objects::{ETag, Found, Objects, Precondition};
 use crate::parallel::parallel;
 use crate::wire::{self, Image, Intent, Member, Stored, Transaction, Verdict};
 
@@ -43,7 +43,10 @@ impl<O: Objects> Protocol<O> {
         let (name, object) = (self.names.transaction(id), transaction.encode());
         // If the reply is lost and the object is not found, another one is created; if
         // the first appears later, the sweep removes it.
-        match self.put(&name, &When::Missing, &object, Names::Go).await? {
+        match self
+            .put(&name, &Precondition::NotExists, &object, Removal::Possible)
+            .await?
+        {
             Outcome::Done(etag) => Ok(Begun {
                 id,
                 etag,
@@ -58,8 +61,8 @@ impl<O: Objects> Protocol<O> {
     pub(super) async fn decide(&self, begun: &Begun, verdict: Verdict) -> Result<Decided> {
         let name = self.names.transaction(begun.id);
         let object = begun.transaction.decided(verdict).encode();
-        let when = When::Is(begun.etag.clone());
-        match self.put(&name, &when, &object, Names::Go).await? {
+        let when = Precondition::Matches(begun.etag.clone());
+        match self.put(&name, &when, &object, Removal::Possible).await? {
             Outcome::Done(_) if verdict == Verdict::Committed => Ok(Decided::Committed),
             Outcome::Done(_) => Ok(Decided::Aborted),
             // Another process has decided, and other processes can only abort.
@@ -89,8 +92,10 @@ impl<O: Objects> Protocol<O> {
     async fn abort(&self, id: Version, found: &Found, transaction: &Transaction) -> Result<()> {
         let name = self.names.transaction(id);
         let object = transaction.decided(Verdict::Aborted).encode();
-        let when = When::Is(found.etag.clone());
-        self.put(&name, &when, &object, Names::Go).await.map(drop)
+        let when = Precondition::Matches(found.etag.clone());
+        self.put(&name, &when, &object, Removal::Possible)
+            .await
+            .map(drop)
     }
 
     /// Replaces a record's intent by the state that follows from the decision. Returns
@@ -104,8 +109,8 @@ impl<O: Objects> Protocol<O> {
         verdict: Verdict,
     ) -> Result<Option<(ETag, Bytes)>> {
         let object = wire::encode(at, &Stored::Record(outcome(intent, verdict)));
-        let when = When::Is(etag.clone());
-        match self.put(name, &when, &object, Names::Stay).await? {
+        let when = Precondition::Matches(etag.clone());
+        match self.put(name, &when, &object, Removal::Never).await? {
             Outcome::Done(etag) => Ok(Some((etag, object))),
             Outcome::Refused(..) => Ok(None),
         }
@@ -122,14 +127,19 @@ impl<O: Objects> Protocol<O> {
         let transaction = Transaction::decode(&found.bytes)?;
         let mut all: Vec<BoxFuture<'_, _>> = Vec::with_capacity(transaction.items.len());
         for member in &transaction.items {
-            all.push(Box::pin(self.free(id, &transaction, member)));
+            all.push(Box::pin(self.release_member(id, &transaction, member)));
         }
         parallel(all).await?;
         self.objects.delete(&name).await
     }
 
     /// Releases one record of a decided transaction.
-    async fn free(&self, id: Version, transaction: &Transaction, member: &Member) -> Result<()> {
+    async fn release_member(
+        &self,
+        id: Version,
+        transaction: &Transaction,
+        member: &Member,
+    ) -> Result<()> {
         let at = wire::Name {
             collection: &member.collection,
             partition: &transaction.partition,
@@ -151,7 +161,7 @@ impl<O: Objects> Protocol<O> {
 
     /// Releases an intent whose transaction object does not exist: it was placed too late
     /// to have an effect.
-    pub(crate) async fn free_stray(&self, name: &str, found: Found) -> Result<()> {
+    pub(crate) async fn release_stray(&self, name: &str, found: Found) -> Result<()> {
         let named = wire::decode(&found.bytes)?;
         let at = named.name();
         let Stored::Intent(intent) = named.stored.clone() else {

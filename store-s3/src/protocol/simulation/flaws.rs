@@ -8,7 +8,7 @@ use bytes::Bytes;
 use store_core::Result;
 
 use super::world::Line;
-use crate::objects::{ETag, Found, Objects, Put, When};
+use crate::objects::{ETag, Found, Objects, Precondition, PutResult};
 use crate::wire::{self, Stored, Transaction, Verdict};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,12 +88,12 @@ impl Flawed {
 
     /// Puts without the given condition: reads the object first, and uses a condition
     /// that holds.
-    async fn force(&self, name: &str, bytes: Bytes) -> Result<Put> {
+    async fn force(&self, name: &str, bytes: Bytes) -> Result<PutResult> {
         loop {
             let found = self.line.get(name).await?;
-            let when = When::as_found(found.as_ref().map(|found| &found.etag));
+            let when = Precondition::as_found(found.as_ref().map(|found| &found.etag));
             match self.line.put(name, &when, bytes.clone()).await? {
-                Put::Refused => {}
+                PutResult::Refused => {}
                 put => return Ok(put),
             }
         }
@@ -160,7 +160,7 @@ impl Objects for Flawed {
         Ok(found.map(|found| self.misread(found)))
     }
 
-    async fn put(&self, name: &str, when: &When, bytes: Bytes) -> Result<Put> {
+    async fn put(&self, name: &str, when: &Precondition, bytes: Bytes) -> Result<PutResult> {
         match self.flaw {
             Flaw::DecidesUnconditionally if verdict(name, &bytes) == Some(Verdict::Committed) => {
                 return self.force(name, bytes).await;
@@ -169,7 +169,7 @@ impl Objects for Flawed {
                 return self.force(name, bytes).await;
             }
             Flaw::ChecksWithoutIntents if intent(name, &bytes) == Some(true) => {
-                return Ok(Put::Done("\"none\"".into()));
+                return Ok(PutResult::Written("\"none\"".into()));
             }
             Flaw::PlacesUnconditionally if intent(name, &bytes).is_some() => {
                 return self.force(name, bytes).await;
@@ -180,14 +180,14 @@ impl Objects for Flawed {
                 return self.force(name, bytes).await;
             }
             Flaw::TrustsTheLease if verdict(name, &bytes) == Some(Verdict::Aborted) => {
-                return Ok(Put::Refused);
+                return Ok(PutResult::Refused);
             }
             _ => {}
         }
         let put = self.line.put(name, when, bytes.clone()).await?;
         if self.flaw == Flaw::ForgetsTheCommitted
             && verdict(name, &bytes) == Some(Verdict::Committed)
-            && matches!(put, Put::Done(_))
+            && matches!(put, PutResult::Written(_))
         {
             self.line.delete(name).await?;
         }

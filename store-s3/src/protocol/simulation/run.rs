@@ -163,7 +163,7 @@ impl Hands {
     async fn read(&self, record: usize) -> Result<Option<Record>, Error> {
         let call = self.log.begin(self.number, "p", RegistersCall::Get(record));
         let key = key(record);
-        let found = match self.protocol.look(key.at(&self.partition)).await {
+        let found = match self.protocol.read_current(key.at(&self.partition)).await {
             Ok(current) => current.record_of(&self.partition, &key, Timestamp::EPOCH),
             Err(error) => Err(error),
         };
@@ -229,7 +229,7 @@ impl Hands {
         for name in self.protocol.objects.list(&folder, None).await?.0 {
             if let Some(found) = self.protocol.objects.get(&name).await? {
                 let (etag, size) = (found.etag.clone(), found.bytes.len() as u64);
-                self.protocol.free_stray(&name, found).await?;
+                self.protocol.release_stray(&name, found).await?;
                 let is_old =
                     || self.flaw == Flaw::RemovesYoungTombstones || self.world.is_old(&name, &etag);
                 if size <= wire::MAX_TOMBSTONE && is_old() {

@@ -10,13 +10,13 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use store_core::{Error, ErrorKind, Result, Retry};
 
-use crate::objects::{ETag, Found, Objects, Put, When};
+use crate::objects::{ETag, Found, Objects, Precondition, PutResult};
 
 /// A request to the bucket.
 #[derive(Clone, Debug)]
 pub(super) enum Request {
     Get(String),
-    Put(String, When, Bytes),
+    Put(String, Precondition, Bytes),
     Delete(String),
     /// Removes the object in this state, if every call in progress began after it was
     /// written.
@@ -36,7 +36,7 @@ impl Request {
 #[derive(Debug)]
 enum Reply {
     Found(Option<Found>),
-    Put(Put),
+    Put(PutResult),
     Done,
     Removed(bool),
     Names(Vec<String>),
@@ -295,7 +295,7 @@ impl State {
             };
             let received = match &reply {
                 Reply::Found(found) => (0, writer(found)),
-                Reply::Put(Put::Done(_)) => (1, None),
+                Reply::Put(PutResult::Written(_)) => (1, None),
                 Reply::Put(_) => (2, None),
                 Reply::Done => (3, None),
                 Reply::Names(names) => (4, Some((names.len(), 0))),
@@ -320,13 +320,13 @@ impl State {
             Request::Put(name, when, bytes) => {
                 let before = self.objects.get(&name);
                 if !when.holds(before.map(|object| &object.found)) {
-                    return Reply::Put(Put::Refused);
+                    return Reply::Put(PutResult::Refused);
                 }
                 let creator = before.map_or(writer, |object| object.creator);
                 self.etags += 1;
                 let etag = format!("\"{}\"", self.etags).into();
                 let found = Found { etag, bytes };
-                let done = Put::Done(found.etag.clone());
+                let done = PutResult::Written(found.etag.clone());
                 let object = Object {
                     found,
                     writer,
@@ -421,7 +421,7 @@ impl Objects for Line {
         }
     }
 
-    async fn put(&self, name: &str, when: &When, bytes: Bytes) -> Result<Put> {
+    async fn put(&self, name: &str, when: &Precondition, bytes: Bytes) -> Result<PutResult> {
         match self
             .send(Request::Put(name.into(), when.clone(), bytes))
             .await
