@@ -1,6 +1,6 @@
 //! Compares the store in DynamoDB with hand-written calls of the SDK, interleaved on the
-//! same server. The store uses the client that it builds by default, and the SDK a client
-//! of its own.
+//! same server. The store uses the client that it builds by default, and the SDK uses a
+//! separate client.
 //!
 //! `cargo xtask bench --backend dynamodb`. A server is found or started as for the tests;
 //! see `store_conformance::servers`. Arguments select parts: `get`, `put`, `take`, `far`,

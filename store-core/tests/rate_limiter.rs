@@ -52,17 +52,17 @@ async fn a_limiter_that_fails_closed_returns_the_error() {
 #[tokio::test]
 async fn a_limiter_that_fails_open_allows_only_during_an_outage() {
     let (limiter, server) = limiter();
-    let told = Arc::new(Mutex::new(Vec::new()));
+    let outcomes = Arc::new(Mutex::new(Vec::new()));
     let limiter = limiter.fail_open(true).audit({
-        let told = Arc::clone(&told);
+        let outcomes = Arc::clone(&outcomes);
         move |event| {
-            let told_of = match event.outcome {
+            let outcome = match event.outcome {
                 Outcome::Allowed { .. } => "allowed",
                 Outcome::Denied { .. } => "denied",
                 Outcome::FailedOpen(_) => "failed open",
                 _ => "something else",
             };
-            told.lock().expect("no panics").push(told_of);
+            outcomes.lock().expect("no panics").push(outcome);
         }
     });
     assert!(limiter.take("k", 2).await.unwrap().is_allowed());
@@ -83,7 +83,7 @@ async fn a_limiter_that_fails_open_allows_only_during_an_outage() {
         "allowed",
         "denied",
     ];
-    assert_eq!(*told.lock().unwrap(), expected);
+    assert_eq!(*outcomes.lock().unwrap(), expected);
 }
 
 #[tokio::test]

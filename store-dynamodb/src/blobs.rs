@@ -89,7 +89,7 @@ impl Expiring {
         match outcome(sent, "keep")? {
             Ok(_) => Ok(()),
             Err(_) => {
-                let advice = "the write took longer than its chunks live, so nothing was \
+                let advice = "the write took longer than unpublished chunks are stored, so nothing was \
                               published; see DynamoDbBuilder::orphans_expire";
                 Err(Error::new(ErrorKind::Superseded, advice)
                     .with_backend(BACKEND)

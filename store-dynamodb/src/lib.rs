@@ -306,8 +306,8 @@ impl DynamoDbStore {
         collections::register(&**self.store.records(), &self.collections).await
     }
 
-    /// Closes the store, as [`Store::close`] says. The application's own
-    /// client stays usable.
+    /// Closes the store, see [`Store::close`]. A client that the application owns stays
+    /// open.
     ///
     /// # Errors
     /// None. It returns a `Result` because other backends can fail.

@@ -138,7 +138,7 @@ fn check(name: &str, table: &TableDescription) -> Result<()> {
     let expected = SHAPE.map(|(name, place)| shown(name, &place, "S"));
     if found != expected {
         return Err(config(format!(
-            "the table {name} has the {}, and this store's has the {}; name another table, \
+            "the table {name} has the {}, but this store needs the {}; name another table, \
              which setup will create",
             found.join(" and "),
             expected.join(" and ")
@@ -146,7 +146,7 @@ fn check(name: &str, table: &TableDescription) -> Result<()> {
     }
     if !table.local_secondary_indexes().is_empty() {
         return Err(config(format!(
-            "the table {name} has a local index, which bounds its partitions to 10 GB; \
+            "the table {name} has a local index, which limits its partitions to 10 GB; \
              name another table, which setup will create"
         )));
     }
@@ -171,7 +171,7 @@ async fn expire(shared: &Shared) -> Result<()> {
         return match current.attribute_name() {
             Some(TTL) => Ok(()),
             other => Err(config(format!(
-                "the table {} removes items by the attribute `{}`, and this store's by `{TTL}`; \
+                "the table {} removes items by the attribute `{}`, but this store needs `{TTL}`; \
                  name another table, which setup will create",
                 shared.table,
                 other.unwrap_or_default()

@@ -133,7 +133,7 @@ impl MemoryStore {
         }
     }
 
-    /// Closes the store, as [`RecordStore::close`] says.
+    /// Closes the store, see [`RecordStore::close`].
     ///
     /// # Errors
     /// None. It returns a `Result` because other backends can fail.

@@ -37,19 +37,19 @@ BEGIN
         COMMENT ON TABLE {schema}.%1$I IS
             'Records. Change them only through {schema}.commit_to_%1$s or {schema}.commit_many, '
             'which hold the partition''s lock.';
-        COMMENT ON COLUMN {schema}.%1$I.collection IS 'What kind of record this is.';
+        COMMENT ON COLUMN {schema}.%1$I.collection IS 'The collection of the record.';
         COMMENT ON COLUMN {schema}.%1$I.partition IS
             'The unit of atomicity; a commit changes one partition.';
         COMMENT ON COLUMN {schema}.%1$I.id IS
             'The name within partition and collection, in bytewise order.';
         COMMENT ON COLUMN {schema}.%1$I.version IS
-            'Identifies the commit that wrote the record; never reused.';
+            'Identifies the commit that wrote the record. Never reused.';
         COMMENT ON COLUMN {schema}.%1$I.expires_at IS
-            'From then on the record counts as absent: nanoseconds since 1970. '
+            'When the record expires, in nanoseconds since 1970. '
             '{schema}.moment() converts it to a timestamp.';
         COMMENT ON COLUMN {schema}.%1$I.size IS 'The bytes of the body, by which pages are bounded.';
         COMMENT ON COLUMN {schema}.%1$I.body IS 'The body, if it is JSON, exactly as it was written.';
-        COMMENT ON COLUMN {schema}.%1$I.bytes IS 'The body, if it is plain bytes.'
+        COMMENT ON COLUMN {schema}.%1$I.bytes IS 'The body, if it is not JSON.'
         $ddl$, p_name, p_name || '_expiry');
 END
 $create$;

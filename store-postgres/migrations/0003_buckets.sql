@@ -19,7 +19,7 @@ CREATE TABLE {schema}.buckets (
 ) WITH (fillfactor = 70);
 COMMENT ON TABLE {schema}.buckets IS
     'Rate limits as stored; the view rate_limits shows them. A quota without a row is full.';
-COMMENT ON COLUMN {schema}.buckets.key IS 'The limit''s key: UTF-8, any character.';
+COMMENT ON COLUMN {schema}.buckets.key IS 'The limit''s key, encoded as UTF-8.';
 COMMENT ON COLUMN {schema}.buckets.quota IS 'The quota''s name.';
 COMMENT ON COLUMN {schema}.buckets.tat IS
     'When the bucket will be full, in nanoseconds since 1970, if a take wrote it.';
@@ -27,7 +27,7 @@ COMMENT ON COLUMN {schema}.buckets.tokens IS 'The tokens, if a closure wrote the
 COMMENT ON COLUMN {schema}.buckets.last_refill IS
     'When these tokens were counted, in nanoseconds since 1970.';
 COMMENT ON COLUMN {schema}.buckets.expires_at IS
-    'From then on the bucket is full, in nanoseconds since 1970.';
+    'When the bucket will certainly be full, in nanoseconds since 1970.';
 
 CREATE FUNCTION {schema}.lock_of_bucket(key bytea) RETURNS bigint
 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE

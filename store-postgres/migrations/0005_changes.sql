@@ -62,4 +62,4 @@ BEGIN
 END
 $apply$;
 COMMENT ON FUNCTION {schema}.apply_announcing IS
-    'Begins or ends announcing changes, as the column announces of collections says. Called by setup.';
+    'Creates or drops the triggers, as the column announces of the table collections requires. Called by setup.';

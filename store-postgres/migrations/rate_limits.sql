@@ -13,10 +13,10 @@ CREATE VIEW {schema}.rate_limits AS SELECT
     {schema}.moment(expires_at) AS expired_after
 FROM {schema}.buckets;
 COMMENT ON VIEW {schema}.rate_limits IS
-    'Rate limits in use. full_at: when the bucket will be full, if a take wrote it; tokens: what is in it, if a closure did.';
+    'Rate limits in use. full_at: when the bucket will be full, if a take wrote it; tokens: its content, if a closure wrote it.';
 COMMENT ON COLUMN {schema}.rate_limits.key IS 'The key of the limit.';
 COMMENT ON COLUMN {schema}.rate_limits.quota IS 'The name of the quota.';
 COMMENT ON COLUMN {schema}.rate_limits.full_at IS 'When the bucket will be full, if a take wrote it.';
 COMMENT ON COLUMN {schema}.rate_limits.tokens IS 'The tokens in the bucket, if a closure wrote it.';
 COMMENT ON COLUMN {schema}.rate_limits.tokens_counted_at IS 'When these tokens were counted.';
-COMMENT ON COLUMN {schema}.rate_limits.expired_after IS 'From then on the bucket counts as absent; null for never.';
+COMMENT ON COLUMN {schema}.rate_limits.expired_after IS 'When the bucket expires; null for never.';

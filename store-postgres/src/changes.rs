@@ -142,8 +142,8 @@ impl NoticeSource for Channel {
     /// listener is connected to another database.
     fn unproven(&self) -> Error {
         config(
-            "no notice is received on the connection that listens: it leads through a pooler in \
-             transaction mode, or to another database; name the server itself in \
+            "the listening connection receives no notices: it leads through a pooler in \
+             transaction mode, or to another database; give the server's own URL in \
              PostgresBuilder::listener_url",
         )
     }

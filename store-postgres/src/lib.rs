@@ -266,8 +266,8 @@ impl PostgresStore {
         self.records.shared().server_version()
     }
 
-    /// Closes the store, as [`Store::close`] says. A pool that the application owns
-    /// stays open.
+    /// Closes the store, see [`Store::close`]. A pool that the application owns stays
+    /// open.
     ///
     /// # Errors
     /// None. It returns a `Result` because other backends can fail.

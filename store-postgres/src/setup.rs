@@ -119,8 +119,8 @@ impl Plan {
             return Err(Error::new(
                 ErrorKind::Config,
                 format!(
-                    "the schema is of version {made} and this program knows {}; \
-                     a newer program made it, run a newer version here too",
+                    "the schema has version {made}, but this program knows only {}; \
+                     a newer program created it, so upgrade this program",
                     MIGRATIONS.len()
                 ),
             )

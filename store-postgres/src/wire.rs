@@ -113,7 +113,7 @@ fn body_bytes(row: &PgRow, index: usize) -> Result<Option<Bytes>> {
 
 fn unexpected() -> Error {
     Error::corrupt(
-        "the server's answer does not have the expected columns; \
+        "the server's reply does not have the expected columns; \
          was the schema changed by hand?",
     )
 }

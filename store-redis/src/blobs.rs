@@ -65,7 +65,7 @@ impl ProvisionalChunks for Expiring {
             answer => answer?,
         };
         if answer != Value::Nil {
-            let advice = "the write took longer than its chunks are stored, so nothing was \
+            let advice = "the write took longer than unpublished chunks are stored, so nothing was \
                           published; see RedisBuilder::orphans_expire";
             return Err(Error::new(ErrorKind::Superseded, advice)
                 .with_backend(BACKEND)

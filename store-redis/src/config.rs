@@ -168,7 +168,7 @@ impl RedisBuilder {
         self
     }
 
-    /// Which certificate authorities to trust beside the system's, or instead of
+    /// Which certificate authorities to trust in addition to the system's, or instead of
     /// them. The URL must begin with `rediss:`.
     pub fn tls(mut self, tls: Tls) -> Self {
         self.tls = tls;

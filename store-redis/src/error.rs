@@ -207,8 +207,8 @@ fn by_kind(kind: ServerErrorKind) -> Class {
             later("the server is still loading its data; nothing was written, try again")
         }
         Moved | Ask | TryAgain => later(
-            "the cluster is moving what the call needs; nothing was written, try again; \
-                 if it lasts, ask redis-cli --cluster check",
+            "the cluster is moving keys that the call needs; nothing was written, try again; \
+                 if it lasts, run redis-cli --cluster check",
         ),
         ClusterDown | MasterDown => {
             later("the cluster cannot serve this now; nothing was written, try again")

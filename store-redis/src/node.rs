@@ -23,7 +23,8 @@ pub(crate) struct Node {
     pub(crate) name: String,
     target: Target,
     calls: Slot,
-    /// For commits that wait for replicas: they delay what is sent after them.
+    /// A separate connection for commits that wait for replicas, because they delay the
+    /// commands that follow.
     waiting: Slot,
 }
 

@@ -27,8 +27,8 @@ pub(crate) struct Own {
 fn check_scheme(url: &StoreUrl) -> Result<()> {
     if url.scheme().ends_with("+sentinel") {
         return Err(config(
-            "Sentinel is not supported; name the servers themselves, as in redis://a:6379,b:6379, \
-             of which the primary is used, or an address that follows the primary",
+            "Sentinel is not supported; name the servers, as in redis://a:6379,b:6379, of which the \
+             primary is used, or an address that follows the primary",
         ));
     }
     url.expect_scheme(SCHEMES)

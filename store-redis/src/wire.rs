@@ -178,7 +178,7 @@ fn unreadable() -> Error {
     .with_backend(BACKEND)
 }
 
-/// The error for a reply of an unexpected form.
+/// The error for a reply with an unexpected format.
 pub(crate) fn unexpected() -> Error {
     Error::corrupt("the server's reply does not have the format that the command returns")
         .with_backend(BACKEND)

@@ -58,7 +58,7 @@ impl S3Builder {
         };
         if url.scheme() == "file" {
             return Err(config(
-                "a file system cannot replace a file only if it is unchanged, which every commit \
+                "a file system cannot replace a file only if it is unchanged, which each commit \
                  needs; use s3://, or memory:// for tests",
             ));
         }

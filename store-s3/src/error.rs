@@ -91,8 +91,8 @@ fn classify(e: &object_store::Error, effect: Effect) -> Class {
         object_store::Error::PermissionDenied { .. } => (
             PermissionDenied,
             Retry::Never,
-            "the server refused: the credentials are wrong, or may not do this; grant what the \
-             crate's documentation lists",
+            "the server refused the request: the credentials are wrong or lack a right; grant the \
+             rights that the crate's documentation lists",
         ),
         object_store::Error::Unauthenticated { .. } => (
             Unauthenticated,

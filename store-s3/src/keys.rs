@@ -2,11 +2,11 @@
 //!
 //! ```text
 //! records/users/=acme/=alice      a record
-//! transactions/0f…                a commit of several records, while it is under way
-//! blobs/=reports/=2030.2Fq1..csv  what is known of an object, and its content if that is small
-//! content/0f…/0                   its content otherwise
-//! reclaim/17f0….0f….u             a note to look after content, by the time when
-//! setup                           what `setup` found out about the server
+//! transactions/0f…                a commit of several records, while it is in progress
+//! blobs/=reports/=2030.2Fq1..csv  the pointer of an object, and its content if that is small
+//! content/0f…/0                   larger content
+//! reclaim/17f0….0f….u             a note of content that may have to be freed, named by the time
+//! setup                           the result of `setup`
 //! ```
 //!
 //! Each name begins with the store's prefix. An id and a partition are one segment each,

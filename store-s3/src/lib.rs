@@ -303,8 +303,8 @@ impl S3Store {
         collections::register(&**self.store.records(), &self.collections).await
     }
 
-    /// Closes the store, as [`Store::close`] says. A client that the application owns
-    /// stays open.
+    /// Closes the store, see [`Store::close`]. A client that the application owns stays
+    /// open.
     ///
     /// # Errors
     /// None. It returns a `Result` because other backends can fail.

@@ -53,8 +53,8 @@ impl Fault {
             Self::RacesCreate => "executes several concurrent puts with If-None-Match",
             Self::RacesReplace => "executes several concurrent puts with If-Match",
             Self::ListsInNoOrder => {
-                "does not list at once and in order what was put, as directory buckets (S3 \
-                 Express One Zone) do not"
+                "does not list new objects immediately and in order, like directory buckets (S3 \
+                 Express One Zone)"
             }
         }
     }
@@ -80,8 +80,8 @@ impl Marker {
             return Ok(());
         };
         Err(config(format!(
-            "{place} cannot hold a store: it {}; use a server that does, then remove the object \
-             `setup` below the store's prefix",
+            "{place} cannot be used for a store: it {}; use another server. If the server was \
+             changed, remove the object `setup` below the store's prefix",
             fault.text()
         )))
     }

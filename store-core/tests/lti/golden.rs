@@ -108,7 +108,7 @@ async fn what_is_written_has_the_released_form() {
     assert_eq!(
         masked(written.clone()),
         masked(released),
-        "a stored form changed: keep reading the old one, and release this beside it:\n{written:#}"
+        "a stored format changed: keep reading the old one, and add the new one as a second golden file:\n{written:#}"
     );
 }
 

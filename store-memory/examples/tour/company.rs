@@ -44,7 +44,7 @@ pub async fn chapter(screen: &Screen, store: &Store) -> Tour {
         .ok_or("a promise was broken: a quota of three holds")?;
     must(
         fourth.is(ErrorKind::LimitExceeded),
-        "a quota says that it was reached",
+        "a quota reports that it was reached",
     )?;
     screen.no("no fourth user", "Acme's quota is three");
 

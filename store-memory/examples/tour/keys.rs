@@ -49,7 +49,7 @@ pub async fn chapter(screen: &Screen, store: &Store) -> Tour {
         "a disabled key is refused",
     )?;
     screen.no(
-        "disabled, and refused at once",
+        "disabled, and refused immediately",
         format!("HTTP {}", http_answer(&disabled).status),
     );
 
