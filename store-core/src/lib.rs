@@ -74,7 +74,8 @@
 //! - **R7** An outage is an error, never an absence, and [`Retry`] says whether
 //!   the write certainly did not happen or may have happened.
 //! - **R8** A dropped future leaves its write wholly done or wholly not, and the
-//!   store usable.
+//!   store usable. A dropped commit may be applied later; expect a version where
+//!   that matters.
 //! - **R9** No secret is printed, and none is stored in clear.
 //! - **R10** `close` is idempotent and final, waits for background work, and
 //!   leaves a client open that the application owns.

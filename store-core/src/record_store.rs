@@ -29,7 +29,9 @@ use crate::scan::{Records, Scan};
 /// - **Outages**: an outage is an error, never an absence, and its
 ///   [`Retry`](crate::Retry) says whether the write surely did not happen (R7).
 /// - **Cancellation**: a dropped future leaves the write wholly done or wholly
-///   not, and the store usable (R8).
+///   not, and the store usable (R8). Its request may still be on the way to the
+///   server, so a commit of [`Expect::Any`](crate::Expect::Any) that was dropped can
+///   overwrite a later one that was acknowledged; expect a version where this matters.
 ///
 /// Limits (R6) were checked when the arguments were made.
 ///

@@ -129,7 +129,7 @@ async fn what_this_release_writes_has_the_golden_form() {
 
     // The sweep finds and frees the content by the note.
     clock.advance(Duration::from_secs(300));
-    assert_eq!(store.blobs().sweep_all().await.unwrap(), 1);
+    assert_eq!(store.blobs().sweep_all().await.unwrap().removed, 1);
     for chunk in golden["chunks"].as_array().unwrap() {
         let [partition, id] = [0, 1].map(|i| chunk[i].as_str().unwrap());
         let at = RecordRef::new(partition, BLOB_CHUNKS, id).unwrap();

@@ -33,7 +33,7 @@ async fn chunks_are_written_once_and_removed_without_a_transaction(place: Place)
     blobs.delete(at).await?;
     clock.advance(Duration::from_secs(7200));
     inject.requests();
-    assert_eq!(blobs.sweep_all().await?, 1);
+    assert_eq!(blobs.sweep_all().await?.removed, 1);
     assert_eq!(inject.operations("TransactWriteItems"), 0);
     // One for each of the sixteen partitions.
     assert_eq!(inject.operations("BatchWriteItem"), 16);

@@ -215,17 +215,21 @@ async fn what_a_killed_writer_left_is_swept_by_age_and_not_before(place: Place) 
     // As a process that is killed leaves it: nothing of it ever runs again.
     std::mem::forget(written(&killed, content(1, LARGE)).await?);
     for _ in 0..2 {
-        assert_eq!(store.blobs().sweep_all().await?, 0, "it may go on");
+        assert_eq!(store.blobs().sweep_all().await?.removed, 0, "it may go on");
         assert_eq!(uploads(&place).await?, 1);
         // The lease is over, and so is the time that others are given.
         clock.advance(Duration::from_secs(1800));
     }
     clock.advance(Duration::from_secs(299));
-    assert_eq!(store.blobs().sweep_all().await?, 0, "it may go on");
+    assert_eq!(store.blobs().sweep_all().await?.removed, 0, "it may go on");
     clock.advance(Duration::from_secs(1));
-    assert_eq!(store.blobs().sweep_all().await?, 1, "now its time is over");
+    assert_eq!(
+        store.blobs().sweep_all().await?.removed,
+        1,
+        "now its time is over"
+    );
     assert_eq!(uploads(&place).await?, 0);
-    assert_eq!(store.blobs().sweep_all().await?, 0, "and only once");
+    assert_eq!(store.blobs().sweep_all().await?.removed, 0, "and only once");
     let driver = harness::driver(&place.url).build()?;
     let names = names(&driver, &place.prefix).await?;
     assert_eq!(tally(&names), [1, 0, 0], "{names:?}");
@@ -242,21 +246,21 @@ async fn a_reader_keeps_its_publication_until_its_grace_is_over(place: Place) ->
     let mut late = store.blobs().open(at(), all).await?.expect("put").reader;
     put(&store, content(2, LARGE)).await?.published()?;
     clock.advance(Duration::from_secs(299));
-    assert_eq!(store.blobs().sweep_all().await?, 0);
+    assert_eq!(store.blobs().sweep_all().await?.removed, 0);
     let mut found = Vec::new();
     while let Some(piece) = early.next().await? {
         found.extend_from_slice(&piece);
     }
     assert!(found == bytes, "to the last byte");
     clock.advance(Duration::from_secs(1));
-    assert_eq!(store.blobs().sweep_all().await?, 1);
+    assert_eq!(store.blobs().sweep_all().await?.removed, 1);
     for _ in 0..2 {
         let error = late.next().await.expect_err("its content was freed");
         assert_eq!(error.kind(), ErrorKind::Superseded, "{error:?}");
     }
     // What is in use is not looked at.
     clock.advance(A_DAY);
-    assert_eq!(store.blobs().sweep_all().await?, 0);
+    assert_eq!(store.blobs().sweep_all().await?.removed, 0);
     assert_eq!(read(&store).await?, Some(content(2, LARGE)));
     let driver = harness::driver(&place.url).build()?;
     let names = names(&driver, &place.prefix).await?;

@@ -10,6 +10,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use crate::backend::event;
 use crate::error::{Error, ErrorKind, Result, Retry};
 use crate::page::Items;
+use crate::record_store::Swept;
 
 use super::{
     Blob, BlobEntry, BlobList, BlobReader, BlobRef, BlobSink, BlobStat, BlobStore, BlobSweeper,
@@ -147,18 +148,18 @@ pub trait BlobStoreExt: BlobStore {
         BlobSweeper::start(self, period)
     }
 
-    /// Sweeps until nothing is due; returns for how many contents. See
-    /// [`BlobStoreExt::sweep_every`] for doing so at intervals.
+    /// Sweeps until nothing is due. Returns how many contents were freed, and when the
+    /// next one is due. See [`BlobStoreExt::sweep_every`] for doing so at intervals.
     ///
     /// # Errors
     /// The store's own. What was swept stays swept.
-    async fn sweep_all(&self) -> Result<u64> {
+    async fn sweep_all(&self) -> Result<Swept> {
         let mut removed = 0;
         loop {
             let swept = self.sweep().await?;
             removed += swept.removed;
             if !swept.more {
-                return Ok(removed);
+                return Ok(Swept { removed, ..swept });
             }
         }
     }

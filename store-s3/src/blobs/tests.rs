@@ -66,7 +66,7 @@ async fn content_of_more_parts_than_an_upload_takes_is_several_objects() -> Resu
         }
         assert!(store.delete(at()).await?);
         clock.advance(Duration::from_secs(300));
-        assert_eq!(store.sweep_all().await?, 1, "{length}");
+        assert_eq!(store.sweep_all().await?.removed, 1, "{length}");
         assert_eq!(contents(&bucket).await, 0, "{length}");
     }
     Ok(())
@@ -82,13 +82,13 @@ async fn an_aborted_write_leaves_no_object() -> Result<()> {
             sink.write(piece.to_vec().into()).await?;
             // The lease is renewed half-way, and the notes with it.
             clock.advance(Duration::from_secs(100));
-            assert_eq!(store.sweep_all().await?, 0, "it goes on");
+            assert_eq!(store.sweep_all().await?.removed, 0, "it goes on");
         }
         assert_eq!(contents(&bucket).await, 4);
         if abandoned {
             std::mem::forget(sink);
             clock.advance(Duration::from_secs(3600 + 300));
-            assert_eq!(store.sweep_all().await?, 1);
+            assert_eq!(store.sweep_all().await?.removed, 1);
         } else {
             sink.abort().await?;
         }

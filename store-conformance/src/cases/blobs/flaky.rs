@@ -104,6 +104,11 @@ impl RecordLayer for Flaky {
         let lost = self.call()?;
         answered(self.inner.commit(batch).await?, lost)
     }
+
+    /// The store under test stays open, so that a case can look at what is left.
+    async fn close(&self) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// Records on whose server the first chunk arrives late: its writer gets no reply.

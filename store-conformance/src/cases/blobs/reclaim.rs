@@ -1,13 +1,17 @@
 //! Content that no reader can reach is freed, and nothing else.
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use store_core::blobs::{
     BLOB_CHUNKS, BLOB_RECLAIM, BLOBS, BlobSink, BlobStoreExt, OpenOptions, Publication,
 };
-use store_core::{BlobStore, Clock, Collection, Scan, Store};
+use store_core::{BlobStore, Clock, Collection, ErrorKind, Scan, Store};
 
+use super::flaky::{Flaky, Outage};
 use super::tools::{
     CHUNK, Given, LARGE, LONG, SEVERAL_CHUNKS, content, drain, holds, holds_none, named, object,
     put, seeded, superseded, sweep, written,
@@ -37,6 +41,9 @@ pub(super) fn store_cases() -> Vec<Case<Store>> {
     vec![
         case!(nothing_is_left_of_deleted_objects, "50", "49"),
         case!(an_aborted_write_frees_its_content_at_once, "50"),
+        case!(a_close_waits_until_a_dropped_write_is_freed, "50", "R10").needs("close", |given| {
+            Box::pin(a_close_of_objects_in_records_waits(given))
+        }),
     ]
 }
 
@@ -73,6 +80,42 @@ async fn a_dropped_sink_frees_its_content(harness: Given) -> CaseResult {
     Ok(())
 }
 
+/// Nothing is left to the sweep of another process, which would free it much later.
+async fn a_close_waits_until_a_dropped_write_is_freed(
+    harness: Arc<dyn Harness<Store>>,
+) -> CaseResult {
+    a_close_of_objects_in_records_waits(Arc::clone(&harness)).await?;
+    let opened = harness.open(()).await?;
+    let blobs = opened.first.blobs();
+    drop(written(blobs, object(), seeded(1), &content(1, LONG)).await?);
+    opened.first.close().await?;
+    match opened.second.blobs().sweep().await {
+        // Both handles are of one opened store.
+        Err(error) if error.is(ErrorKind::Closed) => {}
+        swept => assert_eq!(swept?.next_due, None, "it waits for a sweep"),
+    }
+    Ok(())
+}
+
+/// The same for the standard implementation over the records of the backend. What the
+/// first of two closes waits for, the second one waits for too.
+async fn a_close_of_objects_in_records_waits(harness: Arc<dyn Harness<Store>>) -> CaseResult {
+    let opened = harness.open(()).await?;
+    for closes in [1, 2] {
+        let blobs = Flaky::over(&opened.first, Outage::Never).blobs();
+        drop(written(&blobs, object(), seeded(1), &content(1, LONG)).await?);
+        if closes == 2 {
+            // Begins to wait and gives up.
+            let mut given_up = pin!(blobs.close());
+            let _ = poll_fn(|cx| Poll::Ready(given_up.as_mut().poll(cx))).await;
+        }
+        blobs.close().await?;
+        let next_due = blobs.sweep().await?.next_due;
+        assert_eq!(next_due, None, "it waits for a sweep");
+    }
+    Ok(())
+}
+
 async fn two_sweeps_at_once_count_each_content_once(harness: Given) -> CaseResult {
     let opened = harness.open(()).await?;
     for round in 0..4 {
@@ -101,8 +144,11 @@ async fn a_sweep_reports_when_the_next_content_is_due(harness: Given) -> CaseRes
     put(&opened.first, object(), seeded(1), &content(1, LARGE)).await?;
     assert_eq!(opened.first.sweep().await?.next_due, None, "it is in use");
     opened.first.delete(object()).await?;
-    let due = opened.second.sweep().await?.next_due;
-    let due = due.ok_or("deleted content waits for its readers")?;
+    let swept = opened.second.sweep_all().await?;
+    assert_eq!(swept, opened.second.sweep().await?);
+    let due = swept
+        .next_due
+        .ok_or("deleted content waits for its readers")?;
     let now = opened.clock.now();
     assert!(due > now, "{due:?} is over");
     opened.clock.advance(due.since(now));

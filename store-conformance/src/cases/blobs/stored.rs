@@ -143,7 +143,7 @@ async fn a_sweep_reports_notes_of_a_newer_release_and_frees_the_others(
         );
         let note = all(store, BLOB_RECLAIM).await?.pop().expect("it is left");
         edit(store, &note, |note| *note = was).await?;
-        assert_eq!(blobs.sweep_all().await?, 1, "by the newer release");
+        assert_eq!(blobs.sweep_all().await?.removed, 1, "by the newer release");
         assert_eq!(usage(store).await?.0, before, "nothing is left");
     }
     // A pointer of a newer release protects its content.
@@ -161,7 +161,7 @@ async fn a_sweep_reports_notes_of_a_newer_release_and_frees_the_others(
     assert_eq!(usage(store).await?.0, before, "nothing was freed");
     let pointer = all(store, BLOBS).await?.pop().expect("the object's record");
     edit(store, &pointer, |pointer| pointer["format"] = json!(1)).await?;
-    assert_eq!(blobs.sweep_all().await?, 1);
+    assert_eq!(blobs.sweep_all().await?.removed, 1);
     holds([&blobs], object(), &bytes).await?;
     Ok(())
 }
@@ -182,7 +182,7 @@ async fn content_of_more_chunks_than_a_commit_takes_is_freed_whole(
     assert_eq!(usage(store).await?.0, before.0 + 1 + CHUNKS);
     blobs.delete(object()).await?;
     opened.clock.advance(A_DAY);
-    assert_eq!(blobs.sweep_all().await?, 1);
+    assert_eq!(blobs.sweep_all().await?.removed, 1);
     assert_eq!(usage(store).await?, before, "not a chunk is left");
     Ok(())
 }

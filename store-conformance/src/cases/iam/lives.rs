@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use store_core::entity::{EntityStore, EntityStoreExt, Listing, Tags};
+use store_core::entity::{EntityStore, EntityStoreExt, Listing, MAX_ENTITY_NAME, Tags};
 use store_core::iam::{Group, IamStore, InlinePolicy, Policy, Principal, PrincipalStore, User};
 use store_core::{ErrorKind, PageRequest, Result};
 
@@ -228,7 +228,11 @@ async fn a_rename_to_a_held_name_is_refused(harness: Iam) -> CaseResult {
     assert_eq!(kind(rename("ada", "bob").await), ErrorKind::AlreadyExists);
     assert_eq!(kind(rename("eve", "new").await), ErrorKind::NotFound);
     assert_eq!(kind(rename("eve", "eve").await), ErrorKind::NotFound);
-    assert_eq!(kind(rename("ada", "").await), ErrorKind::InvalidInput);
+    let long = "n".repeat(MAX_ENTITY_NAME + 1);
+    for wrong in ["", "a\0b", "a\nb", "a\u{85}", " a", "a ", &long] {
+        let answer = rename("ada", wrong).await;
+        assert_eq!(kind(answer), ErrorKind::InvalidInput, "{wrong:?}");
+    }
     assert_eq!(rename("ada", "ada").await?.name, "ada");
     has::<User>(&first, "ada", true).await?;
     has::<User>(&first, "bob", false).await

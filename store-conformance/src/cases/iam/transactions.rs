@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use store_core::entity::{EntityStore, EntityStoreExt, Listing, Tags};
-use store_core::iam::{Iam as Handle, Policy, User};
+use store_core::iam::{Group, Iam as Handle, InlinePolicy, Policy, TenantTransaction, User};
 use store_core::{Error, ErrorKind, Result};
 
 use super::fixtures::{Everything, key, path};
@@ -21,6 +21,7 @@ pub(super) fn cases() -> Cases {
         case!(a_transaction_sees_what_it_wrote),
         case!(what_a_transaction_read_still_holds_when_it_commits),
         case!(a_transaction_answers_from_the_run_that_committed),
+        case!(a_transaction_refuses_what_a_handle_refuses),
         case!(a_transaction_of_too_many_records_writes_nothing),
     ];
     let refusal = |harness: Iam| Box::pin(transactions_are_refused(harness)) as _;
@@ -34,6 +35,40 @@ async fn transactions_are_refused(harness: Iam) -> CaseResult {
     let Opened { first, .. } = harness.open(Everything::named(&[], &[], &[])).await?;
     let answer = first.transact(&path("1"), &|_| Ok(())).await;
     assert_eq!(kind(answer), ErrorKind::Unsupported);
+    Ok(())
+}
+
+async fn a_transaction_refuses_what_a_handle_refuses(harness: Iam) -> CaseResult {
+    let fixtures = Everything::named(&["ada"], &["devs"], &["read"]);
+    let Opened { first, second, .. } = harness.open(fixtures).await?;
+    let tenant = Handle::over(first).tenant(&path("1"));
+    let work: [fn(&mut TenantTransaction<'_>) -> Result<()>; 8] = [
+        |tx| tx.create(User::new("")).map(drop),
+        |tx| tx.create(User::new("a\nb")).map(drop),
+        |tx| tx.create(Policy::new("empty", "")).map(drop),
+        |tx| tx.rename::<User>("ada", " ada").map(drop),
+        |tx| tx.put_inline_policy::<User>("ada", InlinePolicy::new("own", "")),
+        |tx| tx.put_inline_policy::<User>("ada", InlinePolicy::new("", "{}")),
+        |tx| tx.put_inline_policy::<Group>("devs", InlinePolicy::new("own ", "{}")),
+        |tx| {
+            let no_path = |user: &mut User| {
+                user.path = "eng".into();
+                Ok(())
+            };
+            tx.update("ada", no_path).map(drop)
+        },
+    ];
+    for (number, work) in work.into_iter().enumerate() {
+        let refused = tenant
+            .transaction(|tx| {
+                tx.create(User::new("new"))?;
+                work(tx)
+            })
+            .await;
+        assert_eq!(kind(refused), ErrorKind::InvalidInput, "{number}");
+        let new = EntityStore::<User>::get(&*second, &key("new")).await?;
+        assert!(new.is_none(), "{number}");
+    }
     Ok(())
 }
 

@@ -49,6 +49,7 @@ enum Flaw {
     GivesEmptyPages,
     StoresBytesAsText,
     StoresNumbersAsFloats,
+    PrintsNumbersInFull,
     CutsDeepValues,
     StoresOnlyChangedFields,
     MergesOnOverwrite,
@@ -271,6 +272,11 @@ pub fn all() -> Vec<Mutant> {
             StoresBytesAsText,
             "stores bytes as text",
             "any_bytes_are_returned_unchanged"
+        ),
+        flaw!(
+            PrintsNumbersInFull,
+            "prints every digit of a number that was written with an exponent",
+            "a_body_that_was_read_can_be_written_again"
         ),
         flaw!(
             StoresNumbersAsFloats,
