@@ -19,7 +19,7 @@ fn limiter() -> (RateLimiter, Arc<Outage>) {
     let records = Arc::clone(Store::from(memory).records());
     let server = Arc::new(Outage::new(records));
     let limits = RecordLimits::new(Arc::clone(&server) as _);
-    let quota = Quota::per_second(3).expect("a good quota");
+    let quota = Quota::per_second(3).expect("a valid quota");
     (RateLimiter::over(Arc::new(limits), quota), server)
 }
 

@@ -348,7 +348,7 @@ mod tests {
              &timeout=500ms&connect_timeout=1s&grace=2min&scan_segments=99\
              &point_in_time_recovery=true&ca_file=/ca.pem",
         )
-        .expect("a good one");
+        .expect("a valid configuration");
         assert_eq!(builder.table_name(), "app");
         assert_eq!(builder.region.as_deref(), Some("eu-central-1"));
         assert_eq!(builder.endpoint.as_deref(), Some("http://[::1]:8000"));
@@ -359,7 +359,7 @@ mod tests {
         assert!(builder.point_in_time_recovery);
         assert_eq!(builder.tls, Tls::new().ca_file("/ca.pem"));
         assert_eq!(builder.credentials, Some(("id".into(), "se/cr@et+".into())));
-        let plain = read("dynamodb://").expect("all of it is optional");
+        let plain = read("dynamodb://").expect("every part is optional");
         assert_eq!(plain.table_name(), TABLE);
         assert_eq!(plain.credentials, None);
     }
@@ -367,7 +367,7 @@ mod tests {
     #[test]
     fn a_namespace_takes_precedence_over_the_urls_table() {
         let builder = read("dynamodb://app")
-            .expect("a good one")
+            .expect("a valid configuration")
             .namespace("other");
         assert_eq!(
             builder.resolved().expect("read twice").table_name(),

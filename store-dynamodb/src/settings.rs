@@ -95,11 +95,11 @@ mod tests {
         let text = r#"{"url": "dynamodb://?region=eu-central-1", "table": "app",
                        "endpoint": "http://id:hunter2@h", "timeout_ms": 7, "grace_ms": 9,
                        "tls": {"ca_file": "/ca.pem"}}"#;
-        let config: DynamoDbConfig = serde_json::from_str(text).expect("a good one");
+        let config: DynamoDbConfig = serde_json::from_str(text).expect("a valid configuration");
         assert!(!format!("{config:?}").contains("hunter2"));
         let builder = DynamoDbBuilder::from(config)
             .resolved()
-            .expect("a good one");
+            .expect("a valid configuration");
         assert_eq!(builder.table_name(), "app");
         assert_eq!(builder.region.as_deref(), Some("eu-central-1"));
         assert_eq!(builder.timeout, Duration::from_millis(7));

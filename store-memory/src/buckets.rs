@@ -364,7 +364,7 @@ mod tests {
     /// to the front and are replaced, changed and removed there.
     #[test]
     fn a_bucket_in_front_behaves_as_in_the_table() {
-        let quotas = QuotaSet::from(Quota::per_second(40).expect("a good quota"));
+        let quotas = QuotaSet::from(Quota::per_second(40).expect("a valid quota"));
         let mut buckets = Buckets::default();
         let mut reference = BTreeMap::<String, Bucket>::new();
         let (mut now, mut dice) = (Timestamp::from_seconds(1_000_000), 1u64);
@@ -379,7 +379,7 @@ mod tests {
             let hash = u64::from(key.as_bytes()[4]) % 3;
             for _ in 0..run {
                 now = now + Duration::from_millis(below(20));
-                let take = Take::new(&key, &quotas, 1, now).expect("a good take");
+                let take = Take::new(&key, &quotas, 1, now).expect("a valid take");
                 let expected = reference.get_mut(&key).map(|bucket| take.apply(bucket));
                 assert_eq!(buckets.take(hash, &take), expected);
             }

@@ -352,7 +352,8 @@ mod tests {
     #[test]
     fn a_configuration_file_sets_the_builders_options() {
         let text = r#"{"url": "memory://", "namespace": "app", "inline": 100, "timeout_ms": 7}"#;
-        let builder = S3Builder::from(serde_json::from_str::<S3Config>(text).expect("a good one"));
+        let builder =
+            S3Builder::from(serde_json::from_str::<S3Config>(text).expect("a valid configuration"));
         assert_eq!(builder.prefix.as_deref(), Some("app"));
         assert_eq!(builder.blobs.inline, 100);
         assert_eq!(builder.timeout, Duration::from_millis(7));

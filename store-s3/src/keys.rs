@@ -243,7 +243,7 @@ mod tests {
     const THINGS: Collection = Collection::new("things");
 
     fn space() -> Namespace {
-        Namespace::new("app/store").expect("a good prefix")
+        Namespace::new("app/store").expect("a valid prefix")
     }
 
     /// Every character that is special, its neighbours, and some beyond ASCII.

@@ -66,7 +66,9 @@ impl Marker {
     }
 
     fn encode(&self) -> Bytes {
-        serde_json::to_vec(self).expect("numbers and texts").into()
+        serde_json::to_vec(self)
+            .expect("the value contains only texts and numbers")
+            .into()
     }
 
     /// Whether the server offers an atomic `DELETE` with `If-Match`.

@@ -246,7 +246,7 @@ struct Tombstone {
 
 impl Tombstone {
     fn encode(&self) -> Bytes {
-        let mut object = serde_json::to_vec(self).expect("texts");
+        let mut object = serde_json::to_vec(self).expect("the value contains only texts");
         object.push(b'\n');
         object.into()
     }
@@ -294,7 +294,8 @@ fn object(at: Name<'_>, stored: &Stored, request: Option<Version>) -> Bytes {
     let bodies = || images.iter().flatten().map(|image| image.bytes());
     let room = 1024 + bodies().map(<[u8]>::len).sum::<usize>();
     let mut object = BytesMut::with_capacity(room);
-    serde_json::to_writer((&mut object).writer(), &head).expect("texts and numbers");
+    serde_json::to_writer((&mut object).writer(), &head)
+        .expect("the value contains only texts and numbers");
     object.put_u8(b'\n');
     for body in bodies() {
         object.put_slice(body);
@@ -443,7 +444,9 @@ impl Transaction {
     }
 
     pub(crate) fn encode(&self) -> Bytes {
-        serde_json::to_vec(self).expect("texts and numbers").into()
+        serde_json::to_vec(self)
+            .expect("the value contains only texts and numbers")
+            .into()
     }
 
     pub(crate) fn decode(object: &[u8]) -> Result<Self> {

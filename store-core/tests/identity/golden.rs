@@ -22,7 +22,7 @@ fn collections() -> Vec<Collection> {
 }
 
 fn ring() -> KeyRing {
-    KeyRing::new("golden", *b"thirty-two bytes for this golden").expect("a good key")
+    KeyRing::new("golden", *b"thirty-two bytes for this golden").expect("a valid key")
 }
 
 const GOLDEN: &str = include_str!("../golden/identity_1.json");

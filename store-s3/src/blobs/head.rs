@@ -60,7 +60,8 @@ pub(super) fn encode(place: &Place, pointer: &mut Pointer) -> Bytes {
     };
     let room = 1024 + inline.as_ref().map_or(0, Bytes::len);
     let mut object = BytesMut::with_capacity(room);
-    serde_json::to_writer((&mut object).writer(), &head).expect("texts and numbers");
+    serde_json::to_writer((&mut object).writer(), &head)
+        .expect("the value contains only texts and numbers");
     object.put_u8(b'\n');
     if let Some(bytes) = inline {
         object.put_slice(&bytes);

@@ -127,7 +127,7 @@ fn encode(note: &Note, claimed: bool) -> bytes::Bytes {
     let note = note.clone();
     let object = NoteObject { claimed, note };
     serde_json::to_vec(&object)
-        .expect("texts and numbers")
+        .expect("the value contains only texts and numbers")
         .into()
 }
 

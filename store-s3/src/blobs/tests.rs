@@ -13,7 +13,7 @@ use crate::objects::Found;
 use crate::records::S3Records;
 
 fn at() -> BlobRef<'static> {
-    BlobRef::new("bucket", "a/b").expect("a good key")
+    BlobRef::new("bucket", "a/b").expect("a valid key")
 }
 
 fn content(length: usize) -> Vec<u8> {
