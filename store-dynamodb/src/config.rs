@@ -2,14 +2,11 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
-use store_core::config::{StoreUrl, Tls};
-use store_core::{
-    Capabilities, Clock, Collection, Durability, Result, Support, SystemClock, collections,
-};
+use store_core::config::{Settings, Source};
+use store_core::{Capabilities, Durability, Result, Support, collections};
 
 use crate::DynamoDbStore;
 use crate::collection_scan::MAX_SEGMENTS;
@@ -39,75 +36,71 @@ const TABLE: &str = "store";
 #[derive(Clone)]
 #[must_use = "a builder opens nothing until `connect`"]
 pub struct DynamoDbBuilder {
-    source: Source,
-    pub(crate) table: Option<String>,
+    pub(crate) common: Settings<Box<Client>>,
     pub(crate) region: Option<String>,
     pub(crate) endpoint: Option<String>,
     pub(crate) credentials: Option<(String, String)>,
-    pub(crate) tls: Tls,
-    pub(crate) clock: Arc<dyn Clock>,
     pub(crate) grace: Duration,
     pub(crate) segments: u32,
     pub(crate) spread: HashMap<String, u32>,
     pub(crate) orphans: Option<Duration>,
-    pub(crate) collections: Vec<Collection>,
     pub(crate) point_in_time_recovery: bool,
-    pub(crate) timeout: Duration,
-    pub(crate) connect_timeout: Duration,
-}
-
-#[derive(Clone)]
-enum Source {
-    None,
-    /// Parsed by `connect`, which reports errors.
-    Url(String),
-    Parsed(Box<StoreUrl>),
-    Client(Box<Client>),
 }
 
 impl Default for DynamoDbBuilder {
     fn default() -> Self {
+        let mut common = Settings::new(Duration::from_secs(5), Duration::from_secs(2));
+        common.collections = collections::all();
         Self {
-            source: Source::None,
-            table: None,
+            common,
             region: None,
             endpoint: None,
             credentials: None,
-            tls: Tls::new(),
-            clock: Arc::new(SystemClock),
             grace: Duration::from_secs(3600),
             segments: 4,
             spread: HashMap::new(),
             orphans: None,
-            collections: collections::all(),
             point_in_time_recovery: false,
-            timeout: Duration::from_secs(5),
-            connect_timeout: Duration::from_secs(2),
         }
     }
 }
 
 impl DynamoDbBuilder {
-    /// Where the table is: `dynamodb://id:secret@table?region=eu-central-1`.
-    ///
-    /// Every part except the scheme is optional. By default the table is `store`, and
-    /// credentials and region come from the environment. A `/` or `+` in a secret is
-    /// written as a percent escape.
-    ///
-    /// The options are `region`, `endpoint`, `timeout`, `connect_timeout`, `grace` (such
-    /// as `500ms` or `5s`), `scan_segments`, `point_in_time_recovery`, each equivalent to
-    /// the method of the same name, and `ca_file`, a [file of certificate
-    /// authorities](Tls::ca_file). They take precedence over the builder's options.
-    /// Unknown options are refused by `connect`.
-    pub fn url(mut self, url: impl Into<String>) -> Self {
-        self.source = Source::Url(url.into());
-        self
-    }
+    store_core::builder_methods! {
+        /// Where the table is: `dynamodb://id:secret@table?region=eu-central-1`.
+        ///
+        /// Every part except the scheme is optional. By default the table is `store`, and
+        /// credentials and region come from the environment. A `/` or `+` in a secret is
+        /// written as a percent escape.
+        ///
+        /// The options are `region`, `endpoint`, `timeout`, `connect_timeout`, `grace` (such
+        /// as `500ms` or `5s`), `scan_segments`, `point_in_time_recovery`, each equivalent to
+        /// the method of the same name, and `ca_file`, a [file of certificate
+        /// authorities](Tls::ca_file). They take precedence over the builder's options.
+        /// Unknown options are refused by `connect`.
+        url;
 
-    /// The same as [`url`](Self::url), for a URL that is already parsed.
-    pub fn store_url(mut self, url: StoreUrl) -> Self {
-        self.source = Source::Parsed(Box::new(url));
-        self
+        store_url;
+
+        /// The name of the store's table, instead of the URL's; `store` by default. The table
+        /// contains nothing else, so two namespaces are two tables.
+        namespace;
+
+        /// Declares a collection of the application. `setup` stores its flags, and refuses a
+        /// later declaration with other flags.
+        collection;
+
+        clock;
+
+        /// How long a call may wait for the server's answer, 5 s by default. A
+        /// commit or a take that takes longer is `Timeout` and ambiguous.
+        timeout;
+
+        /// How long to wait for a connection, 2 s by default.
+        connect_timeout;
+
+        /// Which certificate authorities to trust; the system's by default.
+        tls;
     }
 
     /// A client of the SDK, instead of URL, region, endpoint, credentials, TLS and
@@ -115,32 +108,13 @@ impl DynamoDbBuilder {
     /// retries off for writes, because a conditional write that the SDK sends again fails
     /// on its own success.
     pub fn client(mut self, client: Client) -> Self {
-        self.source = Source::Client(Box::new(client));
-        self
-    }
-
-    /// The name of the store's table, instead of the URL's; `store` by default. The table
-    /// contains nothing else, so two namespaces are two tables.
-    pub fn namespace(mut self, name: impl Into<String>) -> Self {
-        self.table = Some(name.into());
+        self.common.source = Source::Client(Box::new(client));
         self
     }
 
     /// The same as [`DynamoDbBuilder::namespace`], under DynamoDB's name for it.
     pub fn table(self, name: impl Into<String>) -> Self {
         self.namespace(name)
-    }
-
-    /// Declares a collection of the application. `setup` stores its flags, and refuses a
-    /// later declaration with other flags.
-    pub fn collection(self, collection: Collection) -> Self {
-        self.collections([collection])
-    }
-
-    /// The same for several collections.
-    pub fn collections(mut self, collections: impl IntoIterator<Item = Collection>) -> Self {
-        self.collections.extend(collections);
-        self
     }
 
     /// The region, instead of the one in the environment.
@@ -159,18 +133,6 @@ impl DynamoDbBuilder {
     /// The id and the secret of an access key, instead of those in the environment.
     pub fn credentials(mut self, id: impl Into<String>, secret: impl Into<String>) -> Self {
         self.credentials = Some((id.into(), secret.into()));
-        self
-    }
-
-    /// Which certificate authorities to trust; the system's by default.
-    pub fn tls(mut self, tls: Tls) -> Self {
-        self.tls = tls;
-        self
-    }
-
-    /// The clock that decides expiry and refill. The system clock by default.
-    pub fn clock(mut self, clock: impl Clock + 'static) -> Self {
-        self.clock = Arc::new(clock);
         self
     }
 
@@ -234,19 +196,6 @@ impl DynamoDbBuilder {
         self
     }
 
-    /// How long a call may wait for the server's answer, 5 s by default. A
-    /// commit or a take that takes longer is `Timeout` and ambiguous.
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = timeout;
-        self
-    }
-
-    /// How long to wait for a connection, 2 s by default.
-    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
-        self.connect_timeout = timeout;
-        self
-    }
-
     /// The capabilities of a store with these options.
     pub fn capabilities(&self) -> Capabilities {
         let mut capabilities = Capabilities::new(BACKEND);
@@ -274,14 +223,11 @@ impl DynamoDbBuilder {
 
     /// These options, combined with those of the URL.
     pub(crate) fn resolved(mut self) -> Result<Self> {
-        if let Source::Url(text) = &self.source {
-            self.source = Source::Parsed(Box::new(text.parse()?));
-        }
-        let Source::Parsed(url) = &self.source else {
+        let Some(url) = self.common.url()? else {
             return Ok(self);
         };
         let address = url::read(url)?;
-        self.table = self.table.or(address.table);
+        self.common.namespace = self.common.namespace.or(address.table);
         self.credentials = address.credentials.or(self.credentials);
         Ok(self.with(address.own))
     }
@@ -290,13 +236,12 @@ impl DynamoDbBuilder {
     pub(crate) fn with(mut self, own: Own) -> Self {
         self.region = own.region.or(self.region);
         self.endpoint = own.endpoint.or(self.endpoint);
-        self.timeout = own.timeout.unwrap_or(self.timeout);
-        self.connect_timeout = own.connect_timeout.unwrap_or(self.connect_timeout);
+        self.common.replace(own.common);
         self.grace = own.grace.unwrap_or(self.grace);
         let recovery = own.point_in_time_recovery;
         self.point_in_time_recovery = recovery.unwrap_or(self.point_in_time_recovery);
         if let Some(file) = own.ca_file {
-            self.tls = self.tls.ca_file(file);
+            self.common.tls = self.common.tls.ca_file(file);
         }
         match own.scan_segments {
             Some(segments) => self.scan_segments(segments),
@@ -306,12 +251,12 @@ impl DynamoDbBuilder {
 
     /// The name of the table.
     pub(crate) fn table_name(&self) -> &str {
-        self.table.as_deref().unwrap_or(TABLE)
+        self.common.namespace.as_deref().unwrap_or(TABLE)
     }
 
     /// The application's own client, if there is one.
     pub(crate) fn own_client(&self) -> Option<&Client> {
-        match &self.source {
+        match &self.common.source {
             Source::Client(client) => Some(client),
             _ => None,
         }
@@ -322,19 +267,17 @@ impl fmt::Debug for DynamoDbBuilder {
     /// Without URL, endpoint and credentials, which may hold a secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("DynamoDbBuilder")
-            .field("table", &self.table)
+            .field("common", &self.common)
             .field("region", &self.region)
-            .field("tls", &self.tls)
-            .field("clock", &self.clock)
             .field("grace", &self.grace)
-            .field("timeout", &self.timeout)
-            .field("connect_timeout", &self.connect_timeout)
             .finish_non_exhaustive()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use store_core::config::Tls;
+
     use super::*;
 
     fn read(url: &str) -> Result<DynamoDbBuilder> {
@@ -352,12 +295,12 @@ mod tests {
         assert_eq!(builder.table_name(), "app");
         assert_eq!(builder.region.as_deref(), Some("eu-central-1"));
         assert_eq!(builder.endpoint.as_deref(), Some("http://[::1]:8000"));
-        assert_eq!(builder.timeout, Duration::from_millis(500));
-        assert_eq!(builder.connect_timeout, Duration::from_secs(1));
+        assert_eq!(builder.common.timeout, Duration::from_millis(500));
+        assert_eq!(builder.common.connect_timeout, Duration::from_secs(1));
         assert_eq!(builder.grace, Duration::from_secs(120));
         assert_eq!(builder.segments, MAX_SEGMENTS);
         assert!(builder.point_in_time_recovery);
-        assert_eq!(builder.tls, Tls::new().ca_file("/ca.pem"));
+        assert_eq!(builder.common.tls, Tls::new().ca_file("/ca.pem"));
         assert_eq!(builder.credentials, Some(("id".into(), "se/cr@et+".into())));
         let plain = read("dynamodb://").expect("every part is optional");
         assert_eq!(plain.table_name(), TABLE);

@@ -95,8 +95,8 @@ impl DynamoDbBuilder {
             builder = builder.credentials_provider(own);
         }
         let timeouts = TimeoutConfig::builder()
-            .connect_timeout(self.connect_timeout)
-            .operation_attempt_timeout(self.timeout)
+            .connect_timeout(self.common.connect_timeout)
+            .operation_attempt_timeout(self.common.timeout)
             .build();
         let config = builder
             .http_client(http)
@@ -114,12 +114,12 @@ impl DynamoDbBuilder {
 
     /// The HTTP client for DynamoDB and for the service that issues credentials.
     fn http(&self) -> Result<SharedHttpClient> {
-        let named = self.tls.authorities()?;
+        let named = self.common.tls.authorities()?;
         let is_plain = |url: &String| url.starts_with("http://");
         if self.endpoint.as_ref().is_some_and(is_plain) && self.credentials.is_some() {
             return Ok(HttpBuilder::new().build_http());
         }
-        let mut trusted = TrustStore::empty().with_native_roots(!self.tls.only_this_ca);
+        let mut trusted = TrustStore::empty().with_native_roots(!self.common.tls.only_this_ca);
         if let Some(pem) = named {
             check_authorities(&pem)?;
             trusted = trusted.with_pem_certificate(pem);

@@ -288,7 +288,7 @@ impl DynamoDbStore {
             records,
             store,
             point_in_time_recovery: builder.point_in_time_recovery,
-            collections: builder.collections.into(),
+            collections: builder.common.collections.into(),
         })
     }
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use serde::Deserialize;
-use store_core::config::Tls;
+use store_core::config::{Overrides, Tls};
 
 use crate::DynamoDbBuilder;
 use crate::url::Own;
@@ -66,23 +66,21 @@ impl fmt::Debug for DynamoDbConfig {
 
 impl From<DynamoDbConfig> for DynamoDbBuilder {
     fn from(config: DynamoDbConfig) -> Self {
-        let mut builder = Self::default();
-        if let Some(url) = config.url {
-            builder = builder.url(url);
-        }
-        let own = Own {
+        Self::default().with(Own {
+            common: Overrides {
+                url: config.url,
+                namespace: config.namespace,
+                timeout: config.timeout_ms.map(Duration::from_millis),
+                connect_timeout: config.connect_timeout_ms.map(Duration::from_millis),
+                tls: config.tls,
+            },
             region: config.region,
             endpoint: config.endpoint,
             ca_file: None,
-            timeout: config.timeout_ms.map(Duration::from_millis),
-            connect_timeout: config.connect_timeout_ms.map(Duration::from_millis),
             grace: config.grace_ms.map(Duration::from_millis),
             scan_segments: config.scan_segments,
             point_in_time_recovery: config.point_in_time_recovery,
-        };
-        builder.table = config.namespace;
-        builder.tls = config.tls.unwrap_or_default();
-        builder.with(own)
+        })
     }
 }
 
@@ -102,9 +100,9 @@ mod tests {
             .expect("a valid configuration");
         assert_eq!(builder.table_name(), "app");
         assert_eq!(builder.region.as_deref(), Some("eu-central-1"));
-        assert_eq!(builder.timeout, Duration::from_millis(7));
+        assert_eq!(builder.common.timeout, Duration::from_millis(7));
         assert_eq!(builder.grace, Duration::from_millis(9));
-        assert_eq!(builder.tls, Tls::new().ca_file("/ca.pem"));
+        assert_eq!(builder.common.tls, Tls::new().ca_file("/ca.pem"));
         let unknown = serde_json::from_str::<DynamoDbConfig>(r#"{"secret": "x"}"#);
         assert!(unknown.is_err());
     }

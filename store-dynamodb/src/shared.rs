@@ -40,7 +40,7 @@ impl Shared {
         let mut shared = Self {
             clients: RwLock::new(Some(builder.clients().await?)),
             table: builder.table_name().to_owned(),
-            clock: Arc::clone(&builder.clock),
+            clock: Arc::clone(&builder.common.clock),
             segments: builder.segments,
             grace: builder.grace,
             ahead: 0,

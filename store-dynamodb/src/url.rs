@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use store_core::Result;
-use store_core::config::StoreUrl;
+use store_core::config::{Overrides, StoreUrl};
 
 use crate::error::config;
 
@@ -19,13 +19,12 @@ pub(crate) struct Address {
 }
 
 /// The store's own options in a URL; each is a method of the builder too.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Own {
     pub(crate) region: Option<String>,
     pub(crate) endpoint: Option<String>,
     pub(crate) ca_file: Option<String>,
-    pub(crate) timeout: Option<Duration>,
-    pub(crate) connect_timeout: Option<Duration>,
+    pub(crate) common: Overrides,
     pub(crate) grace: Option<Duration>,
     pub(crate) scan_segments: Option<u32>,
     pub(crate) point_in_time_recovery: Option<bool>,
@@ -58,8 +57,11 @@ pub(crate) fn read(url: &StoreUrl) -> Result<Address> {
         region: options.take_text("region").map(str::to_owned),
         endpoint: options.take_text("endpoint").map(str::to_owned),
         ca_file: options.take_text("ca_file").map(str::to_owned),
-        timeout: options.take_duration("timeout")?,
-        connect_timeout: options.take_duration("connect_timeout")?,
+        common: Overrides {
+            timeout: options.take_duration("timeout")?,
+            connect_timeout: options.take_duration("connect_timeout")?,
+            ..Overrides::default()
+        },
         grace: options.take_duration("grace")?,
         scan_segments: options.take("scan_segments")?,
         point_in_time_recovery: options.take("point_in_time_recovery")?,

@@ -1,11 +1,11 @@
 //! How to open a store in memory.
 
-use std::fmt;
-use std::sync::Arc;
+use std::convert::Infallible;
+use std::time::Duration;
 
 use serde::Deserialize;
-use store_core::config::StoreUrl;
-use store_core::{Clock, Collection, Error, ErrorKind, Result, SystemClock};
+use store_core::config::{Settings, StoreUrl};
+use store_core::{Error, ErrorKind, Result};
 
 use crate::MemoryStore;
 use crate::eviction::BucketEviction;
@@ -19,11 +19,10 @@ use crate::eviction::BucketEviction;
 ///     .build();
 /// # let _ = store;
 /// ```
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 #[must_use = "a builder opens nothing until `build` or `connect`"]
 pub struct MemoryBuilder {
-    url: Option<String>,
-    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) common: Settings<Infallible>,
     pub(crate) max_records: usize,
     pub(crate) max_bytes: usize,
     pub(crate) max_buckets: usize,
@@ -66,8 +65,7 @@ impl From<MemoryConfig> for MemoryBuilder {
 impl Default for MemoryBuilder {
     fn default() -> Self {
         Self {
-            url: None,
-            clock: Arc::new(SystemClock),
+            common: Settings::new(Duration::MAX, Duration::MAX),
             max_records: usize::MAX,
             max_bytes: usize::MAX,
             max_buckets: 100_000,
@@ -78,37 +76,21 @@ impl Default for MemoryBuilder {
 }
 
 impl MemoryBuilder {
-    /// A URL with options: `memory://`, and after a `?` any of `max_records`,
-    /// `max_bytes`, `max_buckets`, `bucket_eviction` and `strict`, joined by `&`.
-    /// [`MemoryBuilder::connect`] reads it.
-    pub fn url(mut self, url: impl Into<String>) -> Self {
-        self.url = Some(url.into());
-        self
-    }
+    store_core::builder_methods! {
+        /// A URL with options: `memory://`, and after a `?` any of `max_records`,
+        /// `max_bytes`, `max_buckets`, `bucket_eviction` and `strict`, joined by `&`.
+        /// [`MemoryBuilder::connect`] reads it.
+        url;
 
-    /// Has no effect, because each opened store in memory is separate. It exists because
-    /// all backends have the same options.
-    pub fn namespace(self, name: impl Into<String>) -> Self {
-        let _ = name.into();
-        self
-    }
+        /// Has no effect, because each opened store in memory is separate. It exists because
+        /// all backends have the same options.
+        namespace;
 
-    /// Has no effect, because collections in memory need no declaration. It exists
-    /// because all backends have the same options.
-    pub fn collection(self, collection: Collection) -> Self {
-        self.collections([collection])
-    }
+        /// Has no effect, because collections in memory need no declaration. It exists
+        /// because all backends have the same options.
+        collection;
 
-    /// The same for several collections.
-    pub fn collections(self, collections: impl IntoIterator<Item = Collection>) -> Self {
-        drop(collections);
-        self
-    }
-
-    /// The clock that decides expiry and refill. The system clock by default.
-    pub fn clock(mut self, clock: impl Clock + 'static) -> Self {
-        self.clock = Arc::new(clock);
-        self
+        clock;
     }
 
     /// The maximum number of records. A commit that would exceed it is refused with
@@ -160,10 +142,10 @@ impl MemoryBuilder {
     /// `Config` if the URL has another scheme, a host, a path or an unknown
     /// option.
     pub async fn connect(mut self) -> Result<MemoryStore> {
-        if let Some(url) = self.url.take() {
-            self = self.read(&url.parse()?)?;
+        match self.common.url()?.cloned() {
+            Some(url) => Ok(self.read(&url)?.build()),
+            None => Ok(self.build()),
         }
-        Ok(self.build())
     }
 
     /// Applies the options of `url`.
@@ -195,20 +177,6 @@ impl MemoryBuilder {
         self.bucket_eviction = config.bucket_eviction.unwrap_or(self.bucket_eviction);
         self.strict = config.strict.unwrap_or(self.strict);
         self
-    }
-}
-
-impl fmt::Debug for MemoryBuilder {
-    /// Without the URL, which may be another store's and hold a password.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MemoryBuilder")
-            .field("clock", &self.clock)
-            .field("max_records", &self.max_records)
-            .field("max_bytes", &self.max_bytes)
-            .field("max_buckets", &self.max_buckets)
-            .field("bucket_eviction", &self.bucket_eviction)
-            .field("strict", &self.strict)
-            .finish_non_exhaustive()
     }
 }
 

@@ -108,7 +108,7 @@ impl MemoryStore {
         let limits = Arc::new(MemoryLimits::new(
             config.max_buckets,
             config.bucket_eviction,
-            Arc::clone(&config.clock),
+            Arc::clone(&config.common.clock),
             Arc::clone(&state),
         ));
         let records = Arc::new(MemoryRecords::new(config, state));

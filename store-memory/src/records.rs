@@ -175,7 +175,7 @@ impl MemoryRecords {
         let hash = self.point_hash(partition_hash, at);
         let found = self.shard(partition_hash).read().get(hash, at).cloned();
         found.filter(|record| {
-            record.expires_at().is_none() || !record.is_expired(self.config.clock.now())
+            record.expires_at().is_none() || !record.is_expired(self.config.common.clock.now())
         })
     }
 
@@ -224,7 +224,7 @@ impl MemoryRecords {
         let swept_until = self
             .expires
             .load(Ordering::Relaxed)
-            .then(|| self.config.clock.now());
+            .then(|| self.config.common.clock.now());
         // Dropped after the lock: a body's value may have a `Drop` of its own.
         let mut removed = Removed::new();
         let mut shard = self.shard(prepared.partition_hash).write();
@@ -349,7 +349,7 @@ impl RecordStore for MemoryRecords {
 
     async fn scan(&self, scan: &Scan) -> Result<Records> {
         self.check_open()?;
-        let now = self.config.clock.now();
+        let now = self.config.common.clock.now();
         match scan.scope() {
             Scope::Partition(partition) => self.scan_partition(scan, partition.as_str(), now),
             Scope::Partitions(prefix) => self.scan_collection(scan, prefix, now),
@@ -361,7 +361,7 @@ impl RecordStore for MemoryRecords {
         let mut prepared = self.prepare(batch)?;
         let mut attempt = self.try_commit(batch, &mut prepared);
         if matches!(attempt, Attempt::Full) {
-            self.sweep_until(self.config.clock.now(), usize::MAX);
+            self.sweep_until(self.config.common.clock.now(), usize::MAX);
             attempt = self.try_commit(batch, &mut prepared);
         }
         match attempt {
@@ -392,7 +392,7 @@ impl RecordStore for MemoryRecords {
     }
 
     fn clock(&self) -> &dyn Clock {
-        &*self.config.clock
+        &*self.config.common.clock
     }
 
     fn capabilities(&self) -> Capabilities {
@@ -411,7 +411,7 @@ impl RecordStore for MemoryRecords {
 
     async fn ping(&self) -> Result<Ping> {
         self.check_open()?;
-        let now = self.config.clock.now();
+        let now = self.config.common.clock.now();
         Ok(Ping::at(now, now))
     }
 
@@ -422,7 +422,7 @@ impl RecordStore for MemoryRecords {
 
     async fn sweep(&self, grace: Duration) -> Result<Swept> {
         self.check_open()?;
-        Ok(self.sweep_until(self.config.clock.now() - grace, 100_000))
+        Ok(self.sweep_until(self.config.common.clock.now() - grace, 100_000))
     }
 
     async fn close(&self) -> Result<()> {

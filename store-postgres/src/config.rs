@@ -2,15 +2,12 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
-use store_core::config::{StoreUrl, Tls};
-use store_core::{
-    Capabilities, Clock, Collection, Durability, Error, ErrorKind, Result, SystemClock, collections,
-};
+use store_core::config::{Settings, Source};
+use store_core::{Capabilities, Durability, Error, ErrorKind, Result, collections};
 
 use crate::PostgresStore;
 use crate::error::BACKEND;
@@ -44,52 +41,40 @@ const STATEMENTS: usize = 1000;
 #[derive(Clone)]
 #[must_use = "a builder opens nothing until `connect`"]
 pub struct PostgresBuilder {
-    source: Source,
-    pub(crate) schema: String,
-    pub(crate) collections: Vec<Collection>,
-    pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) timeout: Duration,
+    pub(crate) common: Settings<Client>,
     pub(crate) sweep: Option<(Duration, Duration)>,
     pub(crate) grant_to: Option<String>,
     pub(crate) relaxed_limits: bool,
     pub(crate) change_notice: Option<bool>,
     pub(crate) unlogged_transient: Option<bool>,
     listener_url: Option<String>,
-    tls: Tls,
     limits: Limits,
     statement_timeout: Option<Duration>,
 }
 
+/// What may be given instead of a URL.
 #[derive(Clone)]
-enum Source {
-    None,
-    /// Parsed by `connect`, which reports errors.
-    Url(String),
-    Parsed(Box<StoreUrl>),
+pub(crate) enum Client {
     Options(Box<PgConnectOptions>),
     Pool(PgPool),
 }
 
 impl Default for PostgresBuilder {
     fn default() -> Self {
+        let mut common = Settings::new(Duration::from_secs(30), Duration::from_secs(5));
+        common.collections = collections::all();
         Self {
-            source: Source::None,
-            schema: "store".into(),
-            collections: collections::all(),
-            clock: Arc::new(SystemClock),
-            timeout: Duration::from_secs(30),
+            common,
             sweep: None,
             grant_to: None,
             relaxed_limits: false,
             change_notice: None,
             unlogged_transient: None,
             listener_url: None,
-            tls: Tls::new(),
             limits: Limits {
                 max_connections: 10,
                 min_connections: 0,
                 acquire_timeout: Duration::from_secs(10),
-                connect_timeout: Duration::from_secs(5),
                 idle_timeout: Some(Duration::from_secs(600)),
                 max_lifetime: Some(Duration::from_secs(1800)),
             },
@@ -99,35 +84,51 @@ impl Default for PostgresBuilder {
 }
 
 impl PostgresBuilder {
-    /// Where the server is: `postgres://user:password@host:port/database?sslmode=…`.
-    ///
-    /// TLS is by rustls; `sslmode=verify-full` checks the certificate against
-    /// the system's authorities and those of `sslrootcert`.
-    ///
-    /// Several hosts are separated by commas: `postgres://a,b:5433/db`. The store
-    /// connects to the first on which it can write, and searches again when that host
-    /// fails or turns out to be read-only. `target_session_attrs` is `read-write` (the
-    /// default for several hosts), `primary` or `any` (the default for one).
-    ///
-    /// The store has these additional options, each equivalent to the method of the same
-    /// name: `namespace` (or `schema`), `max_connections`, `min_connections`, `timeout`,
-    /// `connect_timeout` (in seconds, as in libpq, or a duration), `acquire_timeout`,
-    /// `change_notice`. They take precedence over the builder's options. Unknown options
-    /// are refused by `connect`.
-    pub fn url(mut self, url: impl Into<String>) -> Self {
-        self.source = Source::Url(url.into());
-        self
-    }
+    store_core::builder_methods! {
+        /// Where the server is: `postgres://user:password@host:port/database?sslmode=…`.
+        ///
+        /// TLS is by rustls; `sslmode=verify-full` checks the certificate against
+        /// the system's authorities and those of `sslrootcert`.
+        ///
+        /// Several hosts are separated by commas: `postgres://a,b:5433/db`. The store
+        /// connects to the first on which it can write, and searches again when that host
+        /// fails or turns out to be read-only. `target_session_attrs` is `read-write` (the
+        /// default for several hosts), `primary` or `any` (the default for one).
+        ///
+        /// The store has these additional options, each equivalent to the method of the same
+        /// name: `namespace` (or `schema`), `max_connections`, `min_connections`, `timeout`,
+        /// `connect_timeout` (in seconds, as in libpq, or a duration), `acquire_timeout`,
+        /// `change_notice`. They take precedence over the builder's options. Unknown options
+        /// are refused by `connect`.
+        url;
 
-    /// The same as [`url`](Self::url), for a URL that is already parsed.
-    pub fn store_url(mut self, url: StoreUrl) -> Self {
-        self.source = Source::Parsed(Box::new(url));
-        self
+        store_url;
+
+        /// The schema that contains the store's tables, functions and views; `store` by
+        /// default. Two namespaces in one database are two stores.
+        namespace;
+
+        /// Declares a collection of the application.
+        collection;
+
+        clock;
+
+        /// How long a call may wait for the server's answer, 30 s by default. A
+        /// commit that takes longer is `Timeout` and ambiguous.
+        timeout;
+
+        /// How long `connect` waits for a server, and for each of several hosts; 5 s
+        /// by default.
+        connect_timeout;
+
+        /// Which certificate authorities to trust in addition to the system's or instead of
+        /// them. This turns full verification on, whatever `sslmode` says.
+        tls;
     }
 
     /// The same as sqlx's connection options, instead of a URL.
     pub fn connect_options(mut self, options: PgConnectOptions) -> Self {
-        self.source = Source::Options(Box::new(options));
+        self.common.source = Source::Client(Client::Options(Box::new(options)));
         self
     }
 
@@ -135,58 +136,13 @@ impl PostgresBuilder {
     /// apply instead of this builder's. Turn its `test_before_acquire` off to save a
     /// round trip per call.
     pub fn pool(mut self, pool: PgPool) -> Self {
-        self.source = Source::Pool(pool);
-        self
-    }
-
-    /// The schema that contains the store's tables, functions and views; `store` by
-    /// default. Two namespaces in one database are two stores.
-    pub fn namespace(mut self, name: impl Into<String>) -> Self {
-        self.schema = name.into();
+        self.common.source = Source::Client(Client::Pool(pool));
         self
     }
 
     /// The same as [`namespace`](Self::namespace), under PostgreSQL's name for it.
     pub fn schema(self, name: impl Into<String>) -> Self {
         self.namespace(name)
-    }
-
-    /// Declares a collection of the application.
-    pub fn collection(mut self, collection: Collection) -> Self {
-        self.collections.push(collection);
-        self
-    }
-
-    /// Declares several collections.
-    pub fn collections(mut self, collections: impl IntoIterator<Item = Collection>) -> Self {
-        self.collections.extend(collections);
-        self
-    }
-
-    /// The clock that decides expiry and refill. The system clock by default.
-    pub fn clock(mut self, clock: impl Clock + 'static) -> Self {
-        self.clock = Arc::new(clock);
-        self
-    }
-
-    /// The same for a clock in an `Arc`.
-    pub fn shared_clock(mut self, clock: Arc<dyn Clock>) -> Self {
-        self.clock = clock;
-        self
-    }
-
-    /// How long a call may wait for the server's answer, 30 s by default. A
-    /// commit that takes longer is `Timeout` and ambiguous.
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = timeout;
-        self
-    }
-
-    /// How long `connect` waits for a server, and for each of several hosts; 5 s
-    /// by default.
-    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
-        self.limits.connect_timeout = timeout;
-        self
     }
 
     /// The server's own `statement_timeout`, set when a connection starts; none
@@ -225,13 +181,6 @@ impl PostgresBuilder {
     /// The age at which a connection is closed; 30 minutes by default, `None` for never.
     pub fn max_lifetime(mut self, lifetime: Option<Duration>) -> Self {
         self.limits.max_lifetime = lifetime;
-        self
-    }
-
-    /// Which certificate authorities to trust in addition to the system's or instead of
-    /// them. This turns full verification on, whatever `sslmode` says.
-    pub fn tls(mut self, tls: Tls) -> Self {
-        self.tls = tls;
         self
     }
 
@@ -306,14 +255,14 @@ impl PostgresBuilder {
     /// `Config` for a wrong option.
     pub fn migration_sql(self) -> Result<String> {
         let options = self.resolved()?;
-        options.plan(Schema::new(&options.schema)?).sql()
+        options.plan(options.schema_name()?).sql()
     }
 
     /// What `setup` is to do.
     pub(crate) fn plan(&self, schema: Schema) -> Plan {
         Plan {
             schema,
-            collections: self.collections.clone(),
+            collections: self.common.collections.clone(),
             grant_to: self.grant_to.clone(),
             change_notice: self.change_notice,
             unlogged_transient: self.unlogged_transient,
@@ -326,7 +275,7 @@ impl PostgresBuilder {
     }
 
     pub(crate) fn extras(&self) -> Extras {
-        let transient = self.collections.iter().filter(|c| c.is_transient());
+        let transient = self.common.collections.iter().filter(|c| c.is_transient());
         Extras {
             transient: transient.map(|c| c.name()).collect(),
             change_notice: self.change_notice == Some(true),
@@ -347,52 +296,56 @@ impl PostgresBuilder {
 
     /// These options, combined with those of the URL.
     pub(crate) fn resolved(mut self) -> Result<Self> {
-        if let Source::Url(text) = &self.source {
-            self.source = Source::Parsed(Box::new(text.parse()?));
-        }
-        let Source::Parsed(url) = &self.source else {
+        let Some(url) = self.common.url()? else {
             return Ok(self);
         };
         let Own {
-            namespace,
+            common,
             max_connections,
             min_connections,
-            timeout,
-            connect_timeout,
             acquire_timeout,
             change_notice,
         } = url::read(url)?.own;
         let limits = &mut self.limits;
         limits.max_connections = max_connections.unwrap_or(limits.max_connections);
         limits.min_connections = min_connections.unwrap_or(limits.min_connections);
-        limits.connect_timeout = connect_timeout.unwrap_or(limits.connect_timeout);
         limits.acquire_timeout = acquire_timeout.unwrap_or(limits.acquire_timeout);
-        self.schema = namespace.unwrap_or(self.schema);
-        self.timeout = timeout.unwrap_or(self.timeout);
+        self.common.replace(common);
         self.change_notice = change_notice.or(self.change_notice);
         Ok(self)
     }
 
+    /// The namespace as PostgreSQL's schema.
+    pub(crate) fn schema_name(&self) -> Result<Schema> {
+        Schema::new(self.common.namespace.as_deref().unwrap_or("store"))
+    }
+
     /// The pool. It opens no connection yet.
     pub(crate) fn sessions(&self) -> Result<Sessions> {
-        let hosts = match &self.source {
+        let hosts = match &self.common.source {
             Source::None => {
                 return Err(config(
                     "no server is configured; call PostgresBuilder::url or PostgresBuilder::pool",
                 ));
             }
-            Source::Pool(pool) => {
+            Source::Client(Client::Pool(pool)) => {
                 return Ok(Sessions::borrowed(
                     pool.clone(),
-                    self.limits.connect_timeout,
+                    self.common.connect_timeout,
                 ));
             }
             Source::Url(text) => url::read(&text.parse()?)?.hosts,
             Source::Parsed(url) => url::read(url)?.hosts,
-            Source::Options(options) => Hosts::new(vec![(**options).clone()], Target::Any),
+            Source::Client(Client::Options(options)) => {
+                Hosts::new(vec![(**options).clone()], Target::Any)
+            }
         };
         let hosts = hosts.map(|options| self.prepared(options))?;
-        Ok(Sessions::own(hosts, &self.limits))
+        Ok(Sessions::own(
+            hosts,
+            &self.limits,
+            self.common.connect_timeout,
+        ))
     }
 
     /// `options` with the settings that every session of the store needs.
@@ -424,13 +377,13 @@ impl PostgresBuilder {
 
     /// `options` with the certificate authorities of this builder.
     fn trusting(&self, options: PgConnectOptions) -> Result<PgConnectOptions> {
-        if self.tls.only_this_ca {
+        if self.common.tls.only_this_ca {
             return Err(config(
                 "PostgreSQL's driver trusts the system's authorities too, so Tls::only_this_ca \
                  is not supported; leave it out",
             ));
         }
-        Ok(match self.tls.authorities()? {
+        Ok(match self.common.tls.authorities()? {
             Some(pem) => options
                 .ssl_mode(PgSslMode::VerifyFull)
                 .ssl_root_cert_from_pem(pem),
@@ -447,10 +400,7 @@ impl fmt::Debug for PostgresBuilder {
     /// Without the URL, which may hold a password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PostgresBuilder")
-            .field("schema", &self.schema)
-            .field("collections", &self.collections)
-            .field("clock", &self.clock)
-            .field("timeout", &self.timeout)
+            .field("common", &self.common)
             .field("sweep", &self.sweep)
             .field("limits", &self.limits)
             .finish_non_exhaustive()

@@ -228,7 +228,7 @@ impl PostgresStore {
     }
 
     async fn open(builder: PostgresBuilder) -> Result<Self> {
-        let collections = builder.collections.as_slice().into();
+        let collections = builder.common.collections.as_slice().into();
         let records = Arc::new(PostgresRecords::open(builder).await?);
         let resolving = Resolving::new(Arc::clone(&records) as _);
         let store = Store::new(Arc::new(resolving));

@@ -44,7 +44,7 @@ impl PostgresRecords {
                 Arc::clone(&shared),
                 builder.listener_options(&shared.sessions)?,
                 builder.patience(),
-                &builder.collections,
+                &builder.common.collections,
             ),
             plan: builder.plan(shared.schema.clone()),
             sweeper: builder.sweep.map(|(interval, grace)| {

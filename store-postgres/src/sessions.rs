@@ -79,7 +79,6 @@ pub(crate) struct Limits {
     pub(crate) max_connections: u32,
     pub(crate) min_connections: u32,
     pub(crate) acquire_timeout: Duration,
-    pub(crate) connect_timeout: Duration,
     pub(crate) idle_timeout: Option<Duration>,
     pub(crate) max_lifetime: Option<Duration>,
 }
@@ -135,7 +134,7 @@ impl Sessions {
     }
 
     /// Over a new pool, which opens no connection yet.
-    pub(crate) fn own(hosts: Hosts, limits: &Limits) -> Self {
+    pub(crate) fn own(hosts: Hosts, limits: &Limits, connect_timeout: Duration) -> Self {
         let doubts = Arc::new(Doubts::new());
         let hook = Arc::clone(&doubts);
         let pool = PgPoolOptions::new()
@@ -163,7 +162,7 @@ impl Sessions {
             pool,
             hosts: Some(hosts),
             doubts,
-            connect_timeout: limits.connect_timeout,
+            connect_timeout,
         }
     }
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use serde::Deserialize;
-use store_core::config::Tls;
+use store_core::config::{Overrides, Tls};
 
 use crate::PostgresBuilder;
 
@@ -44,26 +44,18 @@ pub struct PostgresConfig {
 impl From<PostgresConfig> for PostgresBuilder {
     fn from(config: PostgresConfig) -> Self {
         let mut builder = Self::default();
-        if let Some(url) = config.url {
-            builder = builder.url(url);
-        }
-        if let Some(name) = config.namespace {
-            builder = builder.namespace(name);
-        }
+        builder.common.replace(Overrides {
+            url: config.url,
+            namespace: config.namespace,
+            timeout: config.timeout_ms.map(Duration::from_millis),
+            connect_timeout: config.connect_timeout_ms.map(Duration::from_millis),
+            tls: config.tls,
+        });
         if let Some(connections) = config.max_connections {
             builder = builder.max_connections(connections);
         }
-        if let Some(timeout) = config.timeout_ms {
-            builder = builder.timeout(Duration::from_millis(timeout));
-        }
-        if let Some(timeout) = config.connect_timeout_ms {
-            builder = builder.connect_timeout(Duration::from_millis(timeout));
-        }
         if let Some(announced) = config.change_notice {
             builder = builder.change_notice(announced);
-        }
-        if let Some(tls) = config.tls {
-            builder = builder.tls(tls);
         }
         builder
     }

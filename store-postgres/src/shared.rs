@@ -48,7 +48,7 @@ struct Server {
 
 impl Shared {
     pub(crate) async fn open(builder: &PostgresBuilder) -> Result<Self> {
-        let schema = Schema::new(&builder.schema)?;
+        let schema = builder.schema_name()?;
         let sessions = builder.sessions()?;
         let server = Server::ask(&sessions, &schema).await?;
         let text = |text: &str| -> Arc<str> { schema.in_text(text).into() };
@@ -59,8 +59,8 @@ impl Shared {
             limits: Texts::new(&schema, builder.relaxed_limits),
             sessions,
             schema,
-            clock: Arc::clone(&builder.clock),
-            timeout: builder.timeout,
+            clock: Arc::clone(&builder.common.clock),
+            timeout: builder.common.timeout,
             closed: AtomicBool::new(false),
             extras: builder.extras(),
             unlogged_transient: AtomicBool::new(server.unlogged_transient),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use sqlx::postgres::PgConnectOptions;
 use store_core::Result;
-use store_core::config::StoreUrl;
+use store_core::config::{Overrides, StoreUrl};
 
 use crate::config::config;
 use crate::hosts::{Hosts, Target};
@@ -43,11 +43,9 @@ pub(crate) struct Address {
 /// The store's own options in a URL; each is a method of the builder too.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Own {
-    pub(crate) namespace: Option<String>,
+    pub(crate) common: Overrides,
     pub(crate) max_connections: Option<u32>,
     pub(crate) min_connections: Option<u32>,
-    pub(crate) timeout: Option<Duration>,
-    pub(crate) connect_timeout: Option<Duration>,
     pub(crate) acquire_timeout: Option<Duration>,
     pub(crate) change_notice: Option<bool>,
 }
@@ -94,15 +92,18 @@ pub(crate) fn read(url: &StoreUrl) -> Result<Address> {
         ));
     }
     let own = Own {
-        namespace: namespace.or(schema).map(str::to_owned),
+        common: Overrides {
+            namespace: namespace.or(schema).map(str::to_owned),
+            timeout: options.take_duration("timeout")?,
+            connect_timeout: connect_timeout(url)?.or({
+                // Also removed here, so that it is not reported as unknown.
+                options.take_text("connect_timeout");
+                None
+            }),
+            ..Overrides::default()
+        },
         max_connections: options.take("max_connections")?,
         min_connections: options.take("min_connections")?,
-        timeout: options.take_duration("timeout")?,
-        connect_timeout: connect_timeout(url)?.or({
-            // Removed, so that it is not reported as unknown.
-            options.take_text("connect_timeout");
-            None
-        }),
         acquire_timeout: options.take_duration("acquire_timeout")?,
         change_notice: options.take("change_notice")?,
     };
@@ -191,10 +192,13 @@ mod tests {
         assert_eq!(
             own.expect("well-formed").own,
             Own {
-                namespace: Some("s".into()),
+                common: Overrides {
+                    namespace: Some("s".into()),
+                    connect_timeout: Some(Duration::from_secs(2)),
+                    timeout: Some(Duration::from_millis(500)),
+                    ..Overrides::default()
+                },
                 max_connections: Some(3),
-                connect_timeout: Some(Duration::from_secs(2)),
-                timeout: Some(Duration::from_millis(500)),
                 ..Own::default()
             }
         );

@@ -13,7 +13,7 @@ use redis::{Cmd, ConnectionAddr, ConnectionInfo, RedisError, ServerErrorKind, Va
 use store_core::backend::event;
 use tokio::sync::Mutex;
 
-use crate::connection::Settings;
+use crate::connection::Timeouts;
 use crate::error::{Answer, Failure, report};
 use crate::keys::SLOTS;
 use crate::node::Node;
@@ -34,7 +34,7 @@ struct Map {
 /// The primaries of a cluster.
 pub(crate) struct Cluster {
     seeds: Vec<ConnectionInfo>,
-    settings: Settings,
+    timeouts: Timeouts,
     map: RwLock<Arc<Map>>,
     /// Nodes that were found in redirections and own no slot yet.
     newcomers: std::sync::Mutex<Vec<Arc<Node>>>,
@@ -81,10 +81,10 @@ fn next(e: &RedisError) -> Next {
 }
 
 impl Cluster {
-    pub(crate) fn new(seeds: Vec<ConnectionInfo>, settings: Settings) -> Self {
+    pub(crate) fn new(seeds: Vec<ConnectionInfo>, timeouts: Timeouts) -> Self {
         Self {
             seeds,
-            settings,
+            timeouts,
             map: RwLock::new(Arc::new(Map {
                 nodes: Vec::new(),
                 slots: vec![None; SLOTS].into(),
@@ -160,7 +160,7 @@ impl Cluster {
         slot: u16,
         send: impl Fn(Arc<Node>, bool) -> F,
     ) -> Answer<T> {
-        let deadline = Instant::now() + self.settings.timeout;
+        let deadline = Instant::now() + self.timeouts.timeout;
         let mut pause = Pause::default();
         let mut redirected: Option<(Arc<Node>, bool)> = None;
         let mut redirections = 0;
@@ -270,7 +270,7 @@ impl Cluster {
             _ => ConnectionAddr::Tcp(host.into(), port),
         };
         let info = seed.clone().set_addr(address);
-        let mut node = Node::new(info, self.settings);
+        let mut node = Node::new(info, self.timeouts);
         node.name = name;
         Ok(node)
     }
@@ -316,7 +316,7 @@ impl Cluster {
             }
         }
         for seed in &self.seeds {
-            let node = Node::new(seed.clone(), self.settings);
+            let node = Node::new(seed.clone(), self.timeouts);
             match self.ask_for_slots(&node, &map).await {
                 Ok(()) => return Ok(()),
                 Err(e) => failed = e,

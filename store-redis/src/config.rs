@@ -2,22 +2,17 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
 use redis::io::tcp::TcpSettings;
 use redis::{Client, ConnectionAddr, ConnectionInfo};
 use serde::Deserialize;
-use store_core::config::{StoreUrl, Tls};
-use store_core::{
-    Capabilities, Clock, Collection, Durability, Error, ErrorKind, Result, Support, SystemClock,
-};
+use store_core::config::{Overrides, Settings, Source, Tls};
+use store_core::{Capabilities, Durability, Error, ErrorKind, Result, Support};
 
-use crate::connection::Settings;
+use crate::connection::Timeouts;
 use crate::error::BACKEND;
-
-use crate::url::{self, Own};
-use crate::{RedisStore, tls};
+use crate::{RedisStore, tls, url};
 
 /// Options for a [`RedisStore`].
 ///
@@ -38,17 +33,12 @@ use crate::{RedisStore, tls};
 #[derive(Clone)]
 #[must_use = "a builder opens nothing until `connect`"]
 pub struct RedisBuilder {
-    source: Source,
+    pub(crate) common: Settings<Box<Client>>,
     credentials: Option<(String, String)>,
-    tls: Tls,
-    pub(crate) namespace: String,
-    pub(crate) clock: Arc<dyn Clock>,
     pub(crate) grace: Duration,
     pub(crate) orphans: Duration,
     pub(crate) strict: Option<Strict>,
     pub(crate) change_notice: bool,
-    timeout: Duration,
-    connect_timeout: Duration,
 }
 
 /// The options of a [`RedisBuilder`] as data, for configuration files. An option that is
@@ -87,29 +77,15 @@ pub(crate) struct Strict {
     pub(crate) timeout: Duration,
 }
 
-#[derive(Clone)]
-enum Source {
-    None,
-    /// Parsed by `connect`, which reports errors.
-    Url(String),
-    Parsed(Box<StoreUrl>),
-    Client(Box<Client>),
-}
-
 impl Default for RedisBuilder {
     fn default() -> Self {
         Self {
-            source: Source::None,
+            common: Settings::new(Duration::from_secs(5), Duration::from_secs(2)),
             credentials: None,
-            tls: Tls::new(),
-            namespace: "store".into(),
-            clock: Arc::new(SystemClock),
             grace: Duration::from_secs(300),
             orphans: Duration::from_secs(24 * 3600),
             strict: None,
             change_notice: false,
-            timeout: Duration::from_secs(5),
-            connect_timeout: Duration::from_secs(2),
         }
     }
 }
@@ -117,47 +93,62 @@ impl Default for RedisBuilder {
 impl From<RedisConfig> for RedisBuilder {
     fn from(config: RedisConfig) -> Self {
         let mut builder = Self::default();
-        if let Some(url) = config.url {
-            builder = builder.url(url);
-        }
-        builder.tls = config.tls.unwrap_or(builder.tls);
-        builder.with(Own {
+        builder.common.replace(Overrides {
+            url: config.url,
             namespace: config.namespace,
             timeout: config.timeout_ms.map(Duration::from_millis),
             connect_timeout: config.connect_timeout_ms.map(Duration::from_millis),
-            change_notice: config.change_notice,
-        })
+            tls: config.tls,
+        });
+        builder.change_notice = config.change_notice.unwrap_or(builder.change_notice);
+        builder
     }
 }
 
 impl RedisBuilder {
-    /// Where the server is: `redis://user:password@host:port/database`, or
-    /// `rediss://` for TLS. `valkey:` and `valkeys:` mean the same. A Unix socket
-    /// is used through [`client`](Self::client).
-    ///
-    /// Several `host:port`, separated by commas, are tried in this order until one
-    /// is a primary, and again after a fail-over. If a server belongs to a cluster, the
-    /// other servers are found through it. Sentinel is not supported: name the servers
-    /// that it monitors.
-    ///
-    /// The store has these options, each equivalent to the method of the same name:
-    /// `namespace`, `timeout`, `connect_timeout`, `change_notice`. They take precedence
-    /// over the builder's options. Unknown options are refused by `connect`.
-    pub fn url(mut self, url: impl Into<String>) -> Self {
-        self.source = Source::Url(url.into());
-        self
-    }
+    store_core::builder_methods! {
+        /// Where the server is: `redis://user:password@host:port/database`, or
+        /// `rediss://` for TLS. `valkey:` and `valkeys:` mean the same. A Unix socket
+        /// is used through [`client`](Self::client).
+        ///
+        /// Several `host:port`, separated by commas, are tried in this order until one
+        /// is a primary, and again after a fail-over. If a server belongs to a cluster, the
+        /// other servers are found through it. Sentinel is not supported: name the servers
+        /// that it monitors.
+        ///
+        /// The store has these options, each equivalent to the method of the same name:
+        /// `namespace`, `timeout`, `connect_timeout`, `change_notice`. They take precedence
+        /// over the builder's options. Unknown options are refused by `connect`.
+        url;
 
-    /// The same as [`url`](Self::url), for a URL that is already parsed.
-    pub fn store_url(mut self, url: StoreUrl) -> Self {
-        self.source = Source::Parsed(Box::new(url));
-        self
+        store_url;
+
+        /// The prefix of all keys; `store` by default. Two namespaces on one server
+        /// are two stores.
+        namespace;
+
+        /// Has no effect, because collections in Redis need no declaration. It exists because
+        /// all backends have the same options.
+        collection;
+
+        clock;
+
+        /// How long a call may wait for the server's reply, 5 s by default. A commit
+        /// or a take that takes longer fails with `Timeout` and is ambiguous.
+        timeout;
+
+        /// How long to wait for a connection, 2 s by default.
+        connect_timeout;
+
+        /// Which certificate authorities to trust in addition to the system's, or instead of
+        /// them. The URL must begin with `rediss:`.
+        tls;
     }
 
     /// A client of the application, whose address is used instead of a URL. The store
     /// opens its own connections with it.
     pub fn client(mut self, client: Client) -> Self {
-        self.source = Source::Client(Box::new(client));
+        self.common.source = Source::Client(Box::new(client));
         self
     }
 
@@ -165,44 +156,6 @@ impl RedisBuilder {
     /// user is `default`.
     pub fn credentials(mut self, user: impl Into<String>, password: impl Into<String>) -> Self {
         self.credentials = Some((user.into(), password.into()));
-        self
-    }
-
-    /// Which certificate authorities to trust in addition to the system's, or instead of
-    /// them. The URL must begin with `rediss:`.
-    pub fn tls(mut self, tls: Tls) -> Self {
-        self.tls = tls;
-        self
-    }
-
-    /// The prefix of all keys; `store` by default. Two namespaces on one server
-    /// are two stores.
-    pub fn namespace(mut self, name: impl Into<String>) -> Self {
-        self.namespace = name.into();
-        self
-    }
-
-    /// Has no effect, because collections in Redis need no declaration. It exists because
-    /// all backends have the same options.
-    pub fn collection(self, collection: Collection) -> Self {
-        self.collections([collection])
-    }
-
-    /// The same for several collections.
-    pub fn collections(self, collections: impl IntoIterator<Item = Collection>) -> Self {
-        drop(collections);
-        self
-    }
-
-    /// The clock that decides expiry and refill. The system clock by default.
-    pub fn clock(mut self, clock: impl Clock + 'static) -> Self {
-        self.clock = Arc::new(clock);
-        self
-    }
-
-    /// The same for a clock in an `Arc`.
-    pub fn shared_clock(mut self, clock: Arc<dyn Clock>) -> Self {
-        self.clock = clock;
         self
     }
 
@@ -250,19 +203,6 @@ impl RedisBuilder {
         self
     }
 
-    /// How long a call may wait for the server's reply, 5 s by default. A commit
-    /// or a take that takes longer fails with `Timeout` and is ambiguous.
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = timeout;
-        self
-    }
-
-    /// How long to wait for a connection, 2 s by default.
-    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
-        self.connect_timeout = timeout;
-        self
-    }
-
     /// The capabilities of a store with these options on a server of this durability.
     pub fn capabilities(&self, durability: Durability) -> Capabilities {
         let mut capabilities = Capabilities::new(BACKEND);
@@ -291,36 +231,29 @@ impl RedisBuilder {
 
     /// These options, with those of the URL applied.
     fn resolved(mut self) -> Result<Self> {
-        if let Source::Url(text) = &self.source {
-            self.source = Source::Parsed(Box::new(text.parse()?));
+        if let Some(url) = self.common.url()? {
+            let (common, change_notice) = url::options(url)?;
+            self.common.replace(common);
+            self.change_notice = change_notice.unwrap_or(self.change_notice);
         }
-        match &self.source {
-            Source::Parsed(url) => {
-                let own = url::options(url)?;
-                Ok(self.with(own))
-            }
-            _ => Ok(self),
-        }
+        Ok(self)
     }
 
-    fn with(mut self, own: Own) -> Self {
-        self.namespace = own.namespace.unwrap_or(self.namespace);
-        self.timeout = own.timeout.unwrap_or(self.timeout);
-        self.connect_timeout = own.connect_timeout.unwrap_or(self.connect_timeout);
-        self.change_notice = own.change_notice.unwrap_or(self.change_notice);
-        self
+    /// The name of the namespace.
+    pub(crate) fn namespace_name(&self) -> &str {
+        self.common.namespace.as_deref().unwrap_or("store")
     }
 
-    pub(crate) fn settings(&self) -> Settings {
-        Settings {
-            timeout: self.timeout,
-            connect_timeout: self.connect_timeout,
+    pub(crate) fn timeouts(&self) -> Timeouts {
+        Timeouts {
+            timeout: self.common.timeout,
+            connect_timeout: self.common.connect_timeout,
         }
     }
 
     /// The connection settings of each configured server.
     pub(crate) fn seeds(&self) -> Result<Vec<ConnectionInfo>> {
-        let seeds = match &self.source {
+        let seeds = match &self.common.source {
             Source::None => {
                 return Err(config(
                     "no server is configured; call RedisBuilder::url or RedisBuilder::client",
@@ -330,7 +263,7 @@ impl RedisBuilder {
             Source::Url(text) => url::addresses(&text.parse()?)?,
             Source::Parsed(url) => url::addresses(url)?,
         };
-        let authorities = tls::authorities(&self.tls)?;
+        let authorities = tls::authorities(&self.common.tls)?;
         let seeds = seeds.into_iter();
         seeds
             .map(|seed| self.configured(seed, authorities.as_deref()))
@@ -366,13 +299,9 @@ impl fmt::Debug for RedisBuilder {
     /// Without the URL and the credentials, which are secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RedisBuilder")
-            .field("namespace", &self.namespace)
-            .field("clock", &self.clock)
+            .field("common", &self.common)
             .field("grace", &self.grace)
-            .field("timeout", &self.timeout)
-            .field("connect_timeout", &self.connect_timeout)
             .field("change_notice", &self.change_notice)
-            .field("tls", &self.tls)
             .finish_non_exhaustive()
     }
 }
@@ -411,8 +340,8 @@ mod tests {
         )
         .expect("well-formed");
         let builder = RedisBuilder::from(config).resolved().expect("well-formed");
-        assert_eq!(builder.namespace, "url");
-        assert_eq!(builder.timeout, Duration::from_secs(1));
-        assert_eq!(builder.connect_timeout, Duration::from_millis(7));
+        assert_eq!(builder.namespace_name(), "url");
+        assert_eq!(builder.common.timeout, Duration::from_secs(1));
+        assert_eq!(builder.common.connect_timeout, Duration::from_millis(7));
     }
 }

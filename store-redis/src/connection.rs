@@ -28,7 +28,7 @@ const LOADING: Duration = Duration::from_secs(1);
 
 /// How to connect to each server.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Settings {
+pub(crate) struct Timeouts {
     pub(crate) timeout: Duration,
     pub(crate) connect_timeout: Duration,
 }
@@ -40,7 +40,7 @@ pub(crate) struct Target {
     /// Whether only a primary is usable. In a cluster any node is, because nodes redirect
     /// calls.
     pub(crate) primary_only: bool,
-    pub(crate) settings: Settings,
+    pub(crate) timeouts: Timeouts,
 }
 
 /// The current connection to a [`Target`].
@@ -138,8 +138,8 @@ impl Connection {
         let info = target.hosts[host].clone();
         let is_lost = Arc::new(AtomicBool::new(false));
         let mut config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(target.settings.connect_timeout))
-            .set_response_timeout(Some(target.settings.timeout))
+            .set_connection_timeout(Some(target.timeouts.connect_timeout))
+            .set_response_timeout(Some(target.timeouts.timeout))
             // Waiting calls are buffered here; with a larger buffer more of them share a
             // packet.
             .set_pipeline_buffer_size(1024);

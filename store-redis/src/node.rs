@@ -12,7 +12,7 @@ use std::fmt;
 
 use redis::{Cmd, ConnectionInfo, Pipeline, Value};
 
-use crate::connection::{Settings, Slot, Target};
+use crate::connection::{Slot, Target, Timeouts};
 use crate::error::Answer;
 
 /// A server, reached by its address.
@@ -30,24 +30,24 @@ pub(crate) struct Node {
 
 impl Node {
     /// One node of a cluster, or a server that may belong to one.
-    pub(crate) fn new(info: ConnectionInfo, settings: Settings) -> Self {
+    pub(crate) fn new(info: ConnectionInfo, timeouts: Timeouts) -> Self {
         Self::among(
             Target {
                 hosts: [info].into(),
                 primary_only: false,
-                settings,
+                timeouts,
             },
             0,
         )
     }
 
     /// The primary among these hosts; the one at `first` is tried first.
-    pub(crate) fn primary_of(hosts: &[ConnectionInfo], first: usize, settings: Settings) -> Self {
+    pub(crate) fn primary_of(hosts: &[ConnectionInfo], first: usize, timeouts: Timeouts) -> Self {
         Self::among(
             Target {
                 hosts: hosts.into(),
                 primary_only: true,
-                settings,
+                timeouts,
             },
             first,
         )

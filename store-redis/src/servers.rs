@@ -6,7 +6,7 @@ use futures_util::future::{join_all, try_join_all};
 use redis::{Cmd, ConnectionInfo, Pipeline, RedisError, ServerErrorKind, Value, cmd};
 
 use crate::cluster::{Cluster, NOT_REFRESHED};
-use crate::connection::Settings;
+use crate::connection::Timeouts;
 use crate::error::{Answer, Failure, report};
 use crate::keys::slot;
 use crate::node::Node;
@@ -21,13 +21,13 @@ pub(crate) enum Servers {
 impl Servers {
     /// Connects to the first of `seeds` that answers, and to the rest of its cluster
     /// if it belongs to one.
-    pub(crate) async fn connect(seeds: Vec<ConnectionInfo>, settings: Settings) -> Answer<Self> {
+    pub(crate) async fn connect(seeds: Vec<ConnectionInfo>, timeouts: Timeouts) -> Answer<Self> {
         let mut failed = Failure::not_sent(RedisError::from((
             redis::ErrorKind::InvalidClientConfig,
             "no server is configured",
         )));
         for (i, seed) in seeds.iter().enumerate() {
-            let node = Node::new(seed.clone(), settings);
+            let node = Node::new(seed.clone(), timeouts);
             let info: String = match node.send(cmd("INFO").arg("cluster")).await {
                 Ok(info) => redis::from_redis_value(info)?,
                 Err(e) => {
@@ -36,11 +36,11 @@ impl Servers {
                 }
             };
             if info.contains("cluster_enabled:1") {
-                let cluster = Cluster::new(seeds, settings);
+                let cluster = Cluster::new(seeds, timeouts);
                 cluster.refresh(0).await?;
                 return Ok(Self::Cluster(cluster));
             }
-            let node = Node::primary_of(&seeds, i, settings);
+            let node = Node::primary_of(&seeds, i, timeouts);
             node.send(&cmd("TIME")).await?;
             return Ok(Self::One(Arc::new(node)));
         }

@@ -31,8 +31,8 @@ pub(crate) struct Shared {
 
 impl Shared {
     pub(crate) async fn open(builder: &RedisBuilder) -> Result<Self> {
-        let names = Namespace::new(&builder.namespace)?;
-        let servers = Servers::connect(builder.seeds()?, builder.settings())
+        let names = Namespace::new(builder.namespace_name())?;
+        let servers = Servers::connect(builder.seeds()?, builder.timeouts())
             .await
             .map_err(|e| from_redis(e, Effect::Repeatable, "connect"))?;
         let facts = Facts::ask(&servers).await?;
@@ -40,12 +40,12 @@ impl Shared {
         Ok(Self {
             servers: RwLock::new(Some(Arc::new(servers))),
             names,
-            clock: Arc::clone(&builder.clock),
+            clock: Arc::clone(&builder.common.clock),
             scripts: Scripts::new(),
             facts,
             strict: builder.strict,
             announces: builder.change_notice,
-            connect_timeout: builder.settings().connect_timeout,
+            connect_timeout: builder.common.connect_timeout,
             grace: builder.grace,
         })
     }

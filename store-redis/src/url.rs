@@ -1,10 +1,8 @@
 //! The URL of a server, or of several.
 
-use std::time::Duration;
-
 use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo, ProtocolVersion};
 use store_core::Result;
-use store_core::config::StoreUrl;
+use store_core::config::{Overrides, StoreUrl};
 
 use crate::config::config;
 
@@ -13,15 +11,6 @@ pub(crate) const SCHEMES: &[&str] = &["redis", "rediss", "valkey", "valkeys"];
 
 /// The port of a host without one.
 const PORT: u16 = 6379;
-
-/// The store's own options in a URL; each is a method of the builder too.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Own {
-    pub(crate) namespace: Option<String>,
-    pub(crate) timeout: Option<Duration>,
-    pub(crate) connect_timeout: Option<Duration>,
-    pub(crate) change_notice: Option<bool>,
-}
 
 /// Refuses a URL of another backend.
 fn check_scheme(url: &StoreUrl) -> Result<()> {
@@ -34,18 +23,20 @@ fn check_scheme(url: &StoreUrl) -> Result<()> {
     url.expect_scheme(SCHEMES)
 }
 
-/// Parses the options of `url`. No error contains a part of it that may be secret.
-pub(crate) fn options(url: &StoreUrl) -> Result<Own> {
+/// The common options of `url`, and `change_notice`. No error contains a part of it that may be secret.
+
+pub(crate) fn options(url: &StoreUrl) -> Result<(Overrides, Option<bool>)> {
     check_scheme(url)?;
     let mut options = url.options();
-    let own = Own {
+    let common = Overrides {
         namespace: options.take_text("namespace").map(str::to_owned),
         timeout: options.take_duration("timeout")?,
         connect_timeout: options.take_duration("connect_timeout")?,
-        change_notice: options.take("change_notice")?,
+        ..Overrides::default()
     };
+    let change_notice = options.take("change_notice")?;
     options.finish()?;
-    Ok(own)
+    Ok((common, change_notice))
 }
 
 /// The connection settings of each host, in the URL's order.
@@ -109,6 +100,8 @@ fn split(host: &str) -> (String, u16) {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use store_core::ErrorKind;
 
     use super::*;
@@ -140,12 +133,15 @@ mod tests {
         let own = read("namespace=n&timeout=500ms&connect_timeout=2s&change_notice=true");
         assert_eq!(
             own.expect("well-formed"),
-            Own {
-                namespace: Some("n".into()),
-                timeout: Some(Duration::from_millis(500)),
-                connect_timeout: Some(Duration::from_secs(2)),
-                change_notice: Some(true),
-            }
+            (
+                Overrides {
+                    namespace: Some("n".into()),
+                    timeout: Some(Duration::from_millis(500)),
+                    connect_timeout: Some(Duration::from_secs(2)),
+                    ..Overrides::default()
+                },
+                Some(true)
+            )
         );
         for (query, named) in [
             ("protocol=resp2", "`protocol`"),

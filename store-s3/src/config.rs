@@ -6,10 +6,8 @@ use std::time::Duration;
 
 use object_store::ObjectStore;
 use serde::Deserialize;
-use store_core::config::{StoreUrl, Tls};
-use store_core::{
-    Capabilities, Clock, Collection, Durability, Result, Support, SystemClock, collections,
-};
+use store_core::config::{Overrides, Settings, Source, Tls};
+use store_core::{Capabilities, Durability, Result, Support, collections};
 
 use crate::S3Store;
 use crate::blobs;
@@ -31,17 +29,11 @@ use crate::error::BACKEND;
 #[derive(Clone)]
 #[must_use = "a builder opens nothing until `connect`"]
 pub struct S3Builder {
-    pub(crate) source: Source,
+    pub(crate) common: Settings<Arc<dyn ObjectStore>>,
     pub(crate) credentials: Option<(String, String)>,
     pub(crate) session_token: Option<String>,
-    pub(crate) tls: Tls,
-    pub(crate) prefix: Option<String>,
-    pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) collections: Vec<Collection>,
     pub(crate) lease: Duration,
     pub(crate) blobs: blobs::Options,
-    pub(crate) timeout: Duration,
-    pub(crate) connect_timeout: Duration,
 }
 
 /// The options of an [`S3Builder`] as data, for configuration files. An option that is
@@ -80,17 +72,13 @@ pub struct S3Config {
 impl From<S3Config> for S3Builder {
     fn from(config: S3Config) -> Self {
         let mut builder = Self::default();
-        if let Some(url) = config.url {
-            builder = builder.url(url);
-        }
-        builder.prefix = config.namespace;
-        builder.tls = config.tls.unwrap_or_default();
-        if let Some(ms) = config.timeout_ms {
-            builder = builder.timeout(Duration::from_millis(ms));
-        }
-        if let Some(ms) = config.connect_timeout_ms {
-            builder = builder.connect_timeout(Duration::from_millis(ms));
-        }
+        builder.common.replace(Overrides {
+            url: config.url,
+            namespace: config.namespace,
+            timeout: config.timeout_ms.map(Duration::from_millis),
+            connect_timeout: config.connect_timeout_ms.map(Duration::from_millis),
+            tls: config.tls,
+        });
         if let Some(bytes) = config.inline {
             builder = builder.inline(bytes);
         }
@@ -104,55 +92,61 @@ impl From<S3Config> for S3Builder {
     }
 }
 
-#[derive(Clone)]
-pub(crate) enum Source {
-    None,
-    Url(String),
-    Parsed(Arc<StoreUrl>),
-    Driver(Arc<dyn ObjectStore>),
-}
-
 impl Default for S3Builder {
     fn default() -> Self {
+        let mut common = Settings::new(Duration::from_secs(30), Duration::from_secs(5));
+        common.collections = collections::all();
         Self {
-            source: Source::None,
+            common,
             credentials: None,
             session_token: None,
-            tls: Tls::new(),
-            prefix: None,
-            clock: Arc::new(SystemClock),
-            collections: collections::all(),
             lease: Duration::from_secs(5),
             blobs: blobs::Options::default(),
-            timeout: Duration::from_secs(30),
-            connect_timeout: Duration::from_secs(5),
         }
     }
 }
 
 impl S3Builder {
-    /// Where the bucket is: `s3://bucket/prefix?region=…&endpoint=…`.
-    ///
-    /// - `region`: `us-east-1` unless the environment says otherwise.
-    /// - `endpoint`: the URL of a server other than Amazon's, as in
-    ///   `endpoint=http://localhost:9000`.
-    /// - `virtual_hosted=true`: puts the bucket's name into the host name instead of the
-    ///   path.
-    ///
-    /// Credentials come from [`S3Builder::credentials`], or from where Amazon's clients
-    /// find them: environment variables such as `AWS_ACCESS_KEY_ID`, a web identity, or
-    /// the role of a container or machine.
-    ///
-    /// `memory://` is a new bucket in this process's memory, for tests.
-    pub fn url(mut self, url: impl Into<String>) -> Self {
-        self.source = Source::Url(url.into());
-        self
-    }
+    store_core::builder_methods! {
+        /// Where the bucket is: `s3://bucket/prefix?region=…&endpoint=…`.
+        ///
+        /// - `region`: `us-east-1` unless the environment says otherwise.
+        /// - `endpoint`: the URL of a server other than Amazon's, as in
+        ///   `endpoint=http://localhost:9000`.
+        /// - `virtual_hosted=true`: puts the bucket's name into the host name instead of the
+        ///   path.
+        ///
+        /// Credentials come from [`S3Builder::credentials`], or from where Amazon's clients
+        /// find them: environment variables such as `AWS_ACCESS_KEY_ID`, a web identity, or
+        /// the role of a container or machine.
+        ///
+        /// `memory://` is a new bucket in this process's memory, for tests.
+        url;
 
-    /// The same as [`url`](Self::url), for a URL that is already parsed.
-    pub(crate) fn store_url(mut self, url: StoreUrl) -> Self {
-        self.source = Source::Parsed(Arc::new(url));
-        self
+        store_url;
+
+        /// Separates this store from others in the bucket: the prefix of the names of all
+        /// objects, instead of the URL's path. At most 60 letters, digits,
+        /// dashes, underscores, dots and slashes. Two namespaces in one bucket are two
+        /// stores, unless one is inside the other.
+        namespace;
+
+        /// Declares a collection of the application. The sweep removes deleted and expired
+        /// records of those that are
+        /// [single-use](store_core::Collection::single_use), and `setup` refuses a later
+        /// declaration with other flags. Nothing else needs the declaration.
+        collection;
+
+        clock;
+
+        /// How long a request may take, 30 s by default.
+        timeout;
+
+        /// How long to wait for a connection, 5 s by default.
+        connect_timeout;
+
+        /// Which certificate authorities to trust; the system's by default.
+        tls;
     }
 
     /// A client of `object_store` for the bucket, instead of a URL.
@@ -164,7 +158,7 @@ impl S3Builder {
     /// cache, and must send to one server only. Without retries, the failure of one part
     /// of a streamed object fails the whole write.
     pub fn object_store(mut self, driver: Arc<dyn ObjectStore>) -> Self {
-        self.source = Source::Driver(driver);
+        self.common.source = Source::Client(driver);
         self
     }
 
@@ -180,44 +174,9 @@ impl S3Builder {
         self
     }
 
-    /// Which certificate authorities to trust; the system's by default.
-    pub fn tls(mut self, tls: Tls) -> Self {
-        self.tls = tls;
-        self
-    }
-
-    /// Separates this store from others in the bucket: the prefix of the names of all
-    /// objects, instead of the URL's path. At most 60 letters, digits,
-    /// dashes, underscores, dots and slashes. Two namespaces in one bucket are two
-    /// stores, unless one is inside the other.
-    pub fn namespace(mut self, name: impl Into<String>) -> Self {
-        self.prefix = Some(name.into());
-        self
-    }
-
     /// The same as [`S3Builder::namespace`], under S3's name for it.
     pub fn prefix(self, prefix: impl Into<String>) -> Self {
         self.namespace(prefix)
-    }
-
-    /// The clock that decides expiry and refill. The system clock by default.
-    pub fn clock(mut self, clock: impl Clock + 'static) -> Self {
-        self.clock = Arc::new(clock);
-        self
-    }
-
-    /// Declares a collection of the application; see [`S3Builder::collections`].
-    pub fn collection(self, collection: Collection) -> Self {
-        self.collections([collection])
-    }
-
-    /// Declares collections of the application, so that the sweep removes deleted and
-    /// expired records of those that are
-    /// [single-use](store_core::Collection::single_use). Other collections need no
-    /// declaration.
-    pub fn collections(mut self, collections: impl IntoIterator<Item = Collection>) -> Self {
-        self.collections.extend(collections);
-        self
     }
 
     /// How long a commit of several records may hold a record that another commit needs,
@@ -267,18 +226,6 @@ impl S3Builder {
         self
     }
 
-    /// How long a request may take, 30 s by default.
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = timeout;
-        self
-    }
-
-    /// How long to wait for a connection, 5 s by default.
-    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
-        self.connect_timeout = timeout;
-        self
-    }
-
     /// The capabilities of a store with this configuration.
     pub fn capabilities(&self) -> Capabilities {
         let mut capabilities = Capabilities::new(BACKEND);
@@ -288,11 +235,11 @@ impl S3Builder {
         capabilities.native_expiry = Support::No;
         capabilities.blobs = Support::native_if(cfg!(feature = "blobs"));
         capabilities.rate_limits = Support::Emulated;
-        capabilities.durability = match &self.source {
+        capabilities.durability = match &self.common.source {
             Source::Url(url) if url.starts_with("memory:") => Durability::Process,
             Source::Parsed(url) if url.scheme() == "memory" => Durability::Process,
             // It is unknown where an application's client stores objects.
-            Source::Driver(_) => Durability::Unknown,
+            Source::Client(_) => Durability::Unknown,
             _ => Durability::Replicated,
         };
         capabilities.compiled()
@@ -313,10 +260,8 @@ impl fmt::Debug for S3Builder {
     /// Without the URL, the credentials and the driver.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("S3Builder")
-            .field("prefix", &self.prefix)
-            .field("clock", &self.clock)
+            .field("common", &self.common)
             .field("lease", &self.lease)
-            .field("timeout", &self.timeout)
             .finish_non_exhaustive()
     }
 }
@@ -354,9 +299,9 @@ mod tests {
         let text = r#"{"url": "memory://", "namespace": "app", "inline": 100, "timeout_ms": 7}"#;
         let builder =
             S3Builder::from(serde_json::from_str::<S3Config>(text).expect("a valid configuration"));
-        assert_eq!(builder.prefix.as_deref(), Some("app"));
+        assert_eq!(builder.common.namespace.as_deref(), Some("app"));
         assert_eq!(builder.blobs.inline, 100);
-        assert_eq!(builder.timeout, Duration::from_millis(7));
+        assert_eq!(builder.common.timeout, Duration::from_millis(7));
         assert!(serde_json::from_str::<S3Config>(r#"{"secret": "hunter2"}"#).is_err());
     }
 }

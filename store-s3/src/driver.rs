@@ -6,11 +6,11 @@ use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, S3ConditionalPut};
 use object_store::memory::InMemory;
 use object_store::{Certificate, ClientOptions, ObjectStore, RetryConfig};
 use store_core::Result;
-use store_core::config::StoreUrl;
+use store_core::config::{Source, StoreUrl};
 use url::Url;
 
 use crate::blobs::{MIN_PART, Parts};
-use crate::config::{S3Builder, Source};
+use crate::config::S3Builder;
 use crate::error::config;
 use crate::removal::Remover;
 
@@ -37,14 +37,20 @@ struct Options<'a> {
 impl S3Builder {
     /// The clients of the configured bucket.
     pub(crate) fn driver(&self) -> Result<Driver> {
-        let prefix = |path: &str| self.prefix.clone().unwrap_or_else(|| path.to_owned());
-        let url: Arc<StoreUrl> = match &self.source {
+        let prefix = |path: &str| {
+            self.common
+                .namespace
+                .clone()
+                .unwrap_or_else(|| path.to_owned())
+        };
+        let parsed: StoreUrl;
+        let url = match &self.common.source {
             Source::None => {
                 return Err(config(
                     "no bucket is configured; call S3Builder::url or S3Builder::object_store",
                 ));
             }
-            Source::Driver(driver) => {
+            Source::Client(driver) => {
                 return Ok(Driver {
                     driver: Arc::clone(driver),
                     remover: None,
@@ -53,8 +59,11 @@ impl S3Builder {
                     prefix: prefix(""),
                 });
             }
-            Source::Url(text) => Arc::new(text.parse()?),
-            Source::Parsed(url) => Arc::clone(url),
+            Source::Url(text) => {
+                parsed = text.parse()?;
+                &parsed
+            }
+            Source::Parsed(url) => &**url,
         };
         if url.scheme() == "file" {
             return Err(config(
@@ -69,7 +78,7 @@ impl S3Builder {
             ));
         }
         if url.scheme() == "s3" {
-            return self.bucket(&url, prefix(url.path()));
+            return self.bucket(url, prefix(url.path()));
         }
         if !url.hosts().is_empty() {
             return Err(config(
@@ -146,10 +155,10 @@ impl S3Builder {
     fn client(&self, plain: bool) -> Result<ClientOptions> {
         let mut options = ClientOptions::new()
             .with_allow_http(plain)
-            .with_timeout(self.timeout)
-            .with_connect_timeout(self.connect_timeout)
-            .with_no_system_certificates(self.tls.only_this_ca);
-        if let Some(pem) = self.tls.authorities()? {
+            .with_timeout(self.common.timeout)
+            .with_connect_timeout(self.common.connect_timeout)
+            .with_no_system_certificates(self.common.tls.only_this_ca);
+        if let Some(pem) = self.common.tls.authorities()? {
             let certificates = Certificate::from_pem_bundle(&pem)
                 .map_err(|_| config("the certificate authorities are not valid PEM"))?;
             for certificate in certificates {

@@ -283,7 +283,7 @@ impl S3Store {
         Ok(Self {
             records,
             store,
-            collections: builder.collections.into(),
+            collections: builder.common.collections.into(),
         })
     }
 

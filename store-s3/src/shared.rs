@@ -63,15 +63,16 @@ impl Shared {
         let shared = Self {
             parts,
             protocol: Protocol::new(bucket, names),
-            clock: Arc::clone(&builder.clock),
+            clock: Arc::clone(&builder.common.clock),
             single_use: builder
+                .common
                 .collections
                 .iter()
                 .filter(|collection| collection.is_single_use())
                 .map(|collection| collection.name())
                 .collect(),
             lease: builder.lease,
-            tombstone_age: tombstone_age(builder.timeout),
+            tombstone_age: tombstone_age(builder.common.timeout),
             removes: AtomicBool::new(false),
             place,
             progress: Mutex::default(),

@@ -26,6 +26,7 @@ mod matrix;
 mod mutants;
 mod package_check;
 mod promises;
+mod public_names;
 mod servers;
 mod soak;
 mod test_all;

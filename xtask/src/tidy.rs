@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::backends::BACKENDS;
 use crate::generated::inside;
 use crate::workspace::{Package, Workspace};
-use crate::{Result, ci, imports};
+use crate::{Result, ci, imports, public_names};
 
 pub const HELP: &str = "
 Check the house rules that no compiler checks:
@@ -16,6 +16,7 @@ Check the house rules that no compiler checks:
   - no to-do is left, no test is ignored, every example is compiled
   - nothing sleeps: tests move the clock or wait for a condition
   - modules import each other in one direction (xtask/src/imports.rs)
+  - no two public types of store-core have one name (xtask/src/public_names.rs)
   - every backend has the same files, by name
   - a published crate's metadata is complete, and the forge compiles it with the
     oldest compiler that it promises
@@ -134,6 +135,7 @@ pub fn tidy() -> Result {
         }
     }
     imports::check(&workspace, &mut faults)?;
+    public_names::check(&workspace, &mut faults)?;
     same_files(&workspace, &mut faults);
     changelog(&workspace, &mut faults)?;
     forge(&workspace, &mut faults)?;

@@ -1,16 +1,19 @@
-//! What every backend's builder is configured with: the URL of a store, and TLS.
+//! What every backend's builder is configured with: the URL of a store, TLS, and the options
+//! that all of them have.
 //!
 //! All backends read their URL through [`StoreUrl`], so that escapes, several
 //! hosts, options and error messages are the same everywhere, and no message
 //! shows a user, a secret or an option's value.
 
 mod options;
+mod settings;
 mod tls;
 mod url;
 
 use crate::error::{Error, ErrorKind};
 
 pub use options::UrlOptions;
+pub use settings::{Overrides, Settings, Source};
 pub use tls::Tls;
 pub use url::StoreUrl;
 
