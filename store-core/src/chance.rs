@@ -12,7 +12,7 @@ thread_local! {
     static SEEDED: Cell<Option<u64>> = const { Cell::new(None) };
 }
 
-/// While it lives, back-off and versions on this thread follow from a seed.
+/// While this value exists, back-off and versions on this thread follow from a seed.
 #[doc(hidden)]
 #[derive(Debug)]
 #[must_use = "the seed applies while this lives"]

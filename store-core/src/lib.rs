@@ -59,8 +59,8 @@
 //! # The rules
 //! Every backend follows these. Documentation and tests refer to them by number:
 //!
-//! - **R1** A name is itself alone: no partition, id or prefix, whatever its
-//!   characters, reaches another's record, and names keep bytewise order.
+//! - **R1** Names are exact: no partition, id or prefix, whatever its characters,
+//!   reaches another's record, and names keep bytewise order.
 //! - **R2** A record never written, deleted, or expired (`expires_at <= now`) is
 //!   absent, to reads, scans and expectations alike.
 //! - **R3** A commit is all or nothing and serializable within its partition,

@@ -17,7 +17,7 @@ use crate::key::{Partition, RecordKey, RecordRef};
 ///
 /// Made by the client, unique per commit and never reused, so that a record
 /// deleted and created again is never mistaken for the old one, and a client
-/// whose reply was lost finds its own version and knows that it landed.
+/// whose reply was lost finds its own version and knows that its commit was applied.
 /// Versions have no order. Text form: 32 lower-case hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 #[doc(alias("etag", "revision", "optimistic locking"))]
@@ -97,15 +97,15 @@ impl<'de> serde::Deserialize<'de> for Version {
 }
 
 /// A backend's own name for a record's state, such as an ETag, and perhaps that
-/// state itself. Opaque to everyone else, and never shown; handing it back saves
-/// the backend a read.
+/// state itself. Opaque to all other code, and never shown. Passing it back saves the
+/// backend a read.
 pub type Token = Arc<[u8]>;
 
 /// One stored record. A handle: cloning it copies no body.
 #[derive(Clone)]
 pub struct Record(Arc<Inner>);
 
-/// In this order, what a read compares and hands out lies together.
+/// In this order, the fields that a read compares and returns are adjacent in memory.
 #[repr(C)]
 struct Inner {
     partition: Partition,

@@ -14,7 +14,7 @@ use crate::key::RecordRef;
 use crate::record::Record;
 use crate::scan::{Records, Scan};
 
-/// Keeps records. Implement the first four methods and every contract works.
+/// Stores records. Implement the first four methods and every contract works.
 ///
 /// # What an implementer promises
 /// - **Names**: no partition, id or prefix, whatever its characters, reaches
@@ -27,7 +27,7 @@ use crate::scan::{Records, Scan};
 ///   (R3). A failed expectation writes nothing and is a `Conflict` that names
 ///   the failed items with their current records (R4).
 /// - **Outages**: an outage is an error, never an absence, and its
-///   [`Retry`](crate::Retry) says whether the write surely did not happen (R7).
+///   [`Retry`](crate::Retry) says whether the write certainly did not happen (R7).
 /// - **Cancellation**: a dropped future leaves the write wholly done or wholly
 ///   not, and the store usable (R8). Its request may still be on the way to the
 ///   server, so a commit of [`Expect::Any`](crate::Expect::Any) that was dropped can
@@ -41,8 +41,8 @@ pub trait RecordStore: Send + Sync + fmt::Debug {
     /// The record at `at`, or `None` if it is absent.
     async fn get(&self, at: RecordRef<'_>) -> Result<Option<Record>>;
 
-    /// The records at each of `at`, in that order; each atomic by itself, all
-    /// together no snapshot. The same name may be asked for twice.
+    /// The records at each of `at`, in that order; each is read atomically, but all of
+    /// them are no snapshot. A name may occur twice.
     async fn get_many(&self, at: &[RecordRef<'_>]) -> Result<Vec<Option<Record>>>;
 
     /// One page of a scan. See [`Scope`](crate::scan::Scope) for its order. A
@@ -52,14 +52,15 @@ pub trait RecordStore: Send + Sync + fmt::Debug {
     /// Applies `batch` wholly or not at all. An empty batch does nothing.
     async fn commit(&self, batch: &Batch) -> Result<Committed>;
 
-    /// Like [`RecordStore::get`] for a store that can answer at once, without a
-    /// future; `None` means "ask `get`".
+    /// Like [`RecordStore::get`], for a store that can answer synchronously. `None`
+    /// means that it cannot, and that the caller has to call `get`.
     fn get_now(&self, at: RecordRef<'_>) -> Option<Result<Option<Record>>> {
         let _ = at;
         None
     }
 
-    /// The clock that decides expiry. The machine's, unless another was injected.
+    /// The clock that decides expiry: the system clock unless the application set
+    /// another.
     fn clock(&self) -> &dyn Clock {
         &SystemClock
     }

@@ -7,7 +7,7 @@ use crate::key::{Collection, MAX_NAME, Partition, RecordRef};
 use crate::page::{Cursor, Page, PageRequest, foreign_cursor};
 use crate::record::Record;
 
-/// The records that a scan may walk over.
+/// The partitions that a scan covers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Scope {
     /// One partition: in bytewise order of id, neither skipping nor repeating a
@@ -18,7 +18,7 @@ pub enum Scope {
     Partitions(String),
 }
 
-/// A question for one page of records of one collection.
+/// A query for one page of records of one collection.
 ///
 /// ```
 /// use store_core::{Collection, Partition, Scan};

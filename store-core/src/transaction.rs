@@ -54,8 +54,10 @@ use crate::record::{Record, Version};
 use crate::record_store::RecordStore;
 use crate::turns::Place;
 
-/// How often a transaction tries. A writer in its turn competes only with the
-/// first in the queue of each other process, so losing this often is rare.
+/// How often a transaction tries. Only the first writer in the queue of each process
+/// competes. If 50 processes write without pause and each is equally likely to win, a
+/// writer loses 256 times in a row with a probability of 0.6 %; with the 64 attempts of
+/// other loops it would be 27 %.
 const MAX_TURN_ATTEMPTS: u32 = 4 * MAX_ATTEMPTS;
 
 /// The attempt after which pauses grow no longer: 16 ms. A writer that pauses

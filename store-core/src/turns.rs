@@ -1,4 +1,4 @@
-//! Writers that conflict wait their turn.
+//! A queue for writers that conflict.
 //!
 //! Commits are optimistic: a writer reads, decides, and writes if nothing
 //! changed. While writers rarely meet, that costs nothing. When hundreds of
@@ -28,7 +28,10 @@ use crate::backend::event;
 use crate::key::{Partition, RecordKey};
 use crate::record_store::RecordStore;
 
-/// How long one turn may last before the writers behind it stop waiting.
+/// How long one turn may last before the writers behind it stop waiting: twice the 5 s
+/// that a call to Redis or DynamoDB may take by default, so that one call that times out
+/// does not dissolve the queue. PostgreSQL and S3 allow 30 s, but if their commits take
+/// over 10 s, a queue does not help the writers behind it.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The queues in use.

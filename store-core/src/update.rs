@@ -17,12 +17,12 @@ use crate::turns::Place;
 /// What the closure of an [`update`](RecordStoreExt::update) decides.
 #[derive(Debug)]
 pub enum Decided<R> {
-    /// Write this body, and answer. Fields of the current record that the type of
-    /// the value does not know are preserved; see [`Body::json`].
+    /// Writes this body and returns the value. Fields of the current record that the
+    /// type of the value does not know are preserved; see [`Body::json`].
     Put(Body, Option<Timestamp>, R),
-    /// Delete the record, and answer.
+    /// Deletes the record and returns the value.
     Delete(R),
-    /// Write nothing, and answer.
+    /// Writes nothing and returns the value.
     Keep(R),
 }
 
@@ -41,12 +41,12 @@ pub trait RecordStoreExt: RecordStore {
         })
     }
 
-    /// Changes one record by compare-and-swap, losing no other's change.
+    /// Changes one record by compare-and-swap, without losing a concurrent change.
     ///
-    /// `decide` sees the current record (`None` if absent) and may run again
-    /// when someone else was faster; the answer of the run that committed is
-    /// returned. One read and one write without contention. A call that loses a
-    /// race waits in line with others of this process on the same record.
+    /// `decide` sees the current record (`None` if absent) and runs again if another
+    /// client changed the record first. The value of the run that committed is
+    /// returned. One read and one write without contention. A call that loses a race
+    /// waits in a queue with the other writers of the record in this process.
     ///
     /// # Errors
     /// Those of `decide`; `Contended` after [`MAX_ATTEMPTS`](crate::backend::MAX_ATTEMPTS); the store's own.

@@ -21,7 +21,7 @@ pub(super) type KeyFormatNumber = Format<1>;
 pub const MAX_TENANT: usize = 1024;
 
 /// A key's public name: not secret, never reused, the same for as long as the
-/// key exists, and other for a key that was deleted and inserted again.
+/// key exists, and different for a key that was deleted and inserted again.
 ///
 /// Show it in lists; disable and delete keys by it when the secret is no longer
 /// known. Opaque: 1 to 255 bytes without NUL, chosen by the store.
@@ -146,19 +146,19 @@ impl KeyData {
         Self::default()
     }
 
-    /// This, belonging to `tenant`.
+    /// This data with `tenant` as the owner.
     pub fn with_tenant(mut self, tenant: impl Into<String>) -> Self {
         self.tenant = Some(tenant.into());
         self
     }
 
-    /// This, called `label`.
+    /// This data with this label.
     pub fn with_label(mut self, label: impl Into<String>) -> Self {
         self.label = Some(label.into());
         self
     }
 
-    /// This, with one more permission.
+    /// This data with one more permission.
     pub fn permit<I: IntoIterator<Item: Into<String>>>(
         mut self,
         resource: impl Into<String>,
@@ -170,20 +170,20 @@ impl KeyData {
         self
     }
 
-    /// This, expired from `at` on.
+    /// This data, expired from `at` on.
     #[doc(alias = "ttl")]
     pub fn expiring_at(mut self, at: Timestamp) -> Self {
         self.expires_at = Some(at);
         self
     }
 
-    /// This, not working.
+    /// This data for a disabled key.
     pub fn disabled(mut self) -> Self {
         self.enabled = false;
         self
     }
 
-    /// This, with a field of the application's own.
+    /// This data with a field of the application.
     pub fn with_extra(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
         self.extra.insert(name.into(), value.into());
         self
@@ -297,7 +297,7 @@ impl KeyEntry {
         Self::stored(Arc::new(stored), None)
     }
 
-    /// This, in the state that `version` names, so that an update can require it.
+    /// This entry in the state that `version` names, so that an update can require it.
     pub fn with_version(mut self, version: Version) -> Self {
         self.version = Some(version);
         self

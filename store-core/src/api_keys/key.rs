@@ -87,13 +87,13 @@ impl ApiKey {
         &self.0
     }
 
-    /// Refuses a key that is surely weak. Every store calls it before it
-    /// inserts a key.
+    /// Refuses a key that is certainly weak. Every store calls it before it inserts a
+    /// key.
     ///
     /// It wants [`MIN_STRONG_KEY`] characters and counts what they could carry
     /// at most, from how often each one occurs; a repeated block counts once,
-    /// and a run such as `abcd` or `1111` as little. That is a floor, no proof:
-    /// a guessable sentence passes. Generate keys with a
+    /// and a run such as `abcd` or `1111` as little. This proves only weakness: a
+    /// sentence that can be guessed passes. Generate keys with a
     /// [`KeyFormat`](crate::api_keys::KeyFormat) where you can.
     ///
     /// # Errors
@@ -120,7 +120,7 @@ pub(super) fn key_in_header(value: &str) -> &str {
     }
 }
 
-/// An upper bound on the surprise in `text`, in bits.
+/// An upper bound on the entropy of `text`, in bits.
 fn counted_bits(text: &[u8]) -> f64 {
     let period = (1..=text.len() / 2)
         .find(|&period| text.iter().zip(&text[period..]).all(|(a, b)| a == b))

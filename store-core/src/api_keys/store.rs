@@ -156,9 +156,9 @@ pub trait ApiKeyStore: Send + Sync {
         Err(not_offered("insert keys"))
     }
 
-    /// Changes a key's data by compare-and-swap, losing no other's change;
-    /// disabled and expired keys too. Returns the key as it was left. A change
-    /// that leaves the data equal writes nothing.
+    /// Changes a key's data by compare-and-swap, without losing a concurrent change;
+    /// disabled and expired keys too. Returns the key as it was left. A change that
+    /// leaves the data equal writes nothing.
     ///
     /// With `only_if`, changes it only in the state of that version.
     ///

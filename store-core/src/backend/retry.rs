@@ -6,7 +6,9 @@ use crate::backend::event;
 use crate::chance::random_below;
 use crate::error::{Conflict, Error, ErrorKind, Result};
 
-/// After how many attempts a compare-and-swap loop fails as `Contended`.
+/// After how many attempts a compare-and-swap loop fails as `Contended`. All its pauses
+/// together take 1.8 s on average and 3.6 s at most, so that a caller gets an answer
+/// within an ordinary timeout.
 pub const MAX_ATTEMPTS: u32 = 64;
 
 /// The attempts of one compare-and-swap loop.

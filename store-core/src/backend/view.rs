@@ -73,12 +73,13 @@ impl Column {
         }
     }
 
-    /// The field of the body at this path, of which the column has the last name.
+    /// The field of the body at this path. The column is named after the last part of
+    /// the path.
     pub const fn field(name: &'static str, kind: Kind, comment: &'static str) -> Self {
         Self::new(name, kind, Value::Field(name), comment)
     }
 
-    /// From when on the record counts as absent.
+    /// The time from which the record counts as absent.
     pub const EXPIRED_AFTER: Self = Self::new(
         "expired_after",
         Kind::Time,
@@ -96,7 +97,7 @@ pub enum Kind {
     Number,
     /// True or false.
     Boolean,
-    /// A time, of which the body has RFC 3339 text.
+    /// A time, which the body has as RFC 3339 text.
     Time,
     /// JSON, as it is stored.
     Json,

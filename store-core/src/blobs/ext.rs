@@ -136,7 +136,7 @@ pub trait BlobStoreExt: BlobStore {
         })
     }
 
-    /// Sweeps at once and then at every `period`, in a task, until the returned
+    /// Sweeps immediately and then after every `period`, in a task, until the returned
     /// value is dropped or the store is closed. A minute is a good period.
     ///
     /// # Panics

@@ -17,19 +17,19 @@ use super::{Blob, BlobReader, BlobSink, Publication};
 /// Small writes are gathered up to this size before the sink sees them.
 const GATHER: usize = 64 * 1024;
 
-/// A future that hands a side back, with an answer.
+/// A future that returns the reader or sink, with the result of its call.
 type Away<T, A> = Pin<Box<dyn Future<Output = (Box<T>, Result<A>)> + Send>>;
 
-/// A side that is either here or away in a future.
+/// A reader or sink, or the future of a call that owns it.
 enum Side<T: ?Sized, A> {
     Here(Box<T>),
     Away(Away<T, A>),
-    /// Taken, and not given back.
+    /// The call that owned it was dropped.
     Lost,
 }
 
 impl<T: ?Sized, A> Side<T, A> {
-    /// Waits for a future that is under way. Nothing if none is.
+    /// Waits for the call in progress; `None` if there is none.
     fn poll_back(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<A>>> {
         let Self::Away(future) = self else {
             return Poll::Ready(None);

@@ -63,9 +63,9 @@
 //!
 //! A bucket is one [`Partition`]: its objects are listed together, in bytewise
 //! order of their keys, and each publication is a small write in that partition.
-//! The content is elsewhere, spread. So one bucket serves as many publications
-//! a second as one partition of the backend serves writes; put a busier set into
-//! several buckets, by tenant or by a digest of the key. Keys longer than 197
+//! The content is spread over other partitions. So one bucket serves as many
+//! publications a second as one partition of the backend serves writes; put a busier
+//! set into several buckets, by tenant or by a digest of the key. Keys longer than 197
 //! bytes that begin alike are listed next to each other, in no particular order.
 //!
 //! # Bring your own
@@ -249,11 +249,10 @@ async fn put_streamed<S: BlobStore + ?Sized>(
 /// written if there is a runtime to do so.
 #[async_trait]
 pub trait BlobSink: Send + fmt::Debug {
-    /// Adds `bytes` to the content; waits while too much is on its way.
+    /// Adds `bytes` to the content; waits while too many requests are in flight.
     ///
     /// A write that failed, or whose future was dropped, leaves an unknown part
-    /// of its bytes behind: after it the sink is good for [`BlobSink::abort`]
-    /// alone and refuses the rest.
+    /// of its bytes behind: after it the sink accepts only [`BlobSink::abort`].
     async fn write(&mut self, bytes: Bytes) -> Result<()>;
 
     /// Publishes the content with its metadata, atomically.
@@ -275,9 +274,9 @@ pub trait BlobSink: Send + fmt::Debug {
 /// The bytes of an opened object.
 #[async_trait]
 pub trait BlobReader: Send + fmt::Debug {
-    /// The next piece, never empty; `None` after the last. Exactly the bytes of
-    /// [`Blob::range`] come, or an error: never fewer, and never bytes of
-    /// another publication. A dropped future loses nothing.
+    /// The next piece, never empty; `None` after the last. The pieces are exactly the
+    /// bytes of [`Blob::range`], or an error is returned: never fewer bytes, and never
+    /// those of another publication. A dropped future loses nothing.
     ///
     /// # Errors
     /// `Superseded` if the object was replaced or deleted so long ago that its

@@ -18,8 +18,8 @@ pub const MAX_BLOB_KEY: usize = 1024;
 /// mistaken for a long one.
 const VERBATIM: usize = 200;
 
-/// How much of every key its id surely starts with, whatever the characters:
-/// the last one may be cut three bytes early.
+/// How many bytes of a key its id always starts with. A character of several bytes may
+/// end up to three bytes earlier.
 const SORTED: usize = VERBATIM - 3;
 
 /// The full, checked name of one object, borrowed.

@@ -346,8 +346,8 @@ impl Pointer {
         }
     }
 
-    /// Ends a write, which can then not publish any more; true if it was open. To
-    /// be written down before what it wrote is freed.
+    /// Ends a write, which can then not publish any more; true if it was open. Write
+    /// the pointer before you free what the write stored.
     pub fn end(&mut self, generation: Version) -> bool {
         let before = self.uploads.len();
         self.uploads
@@ -356,7 +356,7 @@ impl Pointer {
     }
 
     /// Ends a write by publishing its content, or says why not. Either way it is
-    /// not open any more. Asked again once it is published it says so again.
+    /// not open any more. A second call after the publication returns the same.
     pub fn publish(
         &mut self,
         content: Content,
@@ -446,8 +446,8 @@ impl Pointer {
         }
     }
 
-    /// Removes the object, and with it the chances of every write begun so far.
-    /// True if there was one.
+    /// Removes the object, and makes every write that has begun lose. True if there was
+    /// one.
     pub fn delete(&mut self, now: Timestamp) -> bool {
         self.expire(now);
         self.floor = self.next - 1;

@@ -19,7 +19,7 @@ pub const MAX_METADATA: usize = 16 * 1024;
 /// What a writer records about an object. Published together with the content.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct BlobMetadata {
-    /// The content's validator, such as an HTTP `ETag`, quotes and all.
+    /// The content's validator, such as an HTTP `ETag` with its quotes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tag: Option<String>,
     /// Marks a cached "not found": an object without content that records that
@@ -90,8 +90,8 @@ impl BlobMetadata {
 pub struct BlobStat {
     /// The content's length in bytes.
     pub size: u64,
-    /// Names this publication; never given twice, so that an object deleted
-    /// and put again is never mistaken for the old one.
+    /// Names this publication; never used again, so that an object deleted and put
+    /// again is never mistaken for the old one.
     pub version: Version,
     /// When it was published.
     pub published_at: Timestamp,

@@ -146,9 +146,9 @@ impl Body {
     /// # Errors
     /// `InvalidInput` if its JSON is over [`MAX_BODY`] bytes, is nested deeper
     /// than [`MAX_NESTING`], holds a NUL in a string, a number that JSON has no
-    /// form for (not finite, or beyond 64 bits), a map whose keys are not
-    /// strings, or a map with two members of one name: a struct
-    /// with a flattened map that repeats one of its fields is such a map.
+    /// form for (not finite, or beyond 64 bits), a map whose keys are not strings, an
+    /// object with two members of one name (of a map, a renamed field or a flattened
+    /// map), or a `serde_json::value::RawValue`, whose text is not checked.
     pub fn json<T>(value: T) -> Result<Self>
     where
         T: Serialize + DeserializeOwned + Send + Sync + 'static,

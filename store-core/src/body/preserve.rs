@@ -69,8 +69,8 @@ where
     Body::json(merged)?.round_trip().map(Some)
 }
 
-/// The JSON of `previous` if it is an object that may have fields that a `T` has
-/// not. One that is held as a `T` has none.
+/// The JSON of `previous` if it is an object that may have fields that a `T` does not
+/// have. One that is held as a `T` has none.
 fn object_of<T: 'static>(previous: &Body) -> Result<Option<Bytes>> {
     if matches!(&previous.0, Repr::Typed(typed) if (*typed.value).is::<T>()) {
         return Ok(None);
@@ -98,8 +98,8 @@ fn not_comparable(error: Error) -> Error {
     .with_source(error)
 }
 
-/// Adds to `value` what `stored` has and `known` has not, also in objects that
-/// all three have. Returns whether there was anything.
+/// Adds to `value` what `stored` has and `known` does not, also in objects that all
+/// three have. Returns whether there was anything.
 fn add_unknown(
     value: &mut Map<String, Value>,
     stored: Map<String, Value>,

@@ -11,8 +11,8 @@
 //! | [`ApiKeyStore`](crate::api_keys::ApiKeyStore) | [`ApiKeyLayer`](crate::api_keys::ApiKeyLayer) |
 //! | [`LtiStore`](crate::lti::LtiStore) | [`LtiLayer`](crate::lti::LtiLayer) |
 //! | [`EntityStore`](crate::entity::EntityStore) | [`Layered`] and [`EntityLayer`](crate::entity::EntityLayer) |
-//! | [`TenantStore`](crate::tenants::TenantStore) | besides, [`TenantLayer`](crate::tenants::TenantLayer) |
-//! | [`IamStore`](crate::iam::IamStore) | besides, [`IamLayer`](crate::iam::IamLayer) and those that it sums up |
+//! | [`TenantStore`](crate::tenants::TenantStore) | in addition, [`TenantLayer`](crate::tenants::TenantLayer) |
+//! | [`IamStore`](crate::iam::IamStore) | in addition, [`IamLayer`](crate::iam::IamLayer) and the traits that it combines |
 //! | [`CredentialStore`](crate::iam::CredentialStore) | [`Layered`] and [`CredentialLayer`](crate::iam::CredentialLayer) |
 //!
 //! A layer names the store under it and implements only the calls that it

@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Timestamp;
 use crate::limits::{Quota, gcra};
 
-/// A bucket as a closure sees and writes it: tokens, and the moment that they
-/// were counted at. What flowed in since is for the closure to add.
+/// A bucket as a closure sees and writes it: tokens, and the moment at which they were
+/// counted. The closure itself adds what was refilled since then; see
+/// [`Tokens::refilled`].
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Tokens {
     /// How many there are, fractions included: from 0 to the quota's burst.
@@ -18,8 +19,8 @@ pub struct Tokens {
 }
 
 impl Tokens {
-    /// These tokens, and what flowed in until `now`: never more than the burst,
-    /// and nothing if `now` is not after [`Tokens::last_refill`].
+    /// These tokens, and what was refilled until `now`: never more than the burst, and
+    /// nothing if `now` is not after [`Tokens::last_refill`].
     ///
     /// ```
     /// use store_core::Timestamp;
@@ -39,7 +40,7 @@ impl Tokens {
         .within(quota)
     }
 
-    /// Tokens from 0 to the burst; what is no number counts as none.
+    /// Tokens from 0 to the burst; NaN counts as none.
     pub(crate) fn within(self, quota: &Quota) -> Self {
         let tokens = if self.tokens > 0.0 {
             self.tokens.min(f64::from(quota.burst()))
@@ -112,7 +113,7 @@ impl Bucket {
     }
 
     /// Sets this quota's tokens: exact to the last bit if they are from 0 to the
-    /// burst, else clamped to that range; what is no number becomes 0.
+    /// burst, else clamped to that range; NaN becomes 0.
     pub fn set_tokens(&mut self, quota: &Quota, tokens: Tokens, now: Timestamp) {
         let tokens = tokens.within(quota);
         let expires_at = gcra::expires_at(quota, gcra::tat_of(quota, tokens), now);

@@ -65,7 +65,7 @@ impl RateLimiter {
         Self::over(Arc::clone(store.into().limits()), quotas)
     }
 
-    /// A limiter over a rate-limit store alone, one of your own perhaps.
+    /// A limiter over a rate-limit store, such as one of your own.
     pub fn over(limits: Arc<dyn RateLimitStore>, quotas: impl Into<QuotaSet>) -> Self {
         Self {
             limits,
@@ -190,8 +190,7 @@ impl RateLimiter {
             Err(error) => return Some(Err(error)),
         };
         if !self.fail_open && !self.hooks.any() {
-            // Nothing to conclude: the answer is the store's, written where the
-            // caller wants it and not copied.
+            // The store's answer is final, so it is returned without a copy.
             return self.limits.take_now(&take);
         }
         let answer = self.limits.take_now(&take)?;
@@ -332,8 +331,8 @@ impl RateLimiter {
 
     /// Fails open or closed, and notifies the hooks.
     fn conclude(&self, take: &Take<'_>, answer: Result<Decision>) -> Result<Decision> {
-        // Of a call that is allowed because the store could not be asked,
-        // nothing is known, so nothing is promised to remain.
+        // If the store could not be asked, how many tokens remain is unknown, and
+        // none is promised.
         let opened = match &answer {
             Err(error) if self.fail_open && is_outage(error) => Some(Decision::Allowed {
                 remaining: 0,

@@ -1,10 +1,10 @@
 //! What the partition of a tenant's identities knows about the tenant.
 //!
 //! A tree of tenants is one partition, and the identities of each tenant are
-//! another, perhaps in another store, so no commit spans both. The gate carries
-//! across what matters: whether the tenant accepts new identities, which
-//! incarnation of the tenant it belongs to, and the quotas that bind. Every
-//! creation expects the version of the gate that it read.
+//! another, perhaps in another store, so no commit spans both. The gate stores what the
+//! identities need: whether the tenant accepts new identities, which incarnation of the
+//! tenant it belongs to, and the quotas that bind. Every creation expects the version
+//! of the gate that it read.
 //!
 //! Opening a gate first reads its version, then reads that the tenant exists and
 //! is not being deleted, then writes the gate, expecting that version. Deleting
@@ -59,9 +59,8 @@ pub(crate) fn usage_key() -> RecordKey {
     RecordKey::new(STATE, "usage").expect("a short name")
 }
 
-/// Where tenants meet the identities in them: closes a tenant to new identities
-/// when it is deleted, counts them, and sets the quotas that bind them. Cheap to
-/// clone.
+/// Connects tenants with the identities in them: closes a tenant to new identities when
+/// it is deleted, counts them, and sets the quotas that bind them. Cheap to clone.
 ///
 /// The standard [`RecordTenants`](crate::tenants::RecordTenants) uses it. A
 /// [`TenantStore`] of your own calls [`TenantGates::close`] after it has marked

@@ -134,8 +134,8 @@ fn not_text() -> Refusal {
     Refusal(Error::invalid(NOT_TEXT))
 }
 
-/// A hash that spreads names over 64 bits: two names that share one are so
-/// improbable that a body is refused for it.
+/// A hash that spreads names over 64 bits. Two different names with one hash are so
+/// improbable that the body may be refused as if the names were equal.
 pub(super) fn hash(name: &[u8]) -> u64 {
     const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
     let mix = |hash: u64, word: u64| {
