@@ -22,11 +22,11 @@ pub struct Event<'a> {
     pub at: Timestamp,
     /// The limiter's quotas.
     pub quotas: &'a QuotaSet,
-    /// What came of it.
+    /// The outcome.
     pub outcome: Outcome<'a>,
 }
 
-/// What came of a call to a limiter.
+/// The outcome of a call to a limiter.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug)]
 pub enum Outcome<'a> {
@@ -35,7 +35,7 @@ pub enum Outcome<'a> {
         /// See [`Decision::Allowed`].
         remaining: u32,
     },
-    /// They were not.
+    /// The tokens were not taken.
     Denied {
         /// See [`Decision::Denied`].
         quota: usize,

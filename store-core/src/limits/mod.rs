@@ -49,8 +49,8 @@
 //!
 //! By default a call without an answer is an error: the limiter *fails closed*.
 //! [`RateLimiter::fail_open`] allows such calls instead, and hooks see each one
-//! of them. Choose by what a flood would cost: fail open to protect comfort,
-//! closed to protect a password, a bill or a fragile server.
+//! of them. Choose by what a flood of calls would cost: open if the limit only makes a
+//! service fairer, closed if it protects a password, a bill or a fragile server.
 //!
 //! ```
 //! use store_core::limits::{Outcome, Quota, RateLimiter};
@@ -102,8 +102,8 @@
 //! Buckets belong to a key and the name of a quota. Limiters that share a store
 //! share a bucket where both agree, also when rate or burst differ; so put what
 //! is counted into the key (`login:ada`, `upload:ada`) or name the quotas.
-//! When the rate or burst of a quota in use is changed, each bucket keeps the
-//! moment at which it will be full.
+//! A change of the rate or burst of a quota in use does not change the moment at which
+//! each bucket will be full.
 //!
 //! # Bring your own
 //!
@@ -255,9 +255,9 @@
 //!   and [`RateLimiter::take_now`] is `None`. Limit the time that a call may
 //!   take, and decide whether to fail open.
 //! - **Clocks.** Requests carry the time of [`RateLimitStore::clock`], by default
-//!   the system clock. Synchronize clocks with NTP. Clocks that are apart
-//!   by some time grant, together, at most what flows in during that time more
-//!   than the burst, and only once: a clock that goes back mints nothing.
+//!   the system clock. Synchronize clocks with NTP. Processes whose clocks differ
+//!   grant, together, at most what is refilled during the difference beyond the
+//!   burst, and only once: a clock that goes back creates no tokens.
 //! - **Hot keys.** One key is one row, and its takes follow one another. Where
 //!   one key is used many thousand times a second, split it (`all:0` … `all:7`,
 //!   each with an eighth of the quota) or count by a finer one.
@@ -282,16 +282,16 @@
 //!   key stands for many people, as behind a common address.
 //! - **Errors**: `Unavailable` and `Timeout` are outages; only those fail open.
 //!   If they are [`Ambiguous`](crate::Retry::Ambiguous) the tokens may have been
-//!   taken: to take again is to pay twice at worst. `InvalidInput` is a request
-//!   that can never be allowed, such as more tokens than the burst, and is
-//!   refused whether the limiter fails open or not.
+//!   taken: a second take pays twice at worst. `InvalidInput` is a request that can
+//!   never be allowed, such as more tokens than the burst, and is refused whether the
+//!   limiter fails open or not.
 //! - **`Contended`**: one key is changed too often at the same moment. Nothing
 //!   was taken. Split the key, or use a backend that decides on the server. It
 //!   does not fail open: a client could cause it.
-//! - **`LimitExceeded` from memory**: as many keys as `Builder::max_buckets` are
-//!   in use and none is full again. Count by fewer keys (an address's network
-//!   rather than each address), use quotas that refill sooner, or raise the
-//!   bound. Keys that have a bucket already continue to work.
+//! - **`LimitExceeded` from memory**: as many keys as `MemoryBuilder::max_buckets` are
+//!   in use and none is full again. Count by fewer keys (an address's network rather
+//!   than each address), use quotas that refill sooner, or raise the bound. Keys that
+//!   have a bucket already continue to work.
 //! - **Denied for long though nothing is taken**: a clock far ahead wrote the
 //!   bucket; `full_after` in [`Level`] is longer than a full refill, and
 //!   [`Ping::skew`](crate::record_store::Ping::skew) may show the difference.
@@ -300,6 +300,7 @@
 mod bucket;
 mod events;
 mod key;
+mod keyed;
 mod limiter;
 mod quota;
 mod records;
@@ -311,7 +312,8 @@ use crate::backend::gcra;
 pub use bucket::{Bucket, Entry, State, Tokens};
 pub use events::{Denial, Event, Outcome, Refused};
 pub use key::{LimitKey, MAX_LIMIT_KEY};
-pub use limiter::{KeyedLimiter, Level, RateLimiter};
+pub use keyed::KeyedLimiter;
+pub use limiter::{Level, RateLimiter};
 pub use quota::{MAX_QUOTA_NAME, MAX_QUOTAS, MAX_REFILL, Quota, QuotaSet};
 pub(crate) use records::BUCKETS;
 pub use records::RecordLimits;

@@ -10,9 +10,9 @@ use crate::error::Result;
 use crate::limits::{Bucket, Decision, LimitKey, Quota, QuotaSet, Take, Tokens};
 use crate::record_store::Ping;
 
-/// What [`RateLimitStore::update`] asks: the bucket as it is, `None` for none,
-/// gives the bucket to write, `None` to write nothing. May run several
-/// times.
+/// The change that [`RateLimitStore::update`] makes. It gets the current bucket, `None`
+/// if there is none, and returns the bucket to write, or `None` to write nothing. It
+/// may run several times.
 pub type BucketUpdate<'a> = &'a (dyn Fn(Option<&Bucket>) -> Option<Bucket> + Send + Sync);
 
 /// Stores buckets. Implement [`RateLimitStore::update`] and every limiter works.
@@ -30,7 +30,7 @@ pub type BucketUpdate<'a> = &'a (dyn Fn(Option<&Bucket>) -> Option<Bucket> + Sen
 ///   and a peek write nothing.
 /// - **Outages** are errors, never denials, and say whether the tokens may have
 ///   been taken ([`Retry`](crate::Retry)). A take is never sent twice.
-/// - **Keys** with any characters are different where they differ.
+/// - **Keys** that differ never share a bucket, whatever their characters.
 ///
 /// A server that can decide by itself overrides [`RateLimitStore::take`] with
 /// one round trip; [`gcra::Terms`](crate::backend::gcra::Terms) has the numbers to send.
@@ -40,9 +40,8 @@ pub type BucketUpdate<'a> = &'a (dyn Fn(Option<&Bucket>) -> Option<Bucket> + Sen
 pub trait RateLimitStore: Send + Sync + fmt::Debug {
     /// Replaces the bucket of `key` by what `change` makes of it, atomically,
     /// by compare-and-swap: `change` runs again when another process was faster,
-    /// and no lock is held while it runs. Returns what the run that counted
-    /// wrote, or the current bucket if that one wrote nothing. An empty bucket
-    /// is none: writing one deletes.
+    /// and no lock is held while it runs. Returns what the last run wrote, or the
+    /// current bucket if it wrote nothing. Writing an empty bucket deletes it.
     ///
     /// # Errors
     /// `Contended` if other processes were faster each time; nothing was written.

@@ -13,7 +13,7 @@ pub trait Deployable: Send + Sync + 'static {
     /// The deployment that this stands for.
     ///
     /// # Errors
-    /// `InvalidInput` if its fields make none.
+    /// `InvalidInput` if its fields are not those of a valid deployment.
     fn to_deployment(&self) -> Result<Deployment>;
 }
 

@@ -72,14 +72,14 @@
 //! - **Access tokens**: [`get_token`](LtiStore::get_token) before asking for one,
 //!   [`store_token`](LtiStore::store_token) after it.
 //!
-//! Record types of your own come back from every lookup as they were put: see
+//! Every lookup returns record types of your own as they were stored: see
 //! [`Registerable`] and [`Deployable`], and build the handle with
-//! `Lti::over(Arc::new(RecordLti::<Campus, Placement>::new(store, &ring)))`.
-//! Another store for one call, one route or one test: [`Lti::with_store`].
+//! `Lti::over(Arc::new(RecordLti::<Campus, Placement>::new(store, &ring)))`. Another
+//! store for one call, one route or one test: [`Lti::with_store`].
 //!
 //! # Bring your own
 //! Platforms in a table of yours, or behind a service: implement the first four
-//! methods of [`LtiStore`]. The rest says `Unsupported` until you need it.
+//! methods of [`LtiStore`]. The others are `Unsupported` by default.
 //!
 //! ```
 //! use std::collections::HashMap;

@@ -52,7 +52,7 @@ pub trait Registerable: Send + Sync + 'static {
     /// The registration that this stands for.
     ///
     /// # Errors
-    /// `InvalidInput` if its fields make none.
+    /// `InvalidInput` if its fields are not those of a valid registration.
     fn to_registration(&self) -> Result<Registration>;
 
     /// The private key of its registration's [`ToolJwk`], if it holds one, so
@@ -245,7 +245,7 @@ impl Registration {
         &self.jwks_uri
     }
 
-    /// Where access tokens are got, if the platform offers services.
+    /// Where access tokens are requested, if the platform offers services.
     pub fn token_endpoint(&self) -> Option<&str> {
         self.token_endpoint.as_deref()
     }

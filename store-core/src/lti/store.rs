@@ -16,8 +16,7 @@ use crate::page::{Items, Page, PageRequest};
 use crate::secret::Secret;
 
 /// Stores what LTI launches need. Implement the first four methods and launches
-/// work; the others manage what those read, and say `Unsupported` until they
-/// are implemented.
+/// work; the others manage what those read, and are `Unsupported` by default.
 ///
 /// `R` and `D` are the application's own records; see [`Registerable`].
 ///
@@ -143,10 +142,10 @@ pub trait LtiStore<R: Registerable = Registration, D: Deployable = Deployment>:
     }
 
     /// A page of registrations of `issuer`, or of all issuers.
-    /// One issuer's come in order of client id, as far as those are short
-    /// enough to be stored as they are; all of them come in no order. One that
-    /// cannot be decoded is reported in [`Page::unreadable`] as
-    /// `ISSUER CLIENT_ID`, and can be deleted or replaced.
+    /// Those of one issuer are in order of client id, if the ids are short enough to be
+    /// stored as they are; those of all issuers are in no order. One that cannot be
+    /// decoded is reported in [`Page::unreadable`] as `ISSUER CLIENT_ID`, and can be
+    /// deleted or replaced.
     async fn list_registrations(
         &self,
         issuer: Option<&str>,

@@ -82,7 +82,7 @@ where
     }
 
     /// Each round reads the deployment before its registration. So, if they do
-    /// not match, the deployment is the older one and dead; and if the write
+    /// not match, the deployment is the older one and no longer valid; and if the write
     /// succeeds, no deployment of a newer registration was written in between.
     pub(super) async fn put_deployment(
         &self,
@@ -198,8 +198,8 @@ where
     /// Deletes the deployments of deleted registrations of this name.
     ///
     /// They are out of reach already. The registration is read after each page:
-    /// a deployment seen before that under another incarnation is dead for good,
-    /// so a registration created since then loses nothing.
+    /// a deployment seen before that under another incarnation is never valid again, so
+    /// a registration created since then loses nothing.
     pub(super) async fn clear_deployments(&self, issuer: &str, client_id: &str) -> Result<()> {
         let partition = client_partition(issuer, client_id)?;
         let first = Scan::partition(DEPLOYMENTS, partition.clone()).limit(MAX_ITEMS)?;
