@@ -87,7 +87,8 @@ fn undelivered(e: &(dyn StdError + 'static), effect: Effect) -> Error {
         );
     }
     if find::<hyper_util::client::legacy::Error>(e).is_some_and(|e| e.is_connect()) {
-        let advice = "no connection to the server; nothing was sent";
+        let advice = "no server listens at the address, so nothing was sent; check the endpoint \
+                      and that the server is running";
         return with_source(Error::new(ErrorKind::Unavailable, advice).with_retry(Retry::Safe));
     }
     if find::<CredentialsError>(e).is_some() {

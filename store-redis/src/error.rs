@@ -153,7 +153,8 @@ fn by_connection(e: &RedisError, was_sent: bool) -> (ErrorKind, &'static str) {
     match was_sent {
         _ if e.is_connection_refusal() => (
             Unavailable,
-            "no server listens at the address; nothing was sent",
+            "no server listens at the address, so nothing was sent; check the host and the \
+             port, and that the server is running",
         ),
         true if e.is_timeout() => (
             Timeout,

@@ -158,12 +158,14 @@ fn by_transport(e: &object_store::Error, effect: Effect) -> Class {
         Some(HttpErrorKind::Connect) if is_untrusted(e) => (
             Config,
             Retry::Never,
-            "the server's certificate is not trusted; check the host's name and its authority",
+            "the server's certificate is not trusted; check the endpoint's host name and \
+             S3Builder::tls",
         ),
         Some(HttpErrorKind::Connect) => (
             Unavailable,
             Retry::Safe,
-            "no server listens at the address; nothing was sent",
+            "no server listens at the address, so nothing was sent; check the host and the \
+             port, and that the server is running",
         ),
         Some(HttpErrorKind::Timeout) => (
             Timeout,
