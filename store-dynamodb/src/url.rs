@@ -87,7 +87,7 @@ mod tests {
             ("dynamodb:app", "scheme://"),
             ("dynamodb://hunter2@app", "both"),
             ("dynamodb://:hunter2@app", "both"),
-            ("dynamodb://app/hunter2", "no path"),
+            ("dynamodb://app/hunter2", "not have a path"),
             ("dynamodb://a,b", "one host"),
             ("dynamodb://id:hunter2@app?zone=1", "`zone`"),
             ("dynamodb://app?timeout=hunter2", "`timeout`"),
