@@ -81,7 +81,7 @@ type Class = (ErrorKind, Retry, &'static str);
 const NO_BUCKET: Class = (
     ErrorKind::Config,
     Retry::Never,
-    "the bucket does not exist; create it, or check the URL",
+    "there is no such bucket; create it, or check the URL",
 );
 
 fn classify(e: &object_store::Error, effect: Effect) -> Class {

@@ -50,8 +50,10 @@ impl Fault {
             Self::IgnoresCreate => "overwrites an object despite If-None-Match",
             Self::IgnoresReplace => "overwrites an object despite If-Match",
             Self::RefusesReplace => "refuses a put whose If-Match holds",
-            Self::RacesCreate => "executes several concurrent puts with If-None-Match",
-            Self::RacesReplace => "executes several concurrent puts with If-Match",
+            Self::RacesCreate => {
+                "executes several puts with If-None-Match that are sent concurrently"
+            }
+            Self::RacesReplace => "executes several puts with If-Match that are sent concurrently",
             Self::ListsInNoOrder => {
                 "does not list new objects immediately and in order, like directory buckets (S3 \
                  Express One Zone)"

@@ -36,10 +36,13 @@ async fn flags_that_differ_from_those_set_up_are_refused(place: Place) -> End {
 
 async fn a_server_without_a_required_guarantee_is_refused_by_name(_: Place) -> End {
     for (manner, why) in [
-        (Manner::IgnoresCreate, "several puts with If-None-Match win"),
-        (Manner::IgnoresReplace, "several puts with If-Match win"),
-        (Manner::Races, "several puts with If-None-Match win"),
-        (Manner::ListsInNoOrder, "does not list at once and in order"),
+        (Manner::IgnoresCreate, "several puts with If-None-Match"),
+        (Manner::IgnoresReplace, "several puts with If-Match"),
+        (Manner::Races, "several puts with If-None-Match"),
+        (
+            Manner::ListsInNoOrder,
+            "does not list new objects immediately and in order",
+        ),
     ] {
         let bucket = Arc::new(InMemory::new());
         let client = Arc::new(Client::new(&bucket, manner, 0));
