@@ -117,7 +117,7 @@ impl PageRequest {
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> store_core::Result<()> {
     /// use store_core::{Page, PageRequest};
     ///
-    /// A list of your own, of one page.
+    /// // A list of your own, of one page.
     /// let list = |_page: PageRequest| async { Ok(Page::last(vec!["a", "b"])) };
     /// let mut items = PageRequest::new().stream(list);
     /// while let Some(item) = items.next().await {

@@ -21,11 +21,11 @@
 //! use store_memory::MemoryStore;
 //!
 //! # #[tokio::main] async fn main() -> store_core::Result<()> {
-//! On a server: `KeyRing::from_env("KEY_RING")?`, the same for every process.
+//! // On a server: `KeyRing::from_env("KEY_RING")?`, the same for every process.
 //! let ring = KeyRing::generate();
 //! let keys = ApiKeys::new(MemoryStore::new(), &ring).with_format(KeyFormat::new("acme")?);
 //!
-//! The secret is shown this once. Keep the id.
+//! // The secret is shown this once. Keep the id.
 //! let data = KeyData::new()
 //!     .with_tenant("initech")
 //!     .with_label("nightly export")
@@ -33,14 +33,14 @@
 //!     .with_extra("plan", "gold");
 //! let (secret, entry) = keys.issue(data).await?;
 //!
-//! In a request: the value of the `Authorization` header in, an answer out.
+//! // In a request: the value of the `Authorization` header in, an answer out.
 //! let header = format!("Bearer {}", secret.expose());
 //! let access = keys.check(Some(&header), "orders", "read").await;
 //! assert_eq!(http_answer(&access).status, 200);
 //! let access = keys.check(Some(secret.expose()), "orders", "delete").await?;
 //! assert!(matches!(access, Access::Denied(..)));
 //!
-//! Later, by the secret or by the id.
+//! // Later, by the secret or by the id.
 //! keys.update(entry.id(), |data| data.permissions.grant("orders", "delete")).await?;
 //! keys.disable(entry.id()).await?;
 //! let access = keys.check(Some(secret.expose()), "orders", "read").await?;

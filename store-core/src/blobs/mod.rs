@@ -16,7 +16,7 @@
 //! let blobs = store.blobs();
 //! let at = BlobRef::new("reports", "2030/q1.csv")?;
 //!
-//! Piece by piece; nothing is visible before the commit.
+//! // Piece by piece; nothing is visible before the commit.
 //! let options = PutOptions::from(BlobMetadata::tagged("\"v1\"")).mode(PutMode::CreateOnly);
 //! let mut sink = blobs.begin(at, options).await?;
 //! sink.write("day,visits\n".into()).await?;
@@ -25,7 +25,7 @@
 //! let stat = sink.commit().await?.published()?;
 //! assert_eq!(stat.size, 17);
 //!
-//! The last six bytes of it.
+//! // The last six bytes of it.
 //! let mut blob = blobs.open(at, OpenOptions::from(11..)).await?.expect("just published");
 //! assert_eq!(blob.reader.next().await?.as_deref(), Some(&b"1,200\n"[..]));
 //! assert_eq!(blob.reader.next().await?, None);

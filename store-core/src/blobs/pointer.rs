@@ -39,7 +39,7 @@ const MAX_UPLOADS: usize = 256;
 /// let mut publish =
 ///     |generation| pointer.publish(content(generation), &metadata, PutMode::Overwrite, now);
 /// assert!(matches!(publish(late), Publication::Published(_)));
-/// It began before the one that is published now.
+/// // It began before the one that is published now.
 /// assert_eq!(publish(early), Publication::Superseded);
 /// # Ok::<(), store_core::Error>(())
 /// ```

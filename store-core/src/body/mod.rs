@@ -122,11 +122,11 @@ impl Body {
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> store_core::Result<()> {
     /// # let store = Store::from(store_memory::MemoryStore::new());
     /// # let (partition, key) = (Partition::new("acme")?, RecordKey::new(Collection::new("badges"), "7")?);
-    /// What a newer release stored.
+    /// // What a newer release stored.
     /// # let mut batch = store.batch(&partition);
     /// batch.put(key.clone(), Expect::Absent, Body::from_json(r#"{"owner":"ada","color":"red"}"#))?;
     /// # store.commit(&batch).await?;
-    /// What this release makes of it.
+    /// // What this release makes of it.
     /// store
     ///     .update(&partition, &key, |_| {
     ///         Ok(Decided::Put(Body::json(Badge { owner: "bob".into() })?, None, ()))

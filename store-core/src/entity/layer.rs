@@ -20,7 +20,7 @@ layered! {
     /// use store_core::iam::User;
     /// use store_core::layers::Layered;
     ///
-    /// Users, with a line for each deletion.
+    /// // Users, with a line for each deletion.
     /// #[derive(Debug)]
     /// struct Logged(Arc<dyn EntityStore<User>>);
     ///

@@ -27,12 +27,12 @@
 //! let read = acme.policies().by_arn(read.arn()).await?.expect("just created");
 //! assert_eq!(read.attachment_count, 1);
 //!
-//! A program authenticates with an access key.
+//! // A program authenticates with an access key.
 //! let (key, secret) = acme.access_keys_of("ada")?.create().await?;
 //! let found = identity.iam.authenticate(key.access_key_id(), &secret).await?;
 //! assert_eq!(found.user.name, "ada");
 //!
-//! A rename loses nothing; a deletion leaves nothing behind.
+//! // A rename loses nothing; a deletion leaves nothing behind.
 //! acme.user("ada").rename("lovelace").await?;
 //! assert_eq!(acme.user("lovelace").groups(&PageRequest::new()).await?.items.len(), 1);
 //! acme.user("lovelace").delete().await?;

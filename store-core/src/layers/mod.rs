@@ -28,7 +28,7 @@
 //! use store_core::layers::{Layer, RecordLayer};
 //! use store_core::{Batch, Committed, RecordStore, Result, Store};
 //!
-//! Counts commits.
+//! // Counts commits.
 //! #[derive(Debug)]
 //! struct Counted {
 //!     inner: Arc<dyn RecordStore>,

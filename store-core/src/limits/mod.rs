@@ -13,7 +13,7 @@
 //!
 //! # #[tokio::main] async fn main() -> store_core::Result<()> {
 //! # let store = store_memory::MemoryStore::new();
-//! A call must fit into every quota, and takes from all of them or from none.
+//! // A call must fit into every quota, and takes from all of them or from none.
 //! let quotas = QuotaSet::new([
 //!     Quota::per_second(10)?.with_burst(20)?.named("second")?,
 //!     Quota::new(1_000, Duration::from_secs(3600))?.named("hour")?,
@@ -27,12 +27,12 @@
 //!     }
 //! }
 //!
-//! Look without taking.
+//! // Look without taking.
 //! for level in limiter.peek("user:7").await? {
 //!     println!("{}: {} of {}", level.quota, level.remaining, level.burst);
 //! }
 //!
-//! Full again: after a support call, or at the start of a paid plan.
+//! // Full again: after a support call, or at the start of a paid plan.
 //! limiter.reset("user:7").await?;
 //! # Ok(()) }
 //! ```
@@ -85,7 +85,7 @@
 //! let quota = Quota::per_second(10)?;
 //! let limiter = RateLimiter::new(store, quota.clone());
 //!
-//! A failed login costs half of what is left.
+//! // A failed login costs half of what is left.
 //! let key = LimitKey::new("login:ada")?;
 //! let halve = |tokens: Option<Tokens>, quota: &Quota, now| {
 //!     let full = Tokens { tokens: f64::from(quota.burst()), last_refill: now };
@@ -184,7 +184,7 @@
 //!     }
 //! }
 //!
-//! In a test: how to open two handles on a fresh table.
+//! // In a test: how to open two handles on a fresh table.
 //! use store_conformance::{Harness, Opened, Suite, cases};
 //!
 //! struct OfMine;

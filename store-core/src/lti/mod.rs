@@ -16,10 +16,10 @@
 //!
 //! # #[tokio::main] async fn main() -> store_core::Result<()> {
 //! # let store = store_memory::MemoryStore::new();
-//! On a server: `KeyRing::from_env("KEY_RING")?`, the same for every process.
+//! // On a server: `KeyRing::from_env("KEY_RING")?`, the same for every process.
 //! let lti = Lti::new(&store, &KeyRing::generate());
 //!
-//! Once: register the platform and where it shows the tool.
+//! // Once: register the platform and where it shows the tool.
 //! let platform = Registration::from_json(r#"{
 //!     "issuer": "https://lms.example.edu",
 //!     "client_id": "42",
@@ -29,11 +29,11 @@
 //! let platform = lti.store().register(platform).await?;
 //! lti.store().upsert_deployment(&platform, Deployment::new("course-7")?).await?;
 //!
-//! The platform initiates a login: redirect to `auth_endpoint` with the nonce.
+//! // The platform initiates a login: redirect to `auth_endpoint` with the nonce.
 //! let login = lti.begin_login("https://lms.example.edu", None).await?;
 //! let login = login.expect("the platform is registered");
 //!
-//! It posts a signed token: verify the signature, then ask.
+//! // It posts a signed token: verify the signature, then ask.
 //! let claims = LaunchClaims {
 //!     issuer: "https://lms.example.edu",
 //!     client_id: "42",
@@ -44,7 +44,7 @@
 //!     Launch::Accepted(launch) => println!("welcome from {}", launch.registration.issuer()),
 //!     Launch::Refused(reason) => println!("refused: {reason:?}"),
 //! }
-//! The same token again is a replay.
+//! // The same token again is a replay.
 //! let replay = lti.accept_launch(claims).await?;
 //! assert!(matches!(replay, Launch::Refused(Refusal::NonceUsed)));
 //! # Ok(()) }

@@ -19,13 +19,13 @@
 //! let below = identity.tenants.children(&company, &Listing::new()).await?;
 //! assert_eq!(below.items.len(), 1);
 //!
-//! The team inherits the company's quota, and it holds.
+//! // The team inherits the company's quota, and it holds.
 //! let users = identity.iam.tenant(&team).users();
 //! users.create(User::new("ada")).await?;
 //! let error = users.create(User::new("bob")).await.unwrap_err();
 //! assert_eq!(error.kind(), ErrorKind::LimitExceeded);
 //!
-//! A tenant that others depend on is not deleted.
+//! // A tenant that others depend on is not deleted.
 //! let error = identity.tenants.delete(&company).await.unwrap_err();
 //! assert_eq!(error.kind(), ErrorKind::InUse);
 //! # Ok(()) }
