@@ -13,7 +13,7 @@
 //! ```
 //! use store_conformance::history::{Model, Outcome, Recorder, check};
 //!
-//! A counter whose answer is its new value.
+//! /// A counter whose answer is its new value.
 //! struct Counter;
 //! impl Model for Counter {
 //!     type State = u32;

@@ -176,7 +176,7 @@
 //! use store_core::api_keys::{ApiKey, ApiKeyStore, ApiKeys, KeyData, KeyEntry, KeyId, Lookup};
 //! use store_core::{Clock, Error, ErrorKind, Result, Retry, SystemClock, Timestamp};
 //!
-//! A status and a body; `Err` if there was no answer.
+//! /// A status and a body; `Err` if there was no answer.
 //! type Reply = Result<(u16, serde_json::Value), std::io::Error>;
 //!
 //! struct AuthService<F> {
