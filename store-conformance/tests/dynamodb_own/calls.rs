@@ -5,6 +5,7 @@ use store_dynamodb::DynamoDbStore;
 use store_dynamodb::sdk::types::AttributeValue;
 
 use crate::own::calls::*;
+use crate::own::is_corrupt_in_every_read;
 use crate::{End, Place, key, number, partition, tests, write};
 
 tests![
@@ -15,6 +16,7 @@ tests![
     the_applications_own_client_stays_usable,
     a_closed_store_is_closed_for_all_clones,
     a_stored_record_is_readable_text,
+    a_foreign_item_is_corrupt_alone_and_among_others,
 ];
 
 async fn more_keys_than_one_request_takes_are_requested_concurrently(place: Place) -> End {
@@ -86,4 +88,15 @@ async fn a_stored_record_is_readable_text(place: Place) -> End {
     assert_eq!(item["version"], text(&batch.version().to_string()));
     assert_eq!(item.len(), 4);
     Ok(())
+}
+
+async fn a_foreign_item_is_corrupt_alone_and_among_others(place: Place) -> End {
+    let store = place.open().await?;
+    write(&store, "a", 1).await?;
+    let text = |text: &str| AttributeValue::S(text.into());
+    let put = place.client().put_item().table_name(&place.table);
+    let put = put.item("pk", text("r:p"));
+    let put = put.item("sk", text("things:foreign"));
+    put.item("json", text("1")).send().await?;
+    is_corrupt_in_every_read(&store, "foreign").await
 }

@@ -1,13 +1,18 @@
-//! TLS: which servers are trusted, and the error for one that is not.
+//! Which servers are trusted, and the errors for one that is not and for one that is
+//! not there.
 
 use store_core::config::Tls;
 use store_core::{ErrorKind, Retry, Store};
 use store_dynamodb::DynamoDbBuilder;
 
+use crate::own::is_reported_as_not_there;
 use crate::own::tls::{Authority, relay};
 use crate::{End, Place, number, tests, write};
 
-tests![a_server_is_trusted_by_its_certificate_alone];
+tests![
+    a_server_is_trusted_by_its_certificate_alone,
+    a_port_where_nothing_listens_is_reported_without_waiting,
+];
 
 async fn refused(what: &str, builder: DynamoDbBuilder) {
     let error = builder.connect().await.expect_err(what);
@@ -45,4 +50,9 @@ async fn a_server_is_trusted_by_its_certificate_alone(place: Place) -> End {
     let wrong = relay(&ours, "db.example.org", place.address()).await?;
     refused("another host", at(wrong)(named(&ours))).await;
     Ok(())
+}
+
+async fn a_port_where_nothing_listens_is_reported_without_waiting(place: Place) -> End {
+    let builder = place.builder().endpoint("http://127.0.0.1:1");
+    is_reported_as_not_there(builder.connect()).await
 }

@@ -22,7 +22,8 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use store_conformance::crash::Plan;
 use store_conformance::suite::overdue;
 use store_core::{
-    Batch, Body, Collection, Expect, Expectation, Partition, RecordKey, Result, Store,
+    Batch, Body, Collection, ErrorKind, Expect, Expectation, Partition, RecordKey, Result, Retry,
+    Store,
 };
 
 pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -139,4 +140,35 @@ pub(crate) async fn write(store: &Store, id: &str, number: u64) -> Result<()> {
         .commit(&put(store, id, Expect::Any, number)?)
         .await
         .map(drop)
+}
+
+/// Asserts that what another program stored under `id` is `Corrupt` when it is read alone
+/// and when it is read together with the record `a`, which is not affected.
+pub(crate) async fn is_corrupt_in_every_read(store: &Store, id: &str) -> End {
+    let p = partition();
+    let [a, foreign, absent] = ["a", id, "absent"].map(key);
+    let alone = store.get(foreign.at(&p)).await;
+    let among = store
+        .get_many(&[a.at(&p), foreign.at(&p), absent.at(&p)])
+        .await;
+    for error in [alone.map(drop), among.map(drop)] {
+        let error = error.expect_err("it is no record");
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "{error:?}");
+    }
+    let others = store.get_many(&[a.at(&p), absent.at(&p)]).await?;
+    assert!(others[0].is_some() && others[1].is_none());
+    Ok(())
+}
+
+/// Asserts that connecting to `127.0.0.1:1` (tcpmux, RFC 1078), where nothing listens, is
+/// reported without waiting, and that the message says so.
+pub(crate) async fn is_reported_as_not_there<T>(
+    connecting: impl Future<Output = Result<T>>,
+) -> End {
+    let opened = tokio::time::timeout(Duration::from_secs(8), connecting).await?;
+    let error = opened.map(drop).expect_err("nothing listens there");
+    let class = (error.kind(), error.retry());
+    assert_eq!(class, (ErrorKind::Unavailable, Retry::Safe), "{error:?}");
+    assert!(error.message().contains("no server listens"), "{error:?}");
+    Ok(())
 }

@@ -8,9 +8,11 @@ use store_redis::redis::cmd;
 use tokio::task::block_in_place;
 use tokio::time::timeout;
 
+use crate::own::{is_corrupt_in_every_read, is_reported_as_not_there};
 use crate::{End, Place, THINGS, key, number, partition, tests, write};
 
 tests![
+    a_port_where_nothing_listens_is_reported_without_waiting,
     a_collection_scan_on_a_busy_server_may_be_repeated,
     a_value_of_another_type_is_corrupt_alone_and_among_others,
     a_full_server_lets_records_be_disabled_and_deleted,
@@ -60,17 +62,7 @@ async fn a_value_of_another_type_is_corrupt_alone_and_among_others(place: Place)
     let mut push = cmd("RPUSH");
     push.arg(format!("{}:{{p}}:things:foreign", place.namespace));
     place.ask::<()>(push.arg("x")).await?;
-    let p = partition();
-    let [a, foreign, absent] = ["a", "foreign", "absent"].map(key);
-    let error = store.records().get(foreign.at(&p)).await;
-    let alone = error.expect_err("it is a list").kind();
-    let all = [a.at(&p), foreign.at(&p), absent.at(&p)];
-    let error = store.records().get_many(&all).await;
-    let among = error.expect_err("it is a list").kind();
-    assert_eq!((alone, among), (ErrorKind::Corrupt, ErrorKind::Corrupt));
-    let others = store.records().get_many(&[a.at(&p), absent.at(&p)]).await?;
-    assert!(others[0].is_some() && others[1].is_none());
-    Ok(())
+    is_corrupt_in_every_read(&store, "foreign").await
 }
 
 async fn a_full_server_lets_records_be_disabled_and_deleted(_: Place) -> End {
@@ -113,4 +105,8 @@ async fn a_full_server_lets_records_be_disabled_and_deleted(_: Place) -> End {
     assert!(store.records().get(key("b").at(&p)).await?.is_none());
     assert_eq!(number(&store, "new").await?, None);
     Ok(())
+}
+
+async fn a_port_where_nothing_listens_is_reported_without_waiting(_: Place) -> End {
+    is_reported_as_not_there(Place::new("redis://127.0.0.1:1").builder().connect()).await
 }

@@ -13,6 +13,7 @@ use store_s3::object_store::memory::InMemory;
 use store_s3::object_store::path::Path;
 
 use crate::drivers::{Client, Manner};
+use crate::own::is_corrupt_in_every_read;
 use crate::{End, Place, harness, key, other, partition, put, tests, write};
 
 tests![
@@ -21,6 +22,7 @@ tests![
     a_commit_costs_the_same_in_any_partition,
     a_list_of_what_was_deleted_or_expired_reads_nothing,
     a_deleted_nonce_leaves_nothing,
+    a_foreign_object_is_corrupt_alone_and_among_others,
 ];
 
 /// A put of each of so many, expecting what `expect` says.
@@ -239,4 +241,13 @@ async fn a_deleted_nonce_leaves_nothing(_: Place) -> End {
     let quota = Quota::per_second(1)?;
     store.limits().update_tokens(key, &quota, one).await?;
     Ok(())
+}
+
+async fn a_foreign_object_is_corrupt_alone_and_among_others(_: Place) -> End {
+    let bucket = Arc::new(InMemory::new());
+    let store = Store::from(S3Store::from_object_store(bucket.clone()).await?);
+    write(&store, "a", 1).await?;
+    let name = Path::parse("records/things/=p/=foreign")?;
+    bucket.put(&name, "not a record".into()).await?;
+    is_corrupt_in_every_read(&store, "foreign").await
 }

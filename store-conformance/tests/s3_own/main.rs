@@ -12,6 +12,7 @@ mod lax;
 mod memory;
 mod processes;
 mod setup;
+mod tls;
 mod tombstones;
 mod trips;
 mod watched;
@@ -69,6 +70,7 @@ fn main() -> ExitCode {
         calls::all(),
         faults::all(),
         setup::all(),
+        tls::all(),
         tombstones::all(),
         processes::all(),
         memory::all(),
