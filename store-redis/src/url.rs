@@ -23,7 +23,8 @@ fn check_scheme(url: &StoreUrl) -> Result<()> {
     url.expect_scheme(SCHEMES)
 }
 
-/// The common options of `url`, and `change_notice`. No error contains a part of it that may be secret.
+/// The common options of `url`, and `change_notice`. No error contains a part of it that
+/// may be secret.
 pub(crate) fn options(url: &StoreUrl) -> Result<(Overrides, Option<bool>)> {
     check_scheme(url)?;
     let mut options = url.options();
