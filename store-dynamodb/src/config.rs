@@ -73,7 +73,7 @@ impl DynamoDbBuilder {
         /// credentials and region come from the environment. A `/` or `+` in a secret is
         /// written as a percent escape.
         ///
-        /// The options are `region`, `endpoint`, `timeout`, `connect_timeout`, `grace` (such
+        /// The options are `namespace`, `region`, `endpoint`, `timeout`, `connect_timeout`, `grace` (such
         /// as `500ms` or `5s`), `scan_segments`, `point_in_time_recovery`, each equivalent to
         /// the method of the same name, and `ca_file`, a [file of certificate
         /// authorities](Tls::ca_file). They take precedence over the builder's options.
@@ -240,9 +240,6 @@ impl DynamoDbBuilder {
         self.grace = own.grace.unwrap_or(self.grace);
         let recovery = own.point_in_time_recovery;
         self.point_in_time_recovery = recovery.unwrap_or(self.point_in_time_recovery);
-        if let Some(file) = own.ca_file {
-            self.common.tls = self.common.tls.ca_file(file);
-        }
         match own.scan_segments {
             Some(segments) => self.scan_segments(segments),
             None => self,

@@ -73,10 +73,10 @@ impl From<DynamoDbConfig> for DynamoDbBuilder {
                 timeout: config.timeout_ms.map(Duration::from_millis),
                 connect_timeout: config.connect_timeout_ms.map(Duration::from_millis),
                 tls: config.tls,
+                ..Overrides::default()
             },
             region: config.region,
             endpoint: config.endpoint,
-            ca_file: None,
             grace: config.grace_ms.map(Duration::from_millis),
             scan_segments: config.scan_segments,
             point_in_time_recovery: config.point_in_time_recovery,

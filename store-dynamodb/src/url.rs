@@ -23,7 +23,6 @@ pub(crate) struct Address {
 pub(crate) struct Own {
     pub(crate) region: Option<String>,
     pub(crate) endpoint: Option<String>,
-    pub(crate) ca_file: Option<String>,
     pub(crate) common: Overrides,
     pub(crate) grace: Option<Duration>,
     pub(crate) scan_segments: Option<u32>,
@@ -56,12 +55,7 @@ pub(crate) fn read(url: &StoreUrl) -> Result<Address> {
     let own = Own {
         region: options.take_text("region").map(str::to_owned),
         endpoint: options.take_text("endpoint").map(str::to_owned),
-        ca_file: options.take_text("ca_file").map(str::to_owned),
-        common: Overrides {
-            timeout: options.take_duration("timeout")?,
-            connect_timeout: options.take_duration("connect_timeout")?,
-            ..Overrides::default()
-        },
+        common: Overrides::take(&mut options)?,
         grace: options.take_duration("grace")?,
         scan_segments: options.take("scan_segments")?,
         point_in_time_recovery: options.take("point_in_time_recovery")?,

@@ -82,6 +82,8 @@ impl MemoryBuilder {
         /// [`MemoryBuilder::connect`] reads it.
         url;
 
+        store_url;
+
         /// Has no effect, because each opened store in memory is separate. It exists because
         /// all backends have the same options.
         namespace;

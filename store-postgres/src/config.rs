@@ -192,7 +192,7 @@ impl PostgresBuilder {
         self
     }
 
-    /// Whether changes of [cacheable](Collection::cacheable) collections are sent by
+    /// Whether changes of [cacheable](store_core::Collection::cacheable) collections are sent by
     /// NOTIFY to all subscribers of [`changes`](store_core::RecordStore::changes).
     ///
     /// `setup` applies this option: a trigger on each table sends the notifications,
@@ -217,7 +217,7 @@ impl PostgresBuilder {
         self
     }
 
-    /// Whether records of [transient](Collection::transient) collections, such as
+    /// Whether records of [transient](store_core::Collection::transient) collections, such as
     /// the nonces of LTI launches, bypass the write-ahead log, which makes their
     /// writes cheaper. `setup` applies this option, rewriting the table under a lock. If
     /// it is not set, `setup` does not change the table.

@@ -50,6 +50,7 @@ impl From<PostgresConfig> for PostgresBuilder {
             timeout: config.timeout_ms.map(Duration::from_millis),
             connect_timeout: config.connect_timeout_ms.map(Duration::from_millis),
             tls: config.tls,
+            ..Overrides::default()
         });
         if let Some(connections) = config.max_connections {
             builder = builder.max_connections(connections);

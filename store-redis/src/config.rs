@@ -99,6 +99,7 @@ impl From<RedisConfig> for RedisBuilder {
             timeout: config.timeout_ms.map(Duration::from_millis),
             connect_timeout: config.connect_timeout_ms.map(Duration::from_millis),
             tls: config.tls,
+            ..Overrides::default()
         });
         builder.change_notice = config.change_notice.unwrap_or(builder.change_notice);
         builder
@@ -117,7 +118,8 @@ impl RedisBuilder {
         /// that it monitors.
         ///
         /// The store has these options, each equivalent to the method of the same name:
-        /// `namespace`, `timeout`, `connect_timeout`, `change_notice`. They take precedence
+        /// `namespace`, `timeout`, `connect_timeout`, `change_notice`; and `ca_file`, a [file of
+        /// certificate authorities](Tls::ca_file). They take precedence
         /// over the builder's options. Unknown options are refused by `connect`.
         url;
 

@@ -28,12 +28,7 @@ fn check_scheme(url: &StoreUrl) -> Result<()> {
 pub(crate) fn options(url: &StoreUrl) -> Result<(Overrides, Option<bool>)> {
     check_scheme(url)?;
     let mut options = url.options();
-    let common = Overrides {
-        namespace: options.take_text("namespace").map(str::to_owned),
-        timeout: options.take_duration("timeout")?,
-        connect_timeout: options.take_duration("connect_timeout")?,
-        ..Overrides::default()
-    };
+    let common = Overrides::take(&mut options)?;
     let change_notice = options.take("change_notice")?;
     options.finish()?;
     Ok((common, change_notice))

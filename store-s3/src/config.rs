@@ -11,7 +11,7 @@ use store_core::{Capabilities, Durability, Result, Support, collections};
 
 use crate::S3Store;
 use crate::blobs;
-use crate::error::BACKEND;
+use crate::error::{BACKEND, config};
 
 /// Options for an [`S3Store`].
 ///
@@ -32,8 +32,17 @@ pub struct S3Builder {
     pub(crate) common: Settings<Arc<dyn ObjectStore>>,
     pub(crate) credentials: Option<(String, String)>,
     pub(crate) session_token: Option<String>,
+    pub(crate) location: Location,
     pub(crate) lease: Duration,
     pub(crate) blobs: blobs::Options,
+}
+
+/// The options in a URL that the builder has no methods for.
+#[derive(Clone, Default)]
+pub(crate) struct Location {
+    pub(crate) region: Option<String>,
+    pub(crate) endpoint: Option<String>,
+    pub(crate) virtual_hosted: bool,
 }
 
 /// The options of an [`S3Builder`] as data, for configuration files. An option that is
@@ -78,6 +87,7 @@ impl From<S3Config> for S3Builder {
             timeout: config.timeout_ms.map(Duration::from_millis),
             connect_timeout: config.connect_timeout_ms.map(Duration::from_millis),
             tls: config.tls,
+            ..Overrides::default()
         });
         if let Some(bytes) = config.inline {
             builder = builder.inline(bytes);
@@ -100,6 +110,7 @@ impl Default for S3Builder {
             common,
             credentials: None,
             session_token: None,
+            location: Location::default(),
             lease: Duration::from_secs(5),
             blobs: blobs::Options::default(),
         }
@@ -115,12 +126,16 @@ impl S3Builder {
         ///   `endpoint=http://localhost:9000`.
         /// - `virtual_hosted=true`: puts the bucket's name into the host name instead of the
         ///   path.
+        /// - `namespace`, `timeout`, `connect_timeout`, each like the method of its name, and
+        ///   `ca_file`, a [file of certificate authorities](Tls::ca_file). They take
+        ///   precedence over the builder's options.
         ///
         /// Credentials come from [`S3Builder::credentials`], or from where Amazon's clients
         /// find them: environment variables such as `AWS_ACCESS_KEY_ID`, a web identity, or
         /// the role of a container or machine.
         ///
-        /// `memory://` is a new bucket in this process's memory, for tests.
+        /// `memory://` is a new bucket in this process's memory, for tests. It has the option
+        /// `namespace`.
         url;
 
         store_url;
@@ -252,7 +267,43 @@ impl S3Builder {
     /// `Config` for a wrong option, or a server that `setup` refused;
     /// `PermissionDenied`, or `Unavailable`.
     pub async fn connect(self) -> Result<S3Store> {
-        S3Store::open(self).await
+        S3Store::open(self.resolved()?).await
+    }
+}
+
+impl S3Builder {
+    /// These options, replaced by those of the URL. No error shows a value.
+    pub(crate) fn resolved(mut self) -> Result<Self> {
+        let Some(url) = self.common.url()? else {
+            return Ok(self);
+        };
+        if url.scheme() == "file" {
+            return Err(config(
+                "a file system cannot replace a file only if it is unchanged, which each commit \
+                 needs; use s3://, or memory:// for tests",
+            ));
+        }
+        url.expect_scheme(&["s3", "memory"])?;
+        if url.user().is_some() || url.secret().is_some() {
+            return Err(config(
+                "credentials do not belong in the URL; call S3Builder::credentials",
+            ));
+        }
+        let mut options = url.options();
+        let mut common = Overrides::default();
+        if url.scheme() == "s3" {
+            common = Overrides::take(&mut options)?;
+            self.location = Location {
+                region: options.take_text("region").map(str::to_owned),
+                endpoint: options.take_text("endpoint").map(str::to_owned),
+                virtual_hosted: options.take("virtual_hosted")?.unwrap_or(false),
+            };
+        } else {
+            common.namespace = options.take_text("namespace").map(str::to_owned);
+        }
+        options.finish()?;
+        self.common.replace(common);
+        Ok(self)
     }
 }
 
@@ -303,5 +354,23 @@ mod tests {
         assert_eq!(builder.blobs.inline, 100);
         assert_eq!(builder.common.timeout, Duration::from_millis(7));
         assert!(serde_json::from_str::<S3Config>(r#"{"secret": "hunter2"}"#).is_err());
+    }
+
+    #[test]
+    fn the_urls_options_take_precedence_over_the_builders() {
+        let builder = S3Builder::default()
+            .url(
+                "s3://bucket/app?namespace=url&timeout=1s&connect_timeout=2s&ca_file=/ca.pem\
+                 &region=eu-central-1&virtual_hosted=true",
+            )
+            .namespace("builder")
+            .resolved()
+            .expect("a valid configuration");
+        assert_eq!(builder.common.namespace.as_deref(), Some("url"));
+        assert_eq!(builder.common.timeout, Duration::from_secs(1));
+        assert_eq!(builder.common.connect_timeout, Duration::from_secs(2));
+        assert_eq!(builder.common.tls, Tls::new().ca_file("/ca.pem"));
+        assert_eq!(builder.location.region.as_deref(), Some("eu-central-1"));
+        assert!(builder.location.virtual_hosted);
     }
 }

@@ -10,7 +10,7 @@ use store_core::config::{Source, StoreUrl};
 use url::Url;
 
 use crate::blobs::{MIN_PART, Parts};
-use crate::config::S3Builder;
+use crate::config::{Location, S3Builder};
 use crate::error::config;
 use crate::removal::Remover;
 
@@ -26,16 +26,9 @@ pub(crate) struct Driver {
     pub(crate) prefix: String,
 }
 
-/// The options in a URL.
-#[derive(Default)]
-struct Options<'a> {
-    region: Option<&'a str>,
-    endpoint: Option<&'a str>,
-    virtual_hosted: bool,
-}
-
 impl S3Builder {
-    /// The clients of the configured bucket.
+    /// The clients of the configured bucket, of a builder that is
+    /// [resolved](Self::resolved).
     pub(crate) fn driver(&self) -> Result<Driver> {
         let prefix = |path: &str| {
             self.common
@@ -43,13 +36,8 @@ impl S3Builder {
                 .clone()
                 .unwrap_or_else(|| path.to_owned())
         };
-        let parsed: StoreUrl;
         let url = match &self.common.source {
-            Source::None => {
-                return Err(config(
-                    "no bucket is configured; call S3Builder::url or S3Builder::object_store",
-                ));
-            }
+            Source::Parsed(url) => &**url,
             Source::Client(driver) => {
                 return Ok(Driver {
                     driver: Arc::clone(driver),
@@ -59,24 +47,12 @@ impl S3Builder {
                     prefix: prefix(""),
                 });
             }
-            Source::Url(text) => {
-                parsed = text.parse()?;
-                &parsed
+            Source::None | Source::Url(_) => {
+                return Err(config(
+                    "no bucket is configured; call S3Builder::url or S3Builder::object_store",
+                ));
             }
-            Source::Parsed(url) => &**url,
         };
-        if url.scheme() == "file" {
-            return Err(config(
-                "a file system cannot replace a file only if it is unchanged, which each commit \
-                 needs; use s3://, or memory:// for tests",
-            ));
-        }
-        url.expect_scheme(&["s3", "memory"])?;
-        if url.user().is_some() || url.secret().is_some() {
-            return Err(config(
-                "credentials do not belong in the URL; call S3Builder::credentials",
-            ));
-        }
         if url.scheme() == "s3" {
             return self.bucket(url, prefix(url.path()));
         }
@@ -85,7 +61,6 @@ impl S3Builder {
                 "a bucket in memory has no name; write memory:///prefix",
             ));
         }
-        url.options().finish()?;
         let driver = Arc::new(InMemory::new());
         Ok(Driver {
             parts: Parts::Borrowed(Arc::clone(&driver) as _),
@@ -98,13 +73,6 @@ impl S3Builder {
 
     fn bucket(&self, url: &StoreUrl, prefix: String) -> Result<Driver> {
         let bucket = checked_bucket(url)?;
-        let mut options = url.options();
-        let asked = Options {
-            region: options.take_text("region"),
-            endpoint: options.take_text("endpoint"),
-            virtual_hosted: options.take("virtual_hosted")?.unwrap_or(false),
-        };
-        options.finish()?;
         if self.blobs.part_size < MIN_PART {
             return Err(config(
                 "S3 accepts no parts of less than 5 MiB; set S3Builder::part_size to that or more",
@@ -112,7 +80,7 @@ impl S3Builder {
         }
         // Has no effect if the application has installed a provider.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let (mut driver, endpoint) = located(bucket, &asked)?;
+        let (mut driver, endpoint) = located(bucket, &self.location)?;
         let region = driver.get_config_value(&AmazonS3ConfigKey::Region);
         let region = region.unwrap_or_default();
         if let Some((key, secret)) = &self.credentials {
@@ -194,13 +162,14 @@ fn checked_bucket(url: &StoreUrl) -> Result<&str> {
 /// Amazon's. Every value that becomes a part of a URL is checked here, whether it comes
 /// from the store's URL or from the environment, because the driver panics on a malformed
 /// URL.
-fn located(bucket: &str, asked: &Options<'_>) -> Result<(AmazonS3Builder, Option<String>)> {
+fn located(bucket: &str, asked: &Location) -> Result<(AmazonS3Builder, Option<String>)> {
     let mut driver = AmazonS3Builder::from_env()
         .with_bucket_name(bucket)
         .with_virtual_hosted_style_request(asked.virtual_hosted)
         .with_conditional_put(S3ConditionalPut::ETagMatch);
-    let region = asked.region.map(str::to_owned);
-    let region = region
+    let region = asked
+        .region
+        .clone()
         .or_else(|| driver.get_config_value(&AmazonS3ConfigKey::Region))
         .unwrap_or_else(|| "us-east-1".into());
     let good = |b: u8| b.is_ascii_alphanumeric() || b"-_".contains(&b);
@@ -210,7 +179,7 @@ fn located(bucket: &str, asked: &Options<'_>) -> Result<(AmazonS3Builder, Option
         ));
     }
     driver = driver.with_region(region);
-    let endpoint = asked.endpoint.map(str::to_owned).or_else(|| {
+    let endpoint = asked.endpoint.clone().or_else(|| {
         let keys = [AmazonS3ConfigKey::S3Endpoint, AmazonS3ConfigKey::Endpoint];
         keys.iter().find_map(|key| driver.get_config_value(key))
     });
@@ -254,7 +223,7 @@ mod tests {
 
     fn refusal(url: &str) -> store_core::Error {
         let builder = S3Store::builder().url(url).credentials("a", "b");
-        match builder.driver() {
+        match builder.resolved().and_then(|builder| builder.driver()) {
             Ok(_) => panic!("{url} was accepted"),
             Err(error) => error,
         }
@@ -311,7 +280,8 @@ mod tests {
             ("https://h/storage/v1", "https://h/storage/v1"),
         ] {
             let url = format!("s3://bucket?endpoint={text}");
-            let built = S3Store::builder().url(url).credentials("a", "b").driver();
+            let builder = S3Store::builder().url(url).credentials("a", "b");
+            let built = builder.resolved().and_then(|builder| builder.driver());
             let place = built.map(|driver| driver.place).expect(text);
             assert_eq!(place, format!("{normalized}/bucket"));
         }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{StoreUrl, Tls};
+use super::{StoreUrl, Tls, UrlOptions};
 use crate::clock::{Clock, SystemClock};
 use crate::error::Result;
 use crate::key::Collection;
@@ -56,6 +56,25 @@ pub struct Overrides {
     pub connect_timeout: Option<Duration>,
     /// See [`Settings::tls`].
     pub tls: Option<Tls>,
+    /// A file of certificate authorities, beside what [`Settings::tls`] says otherwise.
+    pub ca_file: Option<String>,
+}
+
+impl Overrides {
+    /// Takes the options that the URL of every server may have: `namespace`, `timeout`,
+    /// `connect_timeout` and `ca_file`.
+    ///
+    /// # Errors
+    /// `Config` if one is malformed. The value is not shown.
+    pub fn take(options: &mut UrlOptions<'_>) -> Result<Self> {
+        Ok(Self {
+            namespace: options.take_text("namespace").map(str::to_owned),
+            timeout: options.take_duration("timeout")?,
+            connect_timeout: options.take_duration("connect_timeout")?,
+            ca_file: options.take_text("ca_file").map(str::to_owned),
+            ..Self::default()
+        })
+    }
 }
 
 impl<C> Settings<C> {
@@ -82,6 +101,9 @@ impl<C> Settings<C> {
         self.connect_timeout = by.connect_timeout.unwrap_or(self.connect_timeout);
         if let Some(tls) = by.tls {
             self.tls = tls;
+        }
+        if let Some(file) = by.ca_file {
+            self.tls = std::mem::take(&mut self.tls).ca_file(file);
         }
     }
 
@@ -122,6 +144,7 @@ impl fmt::Debug for Overrides {
             .field("timeout", &self.timeout)
             .field("connect_timeout", &self.connect_timeout)
             .field("tls", &self.tls)
+            .field("ca_file", &self.ca_file)
             .finish_non_exhaustive()
     }
 }
