@@ -129,11 +129,11 @@ impl Capabilities {
             ("transactions", transactions.to_string()),
             ("ordered scans", ordered_scans.to_string()),
             ("collection scans", collection_scans.to_string()),
-            ("removes expired unasked", native_expiry.to_string()),
+            ("native expiry", native_expiry.to_string()),
             ("change notice", change_notice.to_string()),
             ("blobs", blobs.to_string()),
             ("rate limits", rate_limits.to_string()),
-            ("immediate answers", immediate_answers.to_string()),
+            ("answers without I/O", immediate_answers.to_string()),
             ("writes survive", survived),
         ]
     }

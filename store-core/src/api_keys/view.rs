@@ -23,7 +23,7 @@ pub(crate) const VIEW: View = View::new(
         Column::field(
             "expires_at",
             Kind::Time,
-            "From then on it is refused; null for never.",
+            "The key is refused from this time on; null if it never expires.",
         ),
         Column::field("extra", Kind::Json, "The application's own fields."),
         Column::EXPIRED_AFTER,

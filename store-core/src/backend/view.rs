@@ -84,7 +84,7 @@ impl Column {
         "expired_after",
         Kind::Time,
         Value::Expiry,
-        "From then on the record counts as absent; null for never.",
+        "The record counts as absent from this time on; null if it never expires.",
     );
 }
 

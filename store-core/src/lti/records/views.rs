@@ -49,7 +49,7 @@ pub(crate) const VIEWS: &[View] = &[
         &[
             Column::field("issuer", Kind::Text, "The issuer of the platform."),
             Column::field("nonce", Kind::Text, "The nonce of the launch."),
-            Column::field("expires_at", Kind::Time, "From then on it is refused."),
+            Column::field("expires_at", Kind::Time, "It is refused from this time on."),
             Column::field(
                 "used_at",
                 Kind::Time,
